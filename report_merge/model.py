@@ -1,0 +1,220 @@
+"""The result model every reader fills and every renderer shows: frozen values, totals computed and never stored.
+
+    Report ─┬─ Case ── Attempt       a test and each of its executions, oldest first
+            ├─ MachineUse            who ran what, for how long
+            ├─ Missing               what was expected and never came
+            └─ Problem               a file that could not be read, or not wholly
+
+This module performs no I/O and imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How one execution of one test ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"  # an assertion did not hold: JUnit's <failure>
+    ERROR = "error"  # something else went wrong: JUnit's <error>
+    SKIPPED = "skipped"
+    BROKEN = "broken"  # the report ends inside this test: it is never taken for passed
+
+    @property
+    def bad(self) -> bool:
+        return self in (Outcome.FAILED, Outcome.ERROR, Outcome.BROKEN)
+
+
+class Verdict(StrEnum):
+    """The one final word on a test."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    FLAKY = "flaky"  # failed, then passed: never green without being said
+    SKIPPED = "skipped"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One execution of one test. Texts are raw: the one who shows them escapes them."""
+
+    number: int = 1  # from 1; the order of attempts decides the verdict, not the order of files
+    outcome: Outcome
+    seconds: float | None = None  # None: the report does not say
+    kind: str = ""  # exception or assertion type
+    message: str = ""
+    text: str = ""  # stack trace or diff
+    stdout: str = ""
+    stderr: str = ""
+    started: str = ""  # ISO 8601 as reported, or empty
+    machine: str = ""
+    shard: str = ""
+    source: str = ""  # the file this was read from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class CaseKey:
+    """What makes two executions the same test: on every machine, in every shard and attempt.
+
+    `ordinal` tells apart tests that share all names inside one file (parametrised duplicates): they are different tests,
+    never retries of one another.
+    """
+
+    project: str = ""  # browser or platform: Playwright writes it into `hostname`
+    file: str = ""
+    classname: str = ""
+    name: str = ""
+    ordinal: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    key: CaseKey
+    suite: str = ""
+    line: int | None = None
+    attempts: tuple[Attempt, ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
+    reason: str = ""  # why it did not run, when there is no attempt
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict_of(attempt.outcome for attempt in self.attempts)
+
+    @property
+    def last(self) -> Attempt | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def seconds(self) -> float:
+        """The time of the last attempt, 0.0 when unknown."""
+        return (self.attempts[-1].seconds or 0.0) if self.attempts else 0.0
+
+
+def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
+    """The verdict of a test from its outcomes, oldest first: the last one decides, an earlier bad one makes a pass flaky.
+
+    A skip after a failure does not excuse it: only a pass does.
+    """
+    seen = list(outcomes)
+    if not seen:
+        return Verdict.NOT_RUN
+    failed_before = any(outcome.bad for outcome in seen[:-1])
+    match seen[-1]:
+        case Outcome.PASSED:
+            return Verdict.FLAKY if failed_before else Verdict.PASSED
+        case Outcome.SKIPPED:
+            return Verdict.FAILED if failed_before else Verdict.SKIPPED
+        case Outcome.FAILED | Outcome.ERROR | Outcome.BROKEN:
+            return Verdict.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of work on a machine's timeline, in seconds since the start of the run."""
+
+    start: float
+    end: float
+    label: str = ""
+    verdict: Verdict = Verdict.PASSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineUse:
+    name: str
+    tests: int = 0
+    failed: int = 0
+    retries: int = 0
+    busy_seconds: float = 0.0
+    idle_seconds: float = 0.0
+    lost: str = ""  # why it left the run; empty when it did not
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Something that was expected and never came. Its presence makes a report INCOMPLETE."""
+
+    what: str  # "shard", "attempt" or "test"
+    name: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A file that was refused or only partly read."""
+
+    file: str
+    reason: str
+    line: int | None = None
+    salvaged: int | None = None  # how many cases were saved from it; None: it was refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    tests: int = 0
+    passed: int = 0
+    failed: int = 0
+    flaky: int = 0
+    skipped: int = 0
+    not_run: int = 0
+    attempts: int = 0
+
+
+def count(cases: Iterable[Case]) -> Totals:
+    """Totals recounted from the cases themselves."""
+    verdicts: Counter[Verdict] = Counter()
+    attempts = 0
+    for case in cases:
+        verdicts[case.verdict] += 1
+        attempts += len(case.attempts)
+    return Totals(
+        tests=verdicts.total(),
+        passed=verdicts[Verdict.PASSED],
+        failed=verdicts[Verdict.FAILED],
+        flaky=verdicts[Verdict.FLAKY],
+        skipped=verdicts[Verdict.SKIPPED],
+        not_run=verdicts[Verdict.NOT_RUN],
+        attempts=attempts,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Where a report comes from; every field may be empty."""
+
+    title: str = ""
+    repository: str = ""
+    branch: str = ""
+    sha: str = ""
+    run_id: str = ""
+    attempt: int = 1
+    url: str = ""  # of the run
+    report_url: str = ""
+    reproduce: str = ""  # the command that runs the failed tests again
+    started: str = ""  # ISO 8601
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything the renderers need. `cases` may leave out uneventful tests; `totals` then counts all of them."""
+
+    context: RunContext = field(default_factory=RunContext)
+    cases: Sequence[Case] = ()
+    totals: Totals = field(default_factory=Totals)
+    machines: tuple[MachineUse, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    wall_seconds: float | None = None  # from the first start to the last end
+    summed_seconds: float = 0.0  # of all attempts
+    makespan_planned: float | None = None
+    makespan_lower_bound: float | None = None
+
+    @property
+    def incomplete(self) -> bool:
+        return bool(self.missing) or self.totals.not_run > 0 or self.totals.tests == 0
