@@ -62,8 +62,8 @@ class Attempt:
 class CaseKey:
     """What makes two executions the same test: on every machine, in every shard and attempt.
 
-    `ordinal` tells apart tests that share all names inside one file (parametrised duplicates): they are different tests,
-    never retries of one another.
+    `ordinal` tells apart tests that share all names inside one file (parametrised duplicates): they are different
+    tests, never retries of one another.
     """
 
     project: str = ""  # browser or platform: Playwright writes it into `hostname`
@@ -97,9 +97,9 @@ class Case:
 
 
 def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
-    """The verdict of a test from its outcomes, oldest first: the last one decides, an earlier bad one makes a pass flaky.
+    """The verdict of a test from its outcomes, oldest first.
 
-    A skip after a failure does not excuse it: only a pass does.
+    The last one decides; an earlier bad one makes a pass flaky. A skip after a failure does not excuse it: only a pass does.
     """
     seen = list(outcomes)
     if not seen:

@@ -1,0 +1,68 @@
+"""What every test gets: skips that say how to get what is missing, golden files, and unit tests where the world raises."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.components import HOW_TO_GET, present
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the golden files with what the code gives now"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A missing real component skips the test; in CI it fails it, for a skipped test proves nothing."""
+    for marker in item.iter_markers("needs"):
+        for component in marker.args:
+            if not present(component):
+                reason = f"needs {component}: {HOW_TO_GET[component]}"
+                if os.environ.get("CI") == "true":
+                    pytest.fail(reason, pytrace=False)
+                pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _no_world_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below tests/unit, sockets, processes and sleeping raise: what needs them belongs to an edge and its own tests."""
+    if "unit" not in Path(request.node.path).relative_to(Path(__file__).parent).parts:
+        return
+
+    def refuse(name: str) -> Callable[..., NoReturn]:
+        def raiser(*_args: Any, **_kwargs: Any) -> NoReturn:
+            raise AssertionError(f"a unit test called {name}")
+
+        return raiser
+
+    monkeypatch.setattr(socket.socket, "connect", refuse("socket.connect"))
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse("subprocess.Popen"))
+    monkeypatch.setattr(time, "sleep", refuse("time.sleep"))
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)`: text equals tests/golden/expected/NAME, or replaces it under --update-golden."""
+
+    def check(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / "expected" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} does not exist yet: run pytest --update-golden and read what it wrote"
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
