@@ -99,7 +99,7 @@ class Case:
 def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
     """The verdict of a test from its outcomes, oldest first.
 
-    The last one decides; an earlier bad one makes a pass flaky. A skip after a failure does not excuse it: only a pass does.
+    The last one decides; an earlier bad one makes a pass flaky. A skip after a failure does not excuse it.
     """
     seen = list(outcomes)
     if not seen:

@@ -1,4 +1,4 @@
-"""What every test gets: skips that say how to get what is missing, golden files, and unit tests where the world raises."""
+"""What every test gets: skips that say how to get what is missing, golden files, unit tests without a world."""
 
 from __future__ import annotations
 
