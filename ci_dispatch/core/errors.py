@@ -1,0 +1,113 @@
+"""Every way ci-dispatch can refuse, with its exit code: the one table of both.
+
+    CiDispatchError (70)
+    ├── UsageError (2)              the command line, the configuration, a machine that does not exist
+    │   └── ConfigError (2)         all problems of a configuration at once
+    ├── NothingToRun (3)            an empty selection is an error, never a pass
+    ├── FleetError (4)              no healthy machine, a machine that cannot be used
+    ├── GitHubRefused (5)           permission, rate limit, a workflow that does not exist
+    └── UnreadableReport (6)        a report that cannot be read
+
+Tests that failed (1) and an incomplete run (4) are values (`ExitCode`), not exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller."""
+
+    PASSED = 0
+    TESTS_FAILED = 1
+    USAGE = 2
+    NOTHING_TO_RUN = 3
+    INCOMPLETE = 4
+    GITHUB_REFUSED = 5
+    UNREADABLE_REPORT = 6
+    INTERNAL = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_PRECEDENCE = (
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.NOTHING_TO_RUN,
+    ExitCode.GITHUB_REFUSED,
+    ExitCode.INCOMPLETE,
+    ExitCode.UNREADABLE_REPORT,
+    ExitCode.TESTS_FAILED,
+    ExitCode.PASSED,
+)
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """The code to end with when several apply: a lost test never reads as "tests failed"."""
+    return min(codes, key=_PRECEDENCE.index, default=ExitCode.PASSED)
+
+
+class CiDispatchError(Exception):
+    """`what` did not happen, `why`, and what to `try_`: shown to the user as it stands, never as a traceback."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(self, what: str, *, why: str = "", try_: str = "") -> None:
+        self.what = what
+        self.why = why
+        self.try_ = try_
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = f"{self.what}: {self.why}" if self.why else self.what
+        return f"{text}\n  try: {self.try_}" if self.try_ else text
+
+
+class UsageError(CiDispatchError):
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigProblem:
+    """One thing wrong with one key, named as the user wrote it."""
+
+    where: str  # "ci-dispatch.toml", "CI_DISPATCH_MAX_RETRIES", "--max-retries"
+    key: str
+    given: str
+    allowed: str
+    nearest: str = ""  # the valid key the user may have meant
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.nearest}?" if self.nearest else ""
+        return f"{self.where}: {self.key}: got {self.given}, allowed: {self.allowed}{hint}"
+
+
+class ConfigError(UsageError):
+    """All problems of a configuration together: a person mends them in one go."""
+
+    def __init__(self, problems: Iterable[ConfigProblem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        what = f"The configuration cannot be used, {count} problem{'s' if count != 1 else ''}"
+        super().__init__(what, why="".join(f"\n  {problem}" for problem in self.problems))
+
+
+class NothingToRun(CiDispatchError):
+    exit_code = ExitCode.NOTHING_TO_RUN
+
+
+class FleetError(CiDispatchError):
+    exit_code = ExitCode.INCOMPLETE
+
+
+class GitHubRefused(CiDispatchError):
+    exit_code = ExitCode.GITHUB_REFUSED
+
+
+class UnreadableReport(CiDispatchError):
+    exit_code = ExitCode.UNREADABLE_REPORT

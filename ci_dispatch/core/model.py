@@ -1,0 +1,163 @@
+"""The values everything else speaks in: tests, machines, shards, leases, results. Frozen and JSON-able."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from report_merge.model import Verdict
+
+TestId = NewType("TestId", str)  # the same on every machine
+UnitId = NewType("UnitId", str)
+MachineName = NewType("MachineName", str)
+ShardId = NewType("ShardId", str)
+LeaseNumber = NewType("LeaseNumber", int)  # a fencing token: grows with every hand-out, never repeats in a run
+RunId = NewType("RunId", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """One expected result: (project, file, title path)."""
+
+    __test__ = False  # for pytest: this is not a test class
+
+    id: TestId
+    unit: UnitId  # tests of one unit are never sent apart
+    project: str = ""
+    file: str = ""
+    title: tuple[str, ...] = ()
+    line: int | None = None
+    runner_id: str = ""  # what the runner itself calls it
+
+    @property
+    def name(self) -> str:
+        return " › ".join(self.title) or self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """What one attempt says about one test. NOT_RUN carries its reason: an expected test is never just absent."""
+
+    __test__ = False
+
+    test: TestId
+    verdict: Verdict  # FLAKY: the runner's own retry passed
+    seconds: float | None = None
+    message: str = ""  # first lines of what went wrong
+    detail: str = ""  # stack trace or diff
+    kind: str = ""  # exception or assertion type
+    reason: str = ""  # why it was not run or skipped
+    retries: int = 0  # by the runner itself, inside this attempt
+
+
+class ShardKind(StrEnum):
+    HEAD = "head"  # the weighted start of a machine
+    TAIL = "tail"  # pulled later, ever smaller
+    RETRY = "retry"  # failed tests again
+    MOVED = "moved"  # what another machine lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The tests one invocation of the test runner gets; whole units only."""
+
+    id: ShardId
+    kind: ShardKind
+    tests: tuple[TestId, ...]
+    seconds: float = 0.0  # expected duration on a core of speed 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to run a shard on a machine until `expires`, a time on the controller's clock."""
+
+    number: LeaseNumber
+    shard: Shard
+    machine: MachineName
+    granted: float
+    expires: float
+
+
+class Ended(StrEnum):
+    """How an attempt ended, before anybody looks at its tests."""
+
+    EXITED = "exited"  # the runner ended by itself, whatever its exit code
+    TIMED_OUT = "timed out"  # the shard's own deadline
+    CANCELLED = "cancelled"  # by us
+    LEASE_ENDED = "lease ended"  # the machine ended it: nobody renewed the lease
+    LOST = "lost"  # the machine cannot be reached, or forgot the job
+    NOT_STARTED = "not started"  # the machine could not begin: no disk, no tree, no runner
+
+
+class Trouble(StrEnum):
+    """What stood in the way of an attempt as a whole; decides what a retry can help."""
+
+    NONE = ""
+    LOAD = "load error"  # the suite itself cannot be loaded: never retried
+    USAGE = "usage error"  # the runner refused its arguments: never retried
+    SETUP = "setup"  # a tool, browser or package is missing on this machine: another machine may have it
+    CRASH = "crash"  # the runner died of its own
+    MACHINE = "machine"  # disk, memory, lost connection: another machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """Everything an attempt brought home: one result per expected test, whatever happened."""
+
+    ended: Ended
+    trouble: Trouble = Trouble.NONE
+    reason: str = ""
+    exit_code: int | None = None
+    seconds: float = 0.0
+    results: tuple[TestResult, ...] = ()
+    suspects: tuple[TestId, ...] = ()  # had begun and not ended when a runner or a machine died
+    unexpected: tuple[str, ...] = ()  # ran although nobody asked for them
+
+
+class Connection(StrEnum):
+    LOCAL = "local"
+    SSH = "ssh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSpec:
+    """A host as its owner describes it. `cores` 0 means: ask the machine."""
+
+    name: MachineName
+    connection: Connection = Connection.SSH
+    host: str = ""  # for ssh; default: the name, resolved by the user's SSH configuration
+    user: str = ""
+    port: int | None = None
+    key: str = ""  # path of a private key
+    cores: int = 0
+    slots: int = 1  # shards at a time
+    workers: int = 0  # tests at a time inside one shard; 0: cores / slots
+    speed: float = 1.0  # of one core, relative
+    labels: tuple[str, ...] = ()  # of the GitHub runner
+    workdir: str = ""  # where work trees live on it
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def power(self) -> float:
+        """What it is worth in a plan: cores x speed."""
+        return max(1, self.cores) * self.speed
+
+    @property
+    def workers_per_shard(self) -> int:
+        return self.workers or max(1, self.cores // max(1, self.slots))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Makespan:
+    """Wall time of a run in seconds: what the plan said, what it took, what no schedule can beat."""
+
+    planned: float
+    realised: float
+    lower_bound: float
+
+    @property
+    def efficiency(self) -> float:
+        """Realised over the lower bound; 1.0 is perfect, 0.0 unknown."""
+        return self.realised / self.lower_bound if self.lower_bound > 0 else 0.0
