@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -14,10 +14,10 @@ def encode(value: Any) -> Any:
     """`value` as dicts, lists, strings and numbers. A field that has its default is left out."""
     if isinstance(value, Enum):
         return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value):
         return {
             name: encode(given)
-            for name, default in _defaults(type(value))
+            for name, default in _defaults(value.__class__)
             if (given := getattr(value, name)) != default or default is dataclasses.MISSING
         }
     if isinstance(value, Mapping):
@@ -39,10 +39,10 @@ def decode(cls: type[Any], data: Any) -> Any:
 
 
 @cache
-def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+def _defaults(cls: Hashable) -> tuple[tuple[str, Any], ...]:
     return tuple(
         (field.name, field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default)
-        for field in dataclasses.fields(cls)
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # `cache` wants Hashable
     )
 
 

@@ -1,7 +1,7 @@
 """What happened, in the past tense: the closed union of events that a run consists of.
 
-Events are facts, frozen and JSON-able; the journal is a list of them and `RunState` is their fold. Only the engine makes
-them, only the bus stamps them. An event a reader does not know is carried as `Unrecognised` and changes nothing.
+Events are facts, frozen and JSON-able; the journal is a list of them and `RunState` is their fold. Only the engine
+makes them, only the bus stamps them. An event a reader does not know is carried as `Unrecognised` and changes nothing.
 """
 
 from __future__ import annotations

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from report_merge.model import Verdict
+from report_merge.model import Verdict  # the same word in both packages
+
+__all__ = [
+    "AttemptResult", "Connection", "Ended", "Lease", "LeaseNumber", "MachineName", "MachineSpec", "Makespan", "RunId",
+    "Shard", "ShardId", "ShardKind", "Test", "TestId", "TestResult", "Trouble", "UnitId", "Verdict",
+]  # fmt: skip
 
 TestId = NewType("TestId", str)  # the same on every machine
 UnitId = NewType("UnitId", str)
