@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+JS = ROOT / "tests" / "integration" / "js"
 REFERENCE_SUITE = ROOT / "examples" / "reference-suite"  # Playwright: 12 spec files x 3 projects
 
 HOW_TO_GET = {
@@ -20,6 +21,8 @@ HOW_TO_GET = {
     "npm": "install Node.js >= 20 with npm",
     "act": "install Go, then scripts/install-test-tools",
     "actionlint": "install Go, then scripts/install-test-tools",
+    "octokit": "npm ci in tests/integration/js/octokit",
+    "workflow-tools": "npm ci in tests/integration/js/workflow-tools",
 }
 
 
@@ -57,6 +60,8 @@ def present(component: str) -> bool:
             return shutil.which("node") is not None and (REFERENCE_SUITE / "node_modules/@playwright/test").is_dir()
         case "node" | "npm":
             return shutil.which(component) is not None
+        case "octokit" | "workflow-tools":
+            return shutil.which("node") is not None and (JS / component / "node_modules").is_dir()
         case "act" | "actionlint":
             return tool(component) is not None
     raise ValueError(f"no such component: {component}; known: {', '.join(HOW_TO_GET)}")

@@ -1,0 +1,201 @@
+"""Which URL means what. Every route names the permission GitHub asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.github_double.asking import Answer, Asked
+from tests.github_double.entities import Conflict, Job, Run
+from tests.github_double.shapes import stamp
+from tests.github_double.workflows import Refused
+
+Handler = Callable[[Asked], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    pattern: re.Pattern[str]
+    permission: str
+    handler: Handler
+
+
+ROUTES: list[Route] = []
+
+
+def route(method: str, path: str, permission: str) -> Callable[[Handler], Handler]:
+    def register(handler: Handler) -> Handler:
+        ROUTES.append(Route(method, re.compile(path), permission, handler))
+        return handler
+
+    return register
+
+
+@route("GET", "", "metadata:read")
+def repo(asked: Asked) -> Answer:
+    return Answer(body=asked.shapes.repo())
+
+
+@route("GET", "/actions/workflows", "actions:read")
+def workflows(asked: Asked) -> Answer:
+    shown = [asked.shapes.workflow(w) for w in asked.double.hub.workflows.values()]
+    return asked.page("workflows", shown, f"{asked.shapes.url}/actions/workflows")
+
+
+@route("GET", "/actions/workflows/([^/]+)", "actions:read")
+def workflow(asked: Asked) -> Answer:
+    return Answer(body=asked.shapes.workflow(asked.workflow()))
+
+
+@route("POST", "/actions/workflows/([^/]+)/dispatches", "actions:write")
+def dispatch(asked: Asked) -> Answer:
+    body = asked.body
+    if "return_run_details" in body and not asked.double.returns_run_details:
+        raise Conflict(400, 'Invalid request. "return_run_details" is not a permitted key.')
+    if "ref" not in body:
+        raise Conflict(422, 'Invalid request.\n\n"ref" wasn\'t supplied.')
+    try:
+        run = asked.double.hub.dispatch(asked.workflow(), body["ref"], body.get("inputs", {}))
+    except Refused as refused:
+        raise Conflict(422, str(refused)) from None
+    if not body.get("return_run_details"):
+        return Answer(status=204)
+    shown = asked.shapes.run(run)
+    return Answer(body={"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})
+
+
+def listed(asked: Asked, runs: list[Run]) -> list[Any]:
+    now, lag = asked.double.hub.clock(), asked.double.hub.lag.listing
+    since = asked.query.get("created", "").removeprefix(">=").replace("+00:00", "Z")
+    shown = [run for run in runs if run.created + lag <= now and stamp(run.created) >= since]
+    return [asked.shapes.run(run) for run in reversed(shown)]
+
+
+@route("GET", "/actions/runs", "actions:read")
+def runs(asked: Asked) -> Answer:
+    return asked.page(
+        "workflow_runs", listed(asked, list(asked.double.hub.runs.values())), f"{asked.shapes.url}/actions/runs"
+    )
+
+
+@route("GET", "/actions/workflows/([^/]+)/runs", "actions:read")
+def runs_of_workflow(asked: Asked) -> Answer:
+    chosen = asked.workflow()
+    mine = [run for run in asked.double.hub.runs.values() if run.workflow.id == chosen.id]
+    return asked.page("workflow_runs", listed(asked, mine), f"{asked.shapes.url}/actions/workflows/{chosen.id}/runs")
+
+
+@route("GET", r"/actions/runs/(\d+)", "actions:read")
+def run(asked: Asked) -> Answer:
+    run, hub = asked.run(), asked.double.hub
+    shown = asked.shapes.run(run)
+    if run.rerun_at is not None and hub.clock() < run.rerun_at + hub.lag.rerun:  # the old attempt, still on show
+        shown |= {"run_attempt": run.attempt - 1, "status": "completed", "conclusion": "failure"}
+    return Answer(body=shown)
+
+
+def jobs_page(asked: Asked, jobs: list[Job], run: Run) -> Answer:
+    hub = asked.double.hub
+    if hub.clock() < run.started + hub.lag.jobs:
+        jobs = []
+    return asked.page("jobs", [asked.shapes.job(job) for job in jobs], f"{asked.shapes.url}/actions/runs/{run.id}/jobs")
+
+
+@route("GET", r"/actions/runs/(\d+)/jobs", "actions:read")
+def jobs(asked: Asked) -> Answer:
+    """`latest` lists what the latest attempt ran, without the jobs it left alone (seen since about May 2025)."""
+    run = asked.run()
+    return jobs_page(asked, run.jobs if asked.query.get("filter") == "all" else run.current, run)
+
+
+@route("GET", r"/actions/runs/(\d+)/attempts/(\d+)", "actions:read")
+def attempt(asked: Asked) -> Answer:
+    run = asked.run()
+    if not 1 <= int(asked.path[1]) <= run.attempt:
+        raise Conflict(404, "Not Found")
+    return Answer(body=asked.shapes.run(run) | {"run_attempt": int(asked.path[1])})
+
+
+@route("GET", r"/actions/runs/(\d+)/attempts/(\d+)/jobs", "actions:read")
+def attempt_jobs(asked: Asked) -> Answer:
+    run = asked.run()
+    return jobs_page(asked, [job for job in run.jobs if job.attempt == int(asked.path[1])], run)
+
+
+@route("POST", r"/actions/runs/(\d+)/rerun", "actions:write")
+def rerun(asked: Asked) -> Answer:
+    run, hub = asked.run(), asked.double.hub
+    hub.rerun(run, lambda _job: True)
+    hub.artifacts = [a for a in hub.artifacts if a.run != run.id]  # a full re-run hides what was there
+    return Answer(status=201, body={})
+
+
+@route("POST", r"/actions/runs/(\d+)/rerun-failed-jobs", "actions:write")
+def rerun_failed(asked: Asked) -> Answer:
+    asked.double.hub.rerun(asked.run(), lambda job: job.conclusion != "success")
+    return Answer(status=201, body={})
+
+
+@route("POST", r"/actions/jobs/(\d+)/rerun", "actions:write")
+def rerun_job(asked: Asked) -> Answer:
+    wanted, hub = asked.job(), asked.double.hub
+    run = hub.runs[wanted.run]
+    if wanted.attempt != run.attempt:
+        raise Conflict(403, "Only jobs from the current attempt can be re-run")
+    hub.rerun(run, lambda job: job.id == wanted.id)
+    return Answer(status=201, body={})
+
+
+@route("POST", r"/actions/runs/(\d+)/cancel", "actions:write")
+def cancel(asked: Asked) -> Answer:
+    asked.double.hub.cancel(asked.run())
+    return Answer(status=202, body={})
+
+
+@route("POST", r"/actions/runs/(\d+)/force-cancel", "actions:write")
+def force_cancel(asked: Asked) -> Answer:
+    asked.double.hub.cancel(asked.run(), force=True)
+    return Answer(status=202, body={})
+
+
+@route("GET", r"/check-runs/(\d+)/annotations", "checks:read")
+def job_annotations(asked: Asked) -> Answer:
+    return Answer(body=[asked.shapes.annotation(level, text) for level, text in asked.job().annotations])
+
+
+@route("GET", r"/actions/jobs/(\d+)", "actions:read")
+def job(asked: Asked) -> Answer:
+    return Answer(body=asked.shapes.job(asked.job()))
+
+
+@route("GET", r"/actions/jobs/(\d+)/logs", "actions:read")
+def job_logs(asked: Asked) -> Answer:
+    job = asked.job()
+    if job.runner_died is not None:
+        raise Conflict(404, "Not Found")  # the log of a lost job was never uploaded
+    return Answer(status=302, headers={"Location": asked.double.signed(f"job-{job.id}.txt", job.log)})
+
+
+@route("GET", r"/actions/runs/(\d+)/artifacts", "actions:read")
+def artifacts(asked: Asked) -> Answer:
+    run, name = asked.run(), asked.query.get("name")
+    mine = [a for a in asked.double.hub.artifacts if a.run == run.id and name in (None, a.name)]
+    shown = [asked.shapes.artifact(a) for a in mine]
+    return asked.page("artifacts", shown, f"{asked.shapes.url}/actions/runs/{run.id}/artifacts")
+
+
+@route("GET", r"/actions/artifacts/(\d+)/zip", "actions:read")
+def artifact_zip(asked: Asked) -> Answer:
+    artifact = asked.artifact()
+    if artifact.expired:
+        raise Conflict(410, "Artifact has expired")
+    return Answer(status=302, headers={"Location": asked.double.signed(f"{artifact.id}.zip", artifact.data)})
+
+
+@route("GET", "/actions/runners", "administration:read")
+def runners(asked: Asked) -> Answer:
+    shown = [asked.shapes.runner(r) for r in asked.double.hub.runners]
+    return asked.page("runners", shown, f"{asked.shapes.url}/actions/runners")

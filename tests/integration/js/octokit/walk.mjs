@@ -1,0 +1,49 @@
+// walk.mjs BASE OWNER/REPO WORKFLOW: dispatch, poll, list, re-run and download with GitHub's own client; prints what it saw.
+// The token comes by OCTOKIT_TOKEN. Exits non-zero when an answer is not what Octokit expects.
+import { Octokit } from "@octokit/rest";
+
+const [baseUrl, repository, workflow_id] = process.argv.slice(2);
+const [owner, repo] = repository.split("/");
+const here = { owner, repo };
+const { rest, paginate, request } = new Octokit({ baseUrl, auth: process.env.OCTOKIT_TOKEN });
+
+const matrix = { include: [1, 2, 3].map((n) => ({ shard: `s${n}`, labels: ["self-hosted", "moruk"] })) };
+const inputs = { matrix: JSON.stringify(matrix), dispatch_id: "from-octokit" };
+const sent = await rest.actions.createWorkflowDispatch({ ...here, workflow_id, ref: "main", inputs, return_run_details: true });
+const run_id = sent.data.workflow_run_id;
+
+async function completed(attempt) {
+  for (let polls = 0; polls < 100; polls++) {
+    const { data } = await rest.actions.getWorkflowRun({ ...here, run_id });
+    if (data.run_attempt === attempt && data.status === "completed") return data;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error("the run never completed");
+}
+
+const first = await completed(1);
+const jobs = await paginate(rest.actions.listJobsForWorkflowRun, { ...here, run_id, per_page: 2 });
+await rest.actions.reRunWorkflowFailedJobs({ ...here, run_id });
+const second = await completed(2);
+const again = await rest.actions.listJobsForWorkflowRunAttempt({ ...here, run_id, attempt_number: 2 });
+const { data: listed } = await rest.actions.listWorkflowRunArtifacts({ ...here, run_id });
+const zip = await rest.actions.downloadArtifact({ ...here, artifact_id: listed.artifacts[0].id, archive_format: "zip" });
+const log = await rest.actions.downloadJobLogsForWorkflowRun({ ...here, job_id: jobs[0].id });
+const notes = await rest.checks.listAnnotations({ ...here, check_run_id: jobs[1].id });
+const { data: fleet } = await request("GET /repos/{owner}/{repo}/actions/runners", here);
+const refused = await rest.actions.reRunWorkflowFailedJobs({ ...here, run_id: 1 }).catch((error) => error.status);
+
+console.log(
+  JSON.stringify({
+    title: first.display_title,
+    conclusions: [first.conclusion, second.conclusion],
+    jobs: jobs.map((job) => `${job.name} ${job.conclusion} on ${job.runner_name}`),
+    again: again.data.jobs.map((job) => `${job.name} ${job.conclusion}`),
+    artifacts: listed.artifacts.map((artifact) => artifact.name),
+    magic: Buffer.from(zip.data).subarray(0, 2).toString(),
+    log: log.data,
+    annotation: notes.data[0].message,
+    runners: fleet.runners.map((runner) => runner.name),
+    refused,
+  }),
+);
