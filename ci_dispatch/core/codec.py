@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -14,7 +14,7 @@ def encode(value: Any) -> Any:
     """`value` as dicts, lists, strings and numbers. A field that has its default is left out."""
     if isinstance(value, Enum):
         return value.value
-    if dataclasses.is_dataclass(value):
+    if hasattr(value, "__dataclass_fields__"):
         return {
             name: encode(given)
             for name, default in _defaults(value.__class__)
@@ -27,7 +27,7 @@ def encode(value: Any) -> Any:
     return value
 
 
-def decode(cls: type[Any], data: Any) -> Any:
+def decode(cls: Any, data: Any) -> Any:
     """An instance of the dataclass `cls` from what `encode` made; unknown fields are ignored (a later version's).
 
     Raises ValueError when the data cannot be one.
@@ -39,10 +39,10 @@ def decode(cls: type[Any], data: Any) -> Any:
 
 
 @cache
-def _defaults(cls: Hashable) -> tuple[tuple[str, Any], ...]:
+def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(
         (field.name, field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default)
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # `cache` wants Hashable
+        for field in dataclasses.fields(cls)
     )
 
 

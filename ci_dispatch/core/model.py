@@ -30,6 +30,7 @@ class Test:
 
     id: TestId
     unit: UnitId  # tests of one unit are never sent apart
+    together: bool = False  # the runner itself repeats the whole unit when one of it fails (Playwright's `serial`)
     project: str = ""
     file: str = ""
     title: tuple[str, ...] = ()

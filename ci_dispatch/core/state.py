@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -145,6 +145,8 @@ class RunState:
             case MachineChecked(machine=name):
                 machine = self.machines[name]
                 machine.checked = event
+                if event.cores and not machine.spec.cores:
+                    machine.spec = replace(machine.spec, cores=event.cores)
                 if event.healthy:
                     machine.lost, machine.lost_at = "", None
             case MachineLost(machine=name, reason=reason):
@@ -152,6 +154,13 @@ class RunState:
                 machine.lost, machine.lost_at, machine.losses = reason, at, machine.losses + 1
             case MachineFenced(machine=name, reason=reason):
                 self.machines[name].fenced = reason
+            case LeaseGranted() | AttemptStarted() | TestFinished() | AttemptFinished():
+                self._work(event, at)
+            case _:
+                pass
+
+    def _work(self, event: LeaseGranted | AttemptStarted | TestFinished | AttemptFinished, at: float) -> None:
+        match event:
             case LeaseGranted(lease=lease):
                 machine = self.machines[lease.machine]
                 machine.leases[lease.number] = at
@@ -160,9 +169,9 @@ class RunState:
                 if lease.shard.kind is ShardKind.RETRY:
                     machine.retries += len(lease.shard.tests)
             case AttemptStarted(lease=number):
-                lease = self.ledger.attempts[number].lease
-                if number in self.machines[lease.machine].leases:
-                    self.machines[lease.machine].leases[number] = at
+                machine = self.machines[self.ledger.attempts[number].lease.machine]
+                if number in machine.leases:
+                    machine.leases[number] = at
             case TestFinished(lease=number, result=result):
                 attempt = self.ledger.attempts[number]
                 machine = self.machines[attempt.lease.machine]
@@ -171,8 +180,6 @@ class RunState:
                     machine.live[result.verdict] += 1
             case AttemptFinished():
                 self._attempt_finished(event, at)
-            case _:
-                pass
 
     def _attempt_finished(self, event: AttemptFinished, at: float) -> None:
         machine = self.machines[event.machine]

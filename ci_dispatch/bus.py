@@ -1,0 +1,141 @@
+"""Stamps each event, writes it to the journal, folds it, then tells every face: in this order, always.
+
+The journal is the run: when it cannot be written the run ends (JournalError). Any other sink that fails is switched off
+and the failure becomes a warning that everybody else sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
+
+from ci_dispatch.core.errors import CiDispatchError, UsageError
+from ci_dispatch.core.events import TRANSIENT, Event, Stamped, Warned, dumps, loads
+from ci_dispatch.core.state import RunState
+from ci_dispatch.ports import Clock, Sink
+
+
+class JournalError(CiDispatchError):
+    """The journal could not be written, so the run could not go on: nobody would know what had happened."""
+
+
+class Bus:
+    """`publish` is the only way into a run's state."""
+
+    def __init__(self, state: RunState, clock: Clock, sinks: Sequence[Sink]) -> None:
+        self.state = state
+        self._clock = clock
+        self._sinks = list(sinks)
+
+    def publish(self, event: Event) -> None:
+        transient = isinstance(event, TRANSIENT)
+        seq = self.state.seq if transient else self.state.seq + 1
+        stamped = Stamped(seq=seq, at=self._clock.now(), event=event)
+        if not transient:
+            for sink in [sink for sink in self._sinks if sink.essential]:
+                sink.handle(stamped, self.state)
+            self.state.apply(stamped)
+        for sink in [sink for sink in self._sinks if not sink.essential]:
+            try:
+                sink.handle(stamped, self.state)
+            except Exception as error:  # noqa: BLE001  a face of the run must not change the run
+                self._switch_off(sink, error)
+
+    def tick(self, now: float) -> None:
+        """Let the faces move their clocks."""
+        for sink in list(self._sinks):
+            try:
+                sink.tick(now, self.state)
+            except Exception as error:  # noqa: BLE001
+                self._switch_off(sink, error)
+
+    def close(self) -> None:
+        """Close every sink, the journal last; a failure to close is a warning to those still open."""
+        for sink in sorted(self._sinks, key=lambda sink: sink.essential):
+            try:
+                sink.close()
+            except Exception as error:  # noqa: BLE001
+                if sink.essential:
+                    raise
+                self._switch_off(sink, error)
+        self._sinks = []
+
+    def _switch_off(self, sink: Sink, error: Exception) -> None:
+        if sink.essential:
+            raise error
+        self._sinks.remove(sink)
+        why = str(error) or type(error).__name__
+        self.publish(Warned(source=sink.name, text=f"switched off, the run goes on without it: {why}"))
+
+
+class Journal:
+    """The essential sink: one line an event, handed to the operating system before anything else happens."""
+
+    name = "journal"
+    essential = True
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        """`stream` is open for appending and unbuffered: after `write` the line outlives the process."""
+        self._stream = stream
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
+        line = dumps(stamped).encode() + b"\n"
+        try:
+            written = self._stream.write(line)
+        except OSError as error:
+            raise _cannot_write(str(error)) from error
+        if written != len(line):
+            raise _cannot_write(f"only {written} of {len(line)} bytes were taken")
+
+    def tick(self, now: float, state: RunState) -> None:
+        pass
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _cannot_write(why: str) -> JournalError:
+    return JournalError(
+        "The run was ended because its journal could not be written",
+        why=why,
+        try_="free space under .ci-dispatch, then `ci-dispatch resume`",
+    )
+
+
+def read_journal(lines: Iterable[bytes], name: str) -> Iterator[Stamped]:
+    """The events of a journal. A last line that is cut (the controller was killed while writing) is left out.
+
+    Raises UsageError for anything else that is no journal: `name` says which file.
+    """
+    pending: tuple[int, bytes] | None = None
+    seq = 0
+    for number, line in enumerate(lines, 1):
+        if pending is not None:
+            raise _not_a_journal(name, pending[0], "this line is damaged")
+        try:
+            stamped = loads(line.decode())
+        except ValueError as error:
+            if number == 1 or b'"v":' in line and "journal version" in str(error):
+                raise _not_a_journal(name, number, str(error)) from error
+            pending = (number, line)
+            continue
+        if stamped.seq != seq + 1:
+            raise _not_a_journal(name, number, f"event {stamped.seq} follows event {seq}")
+        seq = stamped.seq
+        yield stamped
+
+
+def _not_a_journal(name: str, number: int, why: str) -> UsageError:
+    return UsageError(
+        f"{name} cannot be read as a run's journal",
+        why=f"line {number}: {why}",
+        try_="give the events.jsonl of a run folder, written by this version of ci-dispatch",
+    )
+
+
+def replay(events: Iterable[Stamped], state: RunState, sinks: Sequence[Sink] = ()) -> None:
+    """Fold recorded events and show them: replay and run are the same to every face."""
+    for stamped in events:
+        state.apply(stamped)
+        for sink in sinks:
+            sink.handle(stamped, state)
