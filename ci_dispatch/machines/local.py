@@ -1,0 +1,96 @@
+"""This machine: the same supervisor as over SSH, as a child process; the work tree is used where it lies."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ci_dispatch.core.model import MachineSpec
+from ci_dispatch.machines.conversation import ConnectionLost, Stream
+from ci_dispatch.machines.supervised import SupervisedMachine
+from ci_dispatch.ports import MachineError, Tree
+
+_COMPLAINTS = 2000
+
+
+class LocalMachine(SupervisedMachine):
+    """The machine the controller runs on. Jobs are as detached from it as remote ones: they outlive its sudden death
+    by no more than their lease, and a `resume` within the lease finds them."""
+
+    def __init__(self, spec: MachineSpec) -> None:
+        super().__init__(spec)
+        # The programs of our own environment (node, the virtual environment's pytest) are the suite's too.
+        self._environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+
+    def sync(self, tree: Tree, deadline: float) -> None:  # noqa: ARG002  # nothing to wait for
+        if not tree.root.is_dir():
+            raise MachineError(f"the work tree {tree.root} does not exist", stage="sync")
+        self._tree = str(tree.root.resolve())
+        self._root = str(_root(self.spec.workdir))
+
+    def _open(self, command: str, seconds: float) -> Stream:  # noqa: ARG002  # a child starts or fails at once
+        try:
+            return _ChildStream(command, self._environment)
+        except OSError as error:
+            raise MachineError("cannot start a process", stage="command", why=str(error)) from error
+
+
+def _root(workdir: str) -> Path:
+    return Path(workdir).expanduser() if workdir else Path.home() / ".cache" / "ci-dispatch"
+
+
+class _ChildStream:
+    def __init__(self, command: str, environment: dict[str, str]) -> None:
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        self._child = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            env=environment,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for the controller, which ends jobs in its own order
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._in, self._out = self._child.stdin, self._child.stdout
+        os.set_blocking(self._in.fileno(), False)
+
+    def send(self, data: bytes, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while data:
+            if not select.select([], [self._in], [], max(0.0, until - time.monotonic()))[1]:
+                raise ConnectionLost("the supervisor takes no more input", stage="command")
+            try:
+                data = data[os.write(self._in.fileno(), data) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise ConnectionLost("the supervisor ended", stage="command", why=self.complaints()) from error
+
+    def end_input(self) -> None:
+        self._in.close()
+
+    def receive(self, seconds: float) -> bytes | None:
+        if not select.select([self._out], [], [], seconds)[0]:
+            return None
+        return os.read(self._out.fileno(), 64 * 1024)
+
+    def complaints(self) -> str:
+        self._complaints.seek(0)
+        return self._complaints.read()[-_COMPLAINTS:].decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
+        try:
+            self._child.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._complaints.close()

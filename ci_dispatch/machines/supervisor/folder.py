@@ -1,0 +1,143 @@
+"""The files of one attempt on the machine: who holds its lock supervises it, and its status is written once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from typing import Any
+
+OUTPUT = "out.log"
+INTERNAL = frozenset(
+    {OUTPUT, "lock", "lease", "cancel", "cancel.now", "status", "status.space", "tmp"}
+)  # not collected
+
+_STATUS_BYTES = 4096  # reserved on disk at the start, so that a status can be told on a full one
+_REASON_BYTES = 2000
+
+
+class Folder:
+    """One attempt's folder. Paths are computed anew each time: it is renamed once, when its supervisor is ready."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def file(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+    @staticmethod
+    def create(beside: str, files: dict[str, bytes]) -> Folder:
+        """A new folder under a name of its own next to `beside`, with `files` in it. Raises OSError."""
+        parent = os.path.dirname(beside)
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+        folder = Folder(tempfile.mkdtemp(prefix=".new-", dir=parent))
+        try:
+            for name, data in files.items():
+                path = folder.file(name)
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                _write(path, data)
+            for name in (OUTPUT, "lock", "lease"):
+                _write(folder.file(name), b"")
+            _write(folder.file("status.space"), b" " * _STATUS_BYTES)
+            os.symlink(tempfile.mkdtemp(prefix="ci-"), folder.file("tmp"))  # short: sockets in it have 108 bytes
+        except OSError:
+            folder.remove()
+            raise
+        return folder
+
+    def remove(self) -> None:
+        self.remove_temporary_files()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def remove_temporary_files(self) -> None:
+        try:
+            temporary = os.readlink(self.file("tmp"))
+        except OSError:
+            return
+        if os.path.basename(temporary).startswith("ci-"):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    # The lock
+
+    def lock(self) -> bool:
+        """Become the supervisor, until this process ends. False: somebody else is."""
+        descriptor = os.open(self.file("lock"), os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        return True  # the descriptor stays open on purpose
+
+    def supervised(self) -> bool:
+        try:
+            descriptor = os.open(self.file("lock"), os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    # The lease and the wish to end
+
+    def renew_lease(self) -> None:
+        os.utime(self.file("lease"))
+
+    def lease_renewals(self) -> int:
+        """A number that changes with every renewal; not compared with any clock, for those are set back and forth."""
+        return os.stat(self.file("lease")).st_mtime_ns
+
+    def cancel(self, *, now: bool) -> None:
+        descriptor = os.open(self.file("cancel.now" if now else "cancel"), os.O_WRONLY | os.O_CREAT, 0o600)
+        os.close(descriptor)
+
+    def cancelled(self) -> bool:
+        return os.path.exists(self.file("cancel")) or self.cancelled_now()
+
+    def cancelled_now(self) -> bool:
+        return os.path.exists(self.file("cancel.now"))
+
+    # The status
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Once and whole: into space taken beforehand, on disk before it gets its name."""
+        status["reason"] = str(status.get("reason", ""))[:_REASON_BYTES]
+        text = json.dumps(status).encode()
+        descriptor = os.open(self.file("status.space"), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, text + b" " * max(0, _STATUS_BYTES - len(text)))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(self.file("status.space"), self.file("status"))
+
+    def status(self) -> dict[str, Any] | None:
+        try:
+            with open(self.file("status"), "rb") as file:
+                status = json.loads(file.read().decode())
+        except (OSError, ValueError):
+            return None
+        return status if isinstance(status, dict) else None
+
+    def trouble_with_disk(self) -> str:
+        """ "" or what is full; a full disk is the usual reason for a job that fails without a word."""
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return ""
+        if disk.f_blocks and disk.f_bavail * disk.f_frsize < 64 * 1024:
+            return "the disk is full"
+        if disk.f_files and disk.f_favail == 0:
+            return "the disk has no inodes left"
+        return ""
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)

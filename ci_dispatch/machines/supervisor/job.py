@@ -1,0 +1,206 @@
+"""Start a job that outlives its connection, and watch over it until it and everything it started has ended."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+from urllib.parse import quote
+
+from .folder import OUTPUT, Folder
+from .processes import MARK, Children, end
+
+TICK = 0.05
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def mark_of(path: str) -> str:
+    """The mark of the job in this folder: without blanks, for macOS shows environments as one line."""
+    return quote(path)
+
+
+def start(path: str, spec: dict[str, Any]) -> str:
+    """Start the job of `spec` in the folder `path` unless it exists; returns "" or why it could not be started."""
+    if os.path.isdir(path):
+        return ""
+    files = {name: base64.b64decode(data) for name, data in spec["files"].items()}
+    try:
+        folder = Folder.create(path, files)
+    except OSError as error:
+        return f"cannot make the attempt's folder: {error.strerror or error}: {error.filename or path}"
+    answer, told = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        os.close(answer)
+        os.setsid()
+        if os.fork() == 0:
+            _supervise(folder, path, spec, told)  # never returns
+        os._exit(0)
+    os.close(told)
+    os.waitpid(middle, 0)
+    with os.fdopen(answer, "rb") as pipe:
+        return pipe.read().decode("utf-8", "replace")
+
+
+def _supervise(folder: Folder, path: str, spec: dict[str, Any], told: int) -> None:
+    """The supervisor's whole life, in a process of its own; `told` is closed when the job may be attached to."""
+    try:
+        _detach(told)
+        folder.lock()
+        os.rename(folder.path, path)  # from here on others see it, supervised from the first moment
+        folder.path = path
+        os.close(told)
+    except OSError as error:
+        folder.remove()
+        if not os.path.isdir(path):  # else another `run` of the same job was faster: that one is attached to
+            os.write(told, f"cannot begin: {error}".encode())
+        os._exit(1)
+    try:
+        folder.write_status(_run(folder, spec))
+    except Exception as error:  # noqa: BLE001  # whatever it was, the controller shall hear of it
+        folder.write_status({"ended": "lost", "reason": f"the supervisor failed: {error!r}"})
+    finally:
+        folder.remove_temporary_files()
+        os._exit(0)
+
+
+def _detach(told: int) -> None:
+    """No terminal, no files of the connection, no signal that could end us before the job has ended."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    os.set_inheritable(told, False)  # noqa: FBT003  # it takes no keywords
+    signal.alarm(0)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _hear)  # a handler, not SIG_IGN: the job must not inherit deafness
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of the job become our children
+
+
+_heard: list[int] = []
+
+
+def _hear(number: int, _frame: object) -> None:
+    _heard.append(number)
+
+
+def _run(folder: Folder, spec: dict[str, Any]) -> dict[str, Any]:
+    """The job from its first to its last process; returns its status."""
+    began = time.monotonic()
+    try:
+        tree = _hold_tree(spec)
+        pid = _spawn(folder, spec)
+    except (OSError, ValueError) as error:
+        return {"ended": "not started", "reason": _cannot_start(spec, error), "seconds": 0.0}
+    children = Children(pid)
+    ended = _watch(folder, spec, children, began)
+    interrupt, terminate = spec["interrupt_grace"], spec["terminate_grace"]
+    if folder.cancelled_now():
+        interrupt = terminate = 0.0
+    left_behind, survivors = end(
+        children, mark_of(folder.path), interrupt=interrupt, terminate=terminate, hurry=folder.cancelled_now
+    )
+    if tree is not None:
+        os.close(tree)
+    status = _status(folder, children.root_status, ended, left_behind, survivors)
+    return {**status, "seconds": round(time.monotonic() - began, 3)}
+
+
+def _hold_tree(spec: dict[str, Any]) -> int | None:
+    """Keep the work tree from being changed while the job runs in it. Raises ValueError when it was changed before."""
+    if not spec.get("tree"):
+        return None
+    descriptor = os.open(spec["tree"] + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with open(spec["tree"] + ".state", "rb") as file:
+        if file.readline().strip().decode() != spec["state"]:
+            raise ValueError("another run has changed the work tree since it was brought here")
+    return descriptor
+
+
+def _spawn(folder: Folder, spec: dict[str, Any]) -> int:
+    environment = dict(os.environ)
+    environment.update(spec["env"])
+    environment["TMPDIR"] = os.readlink(folder.file("tmp"))
+    environment[MARK] = mark_of(folder.path)
+    output = os.open(folder.file(OUTPUT), os.O_WRONLY | os.O_APPEND)
+    try:
+        job = subprocess.Popen(
+            spec["argv"],
+            cwd=spec["cwd"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    finally:
+        os.close(output)
+    job.returncode = 0  # `Children` waits for it, not subprocess
+    return job.pid
+
+
+def _cannot_start(spec: dict[str, Any], error: Exception) -> str:
+    program = spec["argv"][0]
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(spec["cwd"]):
+        return f"the folder {spec['cwd']} does not exist on this machine"
+    if isinstance(error, FileNotFoundError):
+        return f"{program} was not found on this machine, PATH is {spec['env'].get('PATH', os.environ.get('PATH', ''))}"
+    return f"{program} cannot be started: {error}"
+
+
+def _watch(folder: Folder, spec: dict[str, Any], children: Children, began: float) -> str:
+    """Wait until the job ends or has to be ended, and say which."""
+    renewals, renewed = folder.lease_renewals(), time.monotonic()
+    while children.reap():
+        now = time.monotonic()
+        seen = folder.lease_renewals()
+        if seen != renewals:
+            renewals, renewed = seen, now
+        if folder.cancelled():
+            return "cancelled"
+        if now - began > spec["timeout"]:
+            return "timed out"
+        if now - renewed > spec["lease"]:
+            return "lease ended"
+        if _heard:
+            return "lost"  # the machine is shutting down, or somebody ends us
+        time.sleep(TICK)
+    return "exited"
+
+
+def _status(
+    folder: Folder,
+    root_status: int | None,
+    ended: str,
+    left_behind: dict[int, str],
+    survivors: dict[int, str],
+) -> dict[str, Any]:
+    code, number = _exit_of(root_status)
+    reasons = []
+    if ended == "lost":
+        reasons.append(f"the supervisor was told to end by signal {_heard[0]}: is the machine shutting down?")
+    reasons.append(folder.trouble_with_disk())
+    if survivors:
+        reasons.append("could not be killed: " + ", ".join(sorted(set(survivors.values()))))
+    if left_behind and ended == "exited":
+        reasons.append("left running by the job and ended: " + ", ".join(sorted(set(left_behind.values()))))
+    return {
+        "ended": ended,
+        "exit_code": code,
+        "signal": number,
+        "reason": "; ".join(filter(None, reasons)),
+        "leaked": len(left_behind),
+    }
+
+
+def _exit_of(status: int | None) -> tuple[int | None, int | None]:
+    if status is None:
+        return None, None
+    return (None, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), None)

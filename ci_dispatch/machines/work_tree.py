@@ -1,0 +1,116 @@
+"""The work tree on the controller: which files it has, what identifies its content, how it travels."""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import hashlib
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ci_dispatch.ports import MachineError, Tree
+
+_NEVER = (".git", ".ci-dispatch", "node_modules", ".venv", "__pycache__")  # where no git says what to leave out
+_GIT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The files of a tree, relative and in order, with the hash of their names, modes and contents."""
+
+    root: Path
+    files: tuple[str, ...]
+    state: str
+
+    def name(self) -> str:
+        """What the tree is called on a machine: the same from run to run, different for different trees."""
+        return f"{_plain(self.root.name)}-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:10]}"
+
+    def write(self, stream: IO[bytes]) -> None:
+        """All files as tar.gz. Raises MachineError when a file changed or went away meanwhile."""
+        try:
+            packed = gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1, mtime=0)
+            with packed, tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+                for name in self.files:
+                    tar.add(self.root / name, arcname=name, recursive=False)
+        except OSError as error:
+            raise _unreadable(self.root, error) from error
+
+
+def snapshot(tree: Tree) -> Snapshot:
+    """What there is to send now. A tree with a commit is identified by it, any other by its content.
+
+    Raises MachineError when it cannot be read.
+    """
+    root = tree.root.resolve()
+    try:
+        files = tuple(sorted(name for name in _names(root) if not _excluded(name, tree.exclude)))
+        state = f"git:{tree.sha}" if tree.sha else f"copy:{_content_hash(root, files)}"
+    except OSError as error:
+        raise _unreadable(root, error) from error
+    return Snapshot(root, files, state)
+
+
+def _names(root: Path) -> Iterator[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"],
+        cwd=root,
+        capture_output=True,
+        check=False,
+        timeout=_GIT_SECONDS,
+    )
+    if listed.returncode == 0:
+        for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
+            path = root / name
+            if path.is_symlink() or path.is_file():  # not: deleted, or a submodule
+                yield name
+        return
+    for directory, folders, names in os.walk(root):
+        folders[:] = [folder for folder in folders if folder not in _NEVER]
+        for name in names:
+            yield str(Path(directory, name).relative_to(root))
+
+
+def _excluded(name: str, patterns: tuple[str, ...]) -> bool:
+    parts = PurePosixPath(name)
+    return any(
+        fnmatch.fnmatchcase(str(path), pattern.rstrip("/")) for pattern in patterns for path in (parts, *parts.parents)
+    )
+
+
+def _content_hash(root: Path, files: tuple[str, ...]) -> str:
+    total = hashlib.sha256()
+    for name in files:
+        path = root / name
+        facts = path.lstat()
+        content = (
+            os.fsencode(path.readlink()) if path.is_symlink() else _file_hash(path, facts.st_size, facts.st_mtime_ns)
+        )
+        total.update(b"%s\0%o\0%s\0" % (os.fsencode(name), facts.st_mode, content))
+    return total.hexdigest()
+
+
+@cache
+def _file_hash(path: Path, _size: int, _modified: int) -> bytes:
+    """Read once a process for every machine: size and time stand for an unchanged file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _plain(name: str) -> str:
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-" for letter in name)
+
+
+def _unreadable(root: Path, error: OSError) -> MachineError:
+    return MachineError(
+        f"the work tree {root} cannot be read",
+        stage="sync",
+        why=f"{error.filename}: {error.strerror}",
+        try_="run it again",
+    )
