@@ -54,7 +54,7 @@ class Bus:
         for sink in sorted(self._sinks, key=lambda sink: sink.essential):
             try:
                 sink.close()
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 if sink.essential:
                     raise
                 self._switch_off(sink, error)
@@ -115,7 +115,7 @@ def read_journal(lines: Iterable[bytes], name: str) -> Iterator[Stamped]:
         try:
             stamped = loads(line.decode())
         except ValueError as error:
-            if number == 1 or b'"v":' in line and "journal version" in str(error):
+            if number == 1 or (b'"v":' in line and "journal version" in str(error)):
                 raise _not_a_journal(name, number, str(error)) from error
             pending = (number, line)
             continue
