@@ -1,0 +1,89 @@
+"""The edge to lxml: hardened parsing, recovery, serialising. No other file of this package imports lxml.
+
+Hardened means: no entities are expanded, no network, no DTD is loaded, bytes only (a path could be a gzip bomb:
+https://bugs.launchpad.net/lxml/+bug/1969706), and never more than the caller has already capped.
+"""
+
+from __future__ import annotations
+
+from lxml import etree
+
+Element = etree._Element  # noqa: SLF001  lxml-stubs has no public name for it
+XmlError = etree.XMLSyntaxError
+
+
+def _parser(*, recover: bool) -> etree.XMLParser:
+    return etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=True,  # a 12 MB system-out is a legitimate report; our own limits come first
+        strip_cdata=False,
+        recover=recover,
+    )
+
+
+def parse(data: bytes) -> Element:
+    """The root element. Raises XmlError."""
+    return etree.fromstring(data, _parser(recover=False))
+
+
+def recover(data: bytes) -> tuple[Element | None, list[int]]:
+    """What can be saved of a damaged document, and the lines of its errors."""
+    parser = _parser(recover=True)
+    try:
+        root = etree.fromstring(data, parser)
+    except XmlError:
+        return None, []
+    return root, [entry.line for entry in parser.error_log]
+
+
+def new(tag: str, **attributes: str) -> Element:
+    return etree.Element(tag, {name: xml_text(value) for name, value in attributes.items()})
+
+
+def to_bytes(element: Element, *, declaration: bool = False) -> bytes:
+    """UTF-8, without the text that follows the element."""
+    return etree.tostring(element, encoding="utf-8", xml_declaration=declaration, with_tail=False)
+
+
+def local_name(element: Element) -> str:
+    """The tag without its namespace; empty for comments and processing instructions."""
+    tag: object = element.tag  # the stubs do not know that comments have a function here
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def line_of(element: Element) -> int:
+    line: object = element.sourceline
+    return line if isinstance(line, int) else 0
+
+
+def without_namespaces(root: Element) -> Element:
+    """The same tree with every tag reduced to its local name, and no declaration left that would bring one back."""
+    for element in root.iter():
+        name = local_name(element)
+        if name and name != element.tag:
+            element.tag = name
+    etree.cleanup_namespaces(root)
+    return root
+
+
+def text_of(element: Element) -> str:
+    """All text below an element, in document order."""
+    if len(element) == 0:
+        return element.text or ""
+    return "".join(str(part) for part in element.itertext())
+
+
+def xml_text(text: str) -> str:
+    """Text as XML 1.0 can hold it: what it forbids becomes U+FFFD (https://www.w3.org/TR/xml/#charsets)."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(character if _allowed(character) else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _allowed(character: str) -> bool:
+    code = ord(character)
+    if code < 0x20:
+        return character in "\t\n\r"
+    return not (0xD800 <= code <= 0xDFFF or code in (0xFFFE, 0xFFFF))

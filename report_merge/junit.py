@@ -1,0 +1,135 @@
+"""JUnit XML in memory: bytes -> tests, a report -> bytes. `merging` streams what does not fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import IO
+
+from report_merge import elements
+from report_merge.case_elements import Surroundings, case_of, element_of, key_of
+from report_merge.dialects import PROJECT, is_playwright_root, microseconds, seconds_text
+from report_merge.elements import Element
+from report_merge.limits import Limits, Refused
+from report_merge.model import Case, CaseKey, Problem, Report, Verdict, count
+from report_merge.tidy import tidy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one file gave. With a problem that has `salvaged`, the cases are what could be saved."""
+
+    cases: tuple[Case, ...] = ()
+    problem: Problem | None = None
+
+
+def read(
+    data: bytes, source: str, *, attempt: int = 1, shard: str = "", machine: str = "", limits: Limits | None = None
+) -> Reading:
+    """Every test of one JUnit file of any dialect, in document order. Never raises for what the bytes hold.
+
+    `machine` is where it ran, when the file does not say (`hostname`). Parametrised duplicates get ordinals.
+    """
+    limits = limits or Limits()
+    try:
+        tree = tidy(data, limits)
+    except Refused as refusal:
+        return Reading(problem=Problem(file=source, reason=refusal.reason, line=refusal.line))
+    around = Surroundings(source=source, shard=shard, attempt=attempt, machine=machine)
+    seen: Counter[CaseKey] = Counter()
+    cases: list[Case] = []
+    for element, where in _walk(tree.root, around, playwright=is_playwright_root(_attributes(tree.root))):
+        key = key_of(element, where)
+        cases.append(case_of(element, where, ordinal=seen[key]))
+        seen[key] += 1
+    problem = None
+    if tree.notes:
+        problem = Problem(file=source, reason="; ".join(tree.notes), line=tree.line, salvaged=len(cases))
+    return Reading(cases=tuple(cases), problem=problem)
+
+
+def _attributes(element: Element) -> dict[str, str]:
+    return {str(name): str(value) for name, value in element.attrib.items()}
+
+
+def _walk(parent: Element, around: Surroundings, *, playwright: bool) -> Iterator[tuple[Element, Surroundings]]:
+    for child in parent:
+        if child.tag == "testcase":
+            yield child, around
+        elif child.tag == "testsuite":
+            yield from _walk(
+                child, inside(_attributes(child), around, playwright, _project(child)), playwright=playwright
+            )
+
+
+def _project(suite: Element) -> str:
+    return next((p.get("value", "") for p in suite.iterfind("properties/property") if p.get("name") == PROJECT), "")
+
+
+def inside(suite: dict[str, str], around: Surroundings, playwright: bool, project: str) -> Surroundings:  # noqa: FBT001
+    """What holds inside a suite, from its attributes and from what holds around it."""
+    hostname = suite.get("hostname", "")
+    project = project or (hostname if playwright else around.project)
+    return Surroundings(
+        suite=suite.get("name") or around.suite,
+        file=suite.get("file") or suite.get("filepath") or around.file,
+        project=project,
+        machine=hostname if hostname not in ("", project) else around.machine,
+        started=suite.get("timestamp") or around.started,
+        source=around.source,
+        shard=around.shard,
+        attempt=around.attempt,
+    )
+
+
+def write(report: Report, stream: IO[bytes]) -> None:
+    """The report as one JUnit XML document with totals that add up; tests that never ran are errors in it.
+
+    Suites are made of neighbouring tests with the same suite, project and machine of their first attempt.
+    """
+    root = elements.new("testsuites", **_counts(report.cases))
+    if report.context.title:
+        root.set("name", elements.xml_text(report.context.title))
+    for (name, project, machine, started), cases in groupby(report.cases, key=_suite_of):
+        members = list(cases)
+        named = {"name": name, "hostname": machine or project, "timestamp": started}
+        suite = elements.new("testsuite", **{k: v for k, v in named.items() if v or k == "name"}, **_counts(members))
+        if project:
+            holder = elements.new("properties")
+            holder.append(elements.new("property", name=PROJECT, value=project))
+            suite.append(holder)
+        suite.extend(element_of(case, machine=machine, started=started) for case in members)
+        root.append(suite)
+    stream.write(elements.to_bytes(root, declaration=True))
+
+
+def _suite_of(case: Case) -> tuple[str, str, str, str]:
+    first = case.attempts[0] if case.attempts else None
+    return (
+        case.suite or case.key.classname,
+        case.key.project,
+        first.machine if first else "",
+        first.started if first else "",
+    )
+
+
+def _counts(members: Sequence[Case]) -> dict[str, str]:
+    totals = count(members)
+    errors = sum(1 for case in members if _is_error(case))
+    took = sum(microseconds(repr(case.seconds)) or 0 for case in members)
+    return {
+        "tests": str(totals.tests),
+        "failures": str(totals.failed + totals.not_run - errors),
+        "errors": str(errors),
+        "skipped": str(totals.skipped),
+        "time": seconds_text(took),
+    }
+
+
+def _is_error(case: Case) -> bool:
+    if case.verdict is not Verdict.FAILED:
+        return case.verdict is Verdict.NOT_RUN
+    first_bad = next(attempt for attempt in case.attempts if attempt.outcome.bad)
+    return first_bad.outcome.value != "failed"

@@ -1,0 +1,185 @@
+"""Any JUnit dialect, damaged or not -> one tree in the plain dialect that the rest of this package reads and copies.
+
+Plain means: <testsuites> holds only <testsuite>; every <testcase> is in a suite and has `classname` or none; no
+namespaces; an outcome is always a child element; an <error> directly in a suite is a test of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from report_merge import elements
+from report_merge.dialects import (
+    BROKEN_TYPE,
+    ENDED,
+    FINAL,
+    FOREIGN_ROOTS,
+    RERUN,
+    STARTED,
+    SUITE_LEVEL,
+    WALL,
+    outcome_in_status,
+)
+from report_merge.elements import Element, line_of, local_name
+from report_merge.limits import Limits, Refused
+from report_merge.model import Outcome
+from report_merge.repair import XmlFault, fault, repaired
+
+_ROOT_TAG = re.compile(rb"<([A-Za-z_][^\s/>]*)")
+_OWN_ROOT_PROPERTIES = frozenset({STARTED, ENDED, WALL})
+_BROKEN_MESSAGE = "the report is damaged inside this test, so nobody knows how it ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy:
+    root: Element
+    notes: tuple[str, ...] = ()  # what was repaired; empty when the file was only of another dialect
+    line: int | None = None  # where the damage begins
+
+
+def tidy(data: bytes, limits: Limits) -> Tidy:
+    """The report as a plain tree. Raises Refused when it is no JUnit report."""
+    if len(data) > limits.tree_bytes:
+        raise Refused(f"it needs repair, and is larger than the {limits.tree_bytes} bytes up to which that is done")
+    data, notes = repaired(data)
+    problem = fault(data)
+    try:
+        root = elements.parse(data) if problem is None else _recovered(data, problem, notes)
+    except elements.XmlError as error:  # stricter than expat: nested too deep, a prefix without a namespace
+        root = _recovered(data, XmlFault(0, error.lineno or 1, error.msg or "not XML", 0, False, False), notes)  # noqa: FBT003
+    _refuse_foreign(root)
+    _refuse_too_deep(root, limits.depth)
+    return Tidy(_plain(root), tuple(notes), problem.line if problem else None)
+
+
+def _recovered(data: bytes, problem: XmlFault, notes: list[str]) -> Element:
+    root, error_lines = elements.recover(data)
+    if root is None:
+        raise Refused(f"it is not XML: {problem.reason}", problem.line)
+    _refuse_foreign(root, problem)
+    broken = _damaged_cases(root, data, problem, error_lines)
+    for case in broken:
+        if not any(local_name(child) in ("failure", "error") for child in case):
+            case.append(elements.new("error", type=BROKEN_TYPE, message=_BROKEN_MESSAGE))
+    notes.append(f"{problem.reason} at line {problem.line}; what could be read was kept")
+    return root
+
+
+def _damaged_cases(root: Element, data: bytes, problem: XmlFault, error_lines: list[int]) -> list[Element]:
+    """The tests whose elements hold an error: they are never taken for passed."""
+    cases = [element for element in root.iter() if local_name(element) == "testcase"]
+    if not cases:
+        return []
+    tag_start = data.rfind(b"<", 0, max(problem.offset, 1))
+    in_start_tag = data.startswith(b"<testcase", tag_start) and b">" not in data[tag_start : problem.offset]
+    first = problem.cases_before if in_start_tag else problem.cases_before - 1
+    broken = [cases[first]] if (problem.in_case or in_start_tag) and 0 <= first < len(cases) else []
+    later = {line for line in error_lines if line > problem.line}
+    if len(error_lines) > 1 and not later and not _is_cut(data, problem):
+        return [*broken, *cases[max(first, 0) + 1 :]]  # several errors on one line: no telling whose they are
+    ends = [line_of(case) for case in cases[1:]] + [1 << 31]
+    for case, end in zip(cases, ends, strict=True):
+        if any(line_of(case) <= line <= end for line in later) and case not in broken:
+            broken.append(case)
+    return broken
+
+
+def _is_cut(data: bytes, problem: XmlFault) -> bool:
+    """Whether the report just ends: then nothing follows the first fault that could be damaged too."""
+    return not data[problem.offset :].strip() or b">" not in data[problem.offset :]
+
+
+def _refuse_foreign(root: Element, problem: XmlFault | None = None) -> None:
+    name = local_name(root)
+    if name in ("testsuites", "testsuite", "testcase"):
+        return
+    line = problem.line if problem else line_of(root)
+    kind = FOREIGN_ROOTS.get(name) or FOREIGN_ROOTS.get(name.lower())
+    if kind:
+        raise Refused(f"it is {kind} (<{name}>), not JUnit; have the test runner write JUnit XML", line)
+    raise Refused(f"its root is <{name[:60]}>, not <testsuites> or <testsuite>", line)
+
+
+def _refuse_too_deep(root: Element, limit: int) -> None:
+    depth = 0
+    node: Element | None = root
+    for node in root.iter():
+        if len(node) == 0:
+            depth = max(depth, sum(1 for _ in node.iterancestors()))
+            if depth > limit:
+                raise Refused(f"its elements are nested deeper than {limit}", line_of(node))
+
+
+def _plain(root: Element) -> Element:
+    elements.without_namespaces(root)
+    for case in list(root.iter("testcase")):
+        _plain_case(case)
+    if root.tag == "testcase":
+        root = _wrapped(elements.new("testsuite"), [root])
+    if root.tag == "testsuite":
+        root = _wrapped(elements.new("testsuites"), [root])
+    _cases_into_suites(root)
+    _suite_level_results(root)
+    return _root_content_into_suite(root)
+
+
+def _plain_case(case: Element) -> None:
+    other = case.get("class")
+    if other is not None:
+        del case.attrib["class"]
+        case.set("classname", case.get("classname", other))
+    for inner in [child for child in case if local_name(child) in ("testcase", "testsuite")]:
+        case.addnext(inner)  # nobody nests like this on purpose: they are tests beside this one
+    if not any(local_name(child) in FINAL for child in case):
+        match outcome_in_status({str(name): str(value) for name, value in case.attrib.items()}):
+            case Outcome.FAILED:
+                case.append(elements.new("failure", message=f"status {case.get('status') or case.get('result')}"))
+            case Outcome.SKIPPED:
+                case.append(elements.new("skipped"))
+
+
+def _wrapped(suite: Element, children: list[Element]) -> Element:
+    suite.extend(children)
+    return suite
+
+
+def _cases_into_suites(root: Element) -> None:
+    """Tests directly below <testsuites> get a suite around each run of them: most readers lose them otherwise."""
+    suite: Element | None = None
+    for child in list(root):
+        if local_name(child) != "testcase":
+            suite = None
+        elif suite is None:
+            suite = elements.new("testsuite", name=root.get("name", ""))
+            child.addprevious(suite)
+            suite.append(child)
+        else:
+            suite.append(child)
+
+
+def _suite_level_results(root: Element) -> None:
+    for suite in list(root.iter("testsuite", "testsuites")):
+        for child in [child for child in suite if local_name(child) in {"failure", "error", *RERUN}]:
+            case = elements.new("testcase", classname=suite.get("name", ""), name=SUITE_LEVEL)
+            child.addprevious(case)
+            case.append(child)
+    _cases_into_suites(root)
+
+
+def _root_content_into_suite(root: Element) -> Element:
+    """Properties and output of <testsuites> itself are kept by making its suites children of one suite."""
+    names = {entry.get("name", "") for entry in root.iterfind("properties/property")}
+    own = [child for child in root if local_name(child) not in ("", "testsuite")]
+    if not own or ({local_name(child) for child in own} == {"properties"} and names <= _OWN_ROOT_PROPERTIES):
+        return root
+    suite = elements.new("testsuite", name=root.get("name", ""))
+    for name in ("timestamp", "hostname", "time"):
+        if value := root.get(name):
+            suite.set(name, value)
+    suite.extend(list(root))
+    outer = elements.new(
+        "testsuites", **{name: value for name in ("id", "name") if (value := root.get(name)) is not None}
+    )
+    outer.append(suite)
+    return outer
