@@ -1,0 +1,115 @@
+"""A Report as JSON and back, losing nothing: the file that `--json` writes and `--baseline` reads."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from report_merge.model import Report
+
+FORMAT = "report-merge"
+VERSION = 1
+
+
+class NotAReport(ValueError):
+    """The text is not a report this version can read; the message says what it is instead."""
+
+
+def dumps(report: Report) -> str:
+    """`report` as one JSON object; fields that have their default value are left out."""
+    return json.dumps(
+        {"format": FORMAT, "version": VERSION, "report": _plain(report)}, ensure_ascii=False, allow_nan=False
+    )
+
+
+def loads(text: str) -> Report:
+    """The report `dumps` was given. Raises NotAReport for anything else, and for versions it does not know."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotAReport(f"not JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise NotAReport('not a report of report-merge: there is no "format": "report-merge" in it')
+    version = document.get("version")
+    if version != VERSION:
+        raise NotAReport(
+            f"a report of format version {version!r:.40}; this report-merge reads version {VERSION}. "
+            "Write it again with this version, or use the version that wrote it."
+        )
+    report: Report = _value(Report, document.get("report"), "report")
+    return report
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {
+            field.name: _plain(item)
+            for field in fields(value)
+            if (item := getattr(value, field.name)) != _default(field) or isinstance(item, Enum)
+        }
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None  # noqa: PLR0124  JSON has no NaN
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default is not MISSING else MISSING
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    """`value` as `kind`, which is one of the few kinds the model is made of."""
+    origin = typing.get_origin(kind)
+    if origin is types.UnionType:  # X | None
+        return None if value is None else _value(typing.get_args(kind)[0], value, where)
+    if origin is tuple or origin is Sequence:
+        return _sequence(typing.get_args(kind), value, where)
+    if is_dataclass(kind):
+        return _record(typing.cast(type, kind), value, where)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        if value not in [member.value for member in kind]:
+            raise NotAReport(f"{where} must be one of {', '.join(str(member.value) for member in kind)}")
+        return kind(value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise NotAReport(f"{where} must be of type {kind.__name__}")
+    return value
+
+
+def _sequence(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise NotAReport(f"{where} must be a list")
+    if len(kinds) > 1 and kinds[-1] is not Ellipsis:
+        if len(value) != len(kinds):
+            raise NotAReport(f"{where} must have {len(kinds)} values")
+        return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    return tuple(_value(kinds[0], item, f"{where}[{number}]") for number, item in enumerate(value))
+
+
+def _record(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise NotAReport(f"{where} must be an object")
+    hints = _hints(kind)
+    if unknown := value.keys() - hints.keys():
+        raise NotAReport(f"{where} has the unknown field {min(unknown)!r:.80}")
+    try:
+        return kind(**{name: _value(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    except TypeError as error:
+        raise NotAReport(f"{where}: {str(error).split(') ', 1)[-1]}") from None

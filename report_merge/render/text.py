@@ -1,0 +1,64 @@
+"""The last words of a run on a terminal or in a log: the failures by cause, and one line that scripts can find."""
+
+from __future__ import annotations
+
+from report_merge import failures
+from report_merge.model import Report
+from report_merge.render import escape
+from report_merge.render.wording import count, counts, duration, history, status, title
+
+GROUPS_SHOWN = 20
+TESTS_SHOWN = 5
+
+
+def final_lines(report: Report, *, program: str = "ci-dispatch", report_path: str = "") -> list[str]:
+    """The grouped failures, what is missing, and as the last line exactly one summary:
+
+        ci-dispatch: FAILED 88 tests: 84 passed, 2 failed, 1 flaky, 1 skipped, 0 not run; 4 machines; 3m12s; report PATH
+
+    The last line's form is kept from version to version; the rest is for people. All of it is safe for terminals and logs.
+    """
+    groups = failures.group(report.cases)
+    lines: list[str] = []
+    for group in groups[:GROUPS_SHOWN]:
+        lines += [*_group(group), ""]
+    if len(groups) > GROUPS_SHOWN:
+        lines += [f"... and {count(len(groups) - GROUPS_SHOWN, 'more cause')}: see the report", ""]
+    for missing in report.missing[:GROUPS_SHOWN]:
+        reason = f": {escape.terminal_name(missing.reason)}" if missing.reason else ""
+        lines.append(f"MISSING {missing.what} {escape.terminal_name(missing.name)}{reason}")
+    for problem in report.problems[:GROUPS_SHOWN]:
+        where = escape.terminal_name(problem.file) + (f":{problem.line}" if problem.line else "")
+        saved = "" if problem.salvaged is None else f" ({count(problem.salvaged, 'test')} saved)"
+        lines.append(f"UNREADABLE {where}: {escape.terminal_name(problem.reason)}{saved}")
+    return [*lines, last_line(report, program=program, report_path=report_path)]
+
+
+def last_line(report: Report, *, program: str = "ci-dispatch", report_path: str = "") -> str:
+    """The one line that scripts can find: `PROGRAM: STATUS counts; machines; wall time; report PATH`."""
+    parts = [f"{program}: {status(report)} {counts(report)}"]
+    if report.machines:
+        parts.append(count(len(report.machines), "machine"))
+    if report.wall_seconds is not None:
+        parts.append(duration(report.wall_seconds))
+    if report_path:
+        parts.append(f"report {escape.terminal_name(report_path)}")
+    return "; ".join(parts)
+
+
+def _group(group: failures.FailureGroup) -> list[str]:
+    finding = group.finding
+    tests = count(len(group.cases), "test")
+    lines = [f"{group.verdict}: {tests}, {finding.category} [{group.fingerprint}]"]
+    lines.append(f"  {escape.terminal_name(group.title)}")
+    for case in group.cases[:TESTS_SHOWN]:
+        machine = next((f"  on {a.machine}" for a in reversed(case.attempts) if a.outcome.bad and a.machine), "")
+        name = escape.terminal_name(title(case.key))
+        lines.append(f"    {history(case)} {name}{escape.terminal_name(machine)}  {duration(case.seconds)}")
+    if len(group.cases) > TESTS_SHOWN:
+        lines.append(f"    ... and {count(len(group.cases) - TESTS_SHOWN, 'more test')}")
+    if finding.evidence and finding.evidence not in group.title:
+        lines.append(f"  because: {escape.terminal_name(finding.evidence)}")
+    if finding.hint and group.verdict is not failures.FailureVerdict.FLAKY:
+        lines.append(f"  hint: {finding.hint}")
+    return lines
