@@ -17,6 +17,7 @@ HEAD_SHARE = (
     0.6  # of the whole work; measured on a model of the reference fleet: 1.18x the bound even with wrong speeds
 )
 FACTORING = 2.0  # a pull takes its machine's share of 1/FACTORING of what is left
+MINC = 1.0
 START_UP = 2.0  # seconds a runner needs before its first test; a pull should be worth it
 
 
@@ -98,7 +99,7 @@ def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[Machine
     rest = sum(unit.seconds for unit in units)
     power = machine.power / max(1, machine.slots)
     whole = sum(other.power for other in machines) or power
-    target = max(rest * power / whole / FACTORING, START_UP * power)
+    target = max(rest * power / whole / FACTORING, MINC * START_UP * power)
     taken: list[Unit] = []
     work = 0.0
     for unit in units:

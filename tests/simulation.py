@@ -1,0 +1,217 @@
+"""A fleet in virtual time: carries out the engine's effects on paper, with every fault a machine can have.
+
+Used by property tests and by benchmarks of the controller; a second of the run costs no second here.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from ci_dispatch import messages as m
+from ci_dispatch.bus import Bus
+from ci_dispatch.core import plan
+from ci_dispatch.core.events import MachineChecked, RunStarted
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    RunId,
+    Test,
+    TestId,
+    TestResult,
+    Trouble,
+    UnitId,
+    Verdict,
+)
+from ci_dispatch.core.retry import RetryPolicy
+from ci_dispatch.core.state import RunState
+from ci_dispatch.engine import Engine, Terms
+from ci_dispatch.ports import Sink
+from report_merge.failures import UNKNOWN
+
+Behaviour = Callable[[int], Verdict]  # of the n-th execution of a test, from 0
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A machine that is gone from `begin` until `end` (seconds of virtual time)."""
+
+    machine: MachineName
+    begin: float
+    end: float = float("inf")
+
+
+@dataclass
+class VirtualClock:
+    at: float = 1_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+
+@dataclass
+class World:
+    """What is true: how long tests take, how they behave, when machines are gone."""
+
+    seconds: Mapping[TestId, float]
+    behaviour: Mapping[TestId, Behaviour] = field(default_factory=dict)
+    outages: Sequence[Outage] = ()
+    killers: frozenset[TestId] = frozenset()  # take their runner down
+    start_up: float = plan.START_UP
+    live: bool = True  # runners report tests as they finish
+
+
+class SimulatedFleet:
+    """Hands that work in virtual time."""
+
+    def __init__(self, machines: Iterable[MachineSpec], world: World, clock: VirtualClock) -> None:
+        self.machines = {machine.name: machine for machine in machines}
+        self.world = world
+        self.clock = clock
+        self.epoch = clock.at
+        self.executions: dict[TestId, int] = {}
+        self._queue: list[tuple[float, int, m.Message]] = []
+        self._order = itertools.count()
+        self._cancelled: set[LeaseNumber] = set()
+
+    def carry_out(self, effect: m.Effect) -> None:
+        match effect:
+            case m.Check(machine=name):
+                up = not self._gone(name, self.clock.at)
+                event = MachineChecked(machine=name, healthy=up, reachable=up, cores=self.machines[name].cores)
+                self._later(0.3 if up else 5.0, m.Checked(event))
+            case m.Start():
+                self._run(effect)
+            case m.Cancel(lease=number):
+                self._cancelled.add(number)
+
+    def wait(self, deadline: float) -> bool:
+        return True
+
+    def next_message(self, tick: float) -> m.Message:
+        """The next thing that happens, or a tick when nothing does for `tick` seconds; moves the clock."""
+        while self._queue and self._queue[0][0] <= self.clock.at + tick:
+            at, _, message = heapq.heappop(self._queue)
+            number = getattr(message, "lease", None)
+            if number in self._cancelled and not isinstance(message, m.Finished):
+                continue
+            self.clock.at = max(self.clock.at, at)
+            return message
+        self.clock.at += tick
+        return m.Tick()
+
+    def _later(self, seconds: float, message: m.Message) -> None:
+        heapq.heappush(self._queue, (self.clock.at + seconds, next(self._order), message))
+
+    def _gone(self, name: MachineName, at: float) -> bool:
+        return any(o.machine == name and o.begin <= at - self.epoch < o.end for o in self.world.outages)
+
+    def _until_gone(self, name: MachineName, at: float) -> float:
+        begins = [o.begin - (at - self.epoch) for o in self.world.outages if o.machine == name]
+        return min((begin for begin in begins if begin >= 0), default=float("inf"))
+
+    def _run(self, start: m.Start) -> None:
+        number, name, machine = start.lease.number, start.lease.machine, self.machines[start.lease.machine]
+        if self._gone(name, self.clock.at):
+            return
+        gone_in = self._until_gone(name, self.clock.at)
+        workers = [self.world.start_up] * start.workers
+        results: list[tuple[float, TestResult]] = []
+        killer: tuple[float, TestId] | None = None
+        for test in start.tests:
+            worker = min(range(len(workers)), key=workers.__getitem__)
+            workers[worker] += self.world.seconds[test.id] / machine.speed
+            if test.id in self.world.killers and (killer is None or workers[worker] < killer[0]):
+                killer = (workers[worker], test.id)
+            execution = self.executions.get(test.id, 0)
+            verdict = self.world.behaviour.get(test.id, lambda _n: Verdict.PASSED)(execution)
+            seconds = self.world.seconds[test.id] / machine.speed
+            results.append((workers[worker], TestResult(test=test.id, verdict=verdict, seconds=seconds)))
+        end = killer[0] if killer else max(workers)
+        done = [(at, result) for at, result in results if at < end or (not killer and at <= end)]
+        for at, result in done:
+            if at < gone_in:
+                self.executions[result.test] = self.executions.get(result.test, 0) + 1
+                if self.world.live:
+                    self._later(at, m.Reported(number, result))
+        self._later(0.1, m.Started(number))
+        for second in range(1, int(min(end, gone_in)) + 1):
+            self._later(float(second), m.Beat(number))
+        if end < gone_in:
+            self._later(end, m.Finished(number, self._result(start, done, killer, end)))
+
+    @staticmethod
+    def _result(
+        start: m.Start, done: list[tuple[float, TestResult]], killer: tuple[float, TestId] | None, end: float
+    ) -> AttemptResult:
+        results = {result.test: result for _, result in done}
+        every = tuple(
+            results.get(t.id) or TestResult(test=t.id, verdict=Verdict.NOT_RUN, reason="the runner died")
+            for t in start.tests
+        )
+        trouble = Trouble.CRASH if killer else Trouble.NONE
+        suspects = (killer[1],) if killer else ()
+        return AttemptResult(
+            ended=Ended.EXITED,
+            trouble=trouble,
+            exit_code=1 if killer else 0,
+            seconds=end,
+            results=every,
+            suspects=suspects,
+        )
+
+
+def make_tests(count: int, *, unit_size: int = 1) -> tuple[Test, ...]:
+    return tuple(
+        Test(id=TestId(f"t{n:05}"), unit=UnitId(f"u{n // unit_size:05}"), file=f"f{n // unit_size}", title=(f"t{n}",))
+        for n in range(count)
+    )
+
+
+def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected: Mapping[TestId, float]) -> RunStarted:
+    units = plan.units_of(tests, expected)
+    return RunStarted(
+        run=RunId("simulated"),
+        title="simulated",
+        runner="simulated",
+        tests=tuple(tests),
+        machines=tuple(machines),
+        expected_seconds=dict(expected),
+        planned=plan.planned_makespan(units, machines),
+        lower_bound=plan.lower_bound(units, machines),
+    )
+
+
+def simulate(
+    tests: Sequence[Test],
+    machines: Sequence[MachineSpec],
+    world: World,
+    *,
+    expected: Mapping[TestId, float] | None = None,
+    terms: Terms | None = None,
+    seed: int = 0,
+    sinks: Sequence[Sink] = (),
+    tick: float = 1.0,
+    limit: float = 100_000.0,
+) -> RunState:
+    """A whole run on paper. Raises AssertionError when it does not end within `limit` virtual seconds."""
+    clock = VirtualClock()
+    state = RunState()
+    bus = Bus(state, clock, sinks)
+    terms = terms or Terms(retry=RetryPolicy(max_retries=2))
+    engine = Engine(state, bus.publish, terms=terms, classify=lambda _result: UNKNOWN, random=Random(seed))
+    fleet = SimulatedFleet(machines, world, clock)
+    bus.publish(run_started(tests, machines, expected if expected is not None else world.seconds))
+    effects = engine.begin(clock.now())
+    while not engine.finished:
+        for effect in effects:
+            fleet.carry_out(effect)
+        effects = engine.step(fleet.next_message(tick), clock.now())
+        assert clock.at - fleet.epoch < limit, f"the run does not end (seed {seed})"
+    return state
