@@ -1,0 +1,245 @@
+"""How people write values: each kind reads what TOML or a variable holds, says what it allows, and writes it back.
+
+Reading is total: `Kind.read` returns the value or raises `Refused`, and nothing else, whatever it is given.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, cast
+
+from ci_dispatch.config.amounts import BARE, DAY, DURATION, PERCENT, in_words, seconds_in, write_duration, write_share
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # surrogates: bytes that are not UTF-8
+_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+_VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+
+
+class Refused(ValueError):
+    """The value is not of this kind. `given` replaces the value in the message where showing it would leak a secret."""
+
+    def __init__(self, given: str = "") -> None:
+        super().__init__(given)
+        self.given = given
+
+
+def _as_written(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Generic[T]):
+    """One kind of value.
+
+    `from_text` turns a variable's or option's text into what TOML would hold, `write` a value into what TOML holds.
+    """
+
+    name: str  # one or two words, for tables
+    allowed: str  # ends the sentence "allowed: ..."
+    schema: Mapping[str, Any]  # JSON Schema of what the file may hold
+    read: Callable[[Any], T]
+    from_text: Callable[[str], Any] = _as_written
+    write: Callable[[T], Any] = _as_written
+    many: bool = False  # an option may be given several times
+
+
+def text(pattern: str = "", allowed: str = "a text on one line") -> Kind[str]:
+    """A text without control characters; `pattern` must match all of it."""
+    whole = re.compile(pattern or r".*")
+
+    def read(raw: Any) -> str:
+        if not isinstance(raw, str) or _UNPRINTABLE.search(raw) or not whole.fullmatch(raw):
+            raise Refused
+        return raw
+
+    schema = {"type": "string", "pattern": f"^(?:{pattern})$" if pattern else _PRINTABLE}
+    return Kind(name="text", allowed=allowed, schema=schema, read=read)
+
+
+def variable() -> Kind[str]:
+    """The name of an environment variable. A value that is not one may be the secret itself, so it is never shown."""
+
+    def read(raw: Any) -> str:
+        if not isinstance(raw, str):
+            raise Refused
+        if not re.fullmatch(_VARIABLE, raw):
+            raise Refused("a text that is no variable's name (not shown: it may be a secret)")
+        return raw
+
+    allowed = "the name of an environment variable (capitals, digits, _), never the secret itself"
+    return Kind(name="variable", allowed=allowed, schema={"type": "string", "pattern": _VARIABLE}, read=read)
+
+
+def boolean() -> Kind[bool]:
+    def read(raw: Any) -> bool:
+        if not isinstance(raw, bool):
+            raise Refused
+        return raw
+
+    def from_text(given: str) -> Any:
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
+        return words.get(given.strip().lower(), given)
+
+    return Kind(name="yes or no", allowed="true or false", schema={"type": "boolean"}, read=read, from_text=from_text)
+
+
+def integer(least: int, most: int) -> Kind[int]:
+    def read(raw: Any) -> int:
+        if not isinstance(raw, int) or isinstance(raw, bool) or not least <= raw <= most:
+            raise Refused
+        return raw
+
+    def from_text(given: str) -> Any:
+        return int(given) if re.fullmatch(r" *[+-]?[0-9]{1,18} *", given) else given
+
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return Kind(
+        name="whole number", allowed=f"a whole number from {least} to {most}", schema=schema, read=read,
+        from_text=from_text,
+    )  # fmt: skip
+
+
+def number(least: float, most: float) -> Kind[float]:
+    def read(raw: Any) -> float:
+        return _between(raw, least, most)
+
+    schema = {"type": "number", "minimum": least, "maximum": most}
+    return Kind(
+        name="number", allowed=f"a number from {least:g} to {most:g}", schema=schema, read=read, from_text=_number
+    )
+
+
+def duration(least: float = 0.0, most: float = 30 * DAY) -> Kind[float]:
+    """Seconds, written as "500ms", "5s", "2m", "1h30m", "1d", or as a plain number of seconds."""
+
+    def read(raw: Any) -> float:
+        if isinstance(raw, str):
+            raw = _number(raw) if re.fullmatch(BARE, raw) else _seconds(raw)
+        return _between(raw, least, most)
+
+    limits = f"from {in_words(least)} to {in_words(most)}"
+    schema = {
+        "anyOf": [
+            {"type": "string", "pattern": f"{DURATION}|{BARE}"},
+            {"type": "number", "minimum": least, "maximum": most},
+        ]
+    }
+    allowed = f'a duration {limits} such as "500ms", "5s", "1h30m", or a number of seconds'
+    return Kind(name="duration", allowed=allowed, schema=schema, read=read, write=write_duration)
+
+
+def share() -> Kind[float]:
+    """A part of a whole, written as "10%" or 0.1; the value is between 0 and 1."""
+
+    def read(raw: Any) -> float:
+        if isinstance(raw, str):
+            if not re.fullmatch(f"{PERCENT}|{BARE}", raw):
+                raise Refused
+            raw = float(raw.replace("%", "")) / 100 if "%" in raw else float(raw)
+        return _between(raw, 0.0, 1.0)
+
+    schema = {
+        "anyOf": [
+            {"type": "string", "pattern": f"{PERCENT}|{BARE}"},
+            {"type": "number", "minimum": 0, "maximum": 1},
+        ]
+    }
+    allowed = 'a percentage such as "10%" up to "100%", or a number from 0 to 1'
+    return Kind(name="percentage", allowed=allowed, schema=schema, read=read, write=write_share)
+
+
+def choice(of: type[E]) -> Kind[E]:
+    words = [str(word) for word in of]
+
+    def read(raw: Any) -> E:
+        if not isinstance(raw, str) or raw not in words:
+            raise Refused
+        return of(raw)
+
+    allowed = "one of " + ", ".join(words)
+    return Kind(name="choice", allowed=allowed, schema={"enum": words}, read=read, write=str)
+
+
+def texts(pattern: str = "", allowed: str = "a list of texts") -> Kind[tuple[str, ...]]:
+    """A list; in a variable: separated by commas."""
+    return _list(text(pattern), allowed, lambda given: [part.strip() for part in given.split(",") if part.strip()])
+
+
+def arguments() -> Kind[tuple[str, ...]]:
+    """Arguments of a command; in a variable: as a POSIX shell would split them."""
+
+    def from_text(given: str) -> Any:
+        try:
+            return shlex.split(given)
+        except ValueError:  # a quotation without its end
+            return given
+
+    return _list(text(), "a list of texts, one for each argument", from_text)
+
+
+def table() -> Kind[Mapping[str, str]]:
+    """Names of environment variables with their values."""
+    item = text()
+
+    def read(raw: Any) -> Mapping[str, str]:
+        if not isinstance(raw, dict) or not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in raw):
+            raise Refused
+        return MappingProxyType({name: item.read(value) for name, value in raw.items()})
+
+    schema = {"type": "object", "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+              "additionalProperties": item.schema}  # fmt: skip
+    allowed = 'a table of variables with texts, { NAME = "value" }'
+    return Kind(name="table", allowed=allowed, schema=schema, read=read, write=dict)
+
+
+def optional(kind: Kind[T]) -> Kind[T | None]:
+    """The same, for a setting whose default is None."""
+    return cast("Kind[T | None]", kind)
+
+
+def _list(item: Kind[str], allowed: str, from_text: Callable[[str], Any]) -> Kind[tuple[str, ...]]:
+    def read(raw: Any) -> tuple[str, ...]:
+        if not isinstance(raw, list | tuple) or "" in raw:
+            raise Refused
+        return tuple(item.read(part) for part in raw)
+
+    schema = {"type": "array", "items": {**item.schema, "minLength": 1}}
+    return Kind(name="list", allowed=allowed, schema=schema, read=read, from_text=from_text, write=list, many=True)
+
+
+def _between(raw: Any, least: float, most: float) -> float:
+    if not isinstance(raw, int | float) or isinstance(raw, bool) or not least <= raw <= most:  # refuses nan too
+        raise Refused
+    return float(raw)
+
+
+def _number(given: str) -> Any:
+    try:
+        value = float(given)
+    except ValueError:
+        return given
+    return value if math.isfinite(value) else given
+
+
+def _seconds(written: str) -> float:
+    if not re.fullmatch(DURATION, written):
+        raise Refused
+    return seconds_in(written)

@@ -1,0 +1,279 @@
+"""The settings of a run, each declared once. To add one, add a line here: everything else follows from it."""
+# ruff: noqa: RUF009, FBT003  (a setting's default is an argument of its declaration; `setting` gives a dataclass field)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, cast
+
+from ci_dispatch.config.channels import HOST, URL, Dashboard, Metrics, Slack
+from ci_dispatch.config.kinds import (
+    arguments,
+    boolean,
+    choice,
+    duration,
+    integer,
+    number,
+    optional,
+    share,
+    table,
+    text,
+    texts,
+    variable,
+)
+from ci_dispatch.config.setting import setting
+from ci_dispatch.core.model import Connection, MachineSpec
+
+MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
+_USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*|"
+_DAY = 86_400.0
+
+
+class Runner(StrEnum):
+    AUTO = "auto"  # what the repository's own configuration says
+    PLAYWRIGHT = "playwright"
+    PYTEST = "pytest"
+    COMMAND = "command"
+
+
+class Split(StrEnum):
+    AUTO = "auto"  # as small as the runner itself would
+    TEST = "test"
+    FILE = "file"
+
+
+class ProgressMode(StrEnum):
+    AUTO = "auto"
+    LIVE = "live"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+class Strategy(StrEnum):
+    PINNED = "pinned"
+    POOLED = "pooled"
+    MIXED = "mixed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """What is run."""
+
+    runner: Runner = setting(
+        Runner.AUTO, choice(Runner), "The test runner. auto: recognised from the repository's files.", flag="--runner"
+    )
+    workdir: str = setting(
+        ".",
+        text(r"[^\x00-\x1f\x7f-\x9f]+", "the path of a folder"),
+        "Folder of the suite, relative to the folder of this file.",
+        flag="--workdir",
+    )
+    title: str = setting("", text(), "Name of the suite in reports. Empty: the name of the repository's folder.")
+    args: tuple[str, ...] = setting(
+        (), arguments(), "Further arguments for the runner; those after -- on the command line follow them."
+    )
+    env: Mapping[str, str] = setting(
+        MappingProxyType({}), table(), "Environment variables of every runner, on every machine."
+    )
+    split: Split = setting(
+        Split.AUTO,
+        choice(Split),
+        "The smallest piece sent apart. auto: never smaller than the runner itself would cut.",
+    )
+    tools: tuple[str, ...] = setting((), texts(), "Programs every machine must have besides those the runner needs.")
+    exclude: tuple[str, ...] = setting(
+        (), texts(), "Patterns of files that are not copied to machines, besides what git ignores."
+    )
+    list_timeout: float = setting(120.0, duration(1), "How long listing the tests may take.")
+    command: str = setting(
+        "", text(), 'For runner = "command": the command line, with {tests}, {shard}, {total}, {workers}, {junit}.'
+    )
+    list: str = setting("", text(), 'For runner = "command": the command that prints the tests, one a line.')
+    junit: str = setting(
+        "", text(), 'For runner = "command": the JUnit file it writes, when {junit} cannot tell it where.'
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """When a machine gets work."""
+
+    skip: bool = setting(False, boolean(), "Use every machine without asking how it is.", flag="--skip-health-checks")
+    connect_timeout: float = setting(5.0, duration(0.1, 600), "From name look-up to the answer of the first command.")
+    min_disk_free: float = setting(0.10, share(), "Least free space and free inodes.")
+    max_memory_used: float = setting(0.95, share(), "Most memory in use; caches count as free.")
+    max_load_per_core: float = setting(
+        2.0, number(0.01, 1000), "Highest load average of one minute, divided by the cores."
+    )
+    max_clock_skew: float = setting(30.0, duration(), "Largest difference between the machine's clock and this one.")
+    interval: float = setting(30.0, duration(1, _DAY), "Time between checks during a run and with --watch.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What failed is tried again."""
+
+    max_retries: int = setting(2, integer(0, 100), "How often a failed test is tried again.", flag="--max-retries")
+    backoff: float = setting(5.0, duration(0, 3600), "Wait before the first retry; it doubles with each.")
+    max_backoff: float = setting(60.0, duration(0, 3600), "Longest wait before a retry.")
+    jitter: float = setting(
+        0.10, share(), "Random part of each wait, either way, so that retries do not come all at once."
+    )
+    max_moves: int = setting(5, integer(0, 100), "How often a test goes to another machine because of a machine.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Limits of a run on your own machines."""
+
+    machines: tuple[str, ...] = setting((), texts(), "Use only these machines. Empty: all.", flag="--machine")
+    folder: str = setting(
+        ".ci-dispatch",
+        text(r"[^\x00-\x1f\x7f-\x9f]+", "the path of a folder"),
+        "Where runs are kept, relative to the folder of this file.",
+    )
+    head_share: float = setting(
+        0.60, share(), "Part of the work given out at the start; the rest is pulled as machines come free."
+    )
+    lease: float = setting(
+        12.0, duration(3, 3600), "A machine that has not heard of us for this long ends its tests, and counts as lost."
+    )
+    shard_timeout: float = setting(
+        1800.0, duration(1), "Longest time for one invocation of the runner.", flag="--shard-timeout"
+    )
+    deadline: float = setting(6 * 3600.0, duration(1), "Longest time for the whole run.", flag="--deadline")
+    give_up_after: float = setting(
+        300.0, duration(0), "The run ends incomplete after this long without any usable machine."
+    )
+    sync_timeout: float = setting(300.0, duration(1), "Longest time for bringing the work tree to a machine.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What you see while it runs."""
+
+    mode: ProgressMode = setting(
+        ProgressMode.AUTO,
+        choice(ProgressMode),
+        "live: bars; plain: lines; json: events. auto: live on a terminal, else plain.",
+        flag="--progress",
+    )
+    interval: float = setting(0.5, duration(0.1, 60), "Time between two pictures of the bars.")
+    heartbeat: float = setting(30.0, duration(1, 3600), "Longest silence between two plain lines.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitHub:
+    """Runs through GitHub Actions."""
+
+    workflow: str = setting(
+        "e2e-shard.yml",
+        text(r"[^\s]+", "a file name in .github/workflows, or a workflow's id"),
+        "The workflow that runs a shard.",
+        flag="--workflow",
+    )
+    ref: str = setting(
+        "",
+        text(r"(?!-)[^\s~^:?*\[\\]*", "a branch or tag"),
+        "Branch or tag to run it on. Empty: the one of this run, or the default branch.",
+        flag="--ref",
+    )
+    repository: str = setting(
+        "",
+        text(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|", "OWNER/NAME"),
+        "Empty: GITHUB_REPOSITORY, or where git's origin points.",
+        flag="--repository",
+    )
+    api_url: str = setting("", text(URL, "a URL beginning with https://"), "Empty: GITHUB_APIURL, or GitHub itself.")
+    token_env: str = setting(
+        "GITHUB_TOKEN", variable(), "Variable that holds the token (contents: read, actions: write)."
+    )
+    runners_token_env: str = setting(
+        "CI_RUNNERS_TOKEN", variable(), "Variable that holds a token that may list self-hosted runners; optional."
+    )
+    strategy: Strategy = setting(
+        Strategy.MIXED,
+        choice(Strategy),
+        "pinned: each machine its part; pooled: GitHub's queue balances; mixed: a pinned head, a pooled tail.",
+        flag="--strategy",
+    )
+    pool_labels: tuple[str, ...] = setting(("self-hosted",), texts(), "Labels that all runners of the pool have.")
+    poll_interval: float = setting(
+        15.0, duration(1, 600), "Time between two looks at a run; longer when nothing happens."
+    )
+    queue_timeout: float = setting(
+        900.0,
+        duration(1),
+        "A job that no runner has taken after this long is dispatched again elsewhere.",
+        flag="--queue-timeout",
+    )
+    deadline: float = setting(
+        5.5 * 3600.0, duration(1), "Longest time for everything; a hosted orchestrator is ended after 6 h."
+    )
+    comment: bool = setting(False, boolean(), "Keep a comment on the pull request up to date.", flag="--comment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How failures are told apart."""
+
+    file: str = setting("", text(), "A TOML file with your own rules; they come before the built-in ones.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineKeys:
+    """A machine of the fleet. No [[machine]] at all: the fleet is this computer."""
+
+    name: str = setting(
+        "",
+        text(MACHINE_NAME, "a name of letters, digits, _, . and -, at most 63 long"),
+        "What it is called in reports. Its host too, unless `host` is given.",
+    )
+    connection: Connection = setting(Connection.SSH, choice(Connection), "ssh, or local: this computer.")
+    host: str = setting(
+        "",
+        text(HOST, "a host name, an address, or a Host of ~/.ssh/config"),
+        "For ssh. User, port, key and jump host come from ~/.ssh/config unless given here.",
+    )
+    user: str = setting("", text(_USER, "a user name"), "User to log in as.")
+    port: int | None = setting(None, optional(integer(1, 65535)), "Port of its SSH server.")
+    key: str = setting("", text(), "Path of a private key on this computer.")
+    cores: int = setting(0, integer(0, 4096), "0: ask the machine.")
+    slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that stand it.")
+    workers: int = setting(0, integer(0, 4096), "Tests at a time inside one shard. 0: cores / slots.")
+    speed: float = setting(1.0, number(0.01, 100), "Of one core, compared with the others.")
+    labels: tuple[str, ...] = setting((), texts(), "Labels of its GitHub runner.")
+    workdir: str = setting(
+        "", text(), "Where work trees are kept on it. Empty: .cache/ci-dispatch in the user's home folder."
+    )
+    env: Mapping[str, str] = setting(MappingProxyType({}), table(), "Environment variables of every runner on it.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that was decided before a run begins. Durations are seconds, percentages are parts of 1."""
+
+    suite: Suite = field(default_factory=Suite)
+    health: Health = field(default_factory=Health)
+    retry: Retry = field(default_factory=Retry)
+    run: Run = field(default_factory=Run)
+    progress: Progress = field(default_factory=Progress)
+    slack: Slack = field(default_factory=Slack)
+    metrics: Metrics = field(default_factory=Metrics)
+    dashboard: Dashboard = field(default_factory=Dashboard)
+    github: GitHub = field(default_factory=GitHub)
+    rules: Rules = field(default_factory=Rules)
+    machines: tuple[MachineSpec, ...] = ()
+
+    @property
+    def fleet(self) -> tuple[MachineSpec, ...]:
+        """The machines this run may use: all, or those that were asked for."""
+        return tuple(m for m in self.machines if not self.run.machines or m.name in self.run.machines)
+
+
+SECTIONS = {f.name: cast("type[Any]", f.default_factory) for f in fields(Config) if f.name != "machines"}
+"""The tables of the file, by name."""
