@@ -52,7 +52,7 @@ class Terms:
     """The numbers a run is held to; seconds."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    head_share: float = plan.HEAD_SHARE
+    head_share: float = plan.HEAD_SHARE_KNOWN
     lease: float = 12.0  # without a heartbeat, until a machine counts as lost
     start_grace: float = 600.0  # for the work tree to arrive, before the first heartbeat
     check_interval: float = 30.0

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
 
-HEAD_SHARE = (
-    0.6  # of the whole work; measured on a model of the reference fleet: 1.18x the bound even with wrong speeds
-)
-FACTORING = 2.0  # a pull takes its machine's share of 1/FACTORING of what is left
-MINC = 1.0
-START_UP = 2.0  # seconds a runner needs before its first test; a pull should be worth it
+# Chosen by `python -m benchmarks plan` on the reference fleet: a larger head starts fewer runners (each costs its
+# start-up and the wait for its longest test), a smaller one corrects more of a wrong guess.
+HEAD_SHARE_KNOWN = 0.92  # of all work, when every duration is known
+HEAD_SHARE_UNKNOWN = 0.75
+FACTORING = 1.5  # a pull takes its machine's share of 1/FACTORING of what is left
+START_UP = 2.0  # seconds a runner needs before its first test
+WORTH_A_START = 3.0  # a pull lasts at least this many start-ups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,13 @@ class _Load:
         return max((self.work + unit.seconds) / parallel, max(self.longest, unit.seconds) / self.machine.speed)
 
 
+def head_share(known: float) -> float:
+    """How much of all work the heads take together, from the share of tests with a known duration (0 to 1)."""
+    return HEAD_SHARE_UNKNOWN + (HEAD_SHARE_KNOWN - HEAD_SHARE_UNKNOWN) * known
+
+
 def heads(
-    units: Sequence[Unit], machines: Sequence[MachineSpec], share: float = HEAD_SHARE
+    units: Sequence[Unit], machines: Sequence[MachineSpec], share: float = HEAD_SHARE_KNOWN
 ) -> dict[MachineName, list[Unit]]:
     """The first shard of each machine: together about `share` of all work, each in proportion to cores x speed.
 
@@ -91,15 +97,15 @@ def heads(
 def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[MachineSpec]) -> list[Unit]:
     """What `machine` takes now from what is left, longest first; `machines` are all that are usable, it included.
 
-    At least one unit, at least what keeps it busy for as long as its runner takes to start, and at most its share of
-    half the rest, so that pulls shrink and everybody ends together.
+    At least one unit, at least what is worth starting a runner for, at most a part of its share of the rest, so that
+    pulls shrink and everybody ends together.
     """
     if not units:
         return []
     rest = sum(unit.seconds for unit in units)
     power = machine.power / max(1, machine.slots)
     whole = sum(other.power for other in machines) or power
-    target = max(rest * power / whole / FACTORING, MINC * START_UP * power)
+    target = max(rest * power / whole / FACTORING, WORTH_A_START * START_UP * power)
     taken: list[Unit] = []
     work = 0.0
     for unit in units:
@@ -110,7 +116,7 @@ def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[Machine
     return taken
 
 
-def planned_makespan(units: Sequence[Unit], machines: Sequence[MachineSpec], share: float = HEAD_SHARE) -> float:
+def planned_makespan(units: Sequence[Unit], machines: Sequence[MachineSpec], share: float = HEAD_SHARE_KNOWN) -> float:
     """Seconds the run takes if everything lasts as long as expected: the same heads and pulls, played through."""
     if not units or not machines:
         return 0.0
