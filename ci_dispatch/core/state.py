@@ -102,11 +102,16 @@ class RunState:
         return max(0.0, (self.finished_at or self.now) - self.started_at)
 
     def remaining_seconds(self, now: float) -> float | None:
-        """An estimate of the time left from what was expected; None when it would be a guess (under 10 % done)."""
-        if self.started is None or not self.total or self.decided < self.total / 10:
+        """An estimate of the time left from what was expected; None when it would be a guess (under 10 % done).
+
+        Live news of running attempts counts as done: a machine's first shard is large, and ends late.
+        """
+        told = {test for number in self.ledger.active for test in self.ledger.attempts[number].live}
+        if self.started is None or not self.total or self.decided + len(told) < self.total / 10:
             return None
         expected = self.started.expected_seconds
-        left = sum(expected.get(t, 1.0) for t, entry in self.ledger.entries.items() if entry.verdict is None)
+        undecided = (t for t, entry in self.ledger.entries.items() if entry.verdict is None and t not in told)
+        left = sum(expected.get(t, 1.0) for t in undecided)
         whole = sum(expected.get(t, 1.0) for t in self.ledger.entries)
         gone = max(0.0, now - self.started_at)
         return gone * left / max(whole - left, 1e-9) if whole > left else None

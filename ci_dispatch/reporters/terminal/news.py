@@ -1,0 +1,180 @@
+"""What happened, as lines that stay: failures at once, machines that come and go, warnings, followed output."""
+
+from __future__ import annotations
+
+from ci_dispatch.core.events import (
+    AttemptFinished,
+    AttemptOutput,
+    Event,
+    Interrupted,
+    MachineChecked,
+    MachineFenced,
+    MachineLost,
+    RunResumed,
+    RunStarted,
+    Stamped,
+    TestFinished,
+    VerdictReached,
+    Warned,
+)
+from ci_dispatch.core.ledger import Entry
+from ci_dispatch.core.model import LeaseNumber, MachineName, TestResult, Trouble, Verdict
+from ci_dispatch.core.state import RunState
+from ci_dispatch.reporters.tally import clock, name_of, trouble, what_failed
+from ci_dispatch.reporters.terminal.cells import Line, Style
+from ci_dispatch.reporters.terminal.mode import Glyphs
+from report_merge.plain import one_line
+from report_merge.render.wording import count
+
+_PARTIAL_LIMIT = 4096  # characters of a followed line that never ends
+
+
+class News:
+    """The permanent lines of a run, event by event.
+
+    It remembers what no state holds: each machine's health as last told, and the unfinished line of a followed output.
+    """
+
+    def __init__(self, glyphs: Glyphs, follow: str = "") -> None:
+        self._glyphs = glyphs
+        self._follow = follow
+        self._told: dict[MachineName, bool] = {}
+        self._partial: dict[LeaseNumber, str] = {}
+
+    def lines(self, stamped: Stamped, state: RunState) -> list[Line]:
+        """The lines for one event, with the state after it."""
+        match stamped.event:
+            case TestFinished() | AttemptFinished() | VerdictReached() as event:
+                return self._tests(event, state)
+            case MachineChecked() | MachineLost() | MachineFenced() as event:
+                return self._machine(event, state)
+            case AttemptOutput() as event:
+                return self._output(event, state)
+            case event:
+                return self._run(event)
+
+    def _run(self, event: Event) -> list[Line]:
+        match event:
+            case RunStarted():
+                return [_started(event)]
+            case RunResumed(controller=controller):
+                return [((f"resumed by {one_line(controller)}", Style.BOLD),)]
+            case Interrupted():
+                return [self._warning("interrupted: what runs is ended and reported; interrupt again to stop at once")]
+            case Warned(source=source, text=text):
+                return [self._warning(f"{one_line(source)}: {one_line(text, 500)}")]
+            case _:
+                return []
+
+    def _warning(self, text: str, style: Style = Style.WARN) -> Line:
+        return ((f"{self._glyphs.warning} ", style), (text, Style.PLAIN))
+
+    # -- tests ------------------------------------------------------------------------------------------------------
+
+    def _tests(self, event: TestFinished | AttemptFinished | VerdictReached, state: RunState) -> list[Line]:
+        match event:
+            case TestFinished(lease=lease, result=result) if result.verdict is Verdict.FAILED:
+                return [self._failure(result, state.ledger.attempts[lease].lease.machine, state)]
+            case AttemptFinished():
+                return self._attempt_finished(event, state)
+            case VerdictReached(test=test, verdict=Verdict.FLAKY):
+                return [self._flaky(state.ledger.entries[test], state)]
+            case _:
+                return []
+
+    def _failure(self, result: TestResult, machine: MachineName, state: RunState) -> Line:
+        entry = state.ledger.entries.get(result.test)
+        before = sum(1 for _, _, earlier in entry.history if earlier is not result) if entry else 0
+        attempt = f" (attempt {before + 1})" if before else ""
+        took = f"  {result.seconds:.1f}s" if result.seconds is not None else ""
+        return (
+            (f"{self._glyphs.failed}", Style.BAD),
+            (f"{'' if self._glyphs.failed.endswith(' ') else ' '}{one_line(machine)}  ", Style.DIM),
+            (name_of(state, result.test), Style.BOLD),
+            (f"{attempt}{took}  ", Style.DIM),
+            (what_failed(result), Style.PLAIN),
+        )
+
+    def _flaky(self, entry: Entry, state: RunState) -> Line:
+        tries = [(machine, result.verdict) for _, machine, result in entry.history]
+        told = ", ".join(f"{verdict} on {one_line(machine)}" for machine, verdict in tries)
+        sign = self._glyphs.flaky
+        return (
+            (sign if sign.endswith(" ") else sign + " ", Style.WARN),
+            (name_of(state, entry.test.id), Style.PLAIN),
+            (f"  flaky: {told}", Style.DIM),
+        )
+
+    def _attempt_finished(self, event: AttemptFinished, state: RunState) -> list[Line]:
+        """Failures nobody has told live, then why the attempt as a whole went wrong."""
+        lines = self._flush(event)
+        if event.stale:
+            return lines
+        live = state.ledger.attempts[event.lease].live
+        for result in event.result.results:
+            told = result.test in live and live[result.test].verdict is Verdict.FAILED
+            if result.verdict is Verdict.FAILED and not told:
+                lines.append(self._failure(result, event.machine, state))
+        told_lost = event.result.trouble is Trouble.MACHINE and state.machines[event.machine].lost
+        if event.result.trouble is not Trouble.NONE and not told_lost:
+            shard = one_line(state.ledger.attempts[event.lease].lease.shard.id)
+            reason = f": {one_line(event.result.reason)}" if event.result.reason else ""
+            lines.append(self._warning(f"{one_line(event.machine)}: shard {shard}, {event.result.trouble}{reason}"))
+        return lines
+
+    # -- machines ---------------------------------------------------------------------------------------------------
+
+    def _machine(self, event: MachineChecked | MachineLost | MachineFenced, state: RunState) -> list[Line]:
+        machine, name = state.machines[event.machine], one_line(event.machine)
+        match event:
+            case MachineLost(reason=reason):
+                self._told[event.machine] = False
+                held = sum(len(lease.shard.tests) for lease in state.ledger.of_machine(event.machine))
+                goes = f"; {count(held, 'test')} to run elsewhere" if held else ""
+                return [self._warning(f"{name} lost: {one_line(reason)}{goes}", Style.BAD)]
+            case MachineFenced(reason=reason):
+                return [self._warning(f"{name} fenced, gets no more work: {one_line(reason)}", Style.BAD)]
+            case MachineChecked(healthy=healthy):
+                before, self._told[event.machine] = self._told.get(event.machine, True), healthy
+                if before == healthy:
+                    return []
+                if healthy:
+                    return [((f"{name} is back", Style.GOOD),)]
+                return [self._warning(f"{name} unhealthy, gets no work: {trouble(machine)}", Style.BAD)]
+
+    # -- followed output --------------------------------------------------------------------------------------------
+
+    def _output(self, event: AttemptOutput, state: RunState) -> list[Line]:
+        if not follows(self._follow, event, state):
+            return []
+        *whole, rest = (self._partial.pop(event.lease, "") + event.text).split("\n")
+        if len(rest) > _PARTIAL_LIMIT:
+            whole, rest = [*whole, rest], ""
+        if rest:
+            self._partial[event.lease] = rest
+        return [self._followed(event.machine, text) for text in whole]
+
+    def _flush(self, event: AttemptFinished) -> list[Line]:
+        rest = self._partial.pop(event.lease, "")
+        return [self._followed(event.machine, rest)] if rest else []
+
+    def _followed(self, machine: MachineName, text: str) -> Line:
+        return ((f"{one_line(machine)} {self._glyphs.rule} ", Style.DIM), (one_line(text, 2000), Style.PLAIN))
+
+
+def follows(target: str, event: AttemptOutput, state: RunState) -> bool:
+    """Whether `target` (a machine, a test's id, or a piece of a test's name) means this output."""
+    if not target:
+        return False
+    if target == event.machine:
+        return True
+    attempt = state.ledger.attempts.get(event.lease)
+    tests = attempt.lease.shard.tests if attempt else ()
+    return target in tests or (target not in state.machines and any(target in name_of(state, test) for test in tests))
+
+
+def _started(event: RunStarted) -> Line:
+    tests, machines = count(len(event.tests), "test"), count(len(event.machines), "machine")
+    plan = f", planned {clock(event.planned)}" if event.planned else ""
+    title = one_line(event.title) or one_line(event.runner)
+    return ((title, Style.BOLD), (f": {tests} on {machines}{plan}, run {one_line(event.run)}", Style.DIM))
