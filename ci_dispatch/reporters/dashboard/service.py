@@ -1,0 +1,146 @@
+"""One thread that reads events from a source into a Board and serves it, from `start` to `stop`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import uvicorn
+
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.events import Stamped
+from ci_dispatch.core.state import RunState
+from ci_dispatch.reporters.dashboard import guard
+from ci_dispatch.reporters.dashboard.board import Board
+from ci_dispatch.reporters.dashboard.server import News, Pages, application
+
+INTERVAL = 0.5  # seconds between looks at the source: pages change at most twice a second
+BATCH = 500  # events folded before requests get their turn,
+BATCHES = 200  # and before the pages hear of them
+STOP = 1  # seconds that open connections get to end
+
+
+class Source(Protocol):
+    """Where events come from; `take` and `now` are called by the dashboard's thread."""
+
+    pace: float  # seconds of the run in one second
+
+    def take(self, limit: int) -> Sequence[Stamped]:
+        """The next events, at most `limit`, without waiting."""
+
+    def now(self) -> float:
+        """Seconds since the epoch on the clock of the run."""
+
+
+class Dashboard:
+    """A dashboard of one source. `metrics` gives the text of /metrics for a state."""
+
+    def __init__(
+        self, source: Source, *, host: str = "127.0.0.1", port: int = 0, token: str = "",
+        metrics: Callable[[RunState], str] | None = None,
+    ) -> None:  # fmt: skip
+        """Raises UsageError when it cannot listen there."""
+        self._source = source
+        self._metrics = metrics
+        self._socket = _listen(host, port)
+        self.host, self.port = host, int(self._socket.getsockname()[1])
+        self.token = token or guard.new_token()
+        self.failure = ""  # why it ended by itself
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """What a person opens; it holds the token."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}/t/{self.token}"
+
+    def start(self) -> None:
+        """Returns when it answers, or after 10 seconds at the latest."""
+        self._thread.start()
+        self._ready.wait(10)
+
+    def stop(self) -> None:
+        """Tells the pages what is left to tell and ends, within about a second; may be called again."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP + 4)
+        self._socket.close()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001  the run goes on without its dashboard
+            self.failure = f"{type(error).__name__}: {error}"
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        board, news = Board(secrets.token_hex(4), self._source.pace), News()
+        metrics = self._metrics
+        pages = Pages(
+            board, news, now=self._source.now, port=self.port, token=self.token,
+            metrics=(lambda: metrics(board.state)) if metrics else None,
+        )  # fmt: skip
+        config = uvicorn.Config(
+            application(pages, host=self.host, port=self.port, token=self.token),
+            http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=STOP, limit_concurrency=200,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[self._socket]))
+        try:
+            await self._pump(board, news, serving)
+        finally:
+            news.over = True
+            news.tell()
+            server.should_exit = True
+            await serving
+
+    async def _pump(self, board: Board, news: News, serving: asyncio.Task[None]) -> None:
+        while True:
+            last_round = self._stop.is_set()
+            for _ in range(BATCHES):
+                if not (events := self._source.take(BATCH)):
+                    break
+                for stamped in events:
+                    board.apply(stamped)
+                await asyncio.sleep(0)
+            if board.flush(self._source.now()):
+                news.tell()
+            self._ready.set()
+            if last_round or serving.done():
+                return
+            await asyncio.to_thread(self._stop.wait, INTERVAL)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    what = f"The dashboard cannot listen on {host}:{port}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise UsageError(what, why=error.strerror or str(error), try_="--host 127.0.0.1") from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise UsageError(what, why=error.strerror or str(error), try_=_REMEDY.get(error.errno or 0, _ANY)) from error
+    return listener
+
+
+_ANY = "--port 0, which takes any free port"
+_REMEDY = {
+    errno.EADDRINUSE: f"{_ANY}, or end the other program",
+    errno.EACCES: f"a port above 1023, or {_ANY}",
+    errno.EADDRNOTAVAIL: "--host 127.0.0.1, or an address that this machine has",
+}
