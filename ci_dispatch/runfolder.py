@@ -1,4 +1,4 @@
-"""Where a run lives on the controller's disk: `.ci-dispatch/runs/<id>/`.
+"""Where a run lives on the controller's disk: `runs/<id>/` in the folder of `run.folder`, by default `.ci-dispatch`.
 
     events.jsonl            the journal: the run itself
     attempts/<lease>/       output.log, live.jsonl and the reports of each attempt
@@ -21,8 +21,6 @@ from typing import IO
 
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.model import RunId
-
-FOLDER = ".ci-dispatch"
 
 
 class RunFolderError(CiDispatchError):
@@ -83,10 +81,10 @@ class RunFolder:
 
 def create(base: Path, run: RunId) -> RunFolder:
     """A new run folder under `base`; what it holds is ignored by git."""
-    folder = RunFolder(base / FOLDER / "runs" / run)
+    folder = RunFolder(base / "runs" / run)
     with _teaching(folder.path):
         folder.attempts.mkdir(parents=True)
-        ignore = base / FOLDER / ".gitignore"
+        ignore = base / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
     return folder
@@ -110,20 +108,20 @@ def find(base: Path, name: str = "") -> RunFolder:
     recent = ", ".join(run.id for run in runs[-5:])
     raise UsageError(
         f"There is no run {name}" if name else "There is no run yet",
-        why=f"nothing of that name in {base / FOLDER / 'runs'}",
+        why=f"nothing of that name in {base / 'runs'}",
         try_=f"one of: {recent}" if recent else "`ci-dispatch run` makes one",
     )
 
 
 def all_runs(base: Path) -> list[RunFolder]:
     """All runs under `base`, oldest first."""
-    folder = base / FOLDER / "runs"
+    folder = base / "runs"
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     return [RunFolder(path) for path in paths if (path / "events.jsonl").is_file()]
 
 
 def timings_file(base: Path) -> Path:
-    return base / FOLDER / "timings.json"
+    return base / "timings.json"
 
 
 def write_whole(path: Path, data: bytes) -> None:

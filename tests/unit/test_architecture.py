@@ -1,0 +1,130 @@
+"""The floors of docs/architecture.md hold: a module imports only from lower floors, wings never from each other."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WINGS = ("machines", "github", "suites", "reporters")
+
+# Longest prefix wins. A module may import from its own floor only inside its own package (and core within core).
+FLOORS = {
+    "report_merge": -1,
+    "ci_dispatch": 0,  # the package itself: the version
+    "ci_dispatch.core.errors": 0,
+    "ci_dispatch.core.codec": 0,
+    "ci_dispatch.core.model": 0,
+    "ci_dispatch.core.events": 0,
+    "ci_dispatch.core": 1,
+    "ci_dispatch.config": 1,
+    "ci_dispatch.ports": 2,
+    "ci_dispatch.bus": 2,
+    "ci_dispatch.messages": 2,
+    "ci_dispatch.result": 2,
+    "ci_dispatch.runfolder": 2,
+    "ci_dispatch.engine": 3,
+    "ci_dispatch.crew": 3,
+    "ci_dispatch.controller": 3,
+    **{f"ci_dispatch.{wing}": 4 for wing in WINGS},
+    "ci_dispatch.cli": 5,
+    "ci_dispatch.demo": 5,
+    "ci_dispatch.__main__": 5,
+}
+PURE_REPORT_MERGE = ("report_merge.model", "report_merge.failures", "report_merge.plain")  # what floors 0 to 3 may use
+THIRD_PARTY_FILES = {  # one library behind one file or folder
+    "paramiko": "ci_dispatch/machines/ssh",
+    "github": "ci_dispatch/github/client.py",
+    "slack_sdk": "ci_dispatch/reporters/slack",
+    "rich": "ci_dispatch/reporters/terminal",
+    "starlette": "ci_dispatch/reporters/dashboard",
+    "uvicorn": "ci_dispatch/reporters/dashboard",
+    "opentelemetry": "ci_dispatch/reporters",
+}
+
+
+def modules(package: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        if not {"demo", "runner_files", "node_modules"} & set(relative.parts[1:-1]):
+            yield ".".join(relative.with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield from (
+                f"{node.module}.{alias.name}" if module_exists(f"{node.module}.{alias.name}") else node.module
+                for alias in node.names
+            )
+
+
+def module_exists(name: str) -> bool:
+    path = ROOT / Path(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def floor(module: str) -> int:
+    return max(((len(prefix), level) for prefix, level in FLOORS.items() if f"{module}.".startswith(f"{prefix}.")))[1]
+
+
+ALL = [pytest.param(name, path, id=name) for name, path in modules("ci_dispatch")]
+
+
+@pytest.mark.parametrize(("name", "path"), ALL)
+def test_a_module_imports_only_from_lower_floors(name: str, path: Path) -> None:
+    own = floor(name)
+    for imported in imports(path):
+        if not imported.startswith("ci_dispatch"):
+            continue
+        same_room = imported.split(".")[:2] == name.split(".")[:2]
+        level = floor(imported)
+        assert level < own or (level == own and (same_room or own in (2, 3, 5))), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize(("name", "path"), ALL)
+def test_below_the_wings_there_is_no_third_party_library_and_only_pure_report_merge(name: str, path: Path) -> None:
+    if floor(name) >= 4:
+        return
+    for imported in imports(path):
+        top = imported.partition(".")[0]
+        assert top in sys.stdlib_module_names or top in ("ci_dispatch", "report_merge"), f"{name} imports {imported}"
+        if top == "report_merge":
+            assert imported.startswith(PURE_REPORT_MERGE), f"{name} imports {imported}"
+
+
+def test_each_library_lives_behind_one_file() -> None:
+    for name, path in modules("ci_dispatch"):
+        for imported in imports(path):
+            home = THIRD_PARTY_FILES.get(imported.partition(".")[0])
+            at_home = home is None or str(path.relative_to(ROOT)).startswith(home)
+            assert at_home, f"{name} imports {imported}, which belongs to {home}"
+
+
+def test_report_merge_stands_alone() -> None:
+    for name, path in modules("report_merge"):
+        assert not any(imported.startswith("ci_dispatch") for imported in imports(path)), name
+
+
+def test_no_file_has_outgrown_its_room() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for package in ("ci_dispatch", "report_merge")
+        for _, path in modules(package)
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long
+
+
+def test_no_room_for_everything() -> None:
+    vague = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
+    for package in ("ci_dispatch", "report_merge", "tests", "benchmarks"):
+        for path in (ROOT / package).rglob("*.py"):
+            if "node_modules" not in path.parts:
+                assert path.stem not in vague, path
