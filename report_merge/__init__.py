@@ -1,20 +1,23 @@
 """Reads the JUnit files of any number of shards and attempts and gives one truthful report; stands alone."""
 
-from report_merge.junit import Reading, read, write
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from report_merge.model import Attempt, Case, CaseKey, Missing, Outcome, Problem, Report, Totals, Verdict, count
 
+if TYPE_CHECKING:
+    from report_merge.junit import Reading, read, write
+
 __all__ = [
-    "Attempt",
-    "Case",
-    "CaseKey",
-    "Missing",
-    "Outcome",
-    "Problem",
-    "Reading",
-    "Report",
-    "Totals",
-    "Verdict",
-    "count",
-    "read",
-    "write",
-]
+    "Attempt", "Case", "CaseKey", "Missing", "Outcome", "Problem", "Reading", "Report", "Totals", "Verdict", "count",
+    "read", "write",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import lxml only for those who read or write: the model and the failure rules are for everybody."""
+    if name in ("Reading", "read", "write"):
+        return getattr(import_module("report_merge.junit"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
