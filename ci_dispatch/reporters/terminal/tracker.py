@@ -1,0 +1,181 @@
+"""The progress display for programs of your own: five calls, the same bars as `ci-dispatch run`.
+
+tracker = ProgressTracker(["local", "moruk"], total=40)
+tracker.start()
+tracker.init_machine("local", range(1, 17))
+tracker.update_shard("local", 1, "passed")
+tracker.stop()
+print(tracker.stats().failed)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from threading import Event as Flag
+from threading import RLock, Thread
+from types import TracebackType
+from typing import Self, TextIO
+
+from ci_dispatch.bus import Bus
+from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core.events import Event, RunFinished, RunStarted, Stamped
+from ci_dispatch.core.model import MachineName, MachineSpec, Makespan, RunId, Test, TestId, UnitId, Verdict
+from ci_dispatch.core.state import RunState
+from ci_dispatch.ports import Clock
+from ci_dispatch.reporters.tally import tally
+from ci_dispatch.reporters.terminal import progress
+from ci_dispatch.reporters.terminal.live import REFRESH
+from ci_dispatch.reporters.terminal.shard_run import ShardRun
+from report_merge.render.wording import count, duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Where things stand. `machines`: shards done and shards given, by name."""
+
+    total: int
+    completed: int
+    passed: int
+    failed: int
+    flaky: int
+    skipped: int
+    percent: int
+    elapsed: float  # seconds
+    machines: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class _SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+
+class ProgressTracker:
+    """Shows how shards 1 to `total` fare on machines, redrawn every 500 ms; usable from several threads.
+
+    `progress` is auto, live, plain, json or none; the stream is standard output unless given. A wrong name, number or
+    word raises ValueError and changes nothing. As a context manager it starts and stops itself.
+    """
+
+    def __init__(
+        self,
+        machines: Sequence[str],
+        total: int,
+        *,
+        progress: str = "auto",
+        stream: TextIO | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if total < 1 or not machines:
+            raise ValueError(f"{total} shards on {len(machines)} machines: at least one of each is needed")
+        self._clock = clock or _SystemClock()
+        self._progress = progress
+        self._stream = stream
+        self._state = RunState()
+        self._bus = Bus(self._state, self._clock, [])
+        self._shards = ShardRun(self._state, self._publish, self._clock.now)
+        self._lock = RLock()
+        self._over = Flag()
+        self._ticker = Thread(target=self._tick, name="progress", daemon=True)
+        self._started = RunStarted(
+            run=RunId("progress"),
+            title="progress",
+            runner="",
+            tests=tuple(_shard_as_test(number) for number in range(1, total + 1)),
+            machines=tuple(MachineSpec(name=MachineName(name)) for name in machines),
+        )
+
+    def start(self) -> None:
+        """Begin to show; the clock starts here."""
+        if self._state.started is not None:
+            raise ValueError("the tracker was started before; make a new one")
+        self._state.apply(Stamped(seq=1, at=self._clock.now(), event=self._started))
+        stream = self._stream or sys.stdout
+        sink = progress(self._progress, stream=stream, aside=sys.stderr, environ=os.environ, closing=_closing)
+        self._bus = Bus(self._state, self._clock, [sink])
+        self._ticker.start()
+
+    def init_machine(self, machine: str, shards: Iterable[int | str]) -> None:
+        """Say which shards a machine has been given."""
+        with self._lock:
+            name = self._shards.machine(machine)
+            entries = [self._shards.entry(shard) for shard in shards]
+            if taken := [entry for entry in entries if entry.lease is not None or entry.verdict is not None]:
+                raise ValueError(f"{taken[0].test.name} has been given to a machine before")
+            for test in dict.fromkeys(entry.test.id for entry in entries):
+                self._shards.grant(test, name)
+
+    def update_shard(self, machine: str, shard: int | str, status: str, message: str = "") -> None:
+        """Say what became of a shard: running, retrying (it failed and will run again), passed, failed, flaky, skipped.
+
+        A shard that passes after `retrying` is flaky. One that another machine holds has moved here. The same last
+        word twice is ignored, a different one is refused.
+        """
+        with self._lock:
+            self._shards.update(self._shards.machine(machine), self._shards.entry(shard), status, message)
+
+    def stop(self) -> None:
+        """Show the last bars and the result. Shards without a verdict make it INCOMPLETE. Stopped twice is stopped."""
+        if self._over.is_set() or self._state.started is None:
+            return
+        self._over.set()
+        self._ticker.join(5.0)
+        with self._lock:
+            took = Makespan(planned=0.0, realised=self._clock.now() - self._state.started_at, lower_bound=0.0)
+            failed = self._state.verdicts[Verdict.FAILED]
+            code = ExitCode.TESTS_FAILED if failed else ExitCode.PASSED
+            code = ExitCode.INCOMPLETE if self._state.ledger.undecided else code
+            self._bus.publish(RunFinished(exit_code=code, makespan=took))
+            self._bus.close()
+
+    def stats(self) -> Stats:
+        """The numbers, at any time, also after the stop."""
+        with self._lock:
+            counts, state = tally(self._state), self._state
+            end = state.finished_at if state.finished_at is not None else self._clock.now()
+            return Stats(
+                total=len(self._started.tests),
+                completed=counts.done,
+                passed=counts.passed,
+                failed=counts.failed,
+                flaky=counts.flaky,
+                skipped=counts.skipped,
+                percent=counts.percent,
+                elapsed=end - state.started_at if state.started else 0.0,
+                machines={str(name): (m.done, m.given) for name, m in state.machines.items()},
+            )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _publish(self, event: Event) -> None:
+        self._bus.publish(event)
+
+    def _tick(self) -> None:
+        while not self._over.wait(REFRESH):
+            with self._lock:
+                self._bus.tick(self._clock.now())
+
+
+def _shard_as_test(number: int) -> Test:
+    return Test(id=TestId(str(number)), unit=UnitId(str(number)), title=(f"shard {number}",))
+
+
+def _closing(state: RunState) -> list[str]:
+    counts = tally(state)
+    word = "INCOMPLETE" if counts.done < counts.total else "FAILED" if counts.failed else "PASSED"
+    numbers = (
+        f"{counts.passed} passed, {counts.failed} failed, {counts.flaky} flaky, {counts.skipped} skipped, "
+        f"{counts.total - counts.done} not run"
+    )
+    where = f"{count(len(state.machines), 'machine')}; {duration(state.elapsed)}"
+    return [f"ci-dispatch: {word} {count(counts.total, 'shard')}: {numbers}; {where}"]
