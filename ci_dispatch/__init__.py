@@ -1,6 +1,6 @@
 """Run one test suite over the machines you own, and get one verdict you can trust.
 
-For programs of your own: `from ci_dispatch import ProgressTracker` shows any sharded work the way `ci-dispatch run` does.
+For programs of your own: `from ci_dispatch import ProgressTracker` shows sharded work the way `ci-dispatch run` does.
 """
 
 from __future__ import annotations

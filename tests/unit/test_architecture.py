@@ -79,7 +79,7 @@ ALL = [pytest.param(name, path, id=name) for name, path in modules("ci_dispatch"
 
 @pytest.mark.parametrize(("name", "path"), ALL)
 def test_a_module_imports_only_from_lower_floors(name: str, path: Path) -> None:
-    own = floor(name)
+    own = 5 if name == "ci_dispatch" else floor(name)  # the package's own face is a door: it imports what is asked for
     for imported in imports(path):
         if not imported.startswith("ci_dispatch"):
             continue
