@@ -90,10 +90,11 @@ def _internal(error: BaseException, argv: Sequence[str]) -> str:
 
 
 def _say(message: str) -> None:
-    from report_merge.render.escape import terminal
+    """To stderr, where nothing of it moves the cursor or is taken for a command by GitHub's runner."""
+    from report_merge.render.escape import terminal, workflow_log
 
     try:
-        click.echo("\n".join(terminal(line) for line in message.split("\n")), err=True)
+        click.echo(workflow_log(terminal(message.replace(": \n", ":\n"))), err=True)
     except (OSError, ValueError):  # nobody can hear us
         _forget_output()
 

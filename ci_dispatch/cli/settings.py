@@ -28,8 +28,7 @@ class Settings:
     origins: Mapping[str, Origin]
     root: Path  # the file's folder; without a file the repository's, or else the current one
     file: Path | None
-    environ: Mapping[str, str]
-    color: bool | None  # as asked for; None: by the terminal
+    environ: Mapping[str, str]  # with --color and --no-color as the variables they stand for
 
 
 def configured(*paths: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
@@ -73,7 +72,16 @@ def read_settings(
     )  # fmt: skip
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    return Settings(config=loaded.config, origins=loaded.origins, root=root, file=file, environ=environ, color=color)
+    environ = _with_colour(environ, color)
+    return Settings(config=loaded.config, origins=loaded.origins, root=root, file=file, environ=environ)
+
+
+def _with_colour(environ: Mapping[str, str], color: bool | None) -> Mapping[str, str]:
+    """A person who types an option means it more than a variable that is always there (https://no-color.org)."""
+    if color is None:
+        return environ
+    plain = {name: value for name, value in environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    return plain | ({"FORCE_COLOR": "1"} if color else {"NO_COLOR": "1"})
 
 
 def find(here: Path) -> tuple[Path | None, Path]:
@@ -129,7 +137,7 @@ def _option(setting: Setting) -> Callable[[Callable[..., int | None]], Callable[
     if setting.kind.name == "yes or no":
         return click.option(f"{setting.flag}/--no-{setting.flag[2:]}", name, default=None, help=help_text)
     words = setting.kind.schema.get("enum")
-    metavar = "|".join(words) if words else setting.kind.name.replace(" ", "-").upper()
+    metavar = "|".join(words) if words else setting.kind.name.rpartition(" ")[2].upper()
     if setting.kind.many:
         return click.option(setting.flag, name, multiple=True, metavar="NAME", help=help_text)
     shown = f"{help_text}  [default: {setting.written_default}]" if setting.written_default != "" else help_text

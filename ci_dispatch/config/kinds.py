@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 from ci_dispatch.config.amounts import BARE, DAY, DURATION, PERCENT, in_words, seconds_in, write_duration, write_share
@@ -202,7 +201,7 @@ def table() -> Kind[Mapping[str, str]]:
     def read(raw: Any) -> Mapping[str, str]:
         if not isinstance(raw, dict) or not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in raw):
             raise Refused
-        return MappingProxyType({name: item.read(value) for name, value in raw.items()})
+        return {name: item.read(value) for name, value in raw.items()}
 
     schema = {"type": "object", "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
               "additionalProperties": item.schema}  # fmt: skip

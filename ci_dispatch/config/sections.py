@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, cast
 
 from ci_dispatch.config.channels import HOST, URL, Dashboard, Metrics, Slack
@@ -76,9 +75,7 @@ class Suite:
     args: tuple[str, ...] = setting(
         (), arguments(), "Further arguments for the runner; those after -- on the command line follow them."
     )
-    env: Mapping[str, str] = setting(
-        MappingProxyType({}), table(), "Environment variables of every runner, on every machine."
-    )
+    env: Mapping[str, str] = setting({}, table(), "Environment variables of every runner, on every machine.")
     split: Split = setting(
         Split.AUTO,
         choice(Split),
@@ -188,7 +185,7 @@ class GitHub:
         "Empty: GITHUB_REPOSITORY, or where git's origin points.",
         flag="--repository",
     )
-    api_url: str = setting("", text(URL, "a URL beginning with https://"), "Empty: GITHUB_APIURL, or GitHub itself.")
+    api_url: str = setting("", text(URL, "a URL beginning with https://"), "Empty: GITHUB_API_URL, or GitHub itself.")
     token_env: str = setting(
         "GITHUB_TOKEN", variable(), "Variable that holds the token (contents: read, actions: write)."
     )
@@ -250,7 +247,7 @@ class MachineKeys:
     workdir: str = setting(
         "", text(), "Where work trees are kept on it. Empty: .cache/ci-dispatch in the user's home folder."
     )
-    env: Mapping[str, str] = setting(MappingProxyType({}), table(), "Environment variables of every runner on it.")
+    env: Mapping[str, str] = setting({}, table(), "Environment variables of every runner on it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

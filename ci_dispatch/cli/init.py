@@ -1,0 +1,37 @@
+"""`ci-dispatch init`: a configuration to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ci_dispatch.cli.settings import FILE, find
+from ci_dispatch.config.sample import sample
+from ci_dispatch.core.errors import UsageError
+
+
+@click.command()
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.option("--stdout", is_flag=True, help="Print it and write nothing.")
+def init(force: bool, stdout: bool) -> None:
+    """Write a commented ci-dispatch.toml.
+
+    It goes to the repository's root and has every setting with its default; the test runner is recognised.
+    """
+    _, root = find(Path.cwd())
+    text = sample()
+    if stdout:
+        click.echo(text, nl=False)
+        return
+    file = root / FILE
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(
+            f"{file} was not written", why="it exists", try_="edit it, or replace it with: ci-dispatch init --force"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{file} was not written", why=str(error.strerror), try_="look at the folder") from None
+    click.echo(f"Wrote {file}. What counts now: ci-dispatch config --explain")

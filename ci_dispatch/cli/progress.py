@@ -1,0 +1,27 @@
+"""`ci-dispatch progress --demo`: what progress looks like, without a fleet."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from ci_dispatch.cli.replay import play
+from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.reporters.demo import demo_events
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Show a made-up run over four machines, one of which dies.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="FACTOR",
+              help="2: twice as fast.")  # fmt: skip
+@configured("progress.mode")
+def progress(settings: Settings, demo: bool, speed: float) -> None:
+    """Show what progress looks like."""
+    if not demo:
+        raise UsageError(
+            "There is no progress to show", why="only a run has progress",
+            try_="ci-dispatch progress --demo, or ci-dispatch dashboard for a run that is going on",
+        )  # fmt: skip
+    play(demo_events(time.time()), settings, speed)
