@@ -1,0 +1,62 @@
+"""A machine over SSH: the Machine port on top of connections that are kept for the next command."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from ci_dispatch.core.model import MachineSpec
+from ci_dispatch.machines.conversation import Stream
+from ci_dispatch.machines.ssh.settings import Settings, resolve
+from ci_dispatch.machines.supervised import SupervisedMachine
+
+if TYPE_CHECKING:
+    from ci_dispatch.machines.ssh.connection import Connection
+
+CONFIG_VARIABLE = "CI_DISPATCH_SSH_CONFIG"  # a file instead of ~/.ssh/config, as `ssh -F` takes it
+
+_SESSIONS_A_CONNECTION = 8  # sshd's MaxSessions is 10 unless its owner says otherwise
+
+
+class SshMachine(SupervisedMachine):
+    """Connections are made when a command needs one and used again while they live; from any thread."""
+
+    def __init__(self, spec: MachineSpec, *, config_file: str | None = None) -> None:
+        super().__init__(spec)
+        self._config_file = os.environ.get(CONFIG_VARIABLE, "") if config_file is None else config_file
+        self._settings: Settings | None = None
+        self._connections: list[Connection] = []
+        self._connecting = threading.Lock()
+
+    def _open(self, command: str, seconds: float) -> Stream:
+        deadline = time.monotonic() + seconds
+        live = self._live()
+        if live is None:
+            with self._connecting:  # one at a time: sshd turns floods of connections away (MaxStartups)
+                live = self._live()
+                if live is None:
+                    return self._connect(command, deadline - time.monotonic())
+        return live.open(command, deadline - time.monotonic())
+
+    def _live(self) -> Connection | None:
+        self._connections = [connection for connection in self._connections if connection.alive]
+        usable = [connection for connection in self._connections if connection.sessions < _SESSIONS_A_CONNECTION]
+        return usable[-1] if usable else None
+
+    def _connect(self, command: str, seconds: float) -> Stream:
+        from ci_dispatch.machines.ssh.connecting import connect  # noqa: PLC0415  # paramiko: 0.1 s
+
+        until = time.monotonic() + max(0.1, seconds)
+        if self._settings is None:
+            self._settings = resolve(self.spec, config_file=self._config_file, seconds=seconds)
+        connection, stream = connect(self._settings, command, until - time.monotonic())
+        assert stream is not None  # there was a command
+        self._connections.append(connection)
+        return stream
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._connections = []

@@ -1,0 +1,202 @@
+"""What every machine promises (ci_dispatch/ports.py), asked of each kind there is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ci_dispatch.core.model import Ended
+from ci_dispatch.machines.supervised import SupervisedMachine
+from ci_dispatch.ports import MachineError, Tree
+from tests.fleet.fixtures import keys, local_machine, loopback, ssh_machine  # noqa: F401
+from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
+
+KINDS = ["local_machine", pytest.param("ssh_machine", marks=pytest.mark.needs("sshd"))]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "hello.txt").write_text("hello")
+    return folder
+
+
+@pytest.fixture(params=KINDS)
+def machine(request: pytest.FixtureRequest, tree: Path) -> Iterator[SupervisedMachine]:
+    """Synced, and at the end of the test nothing of it may be running."""
+    machine: SupervisedMachine = request.getfixturevalue(request.param)
+    machine.sync(Tree(root=tree), 20)
+    yield machine
+    left = marked(machine.spec.workdir)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, "processes were left behind"
+
+
+@pytest.fixture
+def cwd(machine: SupervisedMachine) -> str:
+    return machine.place("any").tree
+
+
+def test_a_job_runs_in_the_tree_with_its_environment_and_files(machine: SupervisedMachine, cwd: str) -> None:
+    place, heard = machine.place("one"), Recorder()
+    script = 'cat sub/hello.txt; echo " $WORD"; cat "$ATTEMPT/given/file"; exit 3'
+    env = {"WORD": "a b'c\"$", "ATTEMPT": place.attempt}
+    end = machine.run(job("one", "/bin/sh", "-c", script, cwd=cwd, env=env, files={"given/file": b"\x00\xff"}), heard)
+    assert (end.ended, end.exit_code, end.signal, end.leaked) == (Ended.EXITED, 3, None, 0)
+    assert heard.out == b"hello a b'c\"$\n\x00\xff"
+    assert heard.told[0] == "started"
+    assert heard.told.count("started") == 1
+
+
+def test_output_of_any_size_and_bytes_arrives_once_and_in_order(machine: SupervisedMachine, cwd: str) -> None:
+    write = "import os,hashlib;d=os.urandom(1)*7+os.urandom(3_000_000);os.write(2,b'')\n"
+    write += (
+        "import sys;sys.stdout.buffer.write(d);open(os.environ['A']+'/sum','w').write(hashlib.sha256(d).hexdigest())"
+    )
+    heard = Recorder()
+    machine.run(job("big", sys.executable, "-c", write, cwd=cwd, env={"A": machine.place("big").attempt}), heard)
+    written = Path(machine.place("big").attempt, "sum").read_text()
+    assert hashlib.sha256(heard.out).hexdigest() == written
+
+
+def test_the_live_file_is_news_while_the_job_runs(machine: SupervisedMachine, cwd: str) -> None:
+    script = 'echo one >> "$A/live.jsonl"; while [ ! -e "$A/go" ]; do sleep 0.05; done; echo two >> "$A/live.jsonl"'
+    attempt = machine.place("news").attempt
+    running = Running(machine, job("news", "/bin/sh", "-c", script, cwd=cwd, env={"A": attempt}))
+    until(lambda: running.heard.news == b"one\n")
+    assert not running.over
+    Path(attempt, "go").touch()
+    assert running.end().exit_code == 0
+    assert running.heard.news == b"one\ntwo\n"
+
+
+def test_a_job_that_exists_is_attached_to_and_not_begun_again(machine: SupervisedMachine, cwd: str) -> None:
+    counting = job("twice", "/bin/sh", "-c", "echo run >> count; echo abcdef; cat count", cwd=cwd)
+    first, second, rest = Recorder(), Recorder(), Recorder()
+    end = machine.run(counting, first)
+    assert machine.run(counting, second) == end
+    assert first.out == second.out == b"abcdef\nrun\n"
+    machine.run(job("twice", "unused", cwd=cwd, output_offset=4), rest)
+    assert rest.out == b"ef\nrun\n"
+
+
+def test_two_followers_of_one_job_both_see_its_end(machine: SupervisedMachine, cwd: str) -> None:
+    same = job("shared", "/bin/sh", "-c", "echo begin; sleep 1; echo end", cwd=cwd)
+    runs = [Running(machine, same), Running(machine, same)]
+    assert [run.end().exit_code for run in runs] == [0, 0]
+    assert [run.heard.out for run in runs] == [b"begin\nend\n"] * 2
+
+
+def test_a_job_killed_by_a_signal_says_so(machine: SupervisedMachine, cwd: str) -> None:
+    end = machine.run(job("signal", "/bin/sh", "-c", "kill -SEGV $$", cwd=cwd), Recorder())
+    assert (end.ended, end.exit_code, end.signal) == (Ended.EXITED, None, signal.SIGSEGV)
+
+
+def test_a_program_that_does_not_exist_is_named(machine: SupervisedMachine, cwd: str) -> None:
+    end = machine.run(job("none", "no-such-program", cwd=cwd), Recorder())
+    assert end.ended is Ended.NOT_STARTED
+    assert "no-such-program was not found" in end.reason
+
+
+def test_a_folder_that_does_not_exist_is_named(machine: SupervisedMachine, cwd: str) -> None:
+    end = machine.run(job("nowhere", "true", cwd=cwd + "/nowhere"), Recorder())
+    assert end.ended is Ended.NOT_STARTED
+    assert f"{cwd}/nowhere does not exist" in end.reason
+
+
+def test_cancel_lets_the_runner_write_its_reports(machine: SupervisedMachine, cwd: str) -> None:
+    script = "trap 'echo written > \"$A/report\"; exit 130' INT; echo ready; while :; do sleep 0.05; done"
+    attempt = machine.place("gentle").attempt
+    running = Running(machine, job("gentle", "/bin/sh", "-c", script, cwd=cwd, env={"A": attempt}))
+    until(lambda: running.heard.out == b"ready\n")
+    machine.cancel("gentle")
+    end = running.end()
+    assert (end.ended, end.exit_code) == (Ended.CANCELLED, 130)
+    assert Path(attempt, "report").read_text() == "written\n"
+
+
+def test_cancel_ends_what_ignores_every_signal(machine: SupervisedMachine, cwd: str) -> None:
+    running = Running(machine, job("stubborn", sys.executable, "-c", STUBBORN, cwd=cwd, interrupt_grace=0.3))
+    until(lambda: running.heard.out == b"ready\n")
+    assert len(marked(machine.spec.workdir)) >= 4
+    machine.cancel("stubborn")
+    end = running.end()
+    assert (end.ended, end.signal) == (Ended.CANCELLED, signal.SIGKILL)
+
+
+def test_kill_does_not_wait_for_reports(machine: SupervisedMachine, cwd: str) -> None:
+    slow = job("now", sys.executable, "-c", STUBBORN, cwd=cwd, interrupt_grace=500.0, terminate_grace=500.0)
+    running = Running(machine, slow)
+    until(lambda: running.heard.out == b"ready\n")
+    machine.cancel("now")  # begins the long wait, which kill cuts short
+    machine.kill("now")
+    assert running.end().ended is Ended.CANCELLED
+
+
+def test_a_job_cancelled_before_it_began_never_begins(machine: SupervisedMachine, cwd: str) -> None:
+    machine.cancel("early")
+    assert machine.run(job("early", "touch", "began", cwd=cwd), Recorder()).ended is Ended.CANCELLED
+    assert not Path(cwd, "began").exists()
+
+
+def test_the_timeout_ends_all_of_a_job(machine: SupervisedMachine, cwd: str) -> None:
+    endless = job("endless", sys.executable, "-c", STUBBORN, cwd=cwd, timeout=0.5, interrupt_grace=0.2)
+    assert machine.run(endless, Recorder()).ended is Ended.TIMED_OUT
+
+
+def test_what_a_job_leaves_running_is_ended_and_counted(machine: SupervisedMachine, cwd: str) -> None:
+    end = machine.run(job("daemon", "/bin/sh", "-c", "setsid sleep 300 & exit 0", cwd=cwd), Recorder())
+    assert (end.exit_code, end.leaked) == (0, 1)
+    assert "sleep" in end.reason
+
+
+def test_temporary_files_go_and_reports_come(machine: SupervisedMachine, cwd: str, tmp_path: Path) -> None:
+    script = 'mkdir "$A/reports"; echo x > "$A/reports/junit.xml"; ln -s /etc "$A/e"; echo y > "$TMPDIR/y"; echo "$TMPDIR"'
+    heard = Recorder()
+    machine.run(job("files", "/bin/sh", "-c", script, cwd=cwd, env={"A": machine.place("files").attempt}), heard)
+    assert not Path(heard.out.decode().strip()).exists()
+    machine.collect("files", tmp_path / "back", 10)
+    found = {str(path.relative_to(tmp_path / "back")) for path in (tmp_path / "back").rglob("*") if path.is_file()}
+    assert found == {"reports/junit.xml"}
+
+
+def test_collecting_an_unknown_job_is_an_error_in_words(machine: SupervisedMachine, tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="does not know this job"):
+        machine.collect("never", tmp_path, 10)
+
+
+def test_a_clean_machine_has_nothing_to_sweep(machine: SupervisedMachine) -> None:
+    assert machine.sweep(10) == 0
+
+
+def test_jobs_with_odd_ids_have_folders_of_their_own(machine: SupervisedMachine, cwd: str) -> None:
+    odd = ["../escape", "a b", "a/b", ".", "ä€"]
+    attempts = {machine.place(name).attempt for name in odd}
+    assert len(attempts) == len(odd)
+    for name in odd:
+        heard = Recorder()
+        machine.run(job(name, "printf", "%s", "done", cwd=cwd), heard)
+        assert heard.out == b"done"
+        assert Path(machine.place(name).attempt).parent == Path(machine.spec.workdir, "jobs")
+
+
+def test_many_jobs_at_a_time(machine: SupervisedMachine, cwd: str) -> None:
+    runs = [Running(machine, job(f"many-{n}", "/bin/sh", "-c", f"sleep 0.3; echo {n}", cwd=cwd)) for n in range(10)]
+    assert [run.end().exit_code for run in runs] == [0] * 10
+    assert [run.heard.out for run in runs] == [f"{n}\n".encode() for n in range(10)]
+
+
+def test_no_thread_outlives_the_machine(machine: SupervisedMachine, cwd: str) -> None:
+    before = threading.active_count()
+    machine.run(job("threads", "true", cwd=cwd), Recorder())
+    machine.close()
+    until(lambda: threading.active_count() <= before)

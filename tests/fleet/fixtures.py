@@ -1,0 +1,76 @@
+"""The fleet as fixtures. Import what a test module uses, or everything:
+
+from tests.fleet.fixtures import *  # noqa: F403
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ci_dispatch.core.model import Connection, MachineName, MachineSpec
+from ci_dispatch.machines.local import LocalMachine
+from ci_dispatch.machines.ssh.machine import SshMachine
+from tests.fleet.servers import Keys, Server, SshConfig
+
+__all__ = ["keys", "local_machine", "loopback", "ssh_machine"]
+
+
+class Loopback:
+    """Tier 1: servers on this machine, started when they are first asked for."""
+
+    def __init__(self, folder: Path, keys: Keys) -> None:
+        self.folder = folder
+        self.keys = keys
+        self.config = SshConfig(folder)
+        self._servers: dict[str, Server] = {}
+
+    def server(self, name: str = "plain", *lines: str, host_key: Path | None = None, authorised: bool = True) -> Server:
+        """A running server that machine `name` of the configuration leads to; its host key is known."""
+        if name not in self._servers:
+            server = Server(self.folder / name, self.keys, *lines, host_key=host_key, authorised=authorised).start()
+            self._servers[name] = server
+            self.config.add(name, server.port, key=self.keys.user, known=self.keys.host)
+        return self._servers[name]
+
+    def machine(self, name: str = "plain", *, workdir: Path) -> SshMachine:
+        self.server(name)
+        spec = MachineSpec(name=MachineName(name), workdir=str(workdir))
+        return SshMachine(spec, config_file=str(self.config.path))
+
+    def stop(self) -> None:
+        for server in self._servers.values():
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys.make(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def loopback(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Loopback]:
+    servers = Loopback(tmp_path_factory.mktemp("sshd"), keys)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def ssh_machine(loopback: Loopback, tmp_path: Path) -> Iterator[SshMachine]:
+    """A machine over a real sshd."""
+    machine = loopback.machine(workdir=tmp_path / "far")
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def local_machine(tmp_path: Path) -> Iterator[LocalMachine]:
+    spec = MachineSpec(name=MachineName("local"), connection=Connection.LOCAL, workdir=str(tmp_path / "near"))
+    machine = LocalMachine(spec)
+    yield machine
+    machine.close()
+
+
+MachineFactory = Callable[[], SshMachine | LocalMachine]

@@ -1,0 +1,109 @@
+"""A listener that remembers, and the words to make jobs with."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ci_dispatch.ports import Invocation, Job, JobEnd, Machine
+
+
+class Recorder:
+    """What a running job told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.out = b""
+        self.news = b""
+        self.beats = 0
+
+    def started(self) -> None:
+        self.told.append("started")
+
+    def beat(self) -> None:
+        self.beats += 1
+
+    def output(self, data: bytes) -> None:
+        self.told.append("output")
+        self.out += data
+
+    def live(self, data: bytes) -> None:
+        self.news += data
+
+
+def job(
+    identity: str,
+    *argv: str,
+    cwd: str,
+    env: Mapping[str, str] | None = None,
+    lease: float = 10.0,
+    timeout: float = 60.0,
+    **rest: Any,
+) -> Job:
+    """A job with short patience; `rest` goes to Job and Invocation by name."""
+    offsets = {name: rest.pop(name) for name in ("output_offset", "live_offset") if name in rest}
+    rest.setdefault("interrupt_grace", 2.0)
+    rest.setdefault("terminate_grace", 0.5)
+    invocation = Invocation(argv=argv, cwd=cwd, env=env or {}, **rest)
+    return Job(id=identity, invocation=invocation, lease_seconds=lease, timeout=timeout, **offsets)
+
+
+class Running:
+    """A job followed on a thread of its own."""
+
+    def __init__(self, machine: Machine, job: Job) -> None:
+        self.heard = Recorder()
+        self._ends: list[JobEnd] = []
+        self._thread = threading.Thread(target=lambda: self._ends.append(machine.run(job, self.heard)), daemon=True)
+        self._thread.start()
+
+    def end(self, seconds: float = 30.0) -> JobEnd:
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), "run() did not return"
+        return self._ends[0]
+
+    @property
+    def over(self) -> bool:
+        return not self._thread.is_alive()
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def marked(folder: Path | str) -> list[int]:
+    """Living processes whose environment names the folder: what a job of a machine with this workdir has running."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                alive = entry.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+                if alive and f"CI_DISPATCH_JOB={folder}".encode() in entry.joinpath("environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+STUBBORN = """
+import os, signal, subprocess, sys, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+subprocess.Popen(["sleep", "300"])
+subprocess.Popen(["sleep", "301"], start_new_session=True)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(302)
+    os._exit(0)
+print("ready", flush=True)
+time.sleep(303)
+"""
+"""A program that ends for nothing but KILL and spreads over sessions: `python3 -c STUBBORN`."""
