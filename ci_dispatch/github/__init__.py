@@ -1,1 +1,1 @@
-"""TODO"""
+"""GitHub as the distributed engine: dispatch, watch, run again, collect."""

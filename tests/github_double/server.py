@@ -124,7 +124,11 @@ class ApiHandler(Handler):
                 raise Conflict(403, "Resource not accessible by integration")
             query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
             parsed = json.loads(body) if body else None
-            return route.handler(Asked(double=double, shapes=shapes, path=matched.groups(), query=query, body=parsed))
+            asked = Asked(double=double, shapes=shapes, path=matched.groups(), query=query, body=parsed)
+            answer = route.handler(asked)
+            if self.command != "GET":
+                double.hub.tick()  # what was just queued meets the runners that are free now
+            return answer
         raise Conflict(404, "Not Found")
 
 
