@@ -17,7 +17,6 @@ from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineNam
 from ci_dispatch.ports import Clock, Job, JobEnd, Machine, MachineError, Suite, Tree
 
 CHECK_SECONDS = 5.0  # the whole health check of one machine, every stage included
-SYNC_SECONDS = 600.0
 COLLECT_SECONDS = 120.0
 SHOWN_OUTPUT = 4096  # bytes of output a watcher gets in one piece
 FOLLOWED_OUTPUT = 1 << 20  # bytes of one attempt's output shown live; the file has all of it
@@ -37,6 +36,7 @@ class Crew:
         post: Callable[[m.Message], None],
         lease_seconds: float,
         shard_timeout: float,
+        sync_timeout: float,
         clock: Clock,
         extra: Sequence[str] = (),
     ) -> None:
@@ -49,6 +49,7 @@ class Crew:
         self._post = post
         self._lease_seconds = lease_seconds
         self._shard_timeout = shard_timeout
+        self._sync_timeout = sync_timeout
         self._clock = clock
         self._extra = tuple(extra)
         self._synced: set[MachineName] = set()
@@ -139,7 +140,7 @@ class Crew:
     def _sync(self, machine: Machine) -> None:
         with self._sync_locks[machine.spec.name]:
             if machine.spec.name not in self._synced:
-                machine.sync(self._tree, SYNC_SECONDS)
+                machine.sync(self._tree, self._sync_timeout)
                 self._synced.add(machine.spec.name)
 
     def _read(self, machine: Machine, job_id: str, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptResult:

@@ -133,8 +133,10 @@ class Run:
         text(r"[^\x00-\x1f\x7f-\x9f]+", "the path of a folder"),
         "Where runs are kept, relative to the folder of this file.",
     )
-    head_share: float = setting(
-        0.60, share(), "Part of the work given out at the start; the rest is pulled as machines come free."
+    head_share: float | None = setting(
+        None,
+        optional(share()),
+        "Part of the work given out at the start, the rest is pulled. Not set: more when durations are known.",
     )
     lease: float = setting(
         12.0, duration(3, 3600), "A machine that has not heard of us for this long ends its tests, and counts as lost."

@@ -1,0 +1,233 @@
+"""The direct engine's composition root: builds the edges from the settings, drives the run, writes what it came to."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from ci_dispatch import messages as m
+from ci_dispatch import runfolder
+from ci_dispatch.bus import Bus, Journal, read_journal, replay
+from ci_dispatch.cli import faces, outcome
+from ci_dispatch.cli.fleet import open_machines
+from ci_dispatch.clock import SystemClock
+from ci_dispatch.config import Config, resolve
+from ci_dispatch.config.sections import ProgressMode
+from ci_dispatch.config.document import to_document
+from ci_dispatch.controller import Inbox, drive
+from ci_dispatch.core import plan
+from ci_dispatch.core.errors import ExitCode, UsageError
+from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
+from ci_dispatch.core.model import MachineName, RunId, Test, TestId
+from ci_dispatch.core.retry import RetryPolicy
+from ci_dispatch.core.state import RunState
+from ci_dispatch.crew import Crew
+from ci_dispatch.engine import Engine, Terms
+from ci_dispatch.ports import Machine, Suite, Tree
+from ci_dispatch.runfolder import RunFolder
+from ci_dispatch.suites import open_suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where and how a run happens; what a resume must find again."""
+
+    root: Path  # everything is relative to it
+    config: Config
+    extra: tuple[str, ...] = ()  # arguments for the runner
+
+    def as_data(self) -> dict[str, Any]:
+        return {"root": str(self.root), "config": to_document(self.config), "extra": list(self.extra)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The tests of a suite and how long each may take."""
+
+    tests: tuple[Test, ...]
+    seconds: Mapping[TestId, float]
+    known: float  # share of tests that were measured before, 0 to 1
+    notes: tuple[str, ...] = ()
+
+
+def runs_folder(setting: Setting) -> Path:
+    return setting.root / setting.config.run.folder
+
+
+def expect(setting: Setting, suite: Suite) -> Expected:
+    """List the suite and look up how long its tests took before.
+
+    Raises NothingToRun or UsageError when the suite cannot be listed.
+    """
+    listing = suite.list_tests(setting.config.suite.list_timeout)
+    history, note = outcome.read_timings(runs_folder(setting))
+    ids = [test.id for test in listing.tests]
+    known = sum(test in history.samples for test in ids) / max(1, len(ids))
+    notes = (*listing.notes, note) if note else listing.notes
+    return Expected(tests=listing.tests, seconds=history.expected(ids), known=known, notes=notes)
+
+
+def begin(setting: Setting, *, environ: Mapping[str, str], follow: str = "") -> ExitCode:
+    """A new run, from listing to verdict."""
+    suite = open_suite(setting.config.suite, setting.root)
+    expected = expect(setting, suite)
+    folder = runfolder.create(runs_folder(setting), _new_id())
+    units = plan.units_of(expected.tests, expected.seconds)
+    share = plan.head_share(expected.known)
+    fleet = setting.config.fleet
+    started = RunStarted(
+        run=folder.id,
+        title=suite.title,
+        runner=suite.name,
+        tests=expected.tests,
+        machines=fleet,
+        expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
+        max_retries=setting.config.retry.max_retries,
+        planned=plan.planned_makespan(units, fleet, share),
+        lower_bound=plan.lower_bound(units, fleet),
+        settings=setting.as_data(),
+    )
+    first: list[Event] = [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
+    return _drive(setting, suite, folder, RunState(), first, environ=environ, follow=follow, known=expected.known)
+
+
+def resume(base: Path, name: str, *, environ: Mapping[str, str], mode: ProgressMode, follow: str = "") -> ExitCode:
+    """Finish the run `name` (or the newest) whose controller died; a run that is over only says how it ended."""
+    folder = runfolder.find(base, name)
+    with folder.held():
+        state = RunState()
+        with folder.journal.open("rb") as lines:
+            replay(read_journal(lines, str(folder.journal)), state)
+    if state.started is None:
+        raise UsageError(
+            f"Run {folder.id} cannot be resumed",
+            why="it ended before it began",
+            try_="start a new one: ci-dispatch run",
+        )
+    if state.finished is not None:
+        return outcome.say_again(state, folder)
+    setting = _read_setting(state.started.settings, mode)
+    suite = open_suite(setting.config.suite, setting.root)
+    resumed = RunResumed(controller=f"{socket.gethostname()}, process {os.getpid()}")
+    return _drive(setting, suite, folder, state, [resumed], environ=environ, follow=follow)
+
+
+def _drive(
+    setting: Setting,
+    suite: Suite,
+    folder: RunFolder,
+    state: RunState,
+    first: Sequence[Event],
+    *,
+    environ: Mapping[str, str],
+    follow: str,
+    known: float = 1.0,
+) -> ExitCode:
+    """The run itself. Everything opened here is closed, whatever happens."""
+    clock, inbox, config = SystemClock(), Inbox(), setting.config
+    with ExitStack() as stack:
+        stack.enter_context(folder.held())
+        shown = faces.open_faces(config, folder, environ=environ, follow=follow)
+        journal = Journal(folder.open_journal())
+        bus = Bus(state, clock, [journal, *shown])
+        stack.callback(bus.close)
+        machines = open_machines(config, suite)
+        for machine in machines.values():
+            stack.enter_context(closing(machine))
+        for event in first:
+            bus.publish(event)
+        engine = Engine(
+            state,
+            bus.publish,
+            terms=_terms(config, known),
+            classify=outcome.classifier(config, setting.root),
+            random=Random(),
+        )
+        crew = _crew(setting, suite, folder, machines, inbox, clock)
+        with _signals(inbox):
+            drive(engine, crew, bus, inbox, clock)
+        outcome.write(state, folder, runs_folder(setting), environ)
+        assert state.finished is not None
+        return ExitCode(state.finished.exit_code)
+
+
+def _crew(
+    setting: Setting,
+    suite: Suite,
+    folder: RunFolder,
+    machines: Mapping[MachineName, Machine],
+    inbox: Inbox,
+    clock: SystemClock,
+) -> Crew:
+    config = setting.config
+    return Crew(
+        run=folder.id,
+        machines=machines,
+        suite=suite,
+        tree=Tree(root=setting.root, exclude=(config.run.folder, *config.suite.exclude)),
+        folder=folder.attempts,
+        post=inbox.post,
+        lease_seconds=config.run.lease,
+        shard_timeout=config.run.shard_timeout,
+        sync_timeout=config.run.sync_timeout,
+        clock=clock,
+        extra=setting.extra,
+    )
+
+
+def _terms(config: Config, known: float) -> Terms:
+    retry = config.retry
+    return Terms(
+        retry=RetryPolicy(
+            max_retries=retry.max_retries,
+            max_moves=retry.max_moves,
+            backoff=retry.backoff,
+            max_backoff=retry.max_backoff,
+            jitter=retry.jitter,
+        ),
+        head_share=plan.head_share(known) if config.run.head_share is None else config.run.head_share,
+        lease=config.run.lease,
+        start_grace=config.run.sync_timeout,
+        check_interval=config.health.interval,
+        check_first=not config.health.skip,
+        give_up_after=config.run.give_up_after,
+        deadline=config.run.deadline,
+    )
+
+
+def _read_setting(data: Mapping[str, Any], mode: ProgressMode) -> Setting:
+    """The setting a run began with, as its journal has it; only the progress display is of the one who resumes."""
+    try:
+        options = {"progress.mode": mode}
+        config = resolve(data["config"], file="the journal", options=options).config
+        return Setting(root=Path(data["root"]), config=config, extra=tuple(data["extra"]))
+    except KeyError as error:
+        raise UsageError(
+            "The run cannot be resumed", why=f"its journal has no {error}", try_="start a new one"
+        ) from error
+
+
+@contextmanager
+def _signals(inbox: Inbox) -> Iterator[None]:
+    """INT and TERM become messages; a second one of them too, which then means: now."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda received, _frame: inbox.post(m.Signalled(received)))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _new_id() -> RunId:
+    return RunId(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")

@@ -1,0 +1,41 @@
+"""Which faces a run has, by configuration: terminal, Slack, dashboard, metrics; the journal is not one of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import click
+
+from ci_dispatch.cli import outcome
+from ci_dispatch.config import Config
+from ci_dispatch.core.state import RunState
+from ci_dispatch.ports import Sink
+from ci_dispatch.reporters.terminal import closing_lines, progress
+from ci_dispatch.runfolder import RunFolder
+
+
+def open_faces(config: Config, folder: RunFolder, *, environ: Mapping[str, str], follow: str = "") -> list[Sink]:
+    """The faces in the order in which they hear of an event; the bus closes them, the terminal last."""
+    faces: list[Sink] = []
+    if config.dashboard.enabled:
+        from ci_dispatch.reporters.dashboard.sink import DashboardSink
+
+        dashboard = DashboardSink(config.dashboard.host, config.dashboard.port)
+        click.echo(f"dashboard: {dashboard.url}", err=True)
+        faces.append(dashboard)
+
+    def closing(state: RunState) -> list[str]:
+        return closing_lines(state, outcome.context(state, environ), report_path=str(folder.merged_xml))
+
+    faces.append(
+        progress(
+            config.progress.mode,
+            stream=sys.stdout,
+            aside=sys.stderr,
+            environ=environ,
+            closing=closing,
+            follow=follow,
+        )
+    )
+    return faces

@@ -1,0 +1,87 @@
+"""`ci-dispatch plan`: who would run what, without running it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ci_dispatch.cli.settings import Settings, configured
+
+
+@click.command()
+@configured("run.machines", "suite.runner", "suite.workdir")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--matrix", is_flag=True, help="As a matrix for GitHub Actions.")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
+def plan(settings: Settings, as_json: bool, matrix: bool, extra: tuple[str, ...]) -> None:
+    """Show who would run what, and how long it would take, without running it.
+
+    Machines are not asked how they are: their cores come from the configuration.
+    """
+    if as_json and matrix:
+        raise click.UsageError("--json and --matrix are two different outputs: give one")
+    from ci_dispatch.cli import direct
+    from ci_dispatch.suites import open_suite
+
+    config = settings.config
+    setting = direct.Setting(root=settings.root, config=config, extra=(*config.suite.args, *extra))
+    expected = direct.expect(setting, open_suite(config.suite, settings.root))
+    if matrix:
+        from ci_dispatch.cli.github import matrix_of
+
+        click.echo(matrix_of(settings, expected.tests, expected.seconds))
+        return
+    data = _plan(expected, setting)
+    click.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else _text(data))
+
+
+def _plan(expected: Any, setting: Any) -> dict[str, Any]:
+    from ci_dispatch.core import plan
+
+    fleet = setting.config.fleet
+    units = plan.units_of(expected.tests, expected.seconds)
+    share = plan.head_share(expected.known)
+    heads = plan.heads(units, fleet, share)
+    given = {unit.id for head in heads.values() for unit in head}
+    return {
+        "tests": len(expected.tests),
+        "units": len(units),
+        "known_durations": round(expected.known, 3),
+        "seconds": round(sum(unit.seconds for unit in units), 1),
+        "planned_makespan": round(plan.planned_makespan(units, fleet, share), 1),
+        "lower_bound": round(plan.lower_bound(units, fleet), 1),
+        "machines": [
+            {
+                "name": machine.name,
+                "cores": machine.cores,
+                "speed": machine.speed,
+                "head": [test for unit in heads.get(machine.name, []) for test in unit.tests],
+                "head_seconds": round(sum(unit.seconds for unit in heads.get(machine.name, [])), 1),
+            }
+            for machine in fleet
+        ],
+        "tail": [test for unit in units if unit.id not in given for test in unit.tests],
+        "notes": list(expected.notes),
+    }
+
+
+def _text(data: dict[str, Any]) -> str:
+    from report_merge.render.escape import terminal_name
+
+    rows = [
+        f"{data['tests']} tests in {data['units']} units, {data['seconds']:g} s of work on one core "
+        f"({data['known_durations']:.0%} of the durations are known)",
+        f"planned {data['planned_makespan']:g} s, no schedule beats {data['lower_bound']:g} s",
+        "",
+    ]
+    width = max((len(machine["name"]) for machine in data["machines"]), default=0)
+    rows += [
+        f"{machine['name']:<{width}}  starts with {len(machine['head']):>5} tests, {machine['head_seconds']:>8g} s "
+        f"({machine['cores'] or '?'} cores x {machine['speed']:g})"
+        for machine in data["machines"]
+    ]
+    rows.append(f"{'then':<{width}}  pull        {len(data['tail']):>5} tests, longest first")
+    rows += [f"note: {terminal_name(note)}" for note in data["notes"]]
+    return "\n".join(rows)

@@ -1,0 +1,23 @@
+"""`ci-dispatch resume`: finish a run whose controller died."""
+
+from __future__ import annotations
+
+import click
+
+from ci_dispatch.cli.settings import Settings, configured
+
+
+@click.command()
+@configured("progress.mode")
+@click.option("--follow", default="", metavar="MACHINE|TEST", help="Show this machine's or test's output as it comes.")
+@click.argument("run", default="", metavar="[RUN]")
+def resume(settings: Settings, follow: str, run: str) -> int:
+    """Finish a run whose controller died: what still runs is attached to, what is left is run.
+
+    RUN is its id, the beginning of it, or its folder; the newest when not given. The run goes on under the configuration
+    it began with.
+    """
+    from ci_dispatch.cli import direct
+
+    base = settings.root / settings.config.run.folder
+    return direct.resume(base, run, environ=settings.environ, follow=follow, mode=settings.config.progress.mode)

@@ -1,0 +1,35 @@
+"""`ci-dispatch run`: the suite over the fleet, one verdict."""
+
+from __future__ import annotations
+
+import click
+
+from ci_dispatch.cli.settings import Settings, configured
+
+
+@click.command()
+@configured(
+    "retry.max_retries",
+    "health.skip",
+    "run.machines",
+    "suite.runner",
+    "suite.workdir",
+    "run.deadline",
+    "run.shard_timeout",
+    "progress.mode",
+    "dashboard.enabled",
+    "dashboard.host",
+    "dashboard.port",
+)
+@click.option("--follow", default="", metavar="MACHINE|TEST", help="Show this machine's or test's output as it comes.")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
+def run(settings: Settings, follow: str, extra: tuple[str, ...]) -> int:
+    """Run the suite over the fleet and give one verdict.
+
+    Without any configuration: the suite of this repository, on this computer's cores.
+    """
+    from ci_dispatch.cli import direct
+
+    config = settings.config
+    setting = direct.Setting(root=settings.root, config=config, extra=(*config.suite.args, *extra))
+    return direct.begin(setting, environ=settings.environ, follow=follow)
