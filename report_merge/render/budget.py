@@ -26,7 +26,12 @@ class Section:
     items: Sequence[Item]
     before: str = ""
     after: str = ""
-    more: Callable[[int], str] = field(default=lambda _: "")  # what to say about this many dropped things
+    more: Callable[[int], str] = field(default=lambda _: "")  # what to say about this many things left out
+    hidden: int = 0  # things that are not even among the items
+
+    @property
+    def everything(self) -> int:
+        return self.hidden + sum(item.stands_for for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,13 @@ class Filled:
 def fill(sections: Sequence[Section], budget_bytes: int) -> Filled:
     """The sections in their order, in at most `budget_bytes` bytes.
 
-    First every item gets its least detailed level, from the first section to the last, while there is room; then, in the
-    same order, items get the most detailed level that still fits. So the names of all failures come before any stack.
+    First every item gets its least detailed level, from the first section to the last, while there is room; then, in
+    the same order, items get the most detailed level that still fits. So all names come before any stack.
     """
     left = budget_bytes
     chosen: list[list[int | None]] = []
     for section in sections:
-        frame = size(section.before + section.after + section.more(sum(item.stands_for for item in section.items)))
+        frame = size(section.before + section.after + section.more(section.everything))
         smallest = min((size(item.levels[-1]) for item in section.items), default=0)
         if not section.items or frame + smallest > left:
             chosen.append([None] * len(section.items))
@@ -78,7 +83,9 @@ def _write(sections: Sequence[Section], chosen: list[list[int | None]]) -> Fille
     parts: list[str] = []
     dropped = shortened = 0
     for section, picks in zip(sections, chosen, strict=True):
-        lost = sum(item.stands_for for item, pick in zip(section.items, picks, strict=True) if pick is None)
+        lost = section.hidden + sum(
+            item.stands_for for item, pick in zip(section.items, picks, strict=True) if pick is None
+        )
         dropped += lost
         shortened += sum(pick is not None and pick > 0 for pick in picks)
         if any(pick is not None for pick in picks):

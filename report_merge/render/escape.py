@@ -18,7 +18,7 @@ ZERO_WIDTH_SPACE = "\u200b"
 # and mean the same inside HTML blocks, where backslashes would be shown. So one escaper serves both.
 _MARKDOWN = str.maketrans({char: f"&#{ord(char)};" for char in "\\`*[]<>|~$!{}"} | {"&": "&amp;"})
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-_LINE_START = re.compile(r"^(?:[-+=#:]|\d{1,9}(?=[.)]))")
+_LINE_START = re.compile(r"^(?:[-+=#:](?!\w)|\d{1,9}(?=[.)](?:\s|$)))")
 # What GitHub makes of plain text after Markdown is done: mentions, issues, GH-1, emoji names, bare addresses.
 _REFERENCE = re.compile(r"@(?=\w)|#(?=\d)|\bGH-(?=\d)|:(?=[\w+-]{1,50}:)", re.IGNORECASE)
 _ADDRESS = re.compile(r"://|\bwww\.", re.IGNORECASE)

@@ -16,7 +16,7 @@ def final_lines(report: Report, *, program: str = "ci-dispatch", report_path: st
 
         ci-dispatch: FAILED 88 tests: 84 passed, 2 failed, 1 flaky, 1 skipped, 0 not run; 4 machines; 3m12s; report PATH
 
-    The last line's form is kept from version to version; the rest is for people. All of it is safe for terminals and logs.
+    The last line's form is kept from version to version; the rest is for people. All of it is safe to print.
     """
     groups = failures.group(report.cases)
     lines: list[str] = []
@@ -52,9 +52,9 @@ def _group(group: failures.FailureGroup) -> list[str]:
     lines = [f"{group.verdict}: {tests}, {finding.category} [{group.fingerprint}]"]
     lines.append(f"  {escape.terminal_name(group.title)}")
     for case in group.cases[:TESTS_SHOWN]:
-        machine = next((f"  on {a.machine}" for a in reversed(case.attempts) if a.outcome.bad and a.machine), "")
-        name = escape.terminal_name(title(case.key))
-        lines.append(f"    {history(case)} {name}{escape.terminal_name(machine)}  {duration(case.seconds)}")
+        machine = next((a.machine for a in reversed(case.attempts) if a.outcome.bad and a.machine), "")
+        where = f"  on {escape.terminal_name(machine)}" if machine else ""
+        lines.append(f"    {history(case)} {escape.terminal_name(title(case.key))}{where}  {duration(case.seconds)}")
     if len(group.cases) > TESTS_SHOWN:
         lines.append(f"    ... and {count(len(group.cases) - TESTS_SHOWN, 'more test')}")
     if finding.evidence and finding.evidence not in group.title:

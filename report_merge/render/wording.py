@@ -37,17 +37,19 @@ def status(report: Report) -> Status:
 def headline(report: Report) -> str:
     """One sentence: the verdict and the number that matters."""
     totals = report.totals
-    also = [f"{totals.failed} failed"] if totals.failed else []
-    also += [f"{totals.flaky} flaky"] if totals.flaky else []
+    also = [f"{totals.failed:,} failed"] if totals.failed else []
+    also += [f"{totals.flaky:,} flaky"] if totals.flaky else []
     match status(report):
         case Status.INCOMPLETE if totals.tests == 0:
             return "INCOMPLETE: no test has run"
         case Status.INCOMPLETE:
-            lacking = [f"{totals.not_run} of {count(totals.tests, 'test')} without a verdict"] if totals.not_run else []
+            lacking = (
+                [f"{totals.not_run:,} of {count(totals.tests, 'test')} without a verdict"] if totals.not_run else []
+            )
             lacking += [f"{count(len(report.missing), 'expected part')} missing"] if report.missing else []
             return "INCOMPLETE: " + ", ".join(lacking + also)
         case Status.FAILED:
-            return f"{totals.failed} of {count(totals.tests, 'test')} failed" + "".join(f", {a}" for a in also[1:])
+            return f"{totals.failed:,} of {count(totals.tests, 'test')} failed" + "".join(f", {a}" for a in also[1:])
         case Status.UNREADABLE:
             return f"{count(len(report.problems), 'report file')} not wholly readable; {passed(report)}"
         case Status.PASSED:
@@ -57,8 +59,8 @@ def headline(report: Report) -> str:
 def passed(report: Report) -> str:
     totals = report.totals
     words = [f"{count(totals.passed + totals.flaky, 'test')} passed"]
-    words += [f"{totals.flaky} of them flaky"] if totals.flaky else []
-    words += [f"{totals.skipped} skipped"] if totals.skipped else []
+    words += [f"{totals.flaky:,} of them flaky"] if totals.flaky else []
+    words += [f"{totals.skipped:,} skipped"] if totals.skipped else []
     return ", ".join(words)
 
 
@@ -66,7 +68,7 @@ def counts(report: Report) -> str:
     """Every number, in the order and words that scripts may rely on."""
     t = report.totals
     return (
-        f"{count(t.tests, 'test')}: {t.passed} passed, {t.failed} failed, {t.flaky} flaky, "
+        f"{t.tests} test{'' if t.tests == 1 else 's'}: {t.passed} passed, {t.failed} failed, {t.flaky} flaky, "
         f"{t.skipped} skipped, {t.not_run} not run"
     )
 

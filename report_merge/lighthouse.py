@@ -1,0 +1,305 @@
+"""Reads what Lighthouse CI leaves behind, one row for each URL, and says whether its gates hold.
+
+Lighthouse 12 and 13 are read alike: categories and audits are taken as they come, none is expected
+(https://github.com/GoogleChrome/lighthouse/blob/main/types/lhr/lhr.d.ts). Bad files are problems, never exceptions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from report_merge.model import Problem
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_FILES = 2000
+METRICS = ("largest-contentful-paint", "total-blocking-time", "cumulative-layout-shift", "first-contentful-paint")
+BENCHMARK_TOLERANCE = 0.15  # two CPUs further apart than this are not comparable (kestra-io/docs#5707)
+MIN_DELTA = 3  # points; smaller ones are noise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """The median of several runs with its extremes; `median` is None when no run measured it, which is not 0."""
+
+    id: str
+    title: str
+    median: float | None  # a score in points of 100, or a metric in its unit
+    low: float = 0.0
+    high: float = 0.0
+    runs: int = 0
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assertion:
+    """What `lhci assert` found. It takes the best of all runs unless told otherwise, so the values are kept."""
+
+    url: str
+    name: str  # minScore, maxNumericValue, maxLength, auditRan
+    audit: str
+    title: str
+    expected: float | str
+    actual: float | None
+    values: tuple[float, ...]
+    operator: str
+    level: str  # "error" fails the gate, "warn" does not
+    passed: bool
+    docs: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    url: str
+    runs: int
+    scores: tuple[Spread, ...]
+    metrics: tuple[Spread, ...]
+    error: str = ""  # why Lighthouse could not measure it
+    warnings: tuple[str, ...] = ()
+    link: str = ""
+    versions: tuple[str, ...] = ()
+    form_factor: str = ""
+    throttling: str = ""
+    benchmark: float | None = None  # the median benchmarkIndex: how fast the CPU was
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LighthouseReport:
+    pages: tuple[Page, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    baseline: tuple[Page, ...] = ()  # the pages of an earlier report, to show changes against
+
+    @property
+    def failed(self) -> tuple[Assertion, ...]:
+        """Failed assertions, errors first."""
+        failed = (assertion for assertion in self.assertions if not assertion.passed)
+        return tuple(sorted(failed, key=lambda assertion: assertion.level != "error"))
+
+    @property
+    def gate_holds(self) -> bool:
+        """False when an assertion of level `error` failed or a page could not be measured."""
+        return not any(a.level == "error" for a in self.failed) and not any(page.error for page in self.pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The change of one score since the baseline, or why there is none to speak of."""
+
+    points: float | None
+    reason: str = ""
+
+
+def read(directory: Path) -> LighthouseReport:
+    """Everything Lighthouse CI wrote into `directory`: `.lighthouseci`, an `outputDir`, or single `*.json` results.
+
+    Every file that cannot be used is a problem with a reason; the rest is still reported. Nothing outside `directory`
+    is opened: a manifest's paths, which name the machine it was written on, are looked up by their last part.
+    """
+    reader = _Reader(directory)
+    try:
+        names = sorted(entry.name for entry in os.scandir(directory) if entry.name.endswith(".json"))
+    except OSError as error:
+        return LighthouseReport(problems=(Problem(file=str(directory), reason=f"cannot be read: {error.strerror}"),))
+    if len(names) > MAX_FILES:
+        reader.problem(str(directory), f"holds {len(names)} files; only the first {MAX_FILES} are read")
+    for name in names[:MAX_FILES]:
+        reader.take(name)
+    if not reader.runs and not reader.assertions and not reader.problems:
+        reader.problem(str(directory), "holds no Lighthouse result (lhr-*.json, manifest.json, assertion-results.json)")
+    pages = tuple(_page(url, runs, reader.links.get(url, "")) for url, runs in reader.runs.items())
+    return LighthouseReport(pages=pages, assertions=tuple(reader.assertions), problems=tuple(reader.problems))
+
+
+class _Reader:
+    """Sorts files by what is in them, since their names vary between lhci, lighthouse and people."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.runs: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.assertions: list[Assertion] = []
+        self.links: dict[str, str] = {}
+        self.problems: list[Problem] = []
+
+    def problem(self, file: str, reason: str) -> None:
+        self.problems.append(Problem(file=file, reason=reason))
+
+    def take(self, name: str) -> None:
+        path = self.directory / name
+        try:
+            if path.is_symlink() or not path.is_file():
+                return self.problem(name, "is not an ordinary file")
+            if path.stat().st_size > MAX_FILE_BYTES:
+                return self.problem(name, f"is larger than {MAX_FILE_BYTES // 2**20} MiB")
+            document = json.loads(path.read_bytes())
+        except OSError as error:
+            return self.problem(name, f"cannot be read: {error.strerror}")
+        except (ValueError, RecursionError) as error:
+            return self.problem(name, f"is not JSON: {error}")
+        return self._sort(name, document)
+
+    def _sort(self, name: str, document: Any) -> None:
+        if isinstance(document, dict) and "lighthouseVersion" in document:
+            url = _text(document.get("requestedUrl")) or _text(document.get("finalDisplayedUrl"))
+            if not url:
+                return self.problem(name, "is a Lighthouse result without a URL")
+            self.runs[url].append(document)
+        elif name.startswith("assertion-results"):
+            self._take_assertions(name, document)
+        elif name == "manifest.json":
+            self._take_manifest(name, document)
+        elif name == "links.json" and isinstance(document, dict):
+            self.links |= {str(url): _text(link) for url, link in document.items()}
+        else:
+            self.problem(name, "is not a Lighthouse result")
+        return None
+
+    def _take_assertions(self, name: str, document: Any) -> None:
+        entries = document if isinstance(document, list) else []
+        found = [assertion for entry in entries if (assertion := _assertion(entry)) is not None]
+        self.assertions += found
+        if not isinstance(document, list) or len(found) < len(entries):
+            unusable = len(entries) - len(found)
+            self.problem(name, f"holds {unusable} unusable assertions" if entries else "is not a list of assertions")
+
+    def _take_manifest(self, name: str, document: Any) -> None:
+        for entry in document if isinstance(document, list) else []:
+            path = _text(entry.get("jsonPath")) if isinstance(entry, dict) else ""
+            file = path.replace("\\", "/").rsplit("/", 1)[-1]
+            if not file or not (self.directory / file).is_file():
+                self.problem(name, f"names {file or 'a result'}, which is not next to it")
+
+
+def _assertion(entry: Any) -> Assertion | None:
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("auditId"), str)
+        or not isinstance(entry.get("passed"), bool)
+    ):
+        return None
+    property_ = _text(entry.get("auditProperty"))
+    audit = entry["auditId"] if entry["auditId"] != "categories" else ""
+    expected = entry.get("expected")
+    values = entry.get("values")
+    return Assertion(
+        url=_text(entry.get("url")),
+        name=_text(entry.get("name")),
+        audit=".".join(filter(None, (audit, property_))),
+        title=_text(entry.get("auditTitle")),
+        expected=_number(expected) if _number(expected) is not None else _text(expected),  # type: ignore[arg-type]
+        actual=_number(entry.get("actual")),
+        values=tuple(n for n in map(_number, values if isinstance(values, list) else []) if n is not None),
+        operator=_text(entry.get("operator")),
+        level=_text(entry.get("level")) or "error",
+        passed=entry["passed"],
+        docs=_text(entry.get("auditDocumentationLink")),
+    )
+
+
+def _page(url: str, runs: list[dict[str, Any]], link: str) -> Page:
+    good = [run for run in runs if not _error(run)]
+    config = _table((good or runs)[-1].get("configSettings"))
+    benchmarks = [_number(_table(run.get("environment")).get("benchmarkIndex")) for run in runs]
+    known = [benchmark for benchmark in benchmarks if benchmark is not None]
+    warnings = {_text(w) for run in runs for w in run.get("runWarnings") or () if isinstance(w, str)}
+    return Page(
+        url=url,
+        runs=len(runs),
+        scores=tuple(_scores(good)),
+        metrics=tuple(_metrics(good)),
+        error="" if good else next(filter(None, map(_error, runs)), ""),
+        warnings=tuple(sorted(warnings)),
+        link=link,
+        versions=tuple(sorted({_text(run.get("lighthouseVersion")) for run in runs})),
+        form_factor=_text(config.get("formFactor")),
+        throttling=_text(config.get("throttlingMethod")),
+        benchmark=statistics.median(known) if known else None,
+    )
+
+
+def _error(run: dict[str, Any]) -> str:
+    error = _table(run.get("runtimeError"))
+    return f"{_text(error.get('code'))}: {_text(error.get('message'))}" if error.get("code") else ""
+
+
+def _scores(runs: list[dict[str, Any]]) -> Iterator[Spread]:
+    seen: dict[str, str] = {}
+    for run in runs:
+        for id_, category in _table(run.get("categories")).items():
+            seen.setdefault(str(id_), _text(_table(category).get("title")))
+    for id_, title in seen.items():
+        scores = [_number(_table(_table(run.get("categories")).get(id_)).get("score")) for run in runs]
+        yield _spread(id_, title, [score * 100 for score in scores if score is not None], "")
+
+
+def _metrics(runs: list[dict[str, Any]]) -> Iterator[Spread]:
+    for id_ in METRICS:
+        audits = [audit for run in runs if (audit := _table(_table(run.get("audits")).get(id_)))]
+        values = [value for audit in audits if (value := _number(audit.get("numericValue"))) is not None]
+        if values:
+            yield _spread(id_, _text(audits[0].get("title")), values, _text(audits[0].get("numericUnit")))
+
+
+def _spread(id_: str, title: str, values: list[float], unit: str) -> Spread:
+    if not values:
+        return Spread(id=id_, title=title or id_, median=None, unit=unit)
+    return Spread(
+        id=id_,
+        title=title or id_,
+        median=statistics.median(values),
+        low=min(values),
+        high=max(values),
+        runs=len(values),
+        unit=unit,
+    )
+
+
+def delta(now: Page, before: Page | None, category: str) -> Delta:
+    """The change of a category's median, if it can be told from noise.
+
+    Not comparable: another version, form factor or throttling, CPUs more than 15 % apart. Noise: not more than 3 points
+    or not more than the spread of the runs.
+    """
+    if reason := _not_comparable(now, before):
+        return Delta(None, reason)
+    one, other = (next((s for s in page.scores if s.id == category), None) for page in (now, before) if page)
+    if one is None or other is None or one.median is None or other.median is None:
+        return Delta(None, "not measured")
+    points = one.median - other.median
+    spread = max(one.high - one.low, other.high - other.low)
+    return Delta(points) if abs(points) > max(MIN_DELTA, spread) else Delta(0.0, "within the noise")
+
+
+def _not_comparable(now: Page, before: Page | None) -> str:
+    if before is None:
+        return "not on the baseline"
+    if now.versions != before.versions:
+        return "not comparable: another Lighthouse version"
+    if (now.form_factor, now.throttling) != (before.form_factor, before.throttling):
+        return "not comparable: other settings"
+    if not now.benchmark or not before.benchmark:
+        return "not comparable: the speed of the CPU is unknown"
+    if abs(now.benchmark - before.benchmark) / max(now.benchmark, before.benchmark) > BENCHMARK_TOLERANCE:
+        return "not comparable: another CPU"
+    return ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    """`value` when it is a finite number: NaN and Infinity are what Python reads from broken JSON."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
+        return None
+    return float(value)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,250 @@
+"""A run as GitHub Markdown: the job summary and the pull-request comment, each within its bytes.
+
+The page says the verdict first, then what needs a person, then the rest, folded. A green run is two lines.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from report_merge.compare import Comparison
+from report_merge.lighthouse import LighthouseReport
+from report_merge.model import Case, Report, Totals
+from report_merge.render import escape, wording
+from report_merge.render.budget import Filled, Item, Section, fill, size
+from report_merge.render.lighthouse_markdown import lighthouse_sections
+from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, signed, view
+from report_merge.render.wording import Status, count
+
+STEP_LIMIT = (
+    1_048_576  # bytes a step may write; above it GitHub shows nothing at all (actions/runner FileCommandManager)
+)
+GROUPS = 200  # causes shown in detail or by name; nobody reads more, and the report has them
+OPEN_GROUPS = 3
+ROWS = 50  # of machines, changes, missing parts
+
+
+def job_summary(
+    report: Report,
+    *,
+    budget_bytes: int = 400_000,
+    already_used_bytes: int = 0,
+    comparison: Comparison | None = None,
+    lighthouse: LighthouseReport | None = None,
+) -> str:
+    """The text for GITHUB_STEP_SUMMARY, into which other steps may have written `already_used_bytes`.
+
+    It never takes more than `budget_bytes`, nor more than the step has left of its 1,048,576 bytes, beyond which GitHub
+    would drop the whole summary. Empty when not even the verdict fits.
+    """
+    room = min(budget_bytes, STEP_LIMIT - already_used_bytes)
+    return _page(view(report, comparison), lighthouse, room, groups=GROUPS)
+
+
+def pr_comment(
+    report: Report,
+    *,
+    marker: str,
+    budget_bytes: int = 60_000,
+    comparison: Comparison | None = None,
+    lighthouse: LighthouseReport | None = None,
+) -> str:
+    """The body of a pull-request comment; GitHub's limit is 65,536 characters.
+
+    Its first line is a hidden `marker`, by which the next run finds the comment to edit instead of writing another.
+    """
+    hidden = hidden_marker(marker)
+    page = _page(view(report, comparison), lighthouse, budget_bytes - size(hidden), groups=GROUPS // 5)
+    return hidden + page if page else ""
+
+
+def hidden_marker(marker: str) -> str:
+    """The invisible first line of a comment. Only letters, digits and ``._/:`` of `marker` are kept."""
+    safe = "".join(char for char in marker if char.isascii() and (char.isalnum() or char in "._/:"))
+    return f"<!-- {safe[:200]} -->\n"
+
+
+def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups: int) -> str:
+    head = _head(shown)
+    foot_room = 250
+    if size(head) + foot_room > room:
+        shortest = f"## {_symbol(shown.report)} {escape.markdown(wording.headline(shown.report))}\n"
+        return shortest if size(shortest) <= room else ""
+    sections = [*_attention(shown, groups), *_elsewhere(shown, groups), *_where(shown), *_changes(shown)]
+    if lighthouse:
+        sections += lighthouse_sections(lighthouse, pieces())
+    filled = fill(sections, room - size(head) - foot_room)
+    return head + filled.text + _foot(filled, size(head) + size(filled.text), room)
+
+
+def _head(shown: View) -> str:
+    report, comparison = shown.report, shown.comparison
+    blame = count(len(comparison.new_failures), "new failure") if comparison and report.totals.failed else ""
+    context = report.context
+    links = [
+        (text, Markup(escape.markdown_url(url)))  # noqa: S704  escaped for this place
+        for text, url in (("HTML report", context.report_url), ("run", context.url))
+        if escape.markdown_url(url)
+    ]
+    parts = context_parts(report, comparison)
+    head = str(pieces().head(_symbol(report), wording.headline(report), blame, parts, links)).rstrip() + "\n\n"
+    if wording.status(report) is Status.PASSED and not report.totals.flaky:
+        return head
+    rows: list[tuple[str, list[Any]]] = [("this run", _cells(report.totals))]
+    if comparison:
+        changes = [
+            signed(now - then) for now, then in zip(_numbers(report.totals), _numbers(comparison.totals), strict=True)
+        ]
+        rows.append((f"vs {comparison.label}", changes))
+    return head + str(pieces().totals(rows))
+
+
+def _symbol(report: Report) -> str:
+    return wording.STATUS_SYMBOL[wording.status(report)]
+
+
+def _numbers(totals: Totals) -> tuple[int, ...]:
+    return totals.tests, totals.passed, totals.failed, totals.flaky, totals.skipped, totals.not_run
+
+
+def _cells(totals: Totals) -> list[Any]:
+    bold = {0, 2, 5}
+    return [
+        Markup(f"<b>{number:,}</b>") if index in bold and number else f"{number:,}"  # noqa: S704  a number
+        for index, number in enumerate(_numbers(totals))
+    ]
+
+
+def _attention(shown: View, groups: int) -> list[Section]:
+    make = pieces()
+    sections = []
+    if shown.missing:
+        table = "### Missing\n\n| what | name | why |\n|:--|:--|:--|\n"
+        rows = [Item((str(make.missing_row(missing)),)) for missing in shown.missing[:ROWS]]
+        sections.append(_table(table, rows, len(shown.missing) - len(rows)))
+    if shown.report.problems:
+        table = "### Files that could not be read, or not wholly\n\n| file | reason | |\n|:--|:--|:--|\n"
+        rows = [Item((str(make.problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
+        sections.append(_table(table, rows, len(shown.report.problems) - len(rows)))
+    sections.append(_groups("### Needs attention\n\n", shown.attention, groups, shown.report.context.reproduce))
+    return sections
+
+
+def _elsewhere(shown: View, groups: int) -> list[Section]:
+    only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
+    title = "### Flaky\n\n" if only_flaky else "### Not from this change\n\n"
+    return [_groups(title, shown.elsewhere, groups, "", opened=0)]
+
+
+def _groups(
+    before: str, shown: tuple[ShownGroup, ...], limit: int, reproduce: str, *, opened: int = OPEN_GROUPS
+) -> Section:
+    items = [
+        _group(group, index < opened, reproduce if index == 0 else "") for index, group in enumerate(shown[:limit])
+    ]
+    hidden = sum(len(group.group.cases) for group in shown[limit:])
+
+    def more(dropped: int) -> str:
+        return f"\n… and {count(dropped, 'more test')} with other causes: see the report.\n\n"
+
+    return Section(before=before, items=items, more=more, hidden=hidden, after="\n")
+
+
+def _group(shown: ShownGroup, opened: bool, reproduce: str) -> Item:  # noqa: FBT001
+    make = pieces()
+    text = excerpt(shown.group.sample.text or shown.group.sample.message)
+    info = "diff" if any(line.startswith(("+ ", "- ")) for line in text.splitlines()) else ""
+    full = make.group_full(
+        shown,
+        opened,
+        Markup(escape.fence(text, info)),  # noqa: S704  escaped for this place
+        Markup(escape.fence(reproduce)) if reproduce else "",  # noqa: S704
+    )
+    levels = (str(full), str(make.group_short(shown)), str(make.group_line(shown)))
+    return Item(levels, stands_for=len(shown.group.cases))
+
+
+def _table(before: str, rows: list[Item], hidden: int, *, after: str = "\n") -> Section:
+    return Section(before=before, items=rows, more=lambda n: f"\n… and {n:,} more.\n", hidden=hidden, after=after)
+
+
+def _folded(title: str, table: str, rows: list[Item], hidden: int = 0) -> Section:
+    before = f"<details><summary>{title}</summary>\n\n{table}"
+    return _table(before, rows, hidden, after="\n</details>\n\n")
+
+
+def _where(shown: View) -> list[Section]:
+    make = pieces()
+    longest = max((row.machine.busy_seconds for row in shown.machines), default=0.0)
+    machines = [Item((str(make.machine_row(row, longest)),)) for row in shown.machines[:ROWS]]
+    spread = balance(shown.report)
+    title = f"Machines ({len(shown.machines)})" + (f": {escape.markdown(spread)}" if spread else "")
+    header = "| machine | tests | failed | retries | busy | share | lost |\n|:--|--:|--:|--:|:--|--:|:--|\n"
+    slowest = max((case.seconds for case in shown.slowest), default=0.0)
+    slow = [Item((str(make.slow_row(case, slowest)),)) for case in shown.slowest]
+    return [
+        _folded(title, header, machines, len(shown.machines) - len(machines)),
+        _folded(f"Slowest {len(slow)}", "| | time | test |\n|:--|--:|:--|\n", slow),
+    ]
+
+
+def _changes(shown: View) -> list[Section]:
+    comparison = shown.comparison
+    if comparison is None:
+        return []
+    make = pieces()
+    lists = (
+        ("Fixed", [("✅", wording.title(case.key), "") for case in comparison.fixed]),
+        ("Newly flaky", [("🟡", wording.title(case.key), wording.history(case)) for case in comparison.newly_flaky]),
+        ("Added", [("+", wording.title(case.key), str(case.verdict)) for case in comparison.added]),
+        ("Removed", [("−", wording.title(key), "") for key in comparison.removed]),
+        ("Slower", [("🐢", wording.title(s.case.key), _times(s.before, s.case)) for s in comparison.slower]),
+    )
+    return [
+        _folded(
+            f"{name} since {escape.markdown(comparison.label)} ({len(entries)})",
+            "",
+            [Item((str(make.change(*entry)),)) for entry in entries[:ROWS]],
+            max(0, len(entries) - ROWS),
+        )
+        for name, entries in lists
+        if entries
+    ]
+
+
+def _times(before: float, case: Case) -> str:
+    return f"{wording.duration(before)} → {wording.duration(case.seconds)}"
+
+
+def _foot(filled: Filled, used: int, room: int) -> str:
+    left_out = [f"{count(filled.dropped, 'entry')} left out"] if filled.dropped else []
+    left_out += [f"{filled.shortened} shortened"] if filled.shortened else []
+    words = ", ".join(left_out) or "everything shown"
+    return f"<sub>{words} · {used // 1000 + 1} kB of {room // 1000} kB</sub>\n"
+
+
+@cache
+def pieces() -> Any:
+    """The macros of `summary.md.j2`: whatever they are given is escaped, except Markup."""
+    environment = Environment(
+        loader=PackageLoader("report_merge"),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else Markup(escape.markdown(str(value))),  # noqa: S704
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "title": lambda case: wording.title(case.key),
+        "history": lambda case: Markup(wording.history(case)),  # noqa: S704  our own three characters
+        "failed_on": lambda case: next((a.machine for a in reversed(case.attempts) if a.outcome.bad), ""),
+        "duration": lambda seconds: Markup(wording.duration(seconds)),  # noqa: S704
+        "count": wording.count,
+        "bar": wording.bar,
+    }
+    return environment.get_template("summary.md.j2").module

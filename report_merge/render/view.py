@@ -1,0 +1,148 @@
+"""What every page about a run shows and in which order, before it is written for one target.
+
+The verdict, then what needs a person grouped by cause, then what does not come from this change, then where it ran.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from report_merge import failures
+from report_merge.compare import Comparison
+from report_merge.failures import FailureGroup, FailureVerdict
+from report_merge.model import Case, MachineUse, Missing, Report, Verdict
+from report_merge.render.wording import duration, title
+
+SLOWEST_SHOWN = 10
+HEAD_LINES = 25
+TAIL_LINES = 10  # long assertions say `expected ... but was ...` at their end (apache/ozone#10857)
+LINE_CHARACTERS = 500
+
+_BROKEN_SURROUNDINGS = (
+    FailureVerdict.ENVIRONMENT, FailureVerdict.INFRASTRUCTURE, FailureVerdict.SETUP, FailureVerdict.CANCELLED,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGroup:
+    """A cause with the word on where it comes from."""
+
+    group: FailureGroup
+    new: int | None  # how many of its tests did not fail on the baseline; None: there is none to compare with
+    baseline: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether nothing of it can come from this change."""
+        return self.group.verdict is FailureVerdict.FLAKY or self.new == 0
+
+    @property
+    def symbol(self) -> str:
+        if self.group.verdict is FailureVerdict.FLAKY:
+            return "🟡"
+        if self.new == 0:
+            return "🟠"
+        return "⚙️" if self.group.verdict in _BROKEN_SURROUNDINGS else "🔴"
+
+    @property
+    def blame(self) -> str:
+        """Whose trouble it is, in one or two words."""
+        if self.group.verdict is FailureVerdict.FLAKY:
+            return "flaky"
+        if self.new == 0:
+            return f"also fails on {self.baseline}"
+        return f"new, {self.group.verdict}" if self.new else str(self.group.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRow:
+    machine: MachineUse
+    busy_share: float | None  # of its time; None when nothing is known about it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    report: Report
+    comparison: Comparison | None
+    attention: tuple[ShownGroup, ...]
+    elsewhere: tuple[ShownGroup, ...]
+    missing: tuple[Missing, ...]  # expected parts, then tests that did not run
+    machines: tuple[MachineRow, ...]
+    slowest: tuple[Case, ...]
+
+
+def view(report: Report, comparison: Comparison | None) -> View:
+    new_keys = comparison.new_keys() if comparison else frozenset()
+    label = comparison.label if comparison else ""
+    shown = [
+        ShownGroup(group, sum(case.key in new_keys for case in group.cases) if comparison else None, label)
+        for group in failures.group(report.cases)
+    ]
+    attention = sorted((s for s in shown if not s.elsewhere), key=lambda s: s.new is None or s.new == 0)
+    return View(
+        report=report,
+        comparison=comparison,
+        attention=tuple(attention),
+        elsewhere=tuple(s for s in shown if s.elsewhere),
+        missing=(*report.missing, *_not_run(report)),
+        machines=tuple(MachineRow(machine, _busy_share(machine)) for machine in report.machines),
+        slowest=tuple(heapq.nlargest(SLOWEST_SHOWN, (c for c in report.cases if c.attempts), key=lambda c: c.seconds)),
+    )
+
+
+def _not_run(report: Report) -> Iterator[Missing]:
+    for case in report.cases:
+        if case.verdict is Verdict.NOT_RUN:
+            yield Missing(what="test", name=title(case.key), reason=case.reason)
+
+
+def _busy_share(machine: MachineUse) -> float | None:
+    total = machine.busy_seconds + machine.idle_seconds
+    return machine.busy_seconds / total if total > 0 else None
+
+
+def context_parts(report: Report, comparison: Comparison | None) -> list[str]:
+    """Which run this is, in the order people look for it. Raw text."""
+    context = report.context
+    run = f"run {context.run_id}" if context.run_id else ""
+    if context.attempt > 1:
+        run = f"{run} attempt {context.attempt}".strip()
+    machines = len(report.machines)
+    wall = duration(report.wall_seconds) if report.wall_seconds is not None else ""
+    if wall and comparison and comparison.wall_seconds is not None:
+        wall += f" ({signed_duration((report.wall_seconds or 0) - comparison.wall_seconds)} vs {comparison.label})"
+    fleet = f"{machines} machine{'s' if machines != 1 else ''}" if machines else ""
+    parts = [context.title or context.repository, context.branch, context.sha[:7], run, fleet, wall]
+    return [part for part in parts if part]
+
+
+def signed_duration(seconds: float) -> str:
+    if abs(seconds) < 0.05:
+        return "±0s"
+    return ("+" if seconds > 0 else "−") + duration(abs(seconds))
+
+
+def signed(number: int) -> str:
+    return f"+{number}" if number > 0 else f"−{-number}" if number < 0 else "±0"
+
+
+def balance(report: Report) -> str:
+    """How well the work was spread: realised against planned and against the lower bound; empty when unknown."""
+    pairs = (
+        ("took", report.wall_seconds),
+        ("planned", report.makespan_planned),
+        ("ideal", report.makespan_lower_bound),
+    )
+    known = [f"{word} {duration(seconds)}" for word, seconds in pairs if seconds is not None]
+    return ", ".join(known) if len(known) > 1 else ""
+
+
+def excerpt(text: str, head: int = HEAD_LINES, tail: int = TAIL_LINES) -> str:
+    """The first and last lines of `text`, each cut where nobody reads on; the gap says how many lines it stands for."""
+    lines = text.strip("\n").split("\n")
+    if len(lines) > head + tail + 1:
+        gap = f"... {len(lines) - head - tail} more lines ..."
+        lines = [*lines[:head], gap, *(lines[-tail:] if tail else [])]
+    return "\n".join(line if len(line) <= LINE_CHARACTERS else line[:LINE_CHARACTERS] + "…" for line in lines)
