@@ -6,7 +6,7 @@ and the failure becomes a warning that everybody else sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 from ci_dispatch.core.errors import CiDispatchError, UsageError
@@ -35,37 +35,32 @@ class Bus:
             for sink in [sink for sink in self._sinks if sink.essential]:
                 sink.handle(stamped, self.state)
             self.state.apply(stamped)
-        for sink in [sink for sink in self._sinks if not sink.essential]:
-            try:
-                sink.handle(stamped, self.state)
-            except Exception as error:  # noqa: BLE001  a face of the run must not change the run
-                self._switch_off(sink, error)
+        self._tell([sink for sink in self._sinks if not sink.essential], lambda sink: sink.handle(stamped, self.state))
 
     def tick(self, now: float) -> None:
         """Let the faces move their clocks."""
-        for sink in list(self._sinks):
-            try:
-                sink.tick(now, self.state)
-            except Exception as error:  # noqa: BLE001
-                self._switch_off(sink, error)
+        self._tell(self._sinks, lambda sink: sink.tick(now, self.state))
 
     def close(self) -> None:
         """Close every sink, the journal last; a failure to close is a warning to those still open."""
         for sink in sorted(self._sinks, key=lambda sink: sink.essential):
+            self._tell([sink], lambda sink: sink.close())
+        self._sinks = []
+
+    def _tell(self, sinks: Sequence[Sink], say: Callable[[Sink], None]) -> None:
+        """Say something to each; those that fail are switched off after everybody has heard it."""
+        failed: list[tuple[Sink, Exception]] = []
+        for sink in list(sinks):
             try:
-                sink.close()
+                say(sink)
             except Exception as error:
                 if sink.essential:
                     raise
-                self._switch_off(sink, error)
-        self._sinks = []
-
-    def _switch_off(self, sink: Sink, error: Exception) -> None:
-        if sink.essential:
-            raise error
-        self._sinks.remove(sink)
-        why = str(error) or type(error).__name__
-        self.publish(Warned(source=sink.name, text=f"switched off, the run goes on without it: {why}"))
+                failed.append((sink, error))  # a face of the run must not change the run
+        for sink, reason in failed:
+            self._sinks.remove(sink)
+            why = str(reason) or type(reason).__name__
+            self.publish(Warned(source=sink.name, text=f"switched off, the run goes on without it: {why}"))
 
 
 class Journal:

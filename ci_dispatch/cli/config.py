@@ -48,8 +48,9 @@ def explained(settings: Settings) -> str:
     """Three columns: setting, value, origin; a machine only with what was said about it."""
     rows: list[tuple[str, str, str]] = []
     for setting in SETTINGS:
-        value = setting.kind.write(getattr(getattr(settings.config, setting.section), setting.name))
-        rows.append((setting.path, literal(value), str(settings.origins[setting.path])))
+        value = setting.write(getattr(getattr(settings.config, setting.section), setting.name))
+        written = "not set" if value is None else literal(value)
+        rows.append((setting.path, written, str(settings.origins[setting.path])))
     given = to_document(settings.config)
     for name, tables in (("slack.channel", given.get("slack", {}).get("channel", [])), ("machine", given["machine"])):
         for number, table in enumerate(tables, 1):

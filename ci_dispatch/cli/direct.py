@@ -21,8 +21,8 @@ from ci_dispatch.cli import faces, outcome
 from ci_dispatch.cli.fleet import open_machines
 from ci_dispatch.clock import SystemClock
 from ci_dispatch.config import Config, resolve
-from ci_dispatch.config.sections import ProgressMode
 from ci_dispatch.config.document import to_document
+from ci_dispatch.config.sections import ProgressMode
 from ci_dispatch.controller import Inbox, drive
 from ci_dispatch.core import plan
 from ci_dispatch.core.errors import ExitCode, UsageError

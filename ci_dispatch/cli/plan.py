@@ -71,8 +71,10 @@ def _text(data: dict[str, Any]) -> str:
     from report_merge.render.escape import terminal_name
 
     rows = [
-        f"{data['tests']} tests in {data['units']} units, {data['seconds']:g} s of work on one core "
-        f"({data['known_durations']:.0%} of the durations are known)",
+        (
+            f"{data['tests']} tests in {data['units']} units, {data['seconds']:g} s of work on one core "
+            f"({data['known_durations']:.0%} of the durations are known)"
+        ),
         f"planned {data['planned_makespan']:g} s, no schedule beats {data['lower_bound']:g} s",
         "",
     ]

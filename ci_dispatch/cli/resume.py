@@ -14,8 +14,8 @@ from ci_dispatch.cli.settings import Settings, configured
 def resume(settings: Settings, follow: str, run: str) -> int:
     """Finish a run whose controller died: what still runs is attached to, what is left is run.
 
-    RUN is its id, the beginning of it, or its folder; the newest when not given. The run goes on under the configuration
-    it began with.
+    RUN is its id, the beginning of it, or its folder; the newest when not given. The run goes on under the
+    configuration it began with.
     """
     from ci_dispatch.cli import direct
 

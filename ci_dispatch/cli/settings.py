@@ -140,5 +140,7 @@ def _option(setting: Setting) -> Callable[[Callable[..., int | None]], Callable[
     metavar = "|".join(words) if words else setting.kind.name.rpartition(" ")[2].upper()
     if setting.kind.many:
         return click.option(setting.flag, name, multiple=True, metavar="NAME", help=help_text)
-    shown = f"{help_text}  [default: {setting.written_default}]" if setting.written_default != "" else help_text
+    shown = (
+        f"{help_text}  [default: {setting.written_default}]" if setting.written_default not in ("", None) else help_text
+    )
     return click.option(setting.flag, name, metavar=metavar, help=shown)

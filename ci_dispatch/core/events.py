@@ -206,14 +206,14 @@ class Stamped:
 
 
 def dumps(stamped: Stamped) -> str:
-    """One journal line, without the newline."""
+    """One journal line of pure ASCII, without the newline: names with lone surrogates survive it too."""
     event = stamped.event
     if isinstance(event, Unrecognised):
         kind, data = event.kind, dict(event.data)
     else:
         kind, data = type(event).__name__, codec.encode(event)
     line = {"v": JOURNAL_VERSION, "seq": stamped.seq, "at": round(stamped.at, 3), "kind": kind, "data": data}
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(line, separators=(",", ":"))
 
 
 def loads(line: str) -> Stamped:
