@@ -110,11 +110,6 @@ def seconds_text(value: int) -> str:
     return f"{whole}.{digits[:3]}{digits[3:].rstrip('0')}"
 
 
-def is_plain_time(text: str) -> bool:
-    """Whether every reader understands this `time`: digits and a point, no comma, sign, unit or exponent."""
-    return text.replace(".", "", 1).isdigit() and text.isascii()
-
-
 def instant(timestamp: str) -> datetime | None:
     """A `timestamp` attribute as a moment; without a zone it is taken for UTC; None when it is not ISO 8601."""
     try:

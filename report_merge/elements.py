@@ -6,10 +6,13 @@ https://bugs.launchpad.net/lxml/+bug/1969706), and never more than the caller ha
 
 from __future__ import annotations
 
+import re
+
 from lxml import etree
 
 Element = etree._Element  # noqa: SLF001  lxml-stubs has no public name for it
 XmlError = etree.XMLSyntaxError
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def _parser(*, recover: bool) -> etree.XMLParser:
@@ -77,13 +80,4 @@ def text_of(element: Element) -> str:
 
 def xml_text(text: str) -> str:
     """Text as XML 1.0 can hold it: what it forbids becomes U+FFFD (https://www.w3.org/TR/xml/#charsets)."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(character if _allowed(character) else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _allowed(character: str) -> bool:
-    code = ord(character)
-    if code < 0x20:
-        return character in "\t\n\r"
-    return not (0xD800 <= code <= 0xDFFF or code in (0xFFFE, 0xFFFF))
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)

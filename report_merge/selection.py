@@ -1,0 +1,146 @@
+"""The tests a report holds: those worth showing with all they said, within a budget; on request the others, lean."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from report_merge.case_elements import case_of
+from report_merge.dialects import portable_file
+from report_merge.fragments import Fragments, decoded_attributes
+from report_merge.index import BAD, EARLIER, ERROR, FAILURE, SKIPPED, verdict_flags
+from report_merge.indexing import Indexed
+from report_merge.joining import Execution, Joined, combined_flags
+from report_merge.limits import Limits
+from report_merge.model import Attempt, Case, CaseKey, Outcome
+from report_merge.numbering import merged_case
+
+SLOWEST = 20
+_SKIPPED_KEPT = 1000
+_CLIPPED = 500  # characters left of a text when the budget is spent: enough for the first line and its cause
+_EVENTFUL = re.compile(rb"[^\x00]")
+
+
+def selected(fragments: Fragments, joined: Joined, limits: Limits, *, all_cases: bool) -> Iterator[Case]:
+    """Failed, flaky and skipped tests and the slowest ones, in document order; with `all_cases` every test."""
+    chosen = _worth_showing(fragments.files, joined, limits)
+    room = limits.kept_text_bytes
+    for number, file in enumerate(fragments.files):
+        ordinals = _ordinals(file)
+        for case in range(len(file.index.cases.flags)) if all_cases else sorted(chosen[number]):
+            if case in joined.absorbed[number]:
+                continue
+            at = Execution(number, case)
+            ordinal = joined.ordinals.get(at, ordinals.get(case, 0))
+            if case in chosen[number]:
+                told = _case(fragments, joined, at, ordinal)
+                kept = replace(told, attempts=tuple(_clipped(a, room, limits.text_bytes) for a in told.attempts))
+                room -= sum(_size(attempt) for attempt in kept.attempts)
+                yield kept
+            else:
+                yield _lean(fragments, joined, at, ordinal)
+
+
+def _worth_showing(files: Sequence[Indexed], joined: Joined, limits: Limits) -> list[set[int]]:
+    chosen: list[set[int]] = [set() for _ in files]
+    slowest: list[tuple[int, Execution]] = []
+    kept = skipped = 0
+    for number, file in enumerate(files):
+        eventful = {match.start() for match in _EVENTFUL.finditer(file.index.cases.flags)} | joined.tests[number].keys()
+        for case in sorted(eventful - joined.absorbed[number]):
+            flags = _flags(files, joined, Execution(number, case))
+            if flags & (BAD | EARLIER) and kept < limits.kept_cases:
+                kept += 1
+                chosen[number].add(case)
+            elif flags & SKIPPED and skipped < _SKIPPED_KEPT:
+                skipped += 1
+                chosen[number].add(case)
+        slowest += [(took, Execution(number, case)) for took, case in file.index.slowest if took > 0]
+    for _, at in heapq.nlargest(SLOWEST, slowest):
+        if at.case not in joined.absorbed[at.file]:
+            chosen[at.file].add(at.case)
+    return chosen
+
+
+def _flags(files: Sequence[Indexed], joined: Joined, at: Execution) -> int:
+    executions = joined.tests[at.file].get(at.case)
+    return combined_flags(files, executions) if executions else files[at.file].index.cases.flags[at.case]
+
+
+def _ordinals(file: Indexed) -> dict[int, int]:
+    """The ordinals above 0 of tests that share all names inside one file."""
+    identities = file.index.cases.identity
+    if len(set(identities)) == len(identities):
+        return {}
+    seen: Counter[int] = Counter()
+    ordinals: dict[int, int] = {}
+    for case, identity in enumerate(identities):
+        if seen[identity]:
+            ordinals[case] = seen[identity]
+        seen[identity] += 1
+    return ordinals
+
+
+def _case(fragments: Fragments, joined: Joined, at: Execution, ordinal: int) -> Case:
+    executions = joined.tests[at.file].get(at.case)
+    if executions:
+        return merged_case(fragments, executions, ordinal=ordinal)
+    return case_of(fragments.case(*at), fragments.around_case(*at), ordinal=ordinal)
+
+
+def _lean(fragments: Fragments, joined: Joined, at: Execution, ordinal: int) -> Case:
+    """A test without texts: its name, verdict and time."""
+    cases = fragments.files[at.file].index.cases
+    around = fragments.around_case(*at)
+    named = decoded_attributes(fragments.start_tag(at.file, cases.start[at.case]))
+    key = CaseKey(
+        project=around.project,
+        file=portable_file(named.get("file") or around.file),
+        classname=named.get("classname") or around.suite,
+        name=named.get("name", ""),
+        ordinal=ordinal,
+    )
+    last = joined.tests[at.file].get(at.case, [at])[-1]
+    took = fragments.files[last.file].index.cases.took[last.case]
+    *earlier, outcome = _outcomes(_flags(fragments.files, joined, at))
+    final = Attempt(number=len(earlier) + 1, outcome=outcome, seconds=None if took < 0 else took / 1e6)
+    return Case(key=key, suite=around.suite, attempts=(*(Attempt(outcome=tried) for tried in earlier), final))
+
+
+def _outcomes(flags: int) -> tuple[Outcome, ...]:
+    match verdict_flags(flags):
+        case value if value == FAILURE:
+            return (Outcome.FAILED,)
+        case value if value == ERROR:
+            return (Outcome.ERROR,)
+        case value if value == SKIPPED:
+            return (Outcome.SKIPPED,)
+    return (Outcome.FAILED, Outcome.PASSED) if flags & EARLIER else (Outcome.PASSED,)
+
+
+def _clipped(attempt: Attempt, room: int, most: int) -> Attempt:
+    """The attempt with each text cut to what may be held; the ends of traces and output tell more than the middles."""
+    allowed = most if room > 0 else _CLIPPED
+    if _size(attempt) <= min(allowed, max(room, _CLIPPED)):
+        return attempt
+    return replace(
+        attempt,
+        message=_cut(attempt.message, allowed),
+        text=_cut(attempt.text, allowed),
+        stdout=_cut(attempt.stdout, allowed),
+        stderr=_cut(attempt.stderr, allowed),
+    )
+
+
+def _cut(text: str, allowed: int) -> str:
+    if len(text) <= allowed:
+        return text
+    half = allowed // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out; the merged XML has them ...\n{text[-half:]}"
+
+
+def _size(attempt: Attempt) -> int:
+    return len(attempt.message) + len(attempt.text) + len(attempt.stdout) + len(attempt.stderr)
