@@ -1,1 +1,22 @@
-"""TODO"""
+"""Hosts that run jobs: this one and those over SSH, behind the Machine port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ci_dispatch.core.health import HealthPolicy
+from ci_dispatch.core.model import Connection, MachineSpec
+
+if TYPE_CHECKING:
+    from ci_dispatch.machines.supervised import SupervisedMachine
+
+
+def open_machine(spec: MachineSpec, policy: HealthPolicy | None = None) -> SupervisedMachine:
+    """The machine of a description. Nothing is connected to yet; close it when done."""
+    if spec.connection is Connection.LOCAL:
+        from ci_dispatch.machines.local import LocalMachine  # noqa: PLC0415  # a command pays for what it uses
+
+        return LocalMachine(spec, policy)
+    from ci_dispatch.machines.ssh.machine import SshMachine  # noqa: PLC0415  # same
+
+    return SshMachine(spec, policy)

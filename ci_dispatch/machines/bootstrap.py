@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from ci_dispatch.ports import MachineError
+
 NEED = b"need"  # the machine's answer when it has no copy of this supervisor yet
 NO_PYTHON = b"no-python"
 
@@ -61,10 +63,10 @@ def command(nonce: str, action: str, *, root: str = "", name: str = "-") -> str:
     """The command line that makes a machine answer one request.
 
     `root` is the folder for everything we put there: absolute, or `~/...`, or "" for ~/.cache/ci-dispatch.
-    Raises ValueError for what no shell could be trusted with.
+    Raises MachineError for what no shell could be trusted with.
     """
     for word in (nonce, action, name, root):
         if any(letter in word for letter in "'\\!\n\"$`"):
-            raise ValueError(f"a machine's shell cannot be given {word!r}")
+            raise MachineError(f"a machine's shell cannot be given {word!r}", stage="configuration")
     packed = program()
     return f"/bin/sh -c '{_BODY}' {nonce} '{root}' {packed.digest} {len(packed.data)} {action} '{name}'"

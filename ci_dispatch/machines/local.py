@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ci_dispatch.core.health import HealthPolicy
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.machines.conversation import ConnectionLost, Stream
 from ci_dispatch.machines.supervised import SupervisedMachine
@@ -22,8 +23,8 @@ class LocalMachine(SupervisedMachine):
     """The machine the controller runs on. Jobs are as detached from it as remote ones: they outlive its sudden death
     by no more than their lease, and a `resume` within the lease finds them."""
 
-    def __init__(self, spec: MachineSpec) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: MachineSpec, policy: HealthPolicy | None = None) -> None:
+        super().__init__(spec, policy)
         # The programs of our own environment (node, the virtual environment's pytest) are the suite's too.
         self._environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import secrets
 import tempfile
 import threading
 import time
@@ -11,19 +12,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.facts import read
+from ci_dispatch.core.health import Answer, HealthPolicy, HealthReport, judge
 from ci_dispatch.core.model import MachineSpec
+from ci_dispatch.machines import probe
 from ci_dispatch.machines.archive import MAX_BYTES, unpack
-from ci_dispatch.machines.conversation import Conversation, Stream, result_of
+from ci_dispatch.machines.conversation import ConnectionLost, Conversation, Stream, result_of
 from ci_dispatch.machines.following import Following, folder_name
 from ci_dispatch.machines.work_tree import snapshot
 from ci_dispatch.ports import Job, JobEnd, JobListener, MachineError, Place, Tree
 
+_LONGEST_ANSWER = 256 * 1024
+
 
 class SupervisedMachine:
-    """Everything of the Machine port but how a command is opened (`_open`) and how health is asked (`check`)."""
+    """Everything of the Machine port but how a command is opened (`_open`)."""
 
-    def __init__(self, spec: MachineSpec) -> None:
+    def __init__(self, spec: MachineSpec, policy: HealthPolicy | None = None) -> None:
         self.spec = spec
+        self.policy = policy or HealthPolicy()
         self._wishes: dict[str, bytes] = {}
         self._wishes_lock = threading.Lock()
         self._root = ""  # absolute, on the machine; known after sync
@@ -38,6 +46,56 @@ class SupervisedMachine:
         return Conversation(self._open, action, request, root=self.spec.workdir, name=name, seconds=seconds)
 
     # The port
+
+    def check(self, deadline: float) -> MachineChecked:
+        return self.examine(deadline).event()
+
+    def examine(self, seconds: float, only: frozenset[str] = frozenset()) -> HealthReport:
+        """Its health in detail, or the dimensions named in `only`. Never raises."""
+        asked, began = time.time(), time.monotonic()
+        nonce = secrets.token_hex(8)
+        facts, trouble, stage, remedy = None, "", "", ""
+        took = 0.0
+        try:
+            command = probe.command(
+                nonce, root=self.spec.workdir, path=self.spec.env.get("PATH", ""), tools=self.policy.tools
+            )
+            text, took = self._ask(command, f"@end {nonce}", seconds)
+            facts = read(text, nonce)
+            if facts is None or not facts.complete:
+                trouble, stage = f"command: the answer is not complete: {text.strip()[-200:]!r}", "command"
+        except MachineError as error:
+            trouble, stage, remedy = f"{error.stage}: {error.why or error.what}", error.stage, error.try_
+        answer = Answer(
+            machine=self.spec.name,
+            asked=asked,
+            seconds=took or time.monotonic() - began,
+            facts=facts,
+            trouble=trouble,
+            stage=stage,
+            remedy=remedy,
+        )
+        return judge(answer, self.policy, only)
+
+    def _ask(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
+        """What a command prints up to a mark in it, and the seconds until its first byte. Raises MachineError."""
+        began, first = time.monotonic(), 0.0
+        until = began + seconds
+        stream = self._open(command, seconds)
+        answer = b""
+        try:
+            while end_mark.encode() not in answer and len(answer) < _LONGEST_ANSWER:
+                left = until - time.monotonic()
+                data = stream.receive(left) if left > 0 else None
+                if data is None:
+                    raise ConnectionLost(f"no answer within {seconds:g} s", stage="command", why=_tail(answer, stream))
+                if not data:
+                    raise ConnectionLost("it ended without an answer", stage="command", why=_tail(answer, stream))
+                first = first or time.monotonic() - began
+                answer += data
+        finally:
+            stream.close()
+        return answer.decode("utf-8", "replace"), first
 
     def sync(self, tree: Tree, deadline: float) -> None:
         until = time.monotonic() + deadline
@@ -112,6 +170,11 @@ class SupervisedMachine:
             "tree": self._tree if self._tree_state else "",
             "state": self._tree_state,
         }
+
+
+def _tail(answer: bytes, stream: Stream) -> str:
+    said = " / ".join(filter(None, (answer[-200:].decode("utf-8", "replace").strip(), stream.complaints()[-200:])))
+    return f"no complete answer; it said {said!r}" if said else "no answer"
 
 
 class _Sender(io.RawIOBase):

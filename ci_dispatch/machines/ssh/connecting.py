@@ -19,12 +19,14 @@ from ci_dispatch.ports import MachineError
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")  # signatures made with a key listed as ssh-rsa
 
 
-def connect(settings: Settings, command: str | None, seconds: float) -> tuple[Connection, Stream | None]:
-    """A connection, and the pipes of its first command when there is one.
+def connect(
+    settings: Settings, command: str | None, seconds: float, opening: sockets.Opening | None = None
+) -> tuple[Connection, Stream | None]:
+    """A connection, and the pipes of its first command when there is one; `opening` when TCP is under way already.
 
     Raises MachineError, at the latest at the deadline, with the stage it is stuck in.
     """
-    attempt = _Attempt(settings, time.monotonic() + seconds)
+    attempt = _Attempt(settings, time.monotonic() + seconds, opening)
 
     def give_up() -> MachineError:
         attempt.ground.shutdown()
@@ -36,8 +38,9 @@ def connect(settings: Settings, command: str | None, seconds: float) -> tuple[Co
 class _Attempt:
     """The stages of a connection, with the name of the one that is under way."""
 
-    def __init__(self, settings: Settings, deadline: float) -> None:
+    def __init__(self, settings: Settings, deadline: float, opening: sockets.Opening | None = None) -> None:
         self.settings = settings
+        self._opening = opening
         self.stage = "tcp"
         self.ground = Ground()
         self._deadline = deadline
@@ -115,7 +118,8 @@ class _Attempt:
             peer, self.ground.process = sockets.proxy_command(self.settings)
             return peer
         self.stage = "tcp"
-        return sockets.connect(self.settings, self._deadline)
+        opening, self._opening = self._opening, None
+        return opening.socket() if opening else sockets.connect(self.settings, self._deadline)
 
     def _jump(self) -> Connection:
         """The last jump host, reached over the ones before it."""

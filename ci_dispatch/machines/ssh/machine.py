@@ -7,9 +7,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from ci_dispatch.core.health import HealthPolicy
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines.conversation import Stream
+from ci_dispatch.machines.conversation import ConnectionLost, Stream
 from ci_dispatch.machines.ssh.settings import Settings, resolve
+from ci_dispatch.machines.ssh.sockets import Opening
 from ci_dispatch.machines.supervised import SupervisedMachine
 
 if TYPE_CHECKING:
@@ -17,14 +19,17 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE = "CI_DISPATCH_SSH_CONFIG"  # a file instead of ~/.ssh/config, as `ssh -F` takes it
 
+_SHARE_OF_LIVE = 0.6  # of the time for an answer, for a connection that may be dead
 _SESSIONS_A_CONNECTION = 8  # sshd's MaxSessions is 10 unless its owner says otherwise
 
 
 class SshMachine(SupervisedMachine):
     """Connections are made when a command needs one and used again while they live; from any thread."""
 
-    def __init__(self, spec: MachineSpec, *, config_file: str | None = None) -> None:
-        super().__init__(spec)
+    def __init__(
+        self, spec: MachineSpec, policy: HealthPolicy | None = None, *, config_file: str | None = None
+    ) -> None:
+        super().__init__(spec, policy)
         self._config_file = os.environ.get(CONFIG_VARIABLE, "") if config_file is None else config_file
         self._settings: Settings | None = None
         self._connections: list[Connection] = []
@@ -40,18 +45,32 @@ class SshMachine(SupervisedMachine):
                     return self._connect(command, deadline - time.monotonic())
         return live.open(command, deadline - time.monotonic())
 
+    def _ask(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
+        """Over a live connection when there is one; when that is dead, over a new one in the time that is left."""
+        live = self._live()
+        if live is None:
+            return super()._ask(command, end_mark, seconds)
+        until = time.monotonic() + seconds
+        try:
+            return super()._ask(command, end_mark, seconds * _SHARE_OF_LIVE)
+        except ConnectionLost:
+            live.close()
+            return super()._ask(command, end_mark, until - time.monotonic())
+
     def _live(self) -> Connection | None:
         self._connections = [connection for connection in self._connections if connection.alive]
         usable = [connection for connection in self._connections if connection.sessions < _SESSIONS_A_CONNECTION]
         return usable[-1] if usable else None
 
     def _connect(self, command: str, seconds: float) -> Stream:
-        from ci_dispatch.machines.ssh.connecting import connect  # noqa: PLC0415  # paramiko: 0.1 s
-
         until = time.monotonic() + max(0.1, seconds)
         if self._settings is None:
             self._settings = resolve(self.spec, config_file=self._config_file, seconds=seconds)
-        connection, stream = connect(self._settings, command, until - time.monotonic())
+        direct = not (self._settings.proxy_jump or self._settings.proxy_command)
+        opening = Opening(self._settings, until) if direct else None
+        from ci_dispatch.machines.ssh.connecting import connect  # noqa: PLC0415  # paramiko: 0.1 s, while TCP connects
+
+        connection, stream = connect(self._settings, command, until - time.monotonic(), opening)
         assert stream is not None  # there was a command
         self._connections.append(connection)
         return stream

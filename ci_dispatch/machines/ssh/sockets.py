@@ -134,3 +134,29 @@ class GuardedSocket:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._peer, name)
+
+
+class Opening:
+    """A TCP connection under way while the caller loads what it needs to use it."""
+
+    def __init__(self, settings: Settings, deadline: float) -> None:
+        self._deadline = deadline
+        self._peer: socket.socket | None = None
+        self._trouble: OSError | None = None
+        self._thread = threading.Thread(target=self._open, args=(settings,), daemon=True, name="tcp")
+        self._thread.start()
+
+    def _open(self, settings: Settings) -> None:
+        try:
+            self._peer = connect(settings, self._deadline)
+        except OSError as error:
+            self._trouble = error
+
+    def socket(self) -> socket.socket:
+        """Wait for it. Raises OSError."""
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        if self._trouble:
+            raise self._trouble
+        if self._peer is None:
+            raise TimeoutError("no answer")
+        return self._peer
