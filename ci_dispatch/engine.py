@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ci_dispatch import messages as m
-from ci_dispatch.core import breaker, plan
-from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core import breaker, ending, plan
+from ci_dispatch.core.ending import expected_seconds
 from ci_dispatch.core.events import (
     AttemptFinished,
     AttemptOutput,
@@ -27,18 +27,13 @@ from ci_dispatch.core.events import (
     VerdictReached,
     Warned,
 )
-from ci_dispatch.core.ledger import Entry
+from ci_dispatch.core.handout import Handout
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
     Lease,
     LeaseNumber,
     MachineName,
-    Makespan,
-    Shard,
-    ShardId,
-    ShardKind,
-    TestId,
     Trouble,
     Verdict,
 )
@@ -61,7 +56,6 @@ class Terms:
     give_up_after: float = 60.0  # without any usable machine
     deadline: float = 0.0  # of the whole run; 0: none
     steal_after: float = 10.0  # a lease that has not started may be taken over by an idle machine
-    avoid_for: float = 30.0  # how long a test waits for a machine other than the one it failed on
 
 
 class Engine:
@@ -86,7 +80,7 @@ class Engine:
         self._check_due: dict[MachineName, float] = {}
         self._checking: set[MachineName] = set()
         self._first_checks: set[MachineName] = set()  # still awaited
-        self._heads: dict[MachineName, list[plan.Unit]] | None = None
+        self._handout: Handout | None = None
         self._stuck_since: float | None = None
         self._signals = 0
         self._stopping = ""  # why nothing more is handed out
@@ -104,7 +98,7 @@ class Engine:
             self._expires[lease.number] = now + self._terms.start_grace
             effects.append(self._start(lease))
         if self.ledger.attempts:
-            self._heads = {}  # a resumed run goes on with pulls
+            self._handout = Handout(self.ledger, expected_seconds(self.state))  # a resumed run goes on with pulls
         elif self._terms.check_first:
             self._first_checks = set(self.state.machines)
         first = now if self._terms.check_first else now + self._terms.check_interval
@@ -201,12 +195,15 @@ class Engine:
     def _hand_out(self, now: float) -> list[m.Effect]:
         effects: list[m.Effect] = []
         usable = self._usable()
-        if self._heads is None and usable:
-            units = plan.units_of((e.test for e in self.ledger.entries.values()), self._expected)
-            self._heads = plan.heads(units, [machine.spec for machine in usable], self._terms.head_share)
+        specs = [machine.spec for machine in usable]
+        if self._handout is None:
+            if not usable:
+                return []
+            self._handout = Handout(self.ledger, expected_seconds(self.state))
+            self._handout.plan_heads(specs, self._terms.head_share)
         for machine in usable:
             while len(machine.leases) < machine.spec.slots:
-                shard = self._next_shard(machine, usable, now)
+                shard = self._handout.next_shard(machine.spec, specs, now)
                 if shard is None:
                     break
                 lease = Lease(
@@ -224,29 +221,6 @@ class Engine:
     def _start(self, lease: Lease) -> m.Effect:
         workers = self.state.machines[lease.machine].spec.workers_per_shard
         return m.Start(lease, self.ledger.tests(lease.shard.tests), workers)
-
-    def _next_shard(self, machine: MachineState, usable: list[MachineState], now: float) -> Shard | None:
-        number = self.ledger.last_lease + 1
-        head = (self._heads or {}).pop(machine.spec.name, None)
-        if head and all(test in self.ledger.pending for unit in head for test in unit.tests):
-            return _shard(number, ShardKind.HEAD, head)
-        reserved = {test for units in (self._heads or {}).values() for unit in units for test in unit.tests}
-        alone = len(usable) == 1
-        ready = [
-            entry
-            for entry in self.ledger.ready(now)
-            if entry.test.id not in reserved
-            and (entry.avoid != machine.spec.name or alone or now >= entry.not_before + self._terms.avoid_for)
-        ]
-        if not ready:
-            return None
-        suspects = [entry for entry in ready if entry.alone]
-        if suspects:
-            units = plan.units_of([suspects[0].test], self._expected)
-        else:
-            units = plan.units_of((entry.test for entry in ready), self._expected)
-            units = plan.pull(units, machine.spec, [other.spec for other in usable])
-        return _shard(number, _kind(self.ledger.entries[units[0].tests[0]]), units)
 
     def _steal(self, now: float) -> list[m.Effect]:
         """An idle machine takes over what was handed out and has not started: the other one is still getting ready."""
@@ -317,9 +291,8 @@ class Engine:
             if not reason:
                 return
             self._give_up(reason)
-        self._publish(
-            RunFinished(exit_code=self._exit_code(), makespan=self._makespan(now), reason=self._stopping),
-        )
+        end = ending.makespan(self.state, now, self._terms.head_share)
+        self._publish(RunFinished(exit_code=ending.exit_code(self.state), makespan=end, reason=self._stopping))
 
     def _stuck(self, now: float) -> str:
         """Why nothing will happen any more, or an empty string while something may."""
@@ -338,35 +311,3 @@ class Engine:
                 failed = entry.failures > 0  # it ran and failed: that is known, whatever else was planned
                 verdict = Verdict.FAILED if failed else Verdict.NOT_RUN
                 self._publish(VerdictReached(test=test, verdict=verdict, reason=reason))
-
-    def _exit_code(self) -> ExitCode:
-        if self.state.interrupted:
-            return ExitCode.TERMINATED if self.state.interrupted == 15 else ExitCode.INTERRUPTED
-        if not self.ledger.complete:
-            return ExitCode.INCOMPLETE
-        return ExitCode.TESTS_FAILED if self.state.verdicts[Verdict.FAILED] else ExitCode.PASSED
-
-    def _makespan(self, now: float) -> Makespan:
-        started = self.state.started
-        planned, bound = (started.planned, started.lower_bound) if started else (0.0, 0.0)
-        return Makespan(planned=planned, realised=round(now - self.state.started_at, 3), lower_bound=bound)
-
-    @property
-    def _expected(self) -> dict[TestId, float]:
-        started = self.state.started
-        return {TestId(test): seconds for test, seconds in (started.expected_seconds if started else {}).items()}
-
-
-def _kind(entry: Entry) -> ShardKind:
-    if entry.retries:
-        return ShardKind.RETRY
-    return ShardKind.MOVED if entry.moves else ShardKind.TAIL
-
-
-def _shard(number: int, kind: ShardKind, units: list[plan.Unit]) -> Shard:
-    return Shard(
-        id=ShardId(f"{kind}-{number}"),
-        kind=kind,
-        tests=tuple(test for unit in units for test in unit.tests),
-        seconds=sum(unit.seconds for unit in units),
-    )

@@ -1,0 +1,36 @@
+"""How a run ends: the exit code and the three makespans. Pure questions to the state."""
+
+from __future__ import annotations
+
+import signal
+
+from ci_dispatch.core import plan
+from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core.model import Makespan, TestId, Verdict
+from ci_dispatch.core.state import RunState
+
+
+def exit_code(state: RunState) -> ExitCode:
+    """Interrupted before incomplete before failed: a lost test never reads as "tests failed"."""
+    if state.interrupted is not None:
+        return ExitCode.TERMINATED if state.interrupted == signal.SIGTERM else ExitCode.INTERRUPTED
+    if not state.ledger.complete:
+        return ExitCode.INCOMPLETE
+    return ExitCode.TESTS_FAILED if state.verdicts[Verdict.FAILED] else ExitCode.PASSED
+
+
+def expected_seconds(state: RunState) -> dict[TestId, float]:
+    """What the plan was made of."""
+    given = state.started.expected_seconds if state.started else {}
+    return {TestId(test): seconds for test, seconds in given.items()}
+
+
+def makespan(state: RunState, now: float, head_share: float) -> Makespan:
+    """Planned and bound for the machines that got work, whose cores are known by now; realised by the clock."""
+    fleet = [machine.spec for machine in state.machines.values() if machine.first_work is not None]
+    units = plan.units_of((entry.test for entry in state.ledger.entries.values()), expected_seconds(state))
+    return Makespan(
+        planned=round(plan.planned_makespan(units, fleet, head_share), 3),
+        realised=round(now - state.started_at, 3),
+        lower_bound=round(plan.lower_bound(units, fleet), 3),
+    )
