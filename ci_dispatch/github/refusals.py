@@ -17,7 +17,7 @@ PERMISSION_HELP = {
     "with Actions: read (classic: scope repo)",
     "checks: read": "in a workflow, give the job `permissions: checks: read`",
     "administration: read": "GITHUB_TOKEN never has it: make a fine-grained token with Administration: read and "
-    "give it as CI_DISPATCH_RUNNERS_TOKEN, or go without: the machines' own health checks are enough",
+    "give it as CI_RUNNERS_TOKEN, or go without: the machines' own health checks are enough",
 }
 
 

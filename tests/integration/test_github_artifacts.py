@@ -1,0 +1,158 @@
+"""Artifacts are fetched without our token and unpacked without trust."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ci_dispatch.github.api import GitHub
+from ci_dispatch.github.artifacts import BadArtifact, Limits, fetch, unpack
+from ci_dispatch.github.refusals import Unavailable
+from ci_dispatch.github.views import ArtifactView
+from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
+from tests.integration.github_client import client_of
+from tests.integration.test_github_client import WORKER, inputs
+
+SMALL = Limits(download=1 << 16, unpacked=1 << 20, files=10)
+REPORT = {"junit.xml": "<testsuites/>", "results/attempt.json": "{}"}
+
+
+@pytest.fixture
+def double() -> Iterator[GitHubDouble]:
+    artifacts = {"report": zipped(REPORT)}
+    with GitHubDouble(worker=ScriptedWorker(lambda _job: Script(seconds=0, artifacts=artifacts))) as github:
+        github.workflow("e2e-shard.yml", WORKER)
+        github.hub.add_runner("moruk-1", "moruk")
+        yield github
+        assert github.findings() == []
+        assert github.token_leaks == []
+
+
+@pytest.fixture
+def api(double: GitHubDouble) -> Iterator[GitHub]:
+    api = client_of(double)
+    yield api
+    api.client.close()
+
+
+def made(double: GitHubDouble, api: GitHub) -> ArtifactView:
+    run = api.dispatch("e2e-shard.yml", "main", inputs()) or 0
+    api.run(run)
+    return api.artifacts(run)[0]
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_an_artifact_arrives_as_it_was_and_our_token_stays_here(
+    double: GitHubDouble, api: GitHub, tmp_path: Path
+) -> None:
+    fetch(api, made(double, api), tmp_path / "a", Limits())
+    assert files_in(tmp_path / "a") == REPORT
+
+
+def test_wrong_bytes_are_told_by_their_digest(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+    artifact = made(double, api)
+    double.hub.artifacts[0].data = zipped({"junit.xml": "<forged/>"})
+    with pytest.raises(BadArtifact, match="digest"):
+        fetch(api, artifact, tmp_path / "a", Limits())
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_expired_artifact_is_said_to_be(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+    artifact = made(double, api)
+    double.hub.artifacts[0].expired = True
+    with pytest.raises(BadArtifact, match="410"):  # it expired after it was listed
+        fetch(api, artifact, tmp_path / "a", Limits())
+    listed = api.artifacts(next(iter(double.hub.runs)))[0]
+    with pytest.raises(BadArtifact, match="retention-days"):
+        fetch(api, listed, tmp_path / "a", Limits())
+
+
+def test_a_storage_that_refuses_may_be_asked_again(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+    artifact = made(double, api)
+    double.blobs.clear()
+    original = double.signed
+    double.signed = lambda name, data: original(name, data).replace("?sig=", "?sig=x")  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="403"):
+        fetch(api, artifact, tmp_path / "a", Limits())
+
+
+def test_a_download_has_a_limit(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+    artifact = made(double, api)
+    with pytest.raises(BadArtifact, match="larger than"):
+        fetch(api, artifact, tmp_path / "a", Limits(download=10))
+
+
+def member(name: str, mode: int = 0o100644) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        archive.writestr(info, b"owned")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        member("../outside"),
+        member("a/../../outside"),
+        member("/etc/outside"),
+        member("..\\outside"),
+        member("C:\\outside"),
+        member("link", 0o120777),
+        member("device", 0o060666),
+    ],
+)
+def test_nothing_is_written_outside_the_folder(tmp_path: Path, archive: bytes) -> None:
+    into = tmp_path / "deep" / "in"
+    into.mkdir(parents=True)
+    with pytest.raises(BadArtifact, match="leads elsewhere"):
+        unpack("The artifact", archive, into, SMALL)
+    assert files_in(tmp_path) == {}
+
+
+def test_a_zip_bomb_ends_at_the_limit(tmp_path: Path) -> None:
+    bomb = zipped({"a": b"\0" * (1 << 19), "b": b"\0" * (1 << 20)})
+    assert len(bomb) < 1 << 16
+    with pytest.raises(BadArtifact, match="zip bomb"):
+        unpack("The artifact", bomb, tmp_path, SMALL)
+    assert sum(f.stat().st_size for f in tmp_path.rglob("*")) <= SMALL.unpacked
+
+
+def test_a_zip_that_lies_about_its_sizes_is_damaged_or_a_bomb(tmp_path: Path) -> None:
+    data = bytearray(zipped({"a": b"\0" * (1 << 21)}))
+    at = data.rindex(b"PK\x01\x02") + 24  # the uncompressed size in the central directory
+    data[at : at + 4] = (16).to_bytes(4, "little")
+    with pytest.raises(BadArtifact):
+        unpack("The artifact", bytes(data), tmp_path, SMALL)
+
+
+@pytest.mark.parametrize("data", [b"", b"<testsuites/>", zipped(REPORT)[:-30], zipped(REPORT)[:40] + b"\0" * 60])
+def test_what_is_no_zip_is_said_to_be(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(BadArtifact, match=r"no zip|damaged"):
+        unpack("The artifact", data, tmp_path, SMALL)
+
+
+def test_too_many_files(tmp_path: Path) -> None:
+    with pytest.raises(BadArtifact, match="11 files"):
+        unpack("The artifact", zipped({f"f{n}": "" for n in range(11)}), tmp_path, SMALL)
+
+
+def test_whatever_byte_is_damaged_the_error_is_ours(tmp_path: Path) -> None:
+    sound = zipped({"junit.xml": "<testsuites/>" * 20})
+    refused = 0
+    for at in range(len(sound)):
+        data = bytearray(sound)
+        data[at] ^= 0xFF
+        try:
+            unpack("The artifact", bytes(data), tmp_path / str(at), SMALL)
+        except BadArtifact:
+            refused += 1
+    assert refused > len(sound) / 2
