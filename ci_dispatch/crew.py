@@ -16,7 +16,6 @@ from ci_dispatch import messages as m
 from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, RunId, Test, Trouble
 from ci_dispatch.ports import Clock, Job, JobEnd, Machine, MachineError, Suite, Tree
 
-CHECK_SECONDS = 5.0  # the whole health check of one machine, every stage included
 COLLECT_SECONDS = 120.0
 SHOWN_OUTPUT = 4096  # bytes of output a watcher gets in one piece
 FOLLOWED_OUTPUT = 1 << 20  # bytes of one attempt's output shown live; the file has all of it
@@ -37,6 +36,7 @@ class Crew:
         lease_seconds: float,
         shard_timeout: float,
         sync_timeout: float,
+        check_timeout: float,
         clock: Clock,
         extra: Sequence[str] = (),
     ) -> None:
@@ -50,6 +50,7 @@ class Crew:
         self._lease_seconds = lease_seconds
         self._shard_timeout = shard_timeout
         self._sync_timeout = sync_timeout
+        self._check_timeout = check_timeout
         self._clock = clock
         self._extra = tuple(extra)
         self._synced: set[MachineName] = set()
@@ -85,7 +86,7 @@ class Crew:
     # -- on worker threads ------------------------------------------------------------------------------------------
 
     def _check(self, machine: Machine) -> None:
-        self._post(m.Checked(machine.check(CHECK_SECONDS)))
+        self._post(m.Checked(machine.check(self._check_timeout)))
 
     def _cancel(self, number: LeaseNumber, name: MachineName, *, now: bool) -> None:
         machine = self._machines[name]

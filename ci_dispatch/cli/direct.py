@@ -140,7 +140,7 @@ def _drive(
         journal = Journal(folder.open_journal())
         bus = Bus(state, clock, [journal, *shown])
         stack.callback(bus.close)
-        machines = open_machines(config, suite)
+        machines = open_machines(config, suite.tools())
         for machine in machines.values():
             stack.enter_context(closing(machine))
         for event in first:
@@ -179,6 +179,7 @@ def _crew(
         lease_seconds=config.run.lease,
         shard_timeout=config.run.shard_timeout,
         sync_timeout=config.run.sync_timeout,
+        check_timeout=config.health.connect_timeout,
         clock=clock,
         extra=setting.extra,
     )
