@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any
 
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # surrogates: bytes that are not UTF-8
+
 DAY = 86_400.0
 DURATION = r"^( *[0-9]+(\.[0-9]+)? *(ms|d|h|m|s))+ *$"
 BARE = r"^ *[0-9]+(\.[0-9]+)? *$"
@@ -52,7 +54,7 @@ def shown(raw: Any, most: int = 60) -> str:
         case bool():
             return "true" if raw else "false"
         case str():
-            return f"the text {_cut(json.dumps(raw, ensure_ascii=False), most)}"
+            return f"the text {quoted(raw, most)}"
         case int() | float():
             return f"the number {_cut(f'{raw:.12g}' if isinstance(raw, float) else _digits(raw), most)}"
         case dict():
@@ -63,10 +65,21 @@ def shown(raw: Any, most: int = 60) -> str:
             return f"the {type(raw).__name__} {_cut(str(raw), most)}"
 
 
+def named(key: str) -> str:
+    """A key of the user's as TOML writes it, on one line: bare where it can be."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", key) else quoted(key)
+
+
+def quoted(raw: str, most: int = 60) -> str:
+    """Text in quotation marks, on one line, without anything that a terminal or a file cannot show."""
+    return _cut(json.dumps(raw, ensure_ascii=False), most)
+
+
 def _digits(value: int) -> str:
     """Python refuses to write very long integers in decimal (CVE-2020-10735)."""
     return str(value) if value.bit_length() < 200 else "with very many digits"
 
 
 def _cut(written: str, most: int) -> str:
+    written = UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
     return written if len(written) <= most else f"{written[: most - 1]}…"

@@ -50,7 +50,7 @@ def literal(value: Any) -> str:
 def _table(section: Any, settings: tuple[Setting, ...], *, defaults: bool) -> dict[str, Any]:
     values = ((setting, getattr(section, setting.name)) for setting in settings)
     return {
-        setting.name: setting.kind.write(value)
+        setting.name: setting.write(value)
         for setting, value in values
         if value is not None and (defaults or value != setting.default)
     }

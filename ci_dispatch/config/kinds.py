@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, cast
 
-from ci_dispatch.config.amounts import BARE, DAY, DURATION, PERCENT, in_words, seconds_in, write_duration, write_share
+from ci_dispatch.config.amounts import (
+    BARE,
+    DAY,
+    DURATION,
+    PERCENT,
+    UNPRINTABLE,
+    in_words,
+    seconds_in,
+    write_duration,
+    write_share,
+)
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # surrogates: bytes that are not UTF-8
-_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+_NOT_ON_A_LINE = {"pattern": r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]"}
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 
 
@@ -56,11 +66,11 @@ def text(pattern: str = "", allowed: str = "a text on one line") -> Kind[str]:
     whole = re.compile(pattern or r".*")
 
     def read(raw: Any) -> str:
-        if not isinstance(raw, str) or _UNPRINTABLE.search(raw) or not whole.fullmatch(raw):
+        if not isinstance(raw, str) or UNPRINTABLE.search(raw) or not whole.fullmatch(raw):
             raise Refused
         return raw
 
-    schema = {"type": "string", "pattern": f"^(?:{pattern})$" if pattern else _PRINTABLE}
+    schema = {"type": "string", "pattern": f"^(?:{pattern or '.*'})$", "not": _NOT_ON_A_LINE}
     return Kind(name="text", allowed=allowed, schema=schema, read=read)
 
 
@@ -85,17 +95,8 @@ def boolean() -> Kind[bool]:
         return raw
 
     def from_text(given: str) -> Any:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        return words.get(given.strip().lower(), given)
+        word = given.strip().lower()
+        return True if word in _YES else False if word in _NO else given
 
     return Kind(name="yes or no", allowed="true or false", schema={"type": "boolean"}, read=read, from_text=from_text)
 

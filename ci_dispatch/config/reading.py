@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ci_dispatch.config.amounts import shown
+from ci_dispatch.config.amounts import named, shown
 from ci_dispatch.config.channels import SlackChannel
 from ci_dispatch.config.kinds import Refused
 from ci_dispatch.config.positions import Path
@@ -17,7 +17,12 @@ from ci_dispatch.config.setting import PREFIX, Setting, settings_of
 from ci_dispatch.core.errors import ConfigProblem
 from ci_dispatch.core.model import MachineSpec
 
-NOT_SETTINGS = ("CI_DISPATCH_CONFIG", "CI_DISPATCH_DEBUG", "CI_DISPATCH_JOB")  # ours, but not settings
+NOT_SETTINGS = (
+    "CI_DISPATCH_CONFIG",
+    "CI_DISPATCH_DEBUG",
+    "CI_DISPATCH_JOB",
+    "CI_DISPATCH_SSH_CONFIG",
+)  # ours, but not settings
 SETTINGS = tuple(setting for name, section in SECTIONS.items() for setting in settings_of(section, name))
 
 
@@ -99,7 +104,7 @@ class Reading:
         for key in table:
             if key not in known:
                 self.problem(
-                    self.place(*path, key), f"{name}.{key}" if name else key, "an unknown key",
+                    self.place(*path, key), f"{name}.{named(key)}" if name else named(key), "an unknown key",
                     "one of " + ", ".join(known), _nearest(key, known, name),
                 )  # fmt: skip
 
@@ -145,7 +150,7 @@ class Reading:
             if name not in by_name:
                 nearest = difflib.get_close_matches(name, by_name, n=1)
                 hint = f"; did you mean {nearest[0]}?" if nearest else ""
-                self.warnings.append(f"The variable {name} is not a setting and was ignored{hint}")
+                self.warnings.append(f"The variable {named(name)} is not a setting and was ignored{hint}")
                 continue
             self.override(by_name[name], environ[name], name, Source.ENVIRONMENT, values)
 
@@ -164,9 +169,7 @@ class Reading:
 
 
 def _nearest(key: str, known: list[str], name: str) -> str:
-    """The valid key the user may have meant: beside this one, or the same word in another section."""
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"{name}.{close[0]}" if name else f"[{close[0]}]"
+    """The valid key the user may have meant: the same word in another section, or a similar one beside this."""
     elsewhere = [setting.path for setting in SETTINGS if setting.name == key]
-    return elsewhere[0] if elsewhere else ""
+    close = [f"{name}.{word}" if name else f"[{word}]" for word in difflib.get_close_matches(key, known, n=1)]
+    return next(iter(elsewhere + close), "")

@@ -55,7 +55,7 @@ def _setting(setting: Setting, value: Any) -> Iterator[str]:
         yield f"#{setting.name} ="
         return
     mark = "" if value != setting.default else "#"
-    yield f"{mark}{setting.name} = {literal(setting.kind.write(value))}"
+    yield f"{mark}{setting.name} = {literal(setting.write(value))}"
 
 
 def _example(header: str, settings: tuple[Setting, ...], given: dict[str, Any]) -> Iterator[str]:

@@ -40,8 +40,12 @@ class Setting:
 
     @property
     def written_default(self) -> Any:
-        """The default as TOML would hold it."""
-        return self.kind.write(self.default)
+        """The default as TOML would hold it; None when there is none."""
+        return self.write(self.default)
+
+    def write(self, value: Any) -> Any:
+        """A value as TOML would hold it; None, which TOML does not know, stays None."""
+        return None if value is None else self.kind.write(value)
 
 
 def setting(default: T, kind: Kind[T], meaning: str, *, flag: str = "") -> T:
