@@ -23,13 +23,13 @@ from ci_dispatch.core.events import (
     TestFinished,
     VerdictReached,
 )
-from ci_dispatch.core.model import LeaseNumber, TestId, TestResult
+from ci_dispatch.core.model import TestId, TestResult
 from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import causes, detail, snapshot
 from ci_dispatch.reporters.dashboard.deltas import Deltas
 from ci_dispatch.reporters.dashboard.lanes import Lanes
 from ci_dispatch.reporters.dashboard.snapshot import Row
-from ci_dispatch.reporters.dashboard.tails import Piece, Tails
+from ci_dispatch.reporters.dashboard.tails import Tails
 from ci_dispatch.reporters.dashboard.timeline import Timeline
 
 TESTS, MORE_TESTS, MACHINES = 10_000, 2_000, 100
@@ -131,9 +131,6 @@ class Board:
         if self.state.started is None or not 0 <= n < len(self.state.started.tests):
             return None
         return _json(detail.test(self.state, self.state.started.tests[n], n))
-
-    def log(self, lease: int, since: int) -> Piece | None:
-        return self.tails.read(LeaseNumber(lease), since)
 
     # -- what changed -----------------------------------------------------------------------------------------------
 

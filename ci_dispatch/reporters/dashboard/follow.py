@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Stamped, Warned, loads
+from ci_dispatch.core.model import LeaseNumber
+from ci_dispatch.reporters.dashboard.tails import EACH, Piece
 
 CHUNK = 1024 * 1024  # bytes read at a time
 
@@ -36,6 +39,19 @@ class JournalTail:
 
     def now(self) -> float:
         return self._clock()
+
+    def output(self, lease: LeaseNumber, since: int) -> Piece | None:
+        """The end of the attempt's output file beside the journal, up to its last whole line."""
+        try:
+            with (self._path.parent / "attempts" / str(lease) / "output.log").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                start = max(0 if since > size else since, size - EACH)
+                file.seek(start)
+                data = file.read(EACH)
+        except OSError:
+            return None
+        whole = data[: data.rfind(b"\n") + 1] or data
+        return Piece(whole.decode("utf-8", "replace"), start, start + len(whole))
 
     def _read(self) -> list[Stamped]:
         try:
@@ -84,6 +100,9 @@ class Replay:
 
     def now(self) -> float:
         return self._origin + (self._clock() - self._began) * self.pace
+
+    def output(self, lease: LeaseNumber, since: int) -> Piece | None:
+        return self._tail.output(lease, since)
 
 
 def _check(path: Path) -> None:

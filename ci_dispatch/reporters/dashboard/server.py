@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ci_dispatch.reporters.dashboard import guard
 from ci_dispatch.reporters.dashboard.board import Board
+from ci_dispatch.reporters.dashboard.tails import Piece
+from report_merge.plain import plain
 
 PING = 15.0  # seconds between signs of life on a silent stream: proxies close what is silent for a minute
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -113,10 +115,10 @@ class Pages:
     """The routes. `now` is the clock of the run, `metrics` the text of /metrics where somebody writes it."""
 
     def __init__(
-        self, board: Board, news: News, *, now: Callable[[], float], port: int, token: str,
-        metrics: Callable[[], str] | None = None,
+        self, board: Board, news: News, *, now: Callable[[], float], log: Callable[[int, int], Piece | None],
+        port: int, token: str, metrics: Callable[[], str] | None = None,
     ) -> None:  # fmt: skip
-        self._board, self._news, self._now = board, news, now
+        self._board, self._news, self._now, self._log = board, news, now, log
         self._port, self._token, self._metrics = port, token, metrics
         self._streams = Streams()
         folder = resources.files("ci_dispatch.reporters.dashboard") / "page"
@@ -187,7 +189,7 @@ class Pages:
             try:
                 await asyncio.wait_for(more.wait(), PING)
             except TimeoutError:
-                yield ": ping\n\n"
+                yield f"event: ping\ndata: {self._now():.2f}\n\n"
 
     async def test(self, request: Request) -> Response:
         found = self._board.test(request.path_params["n"])
@@ -197,10 +199,10 @@ class Pages:
 
     async def log(self, request: Request) -> Response:
         since = request.query_params.get("since", "0")
-        piece = self._board.log(request.path_params["lease"], int(since[:12]) if since.isdecimal() else 0)
+        piece = self._log(request.path_params["lease"], int(since[:12]) if since.isdecimal() else 0)
         if piece is None:
             raise HTTPException(404, "no output of this attempt is known")
-        return _json(json.dumps({"text": piece.text, "start": piece.start, "end": piece.end}).encode())
+        return _json(json.dumps({"text": plain(piece.text), "start": piece.start, "end": piece.end}).encode())
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
         assert self._metrics is not None

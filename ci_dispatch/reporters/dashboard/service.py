@@ -14,10 +14,12 @@ import uvicorn
 
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Stamped
+from ci_dispatch.core.model import LeaseNumber
 from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import guard
 from ci_dispatch.reporters.dashboard.board import Board
 from ci_dispatch.reporters.dashboard.server import News, Pages, application
+from ci_dispatch.reporters.dashboard.tails import Piece
 
 INTERVAL = 0.5  # seconds between looks at the source: pages change at most twice a second
 BATCH = 500  # events folded before requests get their turn,
@@ -35,6 +37,9 @@ class Source(Protocol):
 
     def now(self) -> float:
         """Seconds since the epoch on the clock of the run."""
+
+    def output(self, lease: LeaseNumber, since: int) -> Piece | None:
+        """Output of an attempt that no event brought; None when there is none."""
 
 
 class Dashboard:
@@ -85,7 +90,7 @@ class Dashboard:
         board, news = Board(secrets.token_hex(4), self._source.pace), News()
         metrics = self._metrics
         pages = Pages(
-            board, news, now=self._source.now, port=self.port, token=self.token,
+            board, news, now=self._source.now, log=self._log(board), port=self.port, token=self.token,
             metrics=(lambda: metrics(board.state)) if metrics else None,
         )  # fmt: skip
         config = uvicorn.Config(
@@ -102,6 +107,13 @@ class Dashboard:
             news.tell()
             server.should_exit = True
             await serving
+
+    def _log(self, board: Board) -> Callable[[int, int], Piece | None]:
+        def log(lease: int, since: int) -> Piece | None:
+            number = LeaseNumber(lease)
+            return board.tails.read(number, since) or self._source.output(number, since)
+
+        return log
 
     async def _pump(self, board: Board, news: News, serving: asyncio.Task[None]) -> None:
         while True:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from ci_dispatch.core.events import Stamped
+from ci_dispatch.core.model import LeaseNumber
 from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard.service import Dashboard
+from ci_dispatch.reporters.dashboard.tails import Piece
 
 
 class Inbox:
@@ -28,6 +30,9 @@ class Inbox:
 
     def now(self) -> float:
         return self._clock()
+
+    def output(self, lease: LeaseNumber, since: int) -> Piece | None:  # noqa: ARG002
+        return None  # it all comes as events
 
 
 class DashboardSink:

@@ -225,7 +225,8 @@ def sentence(state: RunState, counts: Mapping[str, int]) -> str:
     total = state.total
     parts = []
     if failed := counts.get("failed", 0):
-        parts.append(f"{failed} of {_tests(total)} failed")
+        so_far = "" if state.finished else " so far"
+        parts.append(f"{failed} of {_tests(total)} failed{so_far}")
     if not_run := counts.get("not run", 0):
         parts.append(f"{not_run} not run")
     if flaky := counts.get("flaky", 0):
