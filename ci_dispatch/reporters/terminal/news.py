@@ -24,9 +24,10 @@ from ci_dispatch.reporters.tally import clock, name_of, trouble, what_failed
 from ci_dispatch.reporters.terminal.cells import Line, Style
 from ci_dispatch.reporters.terminal.mode import Glyphs
 from report_merge.plain import one_line
+from report_merge.render.escape import terminal
 from report_merge.render.wording import count
 
-_PARTIAL_LIMIT = 4096  # characters of a followed line that never ends
+_LINE_LIMIT = 4096  # characters of a followed line
 
 
 class News:
@@ -148,7 +149,7 @@ class News:
         if not follows(self._follow, event, state):
             return []
         *whole, rest = (self._partial.pop(event.lease, "") + event.text).split("\n")
-        if len(rest) > _PARTIAL_LIMIT:
+        if len(rest) > _LINE_LIMIT:
             whole, rest = [*whole, rest], ""
         if rest:
             self._partial[event.lease] = rest
@@ -159,7 +160,8 @@ class News:
         return [self._followed(event.machine, rest)] if rest else []
 
     def _followed(self, machine: MachineName, text: str) -> Line:
-        return ((f"{one_line(machine)} {self._glyphs.rule} ", Style.DIM), (one_line(text, 2000), Style.PLAIN))
+        shown = terminal(text[:_LINE_LIMIT].rstrip())  # as it was indented, tabs as spaces
+        return ((f"{one_line(machine)} {self._glyphs.rule} ", Style.DIM), (shown.replace("\n", " "), Style.PLAIN))
 
 
 def follows(target: str, event: AttemptOutput, state: RunState) -> bool:

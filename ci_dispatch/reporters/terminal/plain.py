@@ -96,7 +96,7 @@ def heartbeat(state: RunState, now: float) -> Line:
     ):  # fmt: skip
         text += f" {word} {number}" if number else ""
     left = state.remaining_seconds(now) if state.finished is None else None
-    text += f" ~{clock(left)} left" if left is not None and counts.done < counts.total else ""
+    text += f" ~{clock(left)} left" if left is not None and left >= 1 else ""
     text += " |"
     for shown, machine in enumerate(sorted(state.machines.values(), key=lambda machine: machine.usable)):
         word = f" {_machine_word(machine)}"

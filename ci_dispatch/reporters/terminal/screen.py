@@ -7,6 +7,7 @@ pipe nobody reads holds up neither the run nor its leases.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from threading import Condition, Thread
 from typing import TextIO
@@ -60,6 +61,7 @@ class Outlet:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._encoding = stream.encoding or "utf-8"
+        self._descriptor = _descriptor_of(stream)
         self._waiting: list[str] = []
         self._closed = False
         self._changed = Condition()
@@ -104,10 +106,27 @@ class Outlet:
                 text = "".join(self._waiting)
                 self._waiting.clear()
             try:
-                self._stream.write(text)
-                self._stream.flush()
+                self._put(text)
             except (OSError, ValueError) as error:  # ValueError: the stream was closed
                 with self._changed:
                     self._error = error if isinstance(error, OSError) else OSError(str(error))
                     self._waiting.clear()
                 return
+
+    def _put(self, text: str) -> None:
+        """Straight to the descriptor: a writer stuck in the stream's own buffer would abort the interpreter's exit."""
+        if self._descriptor is None:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        data = memoryview(text.encode(self._encoding))
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+
+def _descriptor_of(stream: TextIO) -> int | None:
+    try:
+        stream.flush()
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None

@@ -82,16 +82,17 @@ class ShardRun:
                 raise ValueError(f"{entry.test.name} has its verdict: {entry.verdict}; {status} comes too late")
             return
         lease = self._lease_on(machine, entry)
-        if self.state.ledger.attempts[lease].started is None:
+        begun = self.state.ledger.attempts[lease].started
+        if begun is None:
             self._publish(AttemptStarted(lease=lease))
         if status != "running":
-            self._finish(lease, entry, status, message)
+            took = None if begun is None else self._now() - begun  # unknown when nobody said it was running
+            self._finish(lease, entry, status, message, took)
 
-    def _finish(self, lease: LeaseNumber, entry: Entry, status: str, message: str) -> None:
+    def _finish(self, lease: LeaseNumber, entry: Entry, status: str, message: str, took: float | None) -> None:
         test, machine = entry.test.id, self.state.ledger.active[lease].machine
-        begun = self.state.ledger.attempts[lease].started or self._now()
         verdict = Verdict.FAILED if status == "retrying" else Verdict(status)
-        result = TestResult(test=test, verdict=verdict, seconds=self._now() - begun, message=message)
+        result = TestResult(test=test, verdict=verdict, seconds=took, message=message)
         flaky = verdict is Verdict.PASSED and entry.failures > 0
         end = AttemptResult(ended=Ended.EXITED, results=(result,))
         self._publish(AttemptFinished(lease=lease, machine=machine, result=end))

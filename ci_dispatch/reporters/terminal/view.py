@@ -40,7 +40,7 @@ def render(state: RunState, now: float, width: int, height: int, glyphs: Glyphs)
         return []
     room = max(1, min(MOST_LINES, height - 4)) - 1  # without the total
     machines = _ordered(state, room)
-    hidden = machines[room - 1 :] if len(machines) > room else []
+    hidden = machines[max(0, room - 1) :] if len(machines) > room else []
     columns = _columns(machines, state, width)
     lines = [_machine(machine, state, now, columns, glyphs) for machine in machines[: len(machines) - len(hidden)]]
     if hidden and room > 0:
@@ -145,7 +145,8 @@ def _total(state: RunState, now: float, columns: Columns, glyphs: Glyphs) -> Lin
     line.append((f" {counts.percent:>3}% ", Style.BOLD))
     line += _verdicts(counts, glyphs)
     line.append((f"  {clock(_elapsed(state, now))}{' elapsed' if columns.words else ''}", Style.PLAIN))
-    if state.finished is None and (left := state.remaining_seconds(now)) is not None and counts.done < counts.total:
+    left = state.remaining_seconds(now) if state.finished is None else None
+    if left is not None and left >= 1:
         line.append((f"  ~{clock(left)} left", Style.PLAIN))
     if state.interrupted and state.finished is None:
         line.append(("  interrupted: finishing", Style.WARN))

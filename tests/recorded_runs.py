@@ -1,0 +1,43 @@
+"""Recorded runs and how to play them to a reporter: events in order, a tick every half second in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ci_dispatch.core.events import TRANSIENT, Stamped, loads
+from ci_dispatch.core.state import RunState
+from ci_dispatch.ports import Sink
+
+RUNS = Path(__file__).parent / "data" / "runs"
+
+
+def recorded(name: str) -> list[Stamped]:
+    lines = (RUNS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [loads(line) for line in lines]
+
+
+def steps(events: Iterable[Stamped], state: RunState, every: float = 0.5) -> Iterator[tuple[float, Stamped | None]]:
+    """Each event after it was folded into `state`, and None for each tick, with its time."""
+    now: float | None = None
+    for stamped in events:
+        now = stamped.at if now is None else now
+        while now + every <= stamped.at:
+            now += every
+            yield now, None
+        if not isinstance(stamped.event, TRANSIENT):
+            state.apply(stamped)
+        yield stamped.at, stamped
+
+
+def play(events: Iterable[Stamped], *sinks: Sink, close: bool = True) -> RunState:
+    state = RunState()
+    for now, stamped in steps(events, state):
+        for sink in sinks:
+            if stamped is None:
+                sink.tick(now, state)
+            else:
+                sink.handle(stamped, state)
+    for sink in sinks if close else ():
+        sink.close()
+    return state
