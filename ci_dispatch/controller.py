@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -50,11 +49,15 @@ def drive(engine: Engine, hands: Hands, bus: Bus, inbox: Inbox, clock: Clock) ->
 
 
 def _loop(engine: Engine, hands: Hands, bus: Bus, inbox: Inbox, clock: Clock) -> None:
-    refresh = Refresh(bus.tick, clock.now())
+    refresh = Every(REFRESH_SECONDS, clock.now())
+    tick = Every(TICK_SECONDS, clock.now())
     _carry_out(engine.begin(clock.now()), hands)
     while not engine.finished:
         _carry_out(engine.step(inbox.take(TICK_SECONDS), clock.now()), hands)
-        refresh(clock.now())
+        if tick.due(clock.now()) and not engine.finished:
+            _carry_out(engine.step(m.Tick(), clock.now()), hands)
+        if refresh.due(clock.now()):
+            bus.tick(clock.now())
 
 
 def _carry_out(effects: list[m.Effect], hands: Hands) -> None:
@@ -62,14 +65,15 @@ def _carry_out(effects: list[m.Effect], hands: Hands) -> None:
         hands.carry_out(effect)
 
 
-class Refresh:
-    """Calls `tick` about every half second, however many messages there are."""
+class Every:
+    """Says when something is due again, however many messages come in between."""
 
-    def __init__(self, tick: Callable[[float], None], now: float) -> None:
-        self._tick = tick
-        self._due = now
+    def __init__(self, seconds: float, now: float) -> None:
+        self._seconds = seconds
+        self._next = now
 
-    def __call__(self, now: float) -> None:
-        if now >= self._due:
-            self._due = now + REFRESH_SECONDS
-            self._tick(now)
+    def due(self, now: float) -> bool:
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True

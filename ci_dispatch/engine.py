@@ -106,7 +106,7 @@ class Engine:
         return effects + self._go_on(now)
 
     def step(self, message: m.Message, now: float) -> list[m.Effect]:
-        """Take one message; returns what is to be done now."""
+        """Take one message; returns what is to be done now. Deadlines are looked at with each `Tick`."""
         effects: list[m.Effect] = []
         match message:
             case m.Tick():
@@ -114,6 +114,18 @@ class Engine:
             case m.Checked(event=event):
                 self._checked(event.machine, now)
                 self._publish(event)
+            case m.Finished(lease=number, result=result):
+                self._end(number, result, now)
+            case m.Signalled(signal=signal):
+                effects += self._interrupt(signal)
+            case _:
+                self._news(message, now)
+                return []
+        return effects + self._go_on(now)
+
+    def _news(self, message: m.Message, now: float) -> None:
+        """What changes no plan. News of a lease that has ended is no news."""
+        match message:
             case m.Started(lease=number) if number in self.ledger.active:
                 self._expires[number] = now + self._terms.lease
                 if self.ledger.attempts[number].started is None:
@@ -126,15 +138,10 @@ class Engine:
             case m.Reported(lease=number, result=result) if number in self.ledger.active:
                 if self.ledger.attempts[number].live.get(result.test) != result:
                     self._publish(TestFinished(lease=number, result=result))
-            case m.Finished(lease=number, result=result):
-                self._end(number, result, now)
             case m.Noticed(source=source, text=text):
                 self._publish(Warned(source=source, text=text))
-            case m.Signalled(signal=signal):
-                effects += self._interrupt(signal)
             case _:
-                pass  # news of a lease that has ended
-        return effects + self._go_on(now)
+                pass
 
     # -- what every step ends with ----------------------------------------------------------------------------------
 

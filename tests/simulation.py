@@ -38,6 +38,10 @@ from report_merge.failures import UNKNOWN
 Behaviour = Callable[[int], Verdict]  # of the n-th execution of a test, from 0
 
 
+def _passes(_execution: int) -> Verdict:
+    return Verdict.PASSED
+
+
 @dataclass(frozen=True)
 class Outage:
     """A machine that is gone from `begin` until `end` (seconds of virtual time)."""
@@ -141,7 +145,7 @@ class SimulatedFleet:
             if test.id in self.world.killers and (killer is None or workers[worker] < killer[0]):
                 killer = (workers[worker], test.id)
             execution = self.executions.get(test.id, 0)
-            verdict = self.world.behaviour.get(test.id, lambda _n: Verdict.PASSED)(execution)
+            verdict = self.world.behaviour.get(test.id, _passes)(execution)
             seconds = self.world.seconds[test.id] / machine.speed
             results.append((workers[worker], TestResult(test=test.id, verdict=verdict, seconds=seconds)))
         end = killer[0] if killer else max(workers)
@@ -191,7 +195,7 @@ def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected
         runner="simulated",
         tests=tuple(tests),
         machines=tuple(machines),
-        expected_seconds=dict(expected),
+        expected_seconds={str(test): seconds for test, seconds in expected.items()},
         planned=plan.planned_makespan(units, machines),
         lower_bound=plan.lower_bound(units, machines),
     )
@@ -218,9 +222,13 @@ def simulate(
     fleet = SimulatedFleet(machines, world, clock)
     bus.publish(run_started(tests, machines, expected if expected is not None else world.seconds))
     effects = engine.begin(clock.now())
+    ticked = clock.at
     while not engine.finished:
         for effect in effects:
             fleet.carry_out(effect)
         effects = engine.step(fleet.next_message(tick), clock.now())
+        if clock.at >= ticked + tick and not engine.finished:
+            ticked = clock.at
+            effects += engine.step(m.Tick(), clock.now())
         assert clock.at - fleet.epoch < limit, f"the run does not end (seed {seed})"
     return state

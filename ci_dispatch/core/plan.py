@@ -53,16 +53,32 @@ def lower_bound(units: Iterable[Unit], machines: Iterable[MachineSpec]) -> float
     return max(work / sum(m.power for m in machines), longest / max(m.speed for m in machines))
 
 
-@dataclass(slots=True)
-class _Load:
-    machine: MachineSpec
-    work: float = 0.0
-    longest: float = 0.0
+class _Peers:
+    """Machines of equal speed and width: the one with the least work comes first, so only it need be looked at."""
 
-    def finish_with(self, unit: Unit) -> float:
-        """When the machine would end if it took `unit` too."""
-        parallel = max(1, self.machine.slots * self.machine.workers_per_shard) * self.machine.speed
-        return max((self.work + unit.seconds) / parallel, max(self.longest, unit.seconds) / self.machine.speed)
+    def __init__(self, speed: float, width: float, machines: Iterable[MachineSpec]) -> None:
+        self._speed = speed
+        self._width = width
+        self._by_work = [(0.0, machine.name) for machine in machines]
+        heapq.heapify(self._by_work)
+
+    def finish_with(self, unit: Unit) -> tuple[float, float]:
+        """When the least loaded of them would end if it took `unit` too; ties go to the widest."""
+        work, _ = self._by_work[0]
+        return max((work + unit.seconds) / self._width, unit.seconds / self._speed), -self._width
+
+    def take(self, unit: Unit) -> MachineName:
+        work, name = self._by_work[0]
+        heapq.heapreplace(self._by_work, (work + unit.seconds, name))
+        return name
+
+
+def _peers(machines: Iterable[MachineSpec]) -> list[_Peers]:
+    alike: dict[tuple[float, float], list[MachineSpec]] = {}
+    for machine in machines:
+        width = max(1, machine.slots * machine.workers_per_shard) * machine.speed
+        alike.setdefault((machine.speed, width), []).append(machine)
+    return [_Peers(speed, width, group) for (speed, width), group in sorted(alike.items())]
 
 
 def head_share(known: float) -> float:
@@ -81,15 +97,13 @@ def heads(
     if not machines:
         return {}
     budget = share * sum(unit.seconds for unit in units)
-    loads = [_Load(machine) for machine in machines]
+    groups = _peers(machines)
     given: dict[MachineName, list[Unit]] = {}
     for unit in units:
         if budget <= 0:
             break
-        best = min(loads, key=lambda load: (load.finish_with(unit), -load.machine.power, load.machine.name))
-        best.work += unit.seconds
-        best.longest = max(best.longest, unit.seconds)
-        given.setdefault(best.machine.name, []).append(unit)
+        best = min(groups, key=lambda peers: peers.finish_with(unit))
+        given.setdefault(best.take(unit), []).append(unit)
         budget -= unit.seconds
     return given
 
