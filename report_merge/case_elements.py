@@ -38,12 +38,11 @@ class Surroundings:
 
 def case_of(element: Element, around: Surroundings, *, ordinal: int = 0) -> Case:
     """The test and its attempts, numbered from the attempt its file belongs to."""
-    attempts = _attempts(element, around)
     return Case(
         key=key_of(element, around, ordinal),
         suite=around.suite,
         line=_line(element),
-        attempts=tuple(replace(attempt, number=around.attempt + index) for index, attempt in enumerate(attempts)),
+        attempts=tuple(_attempts(element, around)),
         properties=tuple(_properties(element)),
     )
 
@@ -71,14 +70,26 @@ def _properties(element: Element) -> Iterator[tuple[str, str]]:
 
 
 def _attempts(element: Element, around: Surroundings) -> list[Attempt]:
-    main = _main_attempt(element, around)
-    others = [_rerun_attempt(child, around) for child in element if local_name(child) in RERUN]
-    attempts = [main, *others] if main.outcome.bad else [*others, main]
+    reruns = [child for child in element if local_name(child) in RERUN]
+    deciding = [child for child in element if local_name(child) in FINAL]
+    bad = [child for child in deciding if FINAL[local_name(child)].bad]
+    shown = bad or deciding
+    took = _seconds(element)  # of the last one
+    first = around.attempt
+    if bad:
+        main = _main_attempt(element, shown, around, first, _seconds(bad[0]) if reruns else took)
+        others = [_rerun_attempt(child, around, first + 1 + index) for index, child in enumerate(reruns)]
+        attempts = [main, *others]
+        if others and took is not None:
+            attempts[-1] = replace(others[-1], seconds=took)
+    else:
+        others = [_rerun_attempt(child, around, first + index) for index, child in enumerate(reruns)]
+        attempts = [*others, _main_attempt(element, shown, around, first + len(reruns), took)]
     for entry in element.iterfind("properties/property"):
         if entry.get("name") == HISTORY:
-            attempts = _by_history(entry.get("value", "").split(), attempts)
-    took = microseconds(element.get("time"))
-    attempts[-1] = replace(attempts[-1], seconds=None if took is None else took / 1e6)
+            ordered = _by_history(entry.get("value", "").split(), attempts)
+            attempts = [replace(attempt, number=first + index) for index, attempt in enumerate(ordered)]
+            attempts[-1] = replace(attempts[-1], seconds=took)
     return attempts
 
 
@@ -95,35 +106,39 @@ def _by_history(words: list[str], attempts: list[Attempt]) -> list[Attempt]:
         elif bad:
             return attempts
         else:
-            result.append(Attempt(outcome=Outcome(word), source=attempts[0].source, shard=attempts[0].shard))
+            first = attempts[0]
+            result.append(Attempt(outcome=Outcome(word), machine=first.machine, shard=first.shard, source=first.source))
     return attempts if waiting else result[::-1]
 
 
-def _main_attempt(element: Element, around: Surroundings) -> Attempt:
-    deciding = [child for child in element if local_name(child) in FINAL]
-    bad = [child for child in deciding if FINAL[local_name(child)].bad]
-    shown = bad or deciding
+def _main_attempt(
+    element: Element, shown: list[Element], around: Surroundings, number: int, seconds: float | None
+) -> Attempt:
+    """The attempt the <testcase> itself tells of; `shown` are the elements that decide its outcome."""
+    named = {str(name): str(value) for name, value in shown[0].attrib.items()} if shown else {}
     outcome = FINAL[local_name(shown[0])] if shown else Outcome.PASSED
-    if shown and shown[0].get("type") == BROKEN_TYPE:
+    if named.get("type") == BROKEN_TYPE:
         outcome = Outcome.BROKEN
     return Attempt(
+        number=number,
         outcome=outcome,
-        kind=shown[0].get("type", "") if shown else "",
-        message=shown[0].get("message", "") if shown else "",
-        text="\n\n".join(filter(None, (text_of(child) for child in shown))),
+        kind=named.get("type", ""),
+        message=named.get("message", ""),
+        text="\n\n".join(filter(None, map(text_of, shown))),
         stdout=_joined(element, "system-out"),
         stderr=_joined(element, "system-err"),
-        seconds=_seconds(shown[0]) if shown else None,
-        started=(shown[0].get("timestamp") if shown else None) or element.get("timestamp") or around.started,
-        machine=(shown[0].get("hostname") if shown else None) or element.get("hostname") or around.machine,
+        seconds=seconds,
+        started=named.get("timestamp") or element.get("timestamp") or around.started,
+        machine=named.get("hostname") or element.get("hostname") or around.machine,
         shard=around.shard,
         source=around.source,
     )
 
 
-def _rerun_attempt(element: Element, around: Surroundings) -> Attempt:
+def _rerun_attempt(element: Element, around: Surroundings, number: int) -> Attempt:
     trace = element.find("stackTrace")
     return Attempt(
+        number=number,
         outcome=RERUN[local_name(element)],
         kind=element.get("type", ""),
         message=element.get("message", ""),

@@ -23,7 +23,7 @@ _FIELDS = ("project", "file", "classname", "name")
 _NAMED = 200  # missing tests named one by one
 
 
-class BadPlan(Exception):
+class BadPlan(ValueError):
     """The plan cannot be understood. The reason is for people."""
 
 

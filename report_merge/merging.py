@@ -15,10 +15,11 @@ from report_merge.fragments import Fragments
 from report_merge.indexing import Indexed, Settings, index_all
 from report_merge.joining import Joined, join
 from report_merge.limits import Limits
-from report_merge.model import MachineUse, Report, RunContext, Totals
-from report_merge.selection import selected
+from report_merge.model import Case, MachineUse, Report, RunContext, Totals
+from report_merge.numbering import merged_cases
+from report_merge.selection import Selection
 from report_merge.sources import Found, find
-from report_merge.splicing import write_merged
+from report_merge.splicing import write_end, write_file, write_start
 
 
 def merge(
@@ -45,12 +46,18 @@ def merge(
     span = min((f.index.began for f in files), default=math.inf), max((f.index.ended for f in files), default=-math.inf)
     joined = join(files)
     with Fragments(files) as fragments:
-        write_merged(fragments, joined, _common_name(files), span, output)
-        cases = tuple(selected(fragments, joined, limits, all_cases=all_cases))
+        selection = Selection(fragments, joined, limits, all_cases=all_cases)
+        cases: list[Case] = []
+        write_start(joined.totals, _common_name(files), span, output)
+        for file in range(len(files)):
+            tests = merged_cases(fragments, joined, file)
+            cases += selection.of(file, tests)
+            write_file(fragments, joined, file, tests, output)
+        write_end(output)
     problems = [*found.problems, *problems]
     return Report(
         context=context or RunContext(),
-        cases=cases,
+        cases=tuple(cases),
         totals=_totals(files, joined),
         machines=_machines(files),
         missing=expected.missing(files, problems),

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from report_merge.case_elements import case_of
+from report_merge.elements import Element
 from report_merge.fragments import Fragments
-from report_merge.joining import Execution
+from report_merge.joining import Execution, Joined
 from report_merge.model import Attempt, Case
 
 
-def merged_case(fragments: Fragments, executions: list[Execution], *, ordinal: int = 0) -> Case:
+class MergedCase(NamedTuple):
+    case: Case
+    first: Element  # the element of its first execution: what it holds and we do not know is kept
+
+
+def merged_cases(fragments: Fragments, joined: Joined, file: int) -> dict[int, MergedCase]:
+    """The tests of one file that other files tell of too, by their number in it."""
+    return {
+        case: _merged(fragments, executions, joined.ordinals.get(executions[0], 0))
+        for case, executions in joined.tests[file].items()
+    }
+
+
+def _merged(fragments: Fragments, executions: list[Execution], ordinal: int) -> MergedCase:
     """Names, properties and line come from the first execution. Numbers rise even where a file tells several tries."""
-    told = [case_of(fragments.case(*at), fragments.around_case(*at), ordinal=ordinal) for at in executions]
+    read = [fragments.case(*at) for at in executions]
+    told = [case_of(e, fragments.around_case(*at), ordinal=ordinal) for e, at in zip(read, executions, strict=True)]
     attempts: list[Attempt] = []
     for case in told:
         for attempt in case.attempts:
-            number = max(attempt.number, attempts[-1].number + 1) if attempts else attempt.number
-            attempts.append(replace(attempt, number=number))
-    return replace(told[0], attempts=tuple(attempts))
+            if attempts and attempt.number <= attempts[-1].number:
+                attempts.append(replace(attempt, number=attempts[-1].number + 1))
+            else:
+                attempts.append(attempt)
+    return MergedCase(replace(told[0], attempts=tuple(attempts)), read[0])

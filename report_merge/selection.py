@@ -16,7 +16,7 @@ from report_merge.indexing import Indexed
 from report_merge.joining import Execution, Joined, combined_flags
 from report_merge.limits import Limits
 from report_merge.model import Attempt, Case, CaseKey, Outcome
-from report_merge.numbering import merged_case
+from report_merge.numbering import MergedCase
 
 SLOWEST = 20
 _SKIPPED_KEPT = 1000
@@ -24,24 +24,38 @@ _CLIPPED = 500  # characters left of a text when the budget is spent: enough for
 _EVENTFUL = re.compile(rb"[^\x00]")
 
 
-def selected(fragments: Fragments, joined: Joined, limits: Limits, *, all_cases: bool) -> Iterator[Case]:
+class Selection:
     """Failed, flaky and skipped tests and the slowest ones, in document order; with `all_cases` every test."""
-    chosen = _worth_showing(fragments.files, joined, limits)
-    room = limits.kept_text_bytes
-    for number, file in enumerate(fragments.files):
-        ordinals = _ordinals(file)
-        for case in range(len(file.index.cases.flags)) if all_cases else sorted(chosen[number]):
-            if case in joined.absorbed[number]:
+
+    def __init__(self, fragments: Fragments, joined: Joined, limits: Limits, *, all_cases: bool) -> None:
+        self._fragments = fragments
+        self._joined = joined
+        self._most = limits.text_bytes
+        self._room = limits.kept_text_bytes
+        self._all_cases = all_cases
+        self._chosen = _worth_showing(fragments.files, joined, limits)
+
+    def of(self, file: int, tests: dict[int, MergedCase]) -> Iterator[Case]:
+        """The tests of one file; `tests` are those of them that other files tell of too."""
+        chosen, ordinals = self._chosen[file], _ordinals(self._fragments.files[file])
+        count = len(self._fragments.files[file].index.cases.flags)
+        for case in range(count) if self._all_cases else sorted(chosen):
+            at = Execution(file, case)
+            if case in self._joined.absorbed[file]:
                 continue
-            at = Execution(number, case)
-            ordinal = joined.ordinals.get(at, ordinals.get(case, 0))
-            if case in chosen[number]:
-                told = _case(fragments, joined, at, ordinal)
-                kept = replace(told, attempts=tuple(_clipped(a, room, limits.text_bytes) for a in told.attempts))
-                room -= sum(_size(attempt) for attempt in kept.attempts)
-                yield kept
+            ordinal = self._joined.ordinals.get(at, ordinals.get(case, 0))
+            if case not in chosen:
+                yield _lean(self._fragments, self._joined, at, ordinal)
+            elif case in tests:
+                yield self._within_budget(tests[case].case)
             else:
-                yield _lean(fragments, joined, at, ordinal)
+                element, around = self._fragments.case(*at), self._fragments.around_case(*at)
+                yield self._within_budget(case_of(element, around, ordinal=ordinal))
+
+    def _within_budget(self, case: Case) -> Case:
+        attempts = tuple(_clipped(attempt, self._room, self._most) for attempt in case.attempts)
+        self._room -= sum(map(_size, attempts))
+        return case if attempts == case.attempts else replace(case, attempts=attempts)
 
 
 def _worth_showing(files: Sequence[Indexed], joined: Joined, limits: Limits) -> list[set[int]]:
@@ -82,13 +96,6 @@ def _ordinals(file: Indexed) -> dict[int, int]:
             ordinals[case] = seen[identity]
         seen[identity] += 1
     return ordinals
-
-
-def _case(fragments: Fragments, joined: Joined, at: Execution, ordinal: int) -> Case:
-    executions = joined.tests[at.file].get(at.case)
-    if executions:
-        return merged_case(fragments, executions, ordinal=ordinal)
-    return case_of(fragments.case(*at), fragments.around_case(*at), ordinal=ordinal)
 
 
 def _lean(fragments: Fragments, joined: Joined, at: Execution, ordinal: int) -> Case:

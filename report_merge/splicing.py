@@ -8,6 +8,7 @@ why merging costs little more than reading, keeps all that is not understood, an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,9 +21,10 @@ from report_merge.dialects import ENDED, PROJECT, STARTED, WALL, microseconds, s
 from report_merge.fragments import Fragments, raw_attributes
 from report_merge.index import EARLIER, GIVE_PROJECT, HAS_CONTENT, HAS_PROJECT, HAS_WALL, REWRITE, SKIPPED, SuiteTable
 from report_merge.joining import Joined, Tally
-from report_merge.numbering import merged_case
+from report_merge.numbering import MergedCase
 
 _ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
+_NEEDS_REWRITING = re.compile(b"[%s]" % re.escape(bytes(flags for flags in range(64) if flags & REWRITE)))
 
 
 class Edit(NamedTuple):
@@ -32,11 +34,12 @@ class Edit(NamedTuple):
     make: Callable[[], tuple[bytes, int]]
 
 
-def write_merged(fragments: Fragments, joined: Joined, name: str, span: tuple[float, float], stream: IO[bytes]) -> None:
+def write_start(totals: Tally, name: str, span: tuple[float, float], stream: IO[bytes]) -> None:
     stream.write(b"<?xml version='1.0' encoding='utf-8'?>\n")
-    stream.write(_root_start(joined.totals, name, span))
-    for file in range(len(fragments.files)):
-        _write_file(fragments, joined, file, stream)
+    stream.write(_root_start(totals, name, span))
+
+
+def write_end(stream: IO[bytes]) -> None:
     stream.write(b"</testsuites>\n")
 
 
@@ -69,10 +72,13 @@ def _counts(totals: Tally) -> list[tuple[str, str]]:
     ]
 
 
-def _write_file(fragments: Fragments, joined: Joined, file: int, stream: IO[bytes]) -> None:
+def write_file(
+    fragments: Fragments, joined: Joined, file: int, tests: dict[int, MergedCase], stream: IO[bytes]
+) -> None:
+    """The suites of one file; `tests` are those of them that other files tell of too."""
     suites = fragments.files[file].index.suites
     subtree, dropped = _subtree_counts(suites, _suites_that_lost_tests(fragments, joined, file))
-    edits = sorted(chain(_suite_edits(fragments, file, subtree, dropped), _case_edits(fragments, joined, file)))
+    edits = sorted(chain(_suite_edits(fragments, file, subtree, dropped), _case_edits(fragments, joined, file, tests)))
     at = 0
     for number, parent in enumerate(suites.parent):
         if parent < 0 and not dropped[number]:
@@ -179,15 +185,15 @@ def _own_properties(suites: SuiteTable, suite: int, tag: bytes, counts: Tally) -
     return b"".join(b'<property name="%s" value=%s/>' % (name.encode(), quoted) for name, quoted in told)
 
 
-def _case_edits(fragments: Fragments, joined: Joined, file: int) -> Iterator[Edit]:
-    cases = fragments.files[file].index.cases
-    tests, absorbed = joined.tests[file], joined.absorbed[file]
+def _case_edits(fragments: Fragments, joined: Joined, file: int, tests: dict[int, MergedCase]) -> Iterator[Edit]:
+    cases, absorbed = fragments.files[file].index.cases, joined.absorbed[file]
     for case in absorbed:
         yield Edit(cases.start[case], partial(_drop_case, fragments, file, case))
-    for case in tests:
-        yield Edit(cases.start[case], partial(_merged, fragments, joined, file, case))
-    for case, flags in enumerate(cases.flags):
-        if flags & REWRITE and case not in absorbed and case not in tests:
+    for case, test in tests.items():
+        yield Edit(cases.start[case], partial(_merged, fragments, file, case, test))
+    for match in _NEEDS_REWRITING.finditer(cases.flags):
+        case = match.start()
+        if case not in absorbed and case not in tests:
             yield Edit(cases.start[case], partial(_rewritten, fragments, file, case))
 
 
@@ -195,11 +201,9 @@ def _drop_case(fragments: Fragments, file: int, case: int) -> tuple[bytes, int]:
     return b"", fragments.case_end(file, case)
 
 
-def _merged(fragments: Fragments, joined: Joined, file: int, case: int) -> tuple[bytes, int]:
+def _merged(fragments: Fragments, file: int, case: int, test: MergedCase) -> tuple[bytes, int]:
     around = fragments.around_case(file, case)
-    base = fragments.case(file, case)
-    test = merged_case(fragments, joined.tests[file][case])
-    element = element_of(test, base=base, machine=around.machine, started=around.started)
+    element = element_of(test.case, base=test.first, machine=around.machine, started=around.started)
     return elements.to_bytes(element), fragments.case_end(file, case)
 
 

@@ -1,0 +1,232 @@
+"""The command line of report-merge: paths in, one truthful result out, an exit code that says what kind of red."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from report_merge.model import Report, RunContext
+
+if TYPE_CHECKING:
+    from report_merge.compare import Comparison
+
+PROGRAM = "report-merge"
+FAIL_ON = ("failed", "flaky", "new", "never")
+
+
+class ExitCode(IntEnum):
+    """The first that applies, from the top down, is the exit code; `PASSED` when none does."""
+
+    USAGE = 2
+    INCOMPLETE = 4  # an expected shard, attempt or test did not come
+    UNREADABLE = 6  # a file was refused or only partly read
+    NOTHING = 3  # no file matched, or no test in any of them
+    FAILED = 1
+    PASSED = 0
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    paths: tuple[str, ...]
+    output: Path | None
+    summary: Path | None
+    html: Path | None
+    json: Path | None
+    expect: Path | None
+    attempt_from: re.Pattern[str] | None
+    baseline: Path | None
+    lighthouse: Path | None
+    fail_on: str
+    title: str
+
+
+def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The exit code of a command line. Whatever happens, it is a message and a code, never a traceback."""
+    command, rest = merge, argv
+    if argv[:1] == ["explain"]:
+        from report_merge.explaining import explain
+
+        command, rest = explain, argv[1:]
+    try:
+        return int(command.main(list(rest), prog_name=PROGRAM, standalone_mode=False, obj=environ) or 0)
+    except click.ClickException as error:
+        _say(f"{error.format_message()}\n  try: {PROGRAM} --help")
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted; nothing was written")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return ExitCode.INTERRUPTED
+    except OSError as error:
+        _say(f"{error.filename or 'a file'}: {error.strerror or error}; nothing was written there")
+        return ExitCode.USAGE
+    except Exception as error:  # noqa: BLE001  the last line of defence
+        _say(f"this is a bug in {PROGRAM}, please report it: {type(error).__name__}: {error}")
+        return ExitCode.INTERNAL
+
+
+def _say(text: str) -> None:
+    from report_merge.render import escape
+
+    click.echo(f"{PROGRAM}: {escape.terminal(text)}", err=True)
+
+
+_File = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Exit codes, the first that applies: 4 something expected is missing, 6 a file is unreadable or
+damaged, 3 there is nothing to report, 1 tests failed, 0 passed; 2 for a wrong command line.
+
+report-merge explain LOG says why a log ends in failure (report-merge explain --help).""",
+)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-o", "--output", type=_File, help="The merged JUnit XML.")
+@click.option("--summary", type=_File, help="A Markdown summary; appended to if it is $GITHUB_STEP_SUMMARY.")
+@click.option("--html", type=_File, help="An HTML report, one file, for offline use.")
+@click.option("--json", type=_File, help="Every test's result as JSON: the --baseline of a later run.")
+@click.option("--expect", type=_File, help="A plan of shards and tests that must be there (docs/report-merge.md).")
+@click.option("--attempt-from", metavar="PATTERN", help="A regular expression whose group in the path is the attempt.")
+@click.option("--baseline", type=_File, help="The --json of an earlier run to compare with.")
+@click.option("--lighthouse", type=click.Path(path_type=Path), metavar="DIR", help="Lighthouse CI results to show.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default="failed",
+    show_default=True,
+    help="What exit code 1 is for; new: failures that are not in the --baseline. Missing and unreadable stay red.",
+)
+@click.option("--title", default="", help="A name for the run.")
+@click.pass_obj
+def merge(environ: Mapping[str, str], /, attempt_from: str | None, **given: object) -> int:
+    """Merge the JUnit files of any number of shards and attempts into one truthful result.
+
+    PATH is a file, a folder (*.xml and *.zip below it), a pattern in quotes, or a zip archive.
+    """
+    options = Options(attempt_from=_pattern(attempt_from), **given)  # type: ignore[arg-type]  # click checked them
+    if options.fail_on == "new" and not options.baseline:
+        raise click.UsageError("--fail-on new needs a --baseline to be new against")
+    return _merge(options, environ)
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    if text is None:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise click.UsageError(f"--attempt-from is not a regular expression: {error}") from None
+    if not pattern.groups:
+        raise click.UsageError(r"--attempt-from needs a group around the number, such as 'try-(\d+)'")
+    return pattern
+
+
+def _merge(options: Options, environ: Mapping[str, str]) -> int:
+    from report_merge.expectation import parse as parse_plan
+    from report_merge.merging import merge as merge_found
+    from report_merge.option_files import read_option
+    from report_merge.outputs import replacing
+    from report_merge.render.json import loads as parse_baseline
+    from report_merge.sources import DEFAULT_ATTEMPT, find
+
+    expected = read_option(options.expect, parse_plan, "--expect")
+    baseline = read_option(options.baseline, parse_baseline, "--baseline")
+    written = [path for path in (options.output, options.summary, options.html, options.json) if path]
+    with tempfile.TemporaryDirectory(prefix="report-merge-", ignore_cleanup_errors=True) as folder:
+        found = find(
+            options.paths,
+            unpack_into=Path(folder),
+            attempt_from=options.attempt_from or DEFAULT_ATTEMPT,
+            leave_out=[path for path in written if path.exists()],
+        )
+        with replacing(options.output) if options.output else io.BytesIO() as stream:
+            report = merge_found(
+                found,
+                Path(folder),
+                stream,
+                expected=expected,
+                context=_context(options.title, environ),
+                all_cases=bool(options.json or options.baseline),
+            )
+    comparison = None
+    if baseline is not None:
+        from report_merge.compare import compare
+
+        comparison = compare(report, baseline)
+    _render(options, report, comparison, environ)
+    return _exit_code(options.fail_on, report, comparison)
+
+
+def _context(title: str, environ: Mapping[str, str]) -> RunContext:
+    """Where we are, as GitHub Actions tells it; empty elsewhere."""
+    repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
+    attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
+    server = environ.get("GITHUB_SERVER_URL", "https://github.com")
+    return RunContext(
+        title=title or environ.get("GITHUB_WORKFLOW", ""),
+        repository=repository,
+        branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
+        sha=environ.get("GITHUB_SHA", ""),
+        run_id=run_id,
+        attempt=int(attempt) if attempt.isdigit() else 1,
+        url=f"{server}/{repository}/actions/runs/{run_id}" if repository and run_id else "",
+    )
+
+
+def _render(options: Options, report: Report, comparison: Comparison | None, environ: Mapping[str, str]) -> None:
+    from report_merge.outputs import append_text, write_text
+    from report_merge.render.text import final_lines
+
+    lighthouse = None
+    if options.lighthouse:
+        from report_merge.lighthouse import read as read_lighthouse
+
+        lighthouse = read_lighthouse(options.lighthouse)
+    if options.summary:
+        from report_merge.render.markdown import job_summary
+
+        shared = str(options.summary) == environ.get("GITHUB_STEP_SUMMARY")
+        used = options.summary.stat().st_size if shared and options.summary.exists() else 0
+        text = job_summary(report, already_used_bytes=used, comparison=comparison, lighthouse=lighthouse)
+        (append_text if shared else write_text)(options.summary, text)
+    if options.html:
+        from report_merge.render.html import page
+
+        write_text(options.html, page(report, comparison=comparison, lighthouse=lighthouse))
+    if options.json:
+        from report_merge.render.json import dumps
+
+        write_text(options.json, dumps(report))
+    for line in final_lines(report, program=PROGRAM, report_path=str(options.html or options.output or "")):
+        click.echo(line, err=True)
+
+
+def _exit_code(fail_on: str, report: Report, comparison: Comparison | None) -> ExitCode:
+    totals = report.totals
+    if report.missing or totals.not_run:
+        return ExitCode.INCOMPLETE
+    if report.problems:
+        return ExitCode.UNREADABLE
+    if totals.tests == 0:
+        return ExitCode.NOTHING
+    failed = {
+        "failed": totals.failed > 0,
+        "flaky": totals.failed + totals.flaky > 0,
+        "new": comparison is not None and bool(comparison.new_failures),
+        "never": False,
+    }
+    return ExitCode.FAILED if failed[fail_on] else ExitCode.PASSED
