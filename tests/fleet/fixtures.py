@@ -5,7 +5,7 @@ from tests.fleet.fixtures import *  # noqa: F403
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,10 @@ import pytest
 from ci_dispatch.core.model import Connection, MachineName, MachineSpec
 from ci_dispatch.machines.local import LocalMachine
 from ci_dispatch.machines.ssh.machine import SshMachine
+from tests.fleet.lab import Lab
 from tests.fleet.servers import Keys, Server, SshConfig
 
-__all__ = ["keys", "local_machine", "loopback", "ssh_machine"]
+__all__ = ["keys", "lab", "lab_of_session", "local_machine", "loopback", "ssh_machine"]
 
 
 class Loopback:
@@ -57,6 +58,22 @@ def loopback(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[L
     servers.stop()
 
 
+@pytest.fixture(scope="session")
+def lab_of_session(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Lab]:
+    lab = Lab(tmp_path_factory.mktemp("lab"), keys)
+    try:
+        yield lab.start()
+    finally:
+        lab.stop()
+
+
+@pytest.fixture
+def lab(lab_of_session: Lab) -> Lab:
+    """Tier 2, whole again after whatever the test before did to it."""
+    lab_of_session.heal()
+    return lab_of_session
+
+
 @pytest.fixture
 def ssh_machine(loopback: Loopback, tmp_path: Path) -> Iterator[SshMachine]:
     """A machine over a real sshd."""
@@ -71,6 +88,3 @@ def local_machine(tmp_path: Path) -> Iterator[LocalMachine]:
     machine = LocalMachine(spec)
     yield machine
     machine.close()
-
-
-MachineFactory = Callable[[], SshMachine | LocalMachine]
