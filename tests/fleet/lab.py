@@ -1,7 +1,7 @@
 """Machines of their own on one computer: namespaces for network, processes, name and mounts, behind wire.py's line.
 
-Needs root. Nothing is written outside of the lab's folder, and nothing survives the processes that make it up: even when
-the tests are killed, the machines die with the pipe that holds them.
+Needs root. Nothing is written outside of the lab's folder, and nothing survives the processes that make it up: even
+when the tests are killed, the machines die with the pipe that holds them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ ROUND_TRIPS = {"moruk": 8.0, "ilko2": 115.0, "pi": 28.0, "spare": 20.0}
 """Milliseconds that give the reference fleet's measured connection times (issue 2)."""
 
 _INIT = """
+exec 3<&0 </dev/null
 hostname "$1"; ip link set lo up
 mkdir -p /run/sshd; mount -t tmpfs -o size=64m none "$2/work"
 "$3" -f "$2/sshd_config" -E "$2/log"
@@ -29,7 +30,7 @@ cat <&3 >/dev/null &
 watch=$!
 while kill -0 $watch 2>/dev/null; do wait $watch; done
 """
-# PID 1 of a machine; file 3 is a pipe from the tests: at its end PID 1 ends, and with it everything on the machine.
+# PID 1 of a machine; its stdin is a pipe from the tests: at its end PID 1 ends, and with it everything on the machine.
 
 
 class LabHost:
@@ -64,18 +65,17 @@ class LabHost:
         (self.folder / "sshd.pid").unlink(missing_ok=True)
         read, self._pipe = os.pipe()
         command = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        script = ["/bin/sh", "-c", f"exec 3<&{read}; {_INIT}", "init", self.name, str(self.folder), SSHD]
+        script = ["/bin/sh", "-c", _INIT, "init", self.name, str(self.folder), SSHD]
         self._outer = subprocess.Popen(
             [*command, *script],
-            stdin=subprocess.DEVNULL,
+            stdin=read,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=[read],
             start_new_session=True,
         )
         os.close(read)
         deadline = time.monotonic() + 10
-        while os.readlink(f"/proc/{self.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+        while Path(f"/proc/{self.pid}/ns/net").samefile("/proc/self/ns/net"):
             assert time.monotonic() < deadline, "the machine's namespaces do not come up"
             time.sleep(0.01)
 
@@ -118,7 +118,7 @@ class LabHost:
     def processes(self) -> int:
         """How many processes run on it besides sshd and its own."""
         listing = self.inside("ps -axo stat=,args=")
-        own = ("sshd", "cat", "/bin/sh -c exec 3", "ps -axo", "/bin/sh -c ps", "unshare", "[")
+        own = ("sshd", "cat", "/bin/sh -c \nexec 3", "/bin/sh -c  exec 3", "ps -axo", "/bin/sh -c ps", "unshare", "[")
         lines = [line.split(None, 1) for line in listing.splitlines()]
         return sum(not state.startswith("Z") and not args.startswith(own) for state, args in lines)
 

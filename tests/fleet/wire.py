@@ -1,7 +1,8 @@
 """A delay line between this machine's network and machines in network namespaces; a program of its own, run by lab.py.
 
-One TUN device here and one in each namespace; a packet read from one is written to the other half a round trip later, so
-TCP's own handshake, Nagle's algorithm and retransmission are real (a TCP proxy hides them). For kernels without netem.
+One TUN device here and one in each namespace; a packet read from one is written to the other half a round trip later,
+so TCP's own handshake, Nagle's algorithm and retransmission are real (a TCP proxy hides them). For kernels without
+netem.
 
 Commands come on stdin, one a line, each answered by one line; at the end of stdin everything vanishes, for a TUN device
 lives as long as the file that made it:
