@@ -86,7 +86,7 @@ def _head(shown: View) -> str:
     blame = count(len(comparison.new_failures), "new failure") if comparison and report.totals.failed else ""
     context = report.context
     links = [
-        (text, Markup(escape.markdown_url(url)))  # noqa: S704  escaped for this place
+        (text, url)
         for text, url in (("HTML report", context.report_url), ("run", context.url))
         if escape.markdown_url(url)
     ]
@@ -245,6 +245,7 @@ def pieces() -> Any:
         "failed_on": lambda case: next((a.machine for a in reversed(case.attempts) if a.outcome.bad), ""),
         "duration": lambda seconds: Markup(wording.duration(seconds)),  # noqa: S704
         "count": wording.count,
+        "web": lambda url: Markup(escape.markdown_url(url)),  # noqa: S704  escaped for this place
         "bar": wording.bar,
     }
     return environment.get_template("summary.md.j2").module

@@ -47,6 +47,11 @@ class ShownGroup:
         return "⚙️" if self.group.verdict in _BROKEN_SURROUNDINGS else "🔴"
 
     @property
+    def colour(self) -> str:
+        """The same as a word, for places that draw it themselves."""
+        return {"🟡": "flaky", "🟠": "old", "⚙️": "surroundings", "🔴": "failed"}[self.symbol]
+
+    @property
     def blame(self) -> str:
         """Whose trouble it is, in one or two words."""
         if self.group.verdict is FailureVerdict.FLAKY:

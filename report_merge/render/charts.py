@@ -1,0 +1,80 @@
+"""Pictures as inline SVG: a machine's timeline, the distribution of durations, the attempts of a test.
+
+Colours come from the page's style by class name. Each picture says in words what it shows, for those who cannot see it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup
+
+from report_merge.model import Case, Outcome, Span
+from report_merge.render import escape
+from report_merge.render.wording import count, duration
+
+MAX_SPANS = 400  # a picture 600 pixels wide shows no more
+_EDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_LABELS = ("< 0.1s", "0.3s", "1s", "3s", "10s", "30s", "100s", "more")
+
+
+def timeline(spans: Sequence[Span], length: float, name: str) -> Markup:
+    """One machine's work between 0 and `length` seconds; each span tells its label when pointed at."""
+    scale = 1000 / length if length > 0 else 0.0
+    bars = []
+    for span in spans[:MAX_SPANS]:
+        left, width = span.start * scale, max(1.5, (span.end - span.start) * scale - 1)
+        tip = escape.html_name(f"{span.label} {duration(span.start)} to {duration(span.end)}: {span.verdict}")
+        css = str(span.verdict).replace(" ", "-")
+        bars.append(
+            f'<rect class="fill-{css}" x="{left:.1f}" width="{width:.1f}" height="20"><title>{tip}</title></rect>'
+        )
+    words = escape.html_name(f"{name}: {count(len(spans), 'span')} of work over {duration(length)}")
+    return _svg(f'viewBox="0 0 1000 20" preserveAspectRatio="none" role="img" aria-label="{words}"', bars)
+
+
+def share_bar(share: float) -> Markup:
+    """A bar as long as `share` of its place; only repeats a number beside it, so it is hidden from screen readers."""
+    width = max(0.0, min(1.0, share)) * 100
+    return _svg(
+        'viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" focusable="false"',
+        [f'<rect class="fill-bar" width="{width:.1f}" height="10"/>'],
+    )
+
+
+def durations(seconds: Iterable[float]) -> Markup:
+    """How many tests take how long, on a logarithmic scale."""
+    buckets = [0] * (len(_EDGES) + 1)
+    for value in seconds:
+        buckets[bisect_right(_EDGES, value)] += 1
+    tallest = max(buckets) or 1
+    parts = []
+    for index, number in enumerate(buckets):
+        left, height = index * 80 + 6, round(90 * number / tallest, 1)
+        parts.append(f'<rect class="fill-bar" x="{left}" y="{110 - height}" width="68" height="{height}" rx="2"/>')
+        parts.append(f'<text x="{left + 34}" y="{106 - height:.1f}" text-anchor="middle">{number or ""}</text>')
+        parts.append(f'<text x="{left + 34}" y="126" text-anchor="middle">{escape.html(_LABELS[index])}</text>')
+    words = ", ".join(f"{label}: {number}" for label, number in zip(_LABELS, buckets, strict=True))
+    label = escape.html(f"Tests by duration, up to {words}")
+    return _svg(f'class="durations" viewBox="0 -8 646 140" role="img" aria-label="{label}"', parts)
+
+
+def sparkline(case: Case) -> Markup:
+    """One bar an attempt, oldest first: its colour is the outcome, its height how long it took."""
+    longest = max((attempt.seconds or 0 for attempt in case.attempts), default=0.0)
+    bars, words = [], []
+    for index, attempt in enumerate(case.attempts[:20]):
+        height = 6 + 10 * ((attempt.seconds or 0) / longest if longest else 1)
+        kind = "failed" if attempt.outcome.bad else "skipped" if attempt.outcome is Outcome.SKIPPED else "passed"
+        bars.append(
+            f'<rect class="fill-{kind}" x="{index * 7}" y="{16 - height:.1f}" width="5" height="{height:.1f}" rx="1"/>'
+        )
+        words.append(kind)
+    width = max(5, 7 * len(bars) - 2)
+    label = f"attempts: {', '.join(words)}"
+    return _svg(f'class="spark" viewBox="0 0 {width} 16" width="{width}" role="img" aria-label="{label}"', bars)
+
+
+def _svg(attributes: str, parts: Iterable[str]) -> Markup:
+    return Markup(f'<svg xmlns="http://www.w3.org/2000/svg" {attributes}>{"".join(parts)}</svg>')  # noqa: S704  built here

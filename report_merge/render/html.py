@@ -1,0 +1,101 @@
+"""A run as one HTML file that needs nothing else: no network, no other file, JavaScript only for the list of all tests.
+
+Its content security policy names the one style and the one script by hash, so that even a mistake of ours could not run
+anything else (https://www.w3.org/TR/CSP3/#match-element-to-source-list).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+
+from markupsafe import Markup
+
+from report_merge.compare import Comparison
+from report_merge.lighthouse import LighthouseReport
+from report_merge.model import Report
+from report_merge.render import escape, wording
+from report_merge.render.budget import Filled, fill, size
+from report_merge.render.html_sections import body_sections
+from report_merge.render.html_templates import templates
+from report_merge.render.html_tests import ListedTests, listed_tests
+from report_merge.render.view import View, context_parts, signed, view
+from report_merge.render.wording import Status, count
+
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
+STATUS_GLYPH = {Status.INCOMPLETE: "✗", Status.FAILED: "✗", Status.UNREADABLE: "!", Status.PASSED: "✓"}
+LIST_SHARE = 0.6  # of the budget, for the list of all tests; it gets what the rest does not need
+
+
+def page(
+    report: Report,
+    *,
+    comparison: Comparison | None = None,
+    lighthouse: LighthouseReport | None = None,
+    budget_bytes: int = 5_000_000,
+) -> str:
+    """The whole page, in at most `budget_bytes` bytes; what it leaves out it names in its last line.
+
+    Raises ValueError when `budget_bytes` is below 100,000: less cannot hold the style, the script and a verdict.
+    """
+    if budget_bytes < 100_000:
+        raise ValueError(f"an HTML report needs at least 100,000 bytes, not {budget_bytes:,}")
+    shown = view(report, comparison)
+    fixed = size(_assemble(shown, Filled("", 0, 0), ListedTests("", 0, 0)))
+    room = budget_bytes - fixed - 2000
+    body = fill(body_sections(shown, lighthouse), round(room * (1 - LIST_SHARE)))
+    tests = listed_tests(report, room - size(body.text))
+    return _assemble(shown, body, tests)
+
+
+def _assemble(shown: View, body: Filled, tests: ListedTests) -> str:
+    css, js = _asset("report.css"), _asset("report.js")
+    context = shown.report.context
+    links = [(text, url) for text, url in (("Run", context.url),) if escape.html_url(url)]
+    totals = shown.report.totals
+    before = shown.comparison.totals if shown.comparison else None
+    names = ("tests", "passed", "failed", "flaky", "skipped", "not_run")
+    numbers = [
+        (name.replace("_", " "), now, signed(now - getattr(before, name)) if before else "")
+        for name in names
+        if isinstance(now := getattr(totals, name), int)
+    ]
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            status=wording.status(shown.report),
+            symbol=STATUS_GLYPH[wording.status(shown.report)],
+            headline=wording.headline(shown.report),
+            context=context_parts(shown.report, shown.comparison),
+            links=links,
+            totals=numbers,
+            chips=[(name, number) for name, number, _ in numbers[1:] if number],
+            csp=f"{POLICY}; style-src {_hash(css)}; script-src {_hash(js)}",
+            css=Markup(css),  # noqa: S704  our own file
+            js=Markup(js),  # noqa: S704  our own file
+            body=Markup(body.text),  # noqa: S704  made by our templates
+            data=Markup(escape.script_json(tests.json or '{"rows":[]}')),  # noqa: S704  escaped for this place
+            listed=tests.listed,
+            unlisted=tests.unlisted,
+            left_out=_left_out(body, tests),
+        )
+    )
+
+
+def _left_out(body: Filled, tests: ListedTests) -> str:
+    words = [f"{count(body.dropped, 'entry')} left out"] if body.dropped else []
+    words += [f"{count(body.shortened, 'cause')} shortened"] if body.shortened else []
+    words += [f"{count(tests.unlisted, 'test')} not listed"] if tests.unlisted else []
+    return ("To keep this file small: " + ", ".join(words) + ".") if words else "Everything is shown."
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("report_merge").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

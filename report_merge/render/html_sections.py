@@ -1,0 +1,157 @@
+"""The sections of the HTML report that compete for its bytes, in the order of their importance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from report_merge.lighthouse import LighthouseReport
+from report_merge.render import charts, escape, wording
+from report_merge.render.budget import Item, Section
+from report_merge.render.html_templates import pieces
+from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
+from report_merge.render.view import ShownGroup, View, balance, excerpt
+from report_merge.render.wording import count
+
+GROUPS = 500
+OPEN_GROUPS = 3
+ROWS = 200
+TESTS_OF_A_GROUP = 50
+
+
+def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Section]:
+    make = pieces()
+    report = shown.report
+    reproduce = report.context.reproduce
+    only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
+    return [
+        *_table("Missing", ("what", "name", "why"), map(make.missing_row, shown.missing), len(shown.missing), "alarm"),
+        *_table(
+            "Files that could not be read, or not wholly",
+            ("file", "reason", "tests"),
+            map(make.problem_row, report.problems),
+            len(report.problems),
+            "alarm",
+        ),
+        _groups("Needs attention", shown.attention, reproduce, OPEN_GROUPS),
+        _groups("Flaky" if only_flaky else "Not from this change", shown.elsewhere, "", 0),
+        *_changes(shown),
+        *_where(shown),
+        *(_lighthouse(lighthouse) if lighthouse else ()),
+    ]
+
+
+def _section(title: str, css: str = "") -> str:
+    return f"<section{f' class={css}' if css else ''}><h2>{escape.html_name(title)}</h2>"
+
+
+def _table(
+    title: str, columns: tuple[str, ...], rows: Iterable[Any], number: int, css: str = "", note: str = ""
+) -> Iterator[Section]:
+    """A section with a table; `columns` whose name starts with `#` hold numbers."""
+    items = [Item((str(row),)) for row, _ in zip(rows, range(ROWS), strict=False)]
+    heads = "".join(
+        f'<th scope="col"{" class=number" if name.startswith("#") else ""}>{escape.html(name.lstrip("#"))}</th>'
+        for name in columns
+    )
+    about = f"<p>{escape.html(note)}</p>" if note else ""
+    scroll = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape.html_name(title)}">'
+    yield Section(
+        before=f"{_section(title, css)}{about}{scroll}<table><thead><tr>{heads}</tr></thead><tbody>",
+        items=items,
+        more=lambda n: f'<tr><td colspan="{len(columns)}">… and {n:,} more</td></tr>',
+        hidden=number - len(items),
+        after="</tbody></table></div></section>\n",
+    )
+
+
+def _groups(title: str, groups: tuple[ShownGroup, ...], reproduce: str, opened: int) -> Section:
+    items = [
+        _group(group, index < opened, reproduce if index == 0 else "") for index, group in enumerate(groups[:GROUPS])
+    ]
+    return Section(
+        before=_section(f"{title} ({count(len(groups), 'cause')})"),
+        items=items,
+        more=lambda n: f"<p>… and {count(n, 'more test')} with other causes</p>",
+        hidden=sum(len(group.group.cases) for group in groups[GROUPS:]),
+        after="</section>\n",
+    )
+
+
+def _group(shown: ShownGroup, opened: bool, reproduce: str) -> Item:  # noqa: FBT001
+    make = pieces()
+    text = shown.group.sample.text or shown.group.sample.message
+    full = make.group(shown, opened, excerpt(text, 200, 50), reproduce, TESTS_OF_A_GROUP)
+    short = make.group(shown, opened, excerpt(text, 3, 0), reproduce, 5)
+    return Item((str(full), str(short), str(make.group_line(shown))), stands_for=len(shown.group.cases))
+
+
+def _changes(shown: View) -> Iterator[Section]:
+    comparison = shown.comparison
+    if comparison is None:
+        return
+    lists = (
+        ("Fixed", [("✓", wording.title(case.key), "") for case in comparison.fixed]),
+        ("Newly flaky", [("~", wording.title(case.key), "") for case in comparison.newly_flaky]),
+        ("Added", [("+", wording.title(case.key), str(case.verdict)) for case in comparison.added]),
+        ("Removed", [("−", wording.title(key), "") for key in comparison.removed]),
+        ("Slower", [("›", wording.title(s.case.key), _times(s.before, s.case.seconds)) for s in comparison.slower]),
+    )
+    items = [_change_list(name, entries) for name, entries in lists if entries]
+    yield Section(before=_section(f"Since {comparison.label}"), items=items, after="</section>\n")
+
+
+def _change_list(name: str, entries: list[tuple[str, str, str]]) -> Item:
+    """A folded list of changed tests: all of them, a few, or only how many."""
+
+    def shown(number: int) -> str:
+        rows = "".join(str(pieces().change(*entry)) for entry in entries[:number])
+        hidden = len(entries) - number
+        more = f"<li>… and {count(hidden, 'more test')}</li>" if hidden > 0 else ""
+        return (
+            f'<details><summary>{name} ({len(entries):,})</summary><ul class="plain inside">{rows}{more}</ul></details>'
+        )
+
+    return Item((shown(ROWS), shown(20), shown(0)))
+
+
+def _times(before: float, now: float) -> str:
+    return f"{wording.duration(before)} → {wording.duration(now)}"
+
+
+def _where(shown: View) -> Iterator[Section]:
+    make = pieces()
+    report = shown.report
+    ends = [span.end for row in shown.machines for span in row.machine.spans]
+    length = max([report.wall_seconds or 0.0, *ends])
+    rows = (
+        make.machine_row(row, charts.timeline(row.machine.spans, length, row.machine.name) if row.machine.spans else "")
+        for row in shown.machines
+    )
+    columns = ("machine", f"0 to {wording.duration(length)}", "#tests", "#failed", "#retries", "#busy", "#share")
+    yield from _table("Machines", columns, rows, len(shown.machines), note=balance(report))
+    if len(report.cases) > 1:
+        chart = charts.durations(case.seconds for case in report.cases if case.attempts)
+        yield Section(before=_section("How long tests take"), items=[Item((str(chart),))], after="</section>\n")
+    longest = max((case.seconds for case in shown.slowest), default=0.0) or 1.0
+    slow = (make.slow_row(case, charts.share_bar(case.seconds / longest)) for case in shown.slowest)
+    yield from _table(f"Slowest {len(shown.slowest)}", ("#time", "compared", "test"), slow, len(shown.slowest))
+
+
+def _lighthouse(lighthouse: LighthouseReport) -> Iterator[Section]:
+    make = pieces()
+    table = Table(lighthouse)
+    title = "Lighthouse" if lighthouse.gate_holds else "Lighthouse: the gate does not hold"
+    columns = ("URL", *(f"#{name}" for name in table.columns), "runs")
+    yield from _table(title, columns, map(make.lighthouse_row, table.rows), len(table.rows), note=table.method)
+    failed = lighthouse.failed
+    yield Section(
+        before=f"{_section('Lighthouse: ' + failed_words(lighthouse))}<ul class=plain>",
+        items=[Item((str(make.assertion(AssertionRow(assertion))),)) for assertion in failed[:ROWS]],
+        more=lambda n: f"<li>… and {n:,} more</li>",
+        hidden=len(failed[ROWS:]),
+        after="</ul></section>\n",
+    )
+    rows = map(make.problem_row, lighthouse.problems)
+    title = "Lighthouse files that could not be used"
+    yield from _table(title, ("file", "reason", "used"), rows, len(lighthouse.problems), "alarm")
