@@ -136,6 +136,7 @@ class Crew:
                 live_offset=live.tell(),
             )
             end = machine.run(job, listener)
+        self._post(m.Collecting(lease.number))
         return self._read(machine, job_id, start.tests, folder, end)
 
     def _sync(self, machine: Machine) -> None:

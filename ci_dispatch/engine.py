@@ -50,6 +50,7 @@ class Terms:
     head_share: float = plan.HEAD_SHARE_KNOWN
     lease: float = 12.0  # without a heartbeat, until a machine counts as lost
     start_grace: float = 600.0  # for the work tree to arrive, before the first heartbeat
+    collect_grace: float = 150.0  # for the reports to arrive, after the last heartbeat
     check_interval: float = 30.0
     lost_check_interval: float = 5.0  # for a machine that may come back
     check_first: bool = True  # False: --skip-health-checks
@@ -132,6 +133,8 @@ class Engine:
                     self._publish(AttemptStarted(lease=number))
             case m.Beat(lease=number) if number in self.ledger.active:
                 self._expires[number] = now + self._terms.lease
+            case m.Collecting(lease=number) if number in self.ledger.active:
+                self._expires[number] = now + self._terms.collect_grace
             case m.Output(lease=number, text=text) if number in self.ledger.active:
                 machine = self.ledger.active[number].machine
                 self._publish(AttemptOutput(lease=number, machine=machine, text=text))
@@ -166,9 +169,6 @@ class Engine:
             live = tuple(self.ledger.attempts[number].live.values())
             began = self.ledger.attempts[number].started is not None
             reason = f"no heartbeat for {self._terms.lease:g} s" if began else "it never started"
-            if not self.state.machines[lease.machine].lost:
-                self._publish(MachineLost(machine=lease.machine, reason=reason))
-                self._check_due[lease.machine] = now + self._terms.lost_check_interval
             lost = AttemptResult(ended=Ended.LOST, trouble=Trouble.MACHINE, reason=reason, results=live)
             self._end(number, lost, now)
             effects.append(m.Cancel(number, lease.machine, now=True))
@@ -252,6 +252,8 @@ class Engine:
         self._publish(AttemptFinished(lease=number, machine=lease.machine, result=result, stale=stale))
         if stale:
             return
+        if result.ended in (Ended.LOST, Ended.NOT_STARTED):
+            self._lose(lease.machine, result.reason, now)
         if result.unexpected:
             text = f"{len(result.unexpected)} tests ran that nobody asked for, the first: {result.unexpected[0]}"
             self._publish(Warned(source=lease.machine, text=text))
@@ -268,6 +270,12 @@ class Engine:
             now=now,
         ):
             self._publish(event)
+
+    def _lose(self, name: MachineName, reason: str, now: float) -> None:
+        """No more work for it until a health check says that it is well again."""
+        if not self.state.machines[name].lost:
+            self._publish(MachineLost(machine=name, reason=reason))
+            self._check_due[name] = now + self._terms.lost_check_interval
 
     def _trip(self, name: MachineName) -> None:
         attempts = [attempt for attempt in self.ledger.attempts.values() if not attempt.stale]

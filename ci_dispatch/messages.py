@@ -36,6 +36,13 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Collecting:
+    """The job has ended, so it beats no more; its reports are on their way."""
+
+    lease: LeaseNumber
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     lease: LeaseNumber
     text: str
@@ -68,7 +75,7 @@ class Signalled:
     signal: int
 
 
-Message: TypeAlias = Tick | Checked | Started | Beat | Output | Reported | Finished | Noticed | Signalled
+Message: TypeAlias = Tick | Checked | Started | Beat | Collecting | Output | Reported | Finished | Noticed | Signalled
 
 
 @dataclass(frozen=True, slots=True)
