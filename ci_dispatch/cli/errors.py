@@ -30,14 +30,30 @@ def guarded(command: click.Command, argv: Sequence[str], environ: Mapping[str, s
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a test's name is never a reason to stop
     try:
-        code = command.main(list(argv), prog_name="ci-dispatch", standalone_mode=False)
+        code = _invoke(command, argv, environ)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  (the last line of defence)
         if environ.get("CI_DISPATCH_DEBUG"):
             traceback.print_exc()
-        return _end(error, argv)
-    return int(code or 0)
+        code = _end(error, argv)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # what it still holds cannot be written, as was said
+        _forget_output()
+    return code
+
+
+def _invoke(command: click.Command, argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """What `Command.main` does, without its own ends: it would exit 1, our "tests failed", for a broken pipe."""
+    if "_CI_DISPATCH_COMPLETE" in environ:  # https://click.palletsprojects.com/en/stable/shell-completion/
+        command.main(list(argv), prog_name="ci-dispatch")
+    try:
+        with command.make_context("ci-dispatch", list(argv)) as ctx:
+            return int(command.invoke(ctx) or 0)
+    except click.exceptions.Exit as end:
+        return end.exit_code
 
 
 def _end(error: BaseException, argv: Sequence[str]) -> int:

@@ -6,10 +6,8 @@ import time
 
 import click
 
-from ci_dispatch.cli.replay import play
 from ci_dispatch.cli.settings import Settings, configured
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.reporters.demo import demo_events
 
 
 @click.command()
@@ -24,4 +22,7 @@ def progress(settings: Settings, demo: bool, speed: float) -> None:
             "There is no progress to show", why="only a run has progress",
             try_="ci-dispatch progress --demo, or ci-dispatch dashboard for a run that is going on",
         )  # fmt: skip
+    from ci_dispatch.cli.playback import play
+    from ci_dispatch.reporters.demo import demo_events
+
     play(demo_events(time.time()), settings, speed)

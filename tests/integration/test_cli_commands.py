@@ -1,0 +1,172 @@
+"""The commands that need no fleet, from the file on the disk to what is printed."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from ci_dispatch.cli.settings import find, read_settings
+from ci_dispatch.config import load
+from ci_dispatch.core.events import TRANSIENT, dumps
+from ci_dispatch.reporters.demo import demo_events
+from tests.integration.cli_process import ci_dispatch
+
+LAST_LINE = "ci-dispatch: FAILED 198 tests: 195 passed, 1 failed, 1 flaky, 1 skipped, 0 not run; 4 machines; 20.8s"
+
+
+class TestFinding:
+    def test_the_file_is_found_from_below(self, tmp_path: Path) -> None:
+        (tmp_path / ".git").mkdir()
+        (tmp_path / "ci-dispatch.toml").touch()
+        below = tmp_path / "a" / "b"
+        below.mkdir(parents=True)
+        assert find(below) == (tmp_path / "ci-dispatch.toml", tmp_path)
+
+    def test_the_nearest_counts(self, tmp_path: Path) -> None:
+        (tmp_path / ".git").mkdir()
+        below = tmp_path / "a"
+        below.mkdir()
+        for folder in (tmp_path, below):
+            (folder / "ci-dispatch.toml").touch()
+        assert find(below) == (below / "ci-dispatch.toml", below)
+
+    def test_nothing_above_the_repository_counts(self, tmp_path: Path) -> None:
+        (tmp_path / "ci-dispatch.toml").touch()
+        repository = tmp_path / "a"
+        (repository / ".git").mkdir(parents=True)
+        (repository / "b").mkdir()
+        assert find(repository / "b") == (None, repository)
+
+    def test_outside_a_repository_only_this_folder_counts(self, tmp_path: Path) -> None:
+        (tmp_path / "ci-dispatch.toml").touch()
+        below = tmp_path / "a"
+        below.mkdir()
+        assert find(below) == (None, below)
+        assert find(tmp_path)[0] == tmp_path / "ci-dispatch.toml"
+
+    def test_a_named_file_makes_its_folder_the_root(self, tmp_path: Path) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "my.toml").write_text("[retry]\nmax_retries = 7\n")
+        by_option = read_settings(elsewhere / "my.toml", {}, {}, tmp_path, None)
+        by_variable = read_settings(None, {}, {"CI_DISPATCH_CONFIG": str(elsewhere / "my.toml")}, tmp_path, None)
+        for settings in (by_option, by_variable):
+            assert (settings.root, settings.config.retry.max_retries) == (elsewhere, 7)
+        assert str(by_option.origins["retry.max_retries"]) == "elsewhere/my.toml:2"
+
+    def test_a_byte_order_mark_is_no_error(self, tmp_path: Path) -> None:
+        (tmp_path / "ci-dispatch.toml").write_bytes(b"\xef\xbb\xbf[retry]\nmax_retries = 7\n")
+        assert read_settings(None, {}, {}, tmp_path, None).config.retry.max_retries == 7
+
+    @pytest.mark.parametrize(
+        ("color", "expected"),
+        [(True, {"FORCE_COLOR": "1"}), (False, {"NO_COLOR": "1"}), (None, {"NO_COLOR": "1", "FORCE_COLOR": "0"})],
+    )
+    def test_an_option_for_colour_beats_the_variables(
+        self, color: bool | None, expected: dict[str, str], tmp_path: Path
+    ) -> None:
+        settings = read_settings(None, {}, {"NO_COLOR": "1", "FORCE_COLOR": "0"}, tmp_path, color)
+        assert dict(settings.environ) == expected
+
+
+class TestConfig:
+    TOML = '[retry]\nmax_retries = 3\nbackoff = "1s"\n\n[[machine]]\nname = "moruk"\ncores = 24\n'
+
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path) -> None:
+        (tmp_path / "ci-dispatch.toml").write_text(self.TOML)
+
+    def test_it_is_written_as_a_file_that_says_the_same(self, tmp_path: Path) -> None:
+        ended = ci_dispatch("config", cwd=tmp_path)
+        assert (ended.code, ended.err) == (0, "")
+        assert load(ended.out).config == load(self.TOML).config
+
+    def test_explain_says_where_each_value_comes_from(self, tmp_path: Path) -> None:
+        environ = {"CI_DISPATCH_RETRY_BACKOFF": "3s"}
+        ended = ci_dispatch("config", "--explain", "--progress", "plain", cwd=tmp_path, environ=environ)
+        rows = {line.split()[0]: line.split()[1:] for line in ended.out.splitlines()}
+        assert rows["retry.max_retries"] == ["3", "ci-dispatch.toml:2"]
+        assert rows["retry.backoff"] == ['"3s"', "CI_DISPATCH_RETRY_BACKOFF"]
+        assert rows["progress.mode"] == ['"plain"', "--progress"]
+        assert rows["retry.jitter"] == ['"10%"', "default"]
+        assert rows["machine[1].cores"] == ["24", "ci-dispatch.toml:7"]
+
+    def test_json(self, tmp_path: Path) -> None:
+        data = json.loads(ci_dispatch("config", "--json", cwd=tmp_path).out)
+        assert data["file"].endswith("ci-dispatch.toml")
+        assert data["config"]["retry"]["max_retries"] == 3
+        assert data["config"]["machine"][0]["name"] == "moruk"
+        assert data["origins"]["retry.max_retries"] == {"source": "file", "where": "ci-dispatch.toml:2"}
+
+    def test_the_schema_can_be_had_whatever_the_file_says(self, tmp_path: Path) -> None:
+        (tmp_path / "ci-dispatch.toml").write_text("broken")
+        ended = ci_dispatch("config", "--schema", cwd=tmp_path)
+        assert ended.code == 0
+        jsonschema.Draft7Validator(json.loads(ended.out)).validate(tomllib.loads(self.TOML))
+
+
+class TestInit:
+    def test_the_file_it_writes_is_used(self, tmp_path: Path) -> None:
+        (tmp_path / ".git").mkdir()
+        below = tmp_path / "below"
+        below.mkdir()
+        ended = ci_dispatch("init", cwd=below)
+        assert (ended.code, ended.err) == (0, "")
+        assert str(tmp_path / "ci-dispatch.toml") in ended.out
+        explained = ci_dispatch("config", "--explain", cwd=below)
+        assert explained.code == 0
+        assert "ci-dispatch.toml:" in explained.out
+
+    def test_it_can_be_printed_instead(self, tmp_path: Path) -> None:
+        ended = ci_dispatch("init", "--stdout", cwd=tmp_path)
+        assert "[retry]" in ended.out
+        assert not list(tmp_path.iterdir())
+
+
+class TestReplay:
+    @pytest.fixture
+    def journal(self, tmp_path: Path) -> Path:
+        journal = tmp_path / "events.jsonl"
+        events = (stamped for stamped in demo_events(1000.0) if not isinstance(stamped.event, TRANSIENT))
+        journal.write_text("".join(f"{dumps(stamped)}\n" for stamped in events), encoding="utf-8")
+        return journal
+
+    @pytest.mark.parametrize("mode", ["plain", "none"])
+    def test_a_recorded_run_is_shown_to_its_end(self, journal: Path, mode: str) -> None:
+        ended = ci_dispatch("replay", journal.name, "--progress", mode, cwd=journal.parent)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out.splitlines()[-1] == LAST_LINE
+
+    def test_a_folder_stands_for_its_journal(self, journal: Path) -> None:
+        ended = ci_dispatch("replay", ".", "--progress", "none", cwd=journal.parent)
+        assert ended.out.splitlines()[-1] == LAST_LINE
+
+    def test_its_speed_changes_nothing_that_is_said_at_the_end(self, journal: Path) -> None:
+        ended = ci_dispatch("replay", journal.name, "--progress", "plain", "--speed", "100", cwd=journal.parent)
+        assert ended.out.splitlines()[-1] == LAST_LINE
+
+    def test_a_run_that_died_is_shown_as_far_as_it_came(self, journal: Path) -> None:
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join(lines[:200]) + lines[200][:20])
+        ended = ci_dispatch("replay", journal.name, "--progress", "plain", cwd=journal.parent)
+        assert ended.code == 0
+        assert "its controller died" in ended.err
+        assert LAST_LINE not in ended.out
+
+    def test_a_damaged_line_in_the_middle_is_refused(self, journal: Path) -> None:
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join([*lines[:100], b"{}\n", *lines[100:]]))
+        ended = ci_dispatch("replay", journal.name, "--progress", "none", cwd=journal.parent)
+        assert ended.code == 2
+        assert "line 101" in ended.err
+
+
+def test_the_demo_of_progress(tmp_path: Path) -> None:
+    ended = ci_dispatch("progress", "--demo", "--speed", "100", "--progress", "plain", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    assert "! ilko2 lost" in ended.out
+    assert ended.out.splitlines()[-1] == LAST_LINE
