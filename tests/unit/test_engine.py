@@ -1,0 +1,294 @@
+"""The engine as a script: messages in, events and effects out."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from ci_dispatch import messages as m
+from ci_dispatch.bus import Bus
+from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core.events import (
+    AttemptFinished,
+    Event,
+    LeaseGranted,
+    MachineChecked,
+    MachineFenced,
+    MachineLost,
+    Stamped,
+)
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    TestId,
+    TestResult,
+    Trouble,
+    Verdict,
+)
+from ci_dispatch.core.retry import RetryPolicy
+from ci_dispatch.core.state import RunState
+from ci_dispatch.engine import Engine, Terms
+from report_merge.failures import UNKNOWN
+from tests.simulation import Outage, VirtualClock, World, make_tests, run_started, simulate
+
+A, B = MachineName("a"), MachineName("b")
+
+
+class Script:
+    """An engine, its clock, and everything it said."""
+
+    name = "script"
+    essential = True
+
+    def __init__(self, tests: int = 4, machines: int = 2, terms: Terms | None = None) -> None:
+        self.clock = VirtualClock(0.0)
+        self.state = RunState()
+        self.events: list[Event] = []
+        self.effects: list[m.Effect] = []
+        bus = Bus(self.state, self.clock, [self])
+        terms = terms or Terms(head_share=1.0, check_first=False)
+        self.engine = Engine(self.state, bus.publish, terms=terms, classify=lambda _line: UNKNOWN, random=Random(1))
+        suite = make_tests(tests)
+        specs = [MachineSpec(name=MachineName(chr(97 + n)), cores=1) for n in range(machines)]
+        bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}))
+        self.effects += self.engine.begin(0.0)
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:
+        self.events.append(stamped.event)
+
+    def tick(self, now: float, state: RunState) -> None: ...
+    def close(self) -> None: ...
+
+    def say(self, message: m.Message, at: float | None = None) -> list[m.Effect]:
+        self.clock.at = self.clock.at if at is None else at
+        new = self.engine.step(message, self.clock.at)
+        self.effects += new
+        return new
+
+    def lease_of(self, machine: MachineName) -> LeaseNumber:
+        [lease] = self.state.ledger.of_machine(machine)
+        return lease.number
+
+    def finish(
+        self, machine: MachineName, verdict: Verdict = Verdict.PASSED, at: float | None = None
+    ) -> list[m.Effect]:
+        number = self.lease_of(machine)
+        tests = self.state.ledger.attempts[number].lease.shard.tests
+        lines = tuple(TestResult(test=test, verdict=verdict) for test in tests)
+        return self.say(m.Finished(number, AttemptResult(ended=Ended.EXITED, results=lines)), at)
+
+    def said(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def starts(effects: list[m.Effect]) -> list[MachineName]:
+    return [effect.lease.machine for effect in effects if isinstance(effect, m.Start)]
+
+
+def checked(name: MachineName, *, healthy: bool) -> m.Checked:
+    return m.Checked(MachineChecked(machine=name, healthy=healthy, reachable=healthy, cores=1))
+
+
+def test_nothing_is_handed_out_before_every_machine_was_asked_how_it_is() -> None:
+    script = Script(terms=Terms(head_share=1.0))
+    assert script.effects == [m.Check(A), m.Check(B)]
+    script.say(checked(A, healthy=True), 0.3)
+    assert starts(script.effects) == []
+    script.say(checked(B, healthy=False), 5.0)
+    assert starts(script.effects) == [A], "an unhealthy machine gets no work; the run goes on with the others"
+
+
+def test_no_healthy_machine_ends_the_run_at_once_and_incomplete() -> None:
+    script = Script(terms=Terms())
+    script.say(checked(A, healthy=False))
+    script.say(checked(B, healthy=False))
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.INCOMPLETE
+    assert {entry.reason for entry in script.state.ledger.entries.values()} == {"no healthy machine"}
+
+
+def test_an_unhealthy_machine_that_recovers_comes_back() -> None:
+    script = Script(tests=20, terms=Terms(head_share=0.3))
+    script.say(checked(A, healthy=True))
+    script.say(checked(B, healthy=False))
+    script.say(checked(B, healthy=True), 31.0)
+    assert starts(script.effects) == [A, B]
+
+
+def test_machines_are_checked_again_every_thirty_seconds() -> None:
+    script = Script(terms=Terms(head_share=1.0))
+    script.say(checked(A, healthy=True), 1.0)
+    script.say(checked(B, healthy=True), 1.0)
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 1.0)
+    for second in range(2, 31):
+        for machine in (A, B):
+            script.say(m.Beat(script.lease_of(machine)), float(second))
+        assert script.say(m.Tick(), float(second)) == []
+    assert script.say(m.Tick(), 31.0) == [m.Check(A), m.Check(B)]
+    assert script.say(m.Tick(), 32.0) == [], "one check at a time"
+
+
+def test_a_silent_machine_is_lost_after_its_lease_and_its_work_is_handed_out_at_once() -> None:
+    script = Script()
+    script.say(m.Started(script.lease_of(A)), 0.5)
+    script.say(m.Started(script.lease_of(B)), 0.5)
+    for second in range(1, 13):
+        script.say(m.Beat(script.lease_of(B)), float(second))
+    script.finish(B, at=12.0)
+    effects = script.say(m.Tick(), 12.6)
+    assert script.said(MachineLost) == [MachineLost(machine=A, reason="no heartbeat for 12 s")]
+    assert starts(effects) == [B], "noticed within 15 s, handed out again in the same step"
+    assert m.Cancel(LeaseNumber(1), A, now=True) in effects
+
+
+def test_what_a_lost_machine_had_reported_counts_and_only_the_rest_runs_again() -> None:
+    script = Script()
+    number = script.lease_of(A)
+    done, left = script.state.ledger.attempts[number].lease.shard.tests
+    script.say(m.Started(number), 0.5)
+    script.say(m.Reported(number, TestResult(test=done, verdict=Verdict.PASSED)), 1.0)
+    script.say(m.Beat(script.lease_of(B)), 12.0)
+    script.say(m.Tick(), 12.6)
+    assert script.state.ledger.entries[done].verdict is Verdict.PASSED
+    assert script.state.ledger.entries[left].verdict is None
+
+
+def test_a_late_result_of_a_lost_machine_is_evidence_and_changes_nothing() -> None:
+    script = Script()
+    late = script.lease_of(A)
+    tests = script.state.ledger.attempts[late].lease.shard.tests
+    script.say(m.Started(late), 0.5)
+    script.say(m.Tick(), 12.6)
+    lines = tuple(TestResult(test=test, verdict=Verdict.FAILED) for test in tests)
+    script.say(m.Finished(late, AttemptResult(ended=Ended.EXITED, results=lines)), 13.0)
+    last = script.said(AttemptFinished)[-1]
+    assert isinstance(last, AttemptFinished)
+    assert last.stale
+    assert not any(script.state.ledger.entries[test].history for test in tests)
+
+
+def test_reports_on_their_way_keep_the_lease() -> None:
+    script = Script()
+    script.say(m.Started(script.lease_of(A)), 0.5)
+    script.say(m.Collecting(script.lease_of(A)), 1.0)
+    script.say(m.Beat(script.lease_of(B)), 30.0)
+    script.say(m.Tick(), 40.0)
+    assert script.state.ledger.of_machine(A)
+
+
+def test_an_idle_machine_takes_over_what_another_has_not_started() -> None:
+    script = Script()
+    script.say(m.Started(script.lease_of(B)), 0.5)
+    assert script.finish(B, at=2.0) == []
+    assert script.say(m.Tick(), 9.0) == []
+    effects = script.say(m.Tick(), 11.0)
+    assert m.Cancel(LeaseNumber(1), A, now=True) in effects
+    assert B in starts(effects)
+
+
+def test_interrupted_once_nothing_more_is_handed_out_and_twice_means_now() -> None:
+    script = Script(tests=8, terms=Terms(head_share=0.3, check_first=False))
+    first = script.say(m.Signalled(2), 1.0)
+    assert sorted(first, key=str) == sorted([m.Cancel(script.lease_of(A), A), m.Cancel(script.lease_of(B), B)], key=str)
+    script.finish(A, at=2.0)
+    assert len(script.state.ledger.active) == 1, "nothing new"
+    second = script.say(m.Signalled(2), 3.0)
+    assert second == [m.Cancel(script.lease_of(B), B, now=True)]
+    script.finish(B, at=4.0)
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.INTERRUPTED
+    assert script.state.verdicts[Verdict.PASSED] > 0, "what had run by then counts"
+    assert script.state.verdicts[Verdict.NOT_RUN] > 0
+
+
+def test_terminated_is_143() -> None:
+    script = Script()
+    script.say(m.Signalled(15), 1.0)
+    for machine in (A, B):
+        script.finish(machine, at=2.0)
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.TERMINATED
+
+
+def test_the_deadline_ends_a_run_incomplete() -> None:
+    script = Script(tests=8, terms=Terms(head_share=0.3, check_first=False, deadline=60.0))
+    effects = script.say(m.Tick(), 61.0)
+    assert {type(effect) for effect in effects} >= {m.Cancel}
+    for machine in (A, B):
+        if script.state.ledger.of_machine(machine):
+            script.finish(machine, at=62.0)
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.INCOMPLETE
+    assert "deadline" in script.state.finished.reason
+
+
+def test_a_machine_that_comes_to_nothing_three_times_is_fenced() -> None:
+    script = Script(tests=30, terms=Terms(head_share=0.1, check_first=False, retry=RetryPolicy(max_moves=50)))
+    for at in range(1, 4):
+        number = script.lease_of(A)
+        sick = AttemptResult(ended=Ended.EXITED, trouble=Trouble.SETUP, reason="no browser")
+        script.say(m.Finished(number, sick), float(at))
+    [fenced] = script.said(MachineFenced)
+    assert isinstance(fenced, MachineFenced)
+    assert fenced.machine == A
+    assert "no browser" in fenced.reason
+    assert not script.state.ledger.of_machine(A)
+
+
+def test_tests_nobody_asked_for_are_named_in_a_warning() -> None:
+    script = Script()
+    number = script.lease_of(A)
+    script.say(m.Finished(number, AttemptResult(ended=Ended.EXITED, unexpected=("setup › login",))), 1.0)
+    assert any("setup › login" in warning.text for warning in script.state.warnings)
+
+
+@pytest.mark.parametrize("moment", [3.0, 8.0, 20.0])
+def test_a_dead_machine_is_noticed_within_15_s_and_its_work_runs_elsewhere_5_s_later(moment: float) -> None:
+    tests = make_tests(60)
+    fleet = [MachineSpec(name=name, cores=4) for name in (A, B)]
+    world = World(seconds={test.id: 4.0 for test in tests}, outages=[Outage(A, moment)])
+    recorder = Times()
+    state = simulate(tests, fleet, world, sinks=[recorder], tick=0.25)
+    assert state.verdicts[Verdict.PASSED] == 60
+    assert recorder.lost is not None
+    assert recorder.lost - moment < 15
+    assert recorder.moved is not None
+    # B takes it with its next slot: handing out waits for nothing but a free machine
+    assert recorder.moved - max(recorder.lost, recorder.free) < 5
+
+
+class Times:
+    name = "times"
+    essential = True
+
+    def __init__(self) -> None:
+        self.lost: float | None = None
+        self.moved: float | None = None
+        self.free = 0.0
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:
+        at = stamped.at - 1_000_000.0
+        if isinstance(stamped.event, MachineLost) and self.lost is None:
+            self.lost = at
+        if isinstance(stamped.event, AttemptFinished) and stamped.event.machine == B and self.moved is None:
+            self.free = at
+        if isinstance(stamped.event, LeaseGranted) and self.lost is not None and self.moved is None:
+            self.moved = at
+
+    def tick(self, now: float, state: RunState) -> None: ...
+    def close(self) -> None: ...
+
+
+def test_one_result_for_each_test_even_when_a_reader_forgets_some() -> None:
+    script = Script(tests=2, machines=1)
+    number = script.lease_of(A)
+    line = TestResult(test=TestId("t00000"), verdict=Verdict.PASSED)
+    script.say(m.Finished(number, AttemptResult(ended=Ended.EXITED, results=(line,))), 1.0)
+    assert script.state.ledger.entries[TestId("t00000")].verdict is Verdict.PASSED
+    assert script.state.ledger.entries[TestId("t00001")].verdict is None
+    assert script.state.ledger.of_machine(A), "it is handed out again"
