@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import os
 import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,7 +137,8 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
     from report_merge.expectation import parse as parse_plan
-    from report_merge.merging import merge as merge_found
+    from report_merge.limits import MIB, Limits
+    from report_merge.merging import merging
     from report_merge.option_files import read_option
     from report_merge.outputs import replacing
     from report_merge.render.json import loads as parse_baseline
@@ -153,22 +154,29 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
             attempt_from=options.attempt_from or DEFAULT_ATTEMPT,
             leave_out=[path for path in written if path.exists()],
         )
-        with replacing(options.output) if options.output else io.BytesIO() as stream:
-            report = merge_found(
+        with (
+            replacing(options.output) if options.output else Path(os.devnull).open("wb") as stream,
+            merging(
                 found,
                 Path(folder),
                 stream,
                 expected=expected,
                 context=_context(options.title, environ),
                 all_cases=bool(options.json or options.baseline),
-            )
-    comparison = None
-    if baseline is not None:
-        from report_merge.compare import compare
-
-        comparison = compare(report, baseline)
-    _render(options, report, comparison, environ)
+                limits=Limits() if options.html else Limits(kept_text_bytes=MIB),  # a summary shows less than that
+            ) as report,
+        ):
+            comparison = _compared(report, baseline)
+            _render(options, report, comparison, environ)
     return _exit_code(options.fail_on, report, comparison)
+
+
+def _compared(report: Report, baseline: Report | None) -> Comparison | None:
+    if baseline is None:
+        return None
+    from report_merge.compare import compare
+
+    return compare(report, baseline)
 
 
 def _context(title: str, environ: Mapping[str, str]) -> RunContext:
@@ -189,6 +197,7 @@ def _context(title: str, environ: Mapping[str, str]) -> RunContext:
 
 def _render(options: Options, report: Report, comparison: Comparison | None, environ: Mapping[str, str]) -> None:
     from report_merge.outputs import append_text, write_text
+    from report_merge.render import escape
     from report_merge.render.text import final_lines
 
     lighthouse = None
@@ -211,7 +220,10 @@ def _render(options: Options, report: Report, comparison: Comparison | None, env
         from report_merge.render.json import dumps
 
         write_text(options.json, dumps(report))
-    for line in final_lines(report, program=PROGRAM, report_path=str(options.html or options.output or "")):
+    if not report.totals.tests:
+        click.echo(f"{PROGRAM}: nothing to report: no test in {escape.terminal(' '.join(options.paths))}", err=True)
+    told = replace(report, cases=()) if options.summary or options.html else report  # failures are told once
+    for line in final_lines(told, program=PROGRAM, report_path=str(options.html or options.output or "")):
         click.echo(line, err=True)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from report_merge.beside import FORKS
 from report_merge.index import FileIndex
 from report_merge.limits import MIB, Limits, Refused
 from report_merge.model import Problem
@@ -39,13 +39,13 @@ class Settings:
     wanted: AbstractSet[str] = frozenset()  # names of tests whose identity is asked for
 
 
-def index_all(
-    sources: Sequence[Source], settings: Settings, processes: int | None = None
-) -> tuple[list[Indexed], list[Problem]]:
+def index_all(sources: Sequence[Source], settings: Settings, processes: int = 1) -> tuple[list[Indexed], list[Problem]]:
     """The index of every source that can be read, in the given order, and what is wrong with the others."""
     indexed: list[Indexed] = []
     problems: list[Problem] = []
-    for number, (index, problem) in enumerate(_indexes(sources, settings, processes)):
+    one = partial(index_one, settings=settings)
+    outcomes = _in_parallel(sources, settings, processes) if processes > 1 else map(one, sources)
+    for number, (index, problem) in enumerate(outcomes):
         source = sources[number]
         if index is not None:
             copy = _copy_path(settings, source)
@@ -58,14 +58,12 @@ def index_all(
 Outcome = tuple[FileIndex | None, Problem | None]
 
 
-def _indexes(sources: Sequence[Source], settings: Settings, processes: int | None) -> Iterable[Outcome]:
-    one = partial(index_one, settings=settings)
+def worthwhile_processes(sources: Sequence[Source]) -> int:
+    """How many processes pay off: one for little input, else as many as there are cores, within reason."""
     size = sum(source.path.stat().st_size for source in sources if source.path.exists())
-    if processes is None:
-        processes = min(_MOST_PROCESSES, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1
-    if processes < 2 or len(sources) < 2 or size < _WORTH_A_SECOND_PROCESS:
-        return map(one, sources)
-    return _in_parallel(sources, settings, processes)
+    if not FORKS or len(sources) < 2 or size < _WORTH_A_SECOND_PROCESS:
+        return 1
+    return min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))
 
 
 def _in_parallel(sources: Sequence[Source], settings: Settings, processes: int) -> Iterator[Outcome]:

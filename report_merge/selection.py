@@ -15,12 +15,12 @@ from report_merge.index import BAD, EARLIER, ERROR, FAILURE, SKIPPED, verdict_fl
 from report_merge.indexing import Indexed
 from report_merge.joining import Execution, Joined, combined_flags
 from report_merge.limits import Limits
-from report_merge.model import Attempt, Case, CaseKey, Outcome
+from report_merge.model import Attempt, Case, CaseKey, Outcome, Verdict
 from report_merge.numbering import MergedCase
 
 SLOWEST = 20
-_SKIPPED_KEPT = 1000
-_CLIPPED = 500  # characters left of a text when the budget is spent: enough for the first line and its cause
+_SKIPPED_KEPT = 200
+_CLIPPED = 2000  # characters left of a text when the budget is spent: enough for the first line and its cause
 _EVENTFUL = re.compile(rb"[^\x00]")
 
 
@@ -31,7 +31,12 @@ class Selection:
         self._fragments = fragments
         self._joined = joined
         self._most = limits.text_bytes
-        self._room = limits.kept_text_bytes
+        self._room = {  # what failed for good is not to lack room because of what passed in the end
+            Verdict.FAILED: limits.kept_text_bytes * 3 // 4,
+            Verdict.FLAKY: limits.kept_text_bytes // 8,
+            Verdict.PASSED: limits.kept_text_bytes // 16,
+            Verdict.SKIPPED: limits.kept_text_bytes // 16,
+        }
         self._all_cases = all_cases
         self._chosen = _worth_showing(fragments.files, joined, limits)
 
@@ -53,8 +58,9 @@ class Selection:
                 yield self._within_budget(case_of(element, around, ordinal=ordinal))
 
     def _within_budget(self, case: Case) -> Case:
-        attempts = tuple(_clipped(attempt, self._room, self._most) for attempt in case.attempts)
-        self._room -= sum(map(_size, attempts))
+        room = self._room[case.verdict]
+        attempts = tuple(_clipped(attempt, room, self._most) for attempt in case.attempts)
+        self._room[case.verdict] -= sum(map(_size, attempts))
         return case if attempts == case.attempts else replace(case, attempts=attempts)
 
 
