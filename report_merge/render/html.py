@@ -21,8 +21,8 @@ from report_merge.render.budget import Filled, fill, size
 from report_merge.render.html_sections import body_sections
 from report_merge.render.html_templates import templates
 from report_merge.render.html_tests import ListedTests, listed_tests
-from report_merge.render.view import View, context_parts, signed, view
-from report_merge.render.wording import Status, count
+from report_merge.render.view import View, context_parts, view
+from report_merge.render.wording import Status, count, signed
 
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
 STATUS_GLYPH = {Status.INCOMPLETE: "✗", Status.FAILED: "✗", Status.UNREADABLE: "!", Status.PASSED: "✓"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from report_merge.lighthouse import METRICS, Assertion, LighthouseReport, Page, Spread, delta
-from report_merge.render.wording import count
+from report_merge.render.wording import count, signed
 
 METRIC_NAMES = {
     "largest-contentful-paint": "LCP",
@@ -83,7 +83,10 @@ def change_words(page: Page, report: LighthouseReport) -> str:
     changes = [(score.title, delta(page, before, score.id)) for score in page.scores]
     if changes and all(change.points is None for _, change in changes):
         return changes[0][1].reason
-    return ", ".join(f"{title} {change.points:+.0f}" for title, change in changes if change.points) or "unchanged"
+    return (
+        ", ".join(f"{title} {signed(round(change.points))}" for title, change in changes if change.points)
+        or "unchanged"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from report_merge.model import Case, Report, Totals
 from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
-from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, signed, view
-from report_merge.render.wording import Status, count
+from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, view
+from report_merge.render.wording import Status, count, signed
 
 STEP_LIMIT = (
     1_048_576  # bytes a step may write; above it GitHub shows nothing at all (actions/runner FileCommandManager)

@@ -129,10 +129,6 @@ def signed_duration(seconds: float) -> str:
     return ("+" if seconds > 0 else "−") + duration(abs(seconds))
 
 
-def signed(number: int) -> str:
-    return f"+{number}" if number > 0 else f"−{-number}" if number < 0 else "±0"
-
-
 def balance(report: Report) -> str:
     """How well the work was spread: realised against planned and against the lower bound; empty when unknown."""
     pairs = (

@@ -79,6 +79,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {plural}"
 
 
+def signed(number: int) -> str:
+    """`+3`, `−3`, `±0`."""
+    return f"+{number:,}" if number > 0 else f"−{-number:,}" if number < 0 else "±0"
+
+
 def duration(seconds: float | None) -> str:
     """`0.12s`, `12.3s`, `3m12s`, `1h02m`; `?` when unknown."""
     if seconds is None or seconds != seconds or seconds < 0:  # noqa: PLR0124  NaN is not itself

@@ -41,7 +41,7 @@
 
   function detailRow(test) {
     const row = element("tr", undefined, "detail"), cell = element("td");
-    cell.colSpan = 4;
+    cell.colSpan = [...list.querySelectorAll("thead th")].filter((head) => head.offsetParent).length; // narrow: fewer
     data.details[test.detail].forEach(([outcome, seconds, machine, text], number) => {
       cell.append(element("h3", (outcome === "not run" ? "Not run" : "Attempt " + (number + 1) + ": " + outcome + " · " + time(seconds)) + (machine ? " · " + machine : "")));
       if (!text) return;
