@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.components import HOW_TO_GET, present
 
+pytest_plugins = ["tests.fleet.fixtures"]  # real machines: ssh_keys, loopback, lab, ssh_machine, local_machine
+
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("default")
 

@@ -15,7 +15,6 @@ import pytest
 from ci_dispatch.core.model import Ended
 from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.ports import MachineError, Tree
-from tests.fleet.fixtures import keys, local_machine, loopback, ssh_machine  # noqa: F401
 from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
 
 KINDS = ["local_machine", pytest.param("ssh_machine", marks=pytest.mark.needs("sshd"))]
@@ -160,7 +159,9 @@ def test_what_a_job_leaves_running_is_ended_and_counted(machine: SupervisedMachi
 
 
 def test_temporary_files_go_and_reports_come(machine: SupervisedMachine, cwd: str, tmp_path: Path) -> None:
-    script = 'mkdir "$A/reports"; echo x > "$A/reports/junit.xml"; ln -s /etc "$A/e"; echo y > "$TMPDIR/y"; echo "$TMPDIR"'
+    script = (
+        'mkdir "$A/reports"; echo x > "$A/reports/junit.xml"; ln -s /etc "$A/e"; echo y > "$TMPDIR/y"; echo "$TMPDIR"'
+    )
     heard = Recorder()
     machine.run(job("files", "/bin/sh", "-c", script, cwd=cwd, env={"A": machine.place("files").attempt}), heard)
     assert not Path(heard.out.decode().strip()).exists()

@@ -16,8 +16,6 @@ from ci_dispatch.machines.ssh.machine import SshMachine
 from tests.fleet.lab import Lab
 from tests.fleet.servers import Keys, Server, SshConfig
 
-__all__ = ["keys", "lab", "lab_of_session", "local_machine", "loopback", "ssh_machine"]
-
 
 class Loopback:
     """Tier 1: servers on this machine, started when they are first asked for."""
@@ -47,20 +45,20 @@ class Loopback:
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+def ssh_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return Keys.make(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="session")
-def loopback(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Loopback]:
-    servers = Loopback(tmp_path_factory.mktemp("sshd"), keys)
+def loopback(tmp_path_factory: pytest.TempPathFactory, ssh_keys: Keys) -> Iterator[Loopback]:
+    servers = Loopback(tmp_path_factory.mktemp("sshd"), ssh_keys)
     yield servers
     servers.stop()
 
 
 @pytest.fixture(scope="session")
-def lab_of_session(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Lab]:
-    lab = Lab(tmp_path_factory.mktemp("lab"), keys)
+def lab_of_session(tmp_path_factory: pytest.TempPathFactory, ssh_keys: Keys) -> Iterator[Lab]:
+    lab = Lab(tmp_path_factory.mktemp("lab"), ssh_keys)
     try:
         yield lab.start()
     finally:

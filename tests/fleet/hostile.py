@@ -78,13 +78,13 @@ def peer(behaviour: Behaviour, *, accept: bool = True) -> Iterator[int]:
         while not over.is_set():
             with contextlib.suppress(OSError):
                 connection, _ = listener.accept()
-                thread = threading.Thread(target=serve, args=(connection,), daemon=True)
+                thread = threading.Thread(target=serve, args=(connection,), daemon=True, name="hostile")
                 threads.append(thread)
                 thread.start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.1)
-        listening = threading.Thread(target=listen, daemon=True)
+        listening = threading.Thread(target=listen, daemon=True, name="hostile")
         if accept:
             listening.start()
         try:

@@ -13,6 +13,7 @@ from ci_dispatch.machines.conversation import ConnectionLost, Stream
 from ci_dispatch.machines.ssh.settings import Settings, resolve
 from ci_dispatch.machines.ssh.sockets import Opening
 from ci_dispatch.machines.supervised import SupervisedMachine
+from ci_dispatch.ports import MachineError
 
 if TYPE_CHECKING:
     from ci_dispatch.machines.ssh.connection import Connection
@@ -36,14 +37,19 @@ class SshMachine(SupervisedMachine):
         self._connecting = threading.Lock()
 
     def _open(self, command: str, seconds: float) -> Stream:
-        deadline = time.monotonic() + seconds
+        until = time.monotonic() + seconds
         live = self._live()
         if live is None:
             with self._connecting:  # one at a time: sshd turns floods of connections away (MaxStartups)
                 live = self._live()
                 if live is None:
-                    return self._connect(command, deadline - time.monotonic())
-        return live.open(command, deadline - time.monotonic())
+                    return self._connect(command, until - time.monotonic())
+        try:
+            return live.open(command, until - time.monotonic())
+        except ConnectionLost:
+            raise
+        except MachineError:  # no more sessions on this connection: its owner has set MaxSessions lower
+            return self._connect(command, until - time.monotonic())
 
     def _ask(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
         """Over a live connection when there is one; when that is dead, over a new one in the time that is left."""
