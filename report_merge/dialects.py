@@ -111,10 +111,15 @@ def seconds_text(value: int) -> str:
 
 
 def instant(timestamp: str) -> datetime | None:
-    """A `timestamp` attribute as a moment; without a zone it is taken for UTC; None when it is not ISO 8601."""
+    """A `timestamp` attribute as a moment; without a zone it is taken for UTC; None when it is not ISO 8601.
+
+    Years outside 1980 to 2200 are placeholders (0001-01-01 of .NET converters, the epoch): they count as not given.
+    """
     try:
         moment = datetime.fromisoformat(timestamp)
     except ValueError:
+        return None
+    if not 1980 <= moment.year <= 2200:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

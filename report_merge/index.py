@@ -73,10 +73,10 @@ class FileIndex:
 def verdict_flags(flags: int) -> int:
     """A test's flags reduced to the one that counts it: FAILURE, ERROR, SKIPPED or 0 for passed and flaky.
 
-    A failure and an error count once, a failure and a skip count as the failure, a skip does not excuse an earlier try.
+    A failure and a skip count as the failure; a skip does not excuse an earlier try that failed.
     """
     if flags & BAD:
-        return FAILURE if flags & FAILURE else ERROR
+        return flags & BAD
     if flags & SKIPPED:
         if flags & EARLIER:
             return FAILURE if flags & EARLIER_FAILURE else ERROR

@@ -29,6 +29,7 @@ from report_merge.dialects import (
     portable_file,
 )
 from report_merge.index import (
+    BAD,
     EARLIER,
     EARLIER_ERROR,
     EARLIER_FAILURE,
@@ -99,6 +100,7 @@ class _Scanner:
         "parser",
         "playwright",
         "slow_floor",
+        "status",
         "suites",
         "wanted",
     )
@@ -115,6 +117,7 @@ class _Scanner:
         self.history = 0  # tries of the open test told by our property
         self.open_suites: list[_OpenSuite] = []
         self.around = _OpenSuite(number=-1)
+        self.status = False  # an attribute of the open test names an outcome other than passed
         self.playwright = False
         self.slow_floor = -1
         self.parser = expat.ParserCreate("utf-8")
@@ -175,10 +178,9 @@ class _Scanner:
         if around.number < 0:
             raise Odd
         classname = attributes.get("classname")
-        if (classname is None and "class" in attributes) or (
-            ("status" in attributes or "result" in attributes) and outcome_in_status(attributes)
-        ):
+        if classname is None and "class" in attributes:
             raise Odd
+        self.status = ("status" in attributes or "result" in attributes) and outcome_in_status(attributes) is not None
         took = microseconds(attributes.get("time"))
         if "," in attributes.get("time", ""):
             self.flags = REWRITE
@@ -202,7 +204,7 @@ class _Scanner:
                     self.flags |= bit
             elif tag in ("testcase", "testsuite"):
                 raise Odd
-            else:
+            elif not (bit & BAD and self.flags & BAD):  # several failures are one failed test, of the first one's kind
                 self.flags |= bit
         elif tag == "property":
             if attributes.get("name") == HISTORY:
@@ -256,6 +258,8 @@ class _Scanner:
 
     def _end_case(self) -> None:
         cases, flags, index = self.cases, self.flags, self.index
+        if self.status and not flags & (BAD | SKIPPED):
+            raise Odd
         if flags & SKIPPED and flags & EARLIER:
             flags |= REWRITE
         cases.end.append(self.parser.CurrentByteIndex)
