@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Mapping, Sequence
 
 import click
@@ -35,6 +32,8 @@ def guarded(command: click.Command, argv: Sequence[str], environ: Mapping[str, s
             sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  (the last line of defence)
         if environ.get("CI_DISPATCH_DEBUG"):
+            import traceback
+
             traceback.print_exc()
         code = _end(error, argv)
     try:
@@ -92,6 +91,10 @@ def _top(error: ModuleNotFoundError) -> str:
 
 def _internal(error: BaseException, argv: Sequence[str]) -> str:
     """The message of a failure of our own, with a log file that has everything."""
+    import platform  # all three are slow to import, and hardly ever needed
+    import tempfile
+    import traceback
+
     what = f"ci-dispatch itself failed: {type(error).__name__}: {str(error)[:500]}"
     lines = [f"ci-dispatch {__version__}, Python {platform.python_version()}, {platform.platform()}",
              f"arguments: {list(argv)}", "", *traceback.format_exception(error)]  # fmt: skip

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
@@ -71,6 +69,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in _MODULES and not name.startswith("-"):
+            from difflib import get_close_matches
+
             nearest = get_close_matches(name, _MODULES, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise click.UsageError(f"There is no command {name!r}{hint}", ctx)
@@ -89,12 +89,12 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="ci-dispatch", message="%(prog)s %(version)s")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
+    "--config", "config_file", metavar="FILE",
     help="Configuration. Default: ci-dispatch.toml here or above, up to the repository's root.",
 )  # fmt: skip
 @click.option("--color/--no-color", default=None, help="Colours. Default: on a terminal and in known CI, see NO_COLOR.")
 @click.pass_context
-def cli(ctx: click.Context, config_file: Path | None, color: bool | None) -> int | None:
+def cli(ctx: click.Context, config_file: str | None, color: bool | None) -> int | None:
     """Run one test suite over the machines you own, and get one verdict you can trust."""
     given: dict[str, Any] = {"config_file": config_file, "color": color}
     ctx.obj = given

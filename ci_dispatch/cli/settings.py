@@ -40,16 +40,14 @@ def configured(*paths: str) -> Callable[[Callable[..., int | None]], Callable[..
         @functools.wraps(command)
         @click.pass_context
         def with_settings(ctx: click.Context, /, **values: Any) -> int | None:
-            config_file = values.pop("config_file") or ctx.obj["config_file"]
+            named = values.pop("config_file") or ctx.obj["config_file"]
             given = {setting.path: values.pop(_parameter(setting)) for setting in chosen}
             options = {path: _text(value) for path, value in given.items() if value not in (None, ())}
-            settings = read_settings(config_file, options, os.environ, Path.cwd(), ctx.obj["color"])
+            settings = read_settings(Path(named) if named else None, options, os.environ, Path.cwd(), ctx.obj["color"])
             return command(settings, **values)
 
         result: Callable[..., int | None] = with_settings
-        result = click.option(
-            "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration."
-        )(result)
+        result = click.option("--config", "config_file", metavar="FILE", help="Configuration.")(result)
         for setting in reversed(chosen):
             result = _option(setting)(result)
         return result

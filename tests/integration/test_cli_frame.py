@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch import __version__
+from ci_dispatch.cli.errors import BROKEN_PIPE
 from ci_dispatch.cli.main import COMMANDS
+from ci_dispatch.core.errors import ExitCode
 from tests.integration.cli_process import ci_dispatch, environment
 
 MODULES = {name: f"ci_dispatch.cli.{module}" for part in COMMANDS.values() for name, (module, _) in part.items()}
@@ -77,3 +80,11 @@ def test_the_table_says_what_the_commands_say(tmp_path: Path) -> None:
     lines = {name: text for part in COMMANDS.values() for name, (_, text) in part.items()}
     for name in ("config", "init", "replay", "progress"):
         assert lines[name] in ci_dispatch(name, "--help", cwd=tmp_path).out
+
+
+def test_the_documentation_lists_every_command_and_every_exit_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    rows = [f"| `{name}` | {line} |" for part in COMMANDS.values() for name, (_, line) in part.items()]
+    assert "\n".join(rows) in text
+    told = {int(code) for row in re.findall(r"^\| ([0-9, ]+) \|", text, re.MULTILINE) for code in row.split(",")}
+    assert told == {*ExitCode, BROKEN_PIPE}
