@@ -1,1 +1,7 @@
-"""TODO"""
+"""Test runners behind one port: each lists its tests, builds exact commands, and reads back what happened."""
+
+from __future__ import annotations
+
+from ci_dispatch.suites.opening import open_suite
+
+__all__ = ["open_suite"]

@@ -1,0 +1,182 @@
+"""Any other runner: a command that lists tests, one a line, and a command that runs some and writes JUnit.
+
+    [suite]
+    runner = "command"
+    list = "bin/tests --names"
+    command = "bin/tests --junit {junit} --only-from {tests_file}"
+
+Nothing goes through a shell: names of tests are foreign text. `{tests}` alone is one argument for each test, and at the
+end of an option (`--only={tests}`) all of them joined with commas.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ci_dispatch.config.sections import Split
+from ci_dispatch.core.errors import NothingToRun, UsageError
+from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
+from ci_dispatch.ports import Invocation, JobEnd, Listing, Place, Reading
+from ci_dispatch.suites import here, runner_files
+from ci_dispatch.suites.attempt_files import news_of, tail_of
+from ci_dispatch.suites.junit import Told, told_by
+from ci_dispatch.suites.live import live_result
+from ci_dispatch.suites.reading import assemble
+from report_merge.plain import one_line
+
+PLACEHOLDERS = ("tests", "tests_file", "shard", "total", "workers", "junit", "live", "attempt", "tree")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_JOINED = re.compile(r"-[\w-]*=\{tests\}")
+
+
+class CommandSuite:
+    """The suite that `list` and `command` describe, in `workdir`, a folder of the work tree `root`."""
+
+    name = "command"
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        command: str,
+        list_command: str,
+        junit: str = "",
+        workdir: str = ".",
+        title: str = "",
+        env: Mapping[str, str] | None = None,
+        split: Split = Split.AUTO,
+    ) -> None:
+        """`junit`: the file that `command` writes when it cannot be told where, relative to `workdir`.
+
+        Raises UsageError for commands that cannot work.
+        """
+        self.title = title or root.name
+        self._root = root
+        self._workdir = workdir
+        self._list = _words("list", list_command)
+        self._command = _words("command", command)
+        self._junit = junit
+        self._env = dict(env or {})
+        self._split = split
+        self._writes_junit = bool(junit) or "{junit}" in command
+        _check(self._command, junit)
+
+    def tools(self) -> tuple[str, ...]:
+        program = self._command[0]
+        return () if "/" in program else (program,)
+
+    def list_tests(self, deadline: float) -> Listing:
+        cwd = here.folder(self._root, self._workdir)
+        answer = here.ask(self._list, cwd=cwd, env=self._env, deadline=deadline)
+        if answer.exit_code:
+            last = one_line(answer.errors or answer.output, 500)
+            raise UsageError(
+                "The tests cannot be listed",
+                why=f"`{self._list[0]}` exited {answer.exit_code}: {last}",
+                try_=f"run it by hand in {self._workdir}; `list` in the section [suite] says what is called",
+            )
+        names = [line for line in answer.output.splitlines() if line.strip()]
+        if not names:
+            raise NothingToRun("There is nothing to run", why=f"`{self._list[0]}` printed no tests")
+        tests = {name: _test(name, self._split) for name in names}
+        twice = len(names) - len(tests)
+        return Listing(tests=tuple(tests.values()), notes=(f"{twice} tests are listed twice",) if twice else ())
+
+    def invocation(
+        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+    ) -> Invocation:
+        names = [test.runner_id for test in tests]
+        cwd = posixpath.normpath(posixpath.join(place.tree, self._workdir))
+        junit = posixpath.join(place.attempt, "junit.xml")
+        values = {
+            "tests": ",".join(names),
+            "tests_file": posixpath.join(place.attempt, "tests.txt"),
+            "shard": str(shard),
+            "total": str(total),
+            "workers": str(workers),
+            "junit": junit,
+            "live": posixpath.join(place.attempt, "live.jsonl"),
+            "attempt": place.attempt,
+            "tree": place.tree,
+        }
+        argv = [*_filled(self._command, names, values), *extra]
+        files = {"tests.txt": "".join(f"{name}\n" for name in names).encode()}
+        if self._junit:
+            launcher = posixpath.join(place.attempt, "command_launcher.py")
+            argv = ["python3", launcher, posixpath.join(cwd, self._junit), junit, *argv]
+            files["command_launcher.py"] = runner_files.content("command_launcher.py")
+        return Invocation(argv=tuple(argv), cwd=cwd, env=self._env, files=files)
+
+    def live_result(self, line: bytes) -> TestResult | None:
+        return live_result(line)
+
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+        """What the live file tells and, for tests it does not mention, what the JUnit file does."""
+        news = news_of(folder)
+        told = told_by(folder / "junit.xml", tests) if self._writes_junit else Told()
+        for result in told.results:
+            news.ended.setdefault(result.test, result)
+        return assemble(tests, news, end, note=_evidence(told) or tail_of(folder))
+
+
+def _evidence(told: Told) -> str:
+    """What a person needs who wonders why tests have no result."""
+    if told.problem:
+        return f"its JUnit file: {told.problem}"
+    if told.strangers and not told.results:
+        return f"its JUnit file names {told.strangers[0]!r} and no test as `list` does"
+    return ""
+
+
+def _test(name: str, split: Split) -> Test:
+    file, separator, title = name.partition("::")
+    by_file = split is Split.FILE and separator
+    return Test(
+        id=TestId(name),
+        unit=UnitId(file if by_file else name),
+        file=file if separator else "",
+        title=(title or name,),
+        runner_id=name,
+    )
+
+
+def _filled(command: Sequence[str], names: Sequence[str], values: Mapping[str, str]) -> Iterator[str]:
+    for word in command:
+        if word == "{tests}":
+            yield from names
+        else:
+            yield _PLACEHOLDER.sub(lambda match: values[match[1]], word)
+
+
+def _words(key: str, command: str) -> tuple[str, ...]:
+    """The command's words. Raises UsageError when there are none or a quote is open."""
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise UsageError(f"`{key}` in the section [suite] cannot be read", why=f"{error}: {command}") from error
+    if not words:
+        raise UsageError(
+            f"`{key}` in the section [suite] is empty",
+            why='runner = "command" needs both: `list` prints the tests, `command` runs them',
+            try_=f'{key} = "..."; docs/suites.md has examples',
+        )
+    return words
+
+
+def _check(command: Sequence[str], junit: str) -> None:
+    """Raise UsageError for a command that cannot be told its tests, or whose results nobody would see."""
+    text = " ".join(command)
+    unknown = sorted(set(_PLACEHOLDER.findall(text)) - set(PLACEHOLDERS))
+    problems = [f"{{{name}}} is not known; known: {', '.join(PLACEHOLDERS)}" for name in unknown]
+    if "{tests}" not in text and "{tests_file}" not in text:
+        problems.append("neither {tests} nor {tests_file} occurs: it would run everything everywhere")
+    if not junit and "{junit}" not in text and "{live}" not in text:
+        problems.append("neither {junit} nor {live} occurs, and `junit` names no file: no result would be seen")
+    if any("{tests}" in word and word != "{tests}" and not _JOINED.fullmatch(word) for word in command):
+        problems.append("{tests} inside a longer word: names of tests are foreign text; use it alone, or {tests_file}")
+    if problems:
+        raise UsageError("`command` in the section [suite] cannot work", why="; ".join(problems))

@@ -1,0 +1,155 @@
+"""Playwright: lists with a reporter of our own, selects by test id, runs the suite's own installation without npx.
+
+The selection is exact for any title and project: the ids go into a last-run file and `--last-failed` runs those, since
+1.44 and in every version after (`--test-list` is not: titles with ` › ` or blanks at their ends do not round-trip, and
+a list that matches nothing exits 0). `--last-failed` filters after sharding, so that `--shard` is never used with it.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ci_dispatch.config.sections import Split
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.model import Test, TestResult, Trouble, Verdict
+from ci_dispatch.ports import Invocation, JobEnd, Listing, Place, Reading
+from ci_dispatch.suites import here, runner_files
+from ci_dispatch.suites.attempt_files import news_of, tail_of
+from ci_dispatch.suites.listing import check, listing, plan_of, refuse
+from ci_dispatch.suites.live import live_result
+from ci_dispatch.suites.reading import assemble
+from report_merge.failures import classify
+
+OLDEST = (1, 44)  # the first with --last-failed
+MAX_FILE_ARGUMENTS = 60_000  # characters; beyond it every file is loaded, which costs time and changes nothing
+BROWSER = "infra.config.browser"  # the failure category of a browser that is not there or may not start
+
+# What decides which tests run or where their results go: ours to say, or the count of the tests would be wrong.
+RESERVED = (
+    "--list", "--reporter", "--add-reporter", "--shard", "--last-failed", "--last-failed-file", "--output",
+    "--test-list", "--test-list-invert", "--only-changed", "--ui", "--debug",
+)  # fmt: skip
+
+
+class PlaywrightSuite:
+    """The Playwright project in `workdir`, a folder of the work tree `root`."""
+
+    name = "playwright"
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        workdir: str = ".",
+        title: str = "",
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        split: Split = Split.AUTO,
+    ) -> None:
+        """`arguments`: for the listing, and what `invocation` gets as `extra`; `--project`, `--grep` and files select."""
+        refuse(arguments, RESERVED)
+        self.title = title or root.name
+        self._root = root
+        self._workdir = workdir
+        self._arguments = tuple(arguments)
+        self._env = dict(env or {})
+        self._split = split
+
+    def tools(self) -> tuple[str, ...]:
+        return ("node",)
+
+    def list_tests(self, deadline: float) -> Listing:
+        cwd = here.folder(self._root, self._workdir)
+        argv = (
+            "node",
+            str(runner_files.path("playwright_launcher.cjs")),
+            "test",
+            "--list",
+            f"--reporter={runner_files.path('playwright_reporter.cjs')}",
+            *self._arguments,
+        )
+        answer = here.ask(argv, cwd=cwd, env=self._env, deadline=deadline)
+        plan = plan_of(answer)
+        self._check_version(plan.version)
+        if not any("No tests found" in problem for problem in plan.problems):
+            check(answer, plan, runner="Playwright", workdir=self._workdir, install="npm ci")
+        return listing(plan, self._split, runner="Playwright", workdir=self._workdir)
+
+    def invocation(
+        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+    ) -> Invocation:
+        del shard, total  # Playwright's own sharding would cut what is cut already
+        refuse(extra, RESERVED)
+        selection = {"status": "failed", "failedTests": [test.runner_id for test in tests]}
+        output = posixpath.join(place.attempt, "output")
+        return Invocation(
+            argv=(
+                "node",
+                posixpath.join(place.attempt, "playwright_launcher.cjs"),
+                "test",
+                "--last-failed",
+                f"--output={output}",
+                f"--reporter=line,junit,{place.attempt}/playwright_reporter.cjs",
+                f"--workers={workers}",
+                "--max-failures=0",  # every expected test gets its verdict
+                *_file_arguments(tests),  # before the others: `--project` takes every word that follows it
+                *extra,
+            ),
+            cwd=posixpath.normpath(posixpath.join(place.tree, self._workdir)),
+            env={
+                **self._env,
+                "CI_DISPATCH_LIVE": posixpath.join(place.attempt, "live.jsonl"),
+                # Since 1.61 the file may lie anywhere; before, it is in the folder of --output. Both mean this one.
+                "PLAYWRIGHT_LAST_RUN_OUTPUT_FILE": posixpath.join(output, ".last-run.json"),
+                "PLAYWRIGHT_JUNIT_OUTPUT_FILE": posixpath.join(place.attempt, "junit.xml"),
+                "PLAYWRIGHT_JUNIT_INCLUDE_RETRIES": "1",
+            },
+            files={
+                "playwright_launcher.cjs": runner_files.content("playwright_launcher.cjs"),
+                "playwright_reporter.cjs": runner_files.content("playwright_reporter.cjs"),
+                "output/.last-run.json": json.dumps(selection).encode(),
+            },
+        )
+
+    def live_result(self, line: bytes) -> TestResult | None:
+        result = live_result(line)
+        return _without_browser(result) if result else None
+
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+        reading = assemble(tests, news_of(folder), end, note=tail_of(folder))
+        results = tuple(_without_browser(result) for result in reading.results)
+        changed = [new for new, old in zip(results, reading.results, strict=True) if new is not old]
+        if not changed:
+            return reading
+        return replace(reading, results=results, trouble=Trouble.SETUP, reason=changed[0].reason)
+
+    def _check_version(self, version: str) -> None:
+        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+        if numbers and numbers < OLDEST:
+            raise UsageError(
+                "The tests cannot be selected exactly",
+                why=f"this suite's Playwright is {version}, and --last-failed came with {'.'.join(map(str, OLDEST))}",
+                try_="npm install --save-dev @playwright/test@latest",
+            )
+
+
+def _file_arguments(tests: Sequence[Test]) -> tuple[str, ...]:
+    """The files to load, as the regular expressions over absolute paths that Playwright takes: too many is harmless."""
+    files = sorted({re.sub(r"^(\.\./)+", "", test.file) for test in tests})
+    patterns = tuple("/" + re.sub(r"[\\^$.*+?()\[\]{}|]", r"\\\g<0>", file) + "$" for file in files)
+    return patterns if sum(map(len, patterns)) <= MAX_FILE_ARGUMENTS else ()
+
+
+def _without_browser(result: TestResult) -> TestResult:
+    """A test whose browser is missing was not run: that is its machine's trouble and no verdict on the test."""
+    if result.verdict is not Verdict.FAILED:
+        return result
+    finding = classify(result.detail, message=result.message)
+    if finding.category != BROWSER:
+        return result
+    return replace(result, verdict=Verdict.NOT_RUN, reason=f"{finding.evidence}: {finding.hint}")

@@ -1,0 +1,108 @@
+"""pytest: lists and runs with a plugin of our own, in the suite's own Python, with xdist where a machine has it.
+
+The plugin drops every test that is not wanted after pytest has collected as it always does. Node ids as arguments would
+be less exact: one unknown id makes pytest exit 4 and run nothing, and arguments move its root and its conftest files.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ci_dispatch.config.sections import Split
+from ci_dispatch.core.model import Test, TestResult, Trouble
+from ci_dispatch.ports import Invocation, JobEnd, Listing, Place, Reading
+from ci_dispatch.suites import here, runner_files
+from ci_dispatch.suites.attempt_files import news_of, tail_of
+from ci_dispatch.suites.listing import check, listing, plan_of, refuse
+from ci_dispatch.suites.live import live_result
+from ci_dispatch.suites.reading import assemble
+
+# https://docs.pytest.org/en/stable/reference/exit-codes.html; 5 (nothing collected) is what the plan says better.
+EXITS = {3: Trouble.CRASH, 4: Trouble.USAGE}
+
+# What decides which tests run where or where their results go: ours to say, or the count of the tests would be wrong.
+RESERVED = (
+    "--collect-only", "--co", "-n", "--numprocesses", "--dist", "--tx", "--looponfail", "-f", "--junitxml",
+    "--junit-xml", "--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "--stepwise-skip",
+)  # fmt: skip
+
+
+class PytestSuite:
+    """The pytest suite in `workdir`, a folder of the work tree `root`."""
+
+    name = "pytest"
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        workdir: str = ".",
+        title: str = "",
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        split: Split = Split.AUTO,
+    ) -> None:
+        """`arguments`: for the listing, and what `invocation` gets as `extra`; `-k`, `-m` and paths select.
+
+        CI_DISPATCH_PYTHON in `env` names the suite's Python where it is neither a .venv nor the active one.
+        """
+        refuse(arguments, RESERVED)
+        self.title = title or root.name
+        self._root = root
+        self._workdir = workdir
+        self._arguments = tuple(arguments)
+        self._env = dict(env or {})
+        self._split = split
+
+    def tools(self) -> tuple[str, ...]:
+        return ("python3",)
+
+    def list_tests(self, deadline: float) -> Listing:
+        cwd = here.folder(self._root, self._workdir)
+        launcher = str(runner_files.path("pytest_launcher.py"))
+        env = {**self._env, "CI_DISPATCH_TREE": str(self._root.absolute())}
+        argv = ("python3", launcher, "--collect-only", "-q", *self._arguments)
+        answer = here.ask(argv, cwd=cwd, env=env, deadline=deadline)
+        plan = plan_of(answer)
+        check(answer, plan, runner="pytest", workdir=self._workdir, install="install pytest for the suite's Python")
+        return listing(plan, self._split, runner="pytest", workdir=self._workdir)
+
+    def invocation(
+        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+    ) -> Invocation:
+        del shard, total  # pytest knows no shards
+        refuse(extra, RESERVED)
+        units = {test.runner_id: str(test.unit) if test.unit != str(test.id) else "" for test in tests}
+        return Invocation(
+            argv=(
+                "python3",
+                posixpath.join(place.attempt, "pytest_launcher.py"),
+                f"--junitxml={posixpath.join(place.attempt, 'junit.xml')}",
+                "--continue-on-collection-errors",  # the tests of the other files still get their verdicts
+                "--maxfail=0",  # every expected test gets its verdict
+                *extra,
+            ),
+            cwd=posixpath.normpath(posixpath.join(place.tree, self._workdir)),
+            env={
+                "PYTHONUNBUFFERED": "1",
+                **self._env,
+                "CI_DISPATCH_LIVE": posixpath.join(place.attempt, "live.jsonl"),
+                "CI_DISPATCH_TESTS": posixpath.join(place.attempt, "tests.json"),
+                "CI_DISPATCH_TREE": place.tree,
+                "CI_DISPATCH_WORKERS": str(workers),
+            },
+            files={
+                "pytest_launcher.py": runner_files.content("pytest_launcher.py"),
+                "pytest_plugin.py": runner_files.content("pytest_plugin.py"),
+                "tests.json": json.dumps(units).encode(),
+            },
+        )
+
+    def live_result(self, line: bytes) -> TestResult | None:
+        return live_result(line)
+
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+        return assemble(tests, news_of(folder), end, note=tail_of(folder), exits=EXITS)
