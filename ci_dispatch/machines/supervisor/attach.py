@@ -52,7 +52,12 @@ def attach(folder: Folder, *, live: str, output_offset: int, live_offset: int, l
 
 
 def bury(folder: Folder) -> int:
-    """End what is left of a job whose supervisor was killed, and say so in its status. Returns how many there were."""
+    """End what is left of a job whose supervisor was killed, and say so in its status. Returns how many there were.
+
+    Its lock is taken for that and kept by this process, for others may find the dead supervisor too.
+    """
+    if not folder.lock() or folder.status() is not None:
+        return 0
     mark = mark_of(folder.path)
     left = belonging(mark)
     survivors = end_members(mark, terminate=1.0)

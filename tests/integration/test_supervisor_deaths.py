@@ -1,0 +1,198 @@
+"""Whoever dies, nothing keeps running unobserved: the controller, the supervisor, the process that streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ci_dispatch.core.model import Connection, Ended, MachineName, MachineSpec
+from ci_dispatch.machines import bootstrap
+from ci_dispatch.machines.local import LocalMachine
+from ci_dispatch.machines.supervised import SupervisedMachine
+from ci_dispatch.ports import Tree
+from tests.fleet.fixtures import Loopback
+from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
+
+ROOT = Path(__file__).parents[2]
+
+CONTROLLER = """
+import json, sys
+from pathlib import Path
+from ci_dispatch.core.model import Connection, MachineSpec
+from ci_dispatch.machines import open_machine
+from ci_dispatch.ports import Tree
+from tests.fleet.recorder import STUBBORN, Recorder, job
+given = json.loads(sys.argv[1])
+machine = open_machine(MachineSpec(name=given["name"], connection=Connection(given["kind"]), workdir=given["work"]))
+machine.sync(Tree(root=Path(given["tree"])), 20)
+class Shouting(Recorder):
+    def output(self, data):
+        print(data.decode(), end="", flush=True)
+work = job("victim", sys.executable, "-c", STUBBORN, cwd=given["tree"], lease=given["lease"], interrupt_grace=0.2)
+machine.run(work, Shouting())
+"""
+
+
+@pytest.fixture(params=["local", pytest.param("ssh", marks=pytest.mark.needs("sshd"))])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[LocalMachine]:
+    (tmp_path / "tree").mkdir()
+    spec = MachineSpec(name=MachineName("local"), connection=Connection.LOCAL, workdir=str(tmp_path / "work"))
+    machine = LocalMachine(spec)
+    machine.sync(Tree(root=tmp_path / "tree"), 5)
+    yield machine
+    assert not marked(spec.workdir), "processes were left behind"
+
+
+def supervisor_of(machine: SupervisedMachine) -> int:
+    """The process that holds the lock of the only job."""
+    lock = next(Path(machine.spec.workdir, "jobs").glob("*/lock"))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and any(_points_to(link, lock) for link in _links(entry / "fd")):
+            return int(entry.name)
+    raise AssertionError("no supervisor")
+
+
+def _links(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _points_to(link: Path, file: Path) -> bool:
+    try:
+        return link.samefile(file)
+    except OSError:
+        return False
+
+
+def test_when_the_controller_is_killed_its_jobs_end_with_their_lease(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "tree").mkdir()
+    work = tmp_path / "work"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if kind == "ssh":
+        loopback: Loopback = request.getfixturevalue("loopback")
+        loopback.server()
+        environment["CI_DISPATCH_SSH_CONFIG"] = str(loopback.config.path)
+    given = {"name": "plain", "kind": kind, "work": str(work), "tree": str(tmp_path / "tree"), "lease": 2.0}
+    with subprocess.Popen(
+        [sys.executable, "-c", CONTROLLER, json.dumps(given)], stdout=subprocess.PIPE, env=environment
+    ) as controller:
+        assert controller.stdout is not None
+        assert controller.stdout.readline() == b"ready\n"
+        assert len(marked(work)) >= 4
+        controller.kill()
+    until(lambda: list(work.glob("jobs/*/status")))
+    assert not marked(work)
+    status = json.loads(next(work.glob("jobs/*/status")).read_text())
+    assert status["ended"] == "lease ended"
+    until(lambda: not _processes_in(work))  # nor the supervisor, nor what streamed to the controller
+
+
+def _processes_in(work: Path) -> list[str]:
+    listing = subprocess.run(["ps", "-axo", "args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if str(work) in line and "pytest" not in line]
+
+
+def test_a_killed_supervisor_is_noticed_and_its_job_ended(machine: LocalMachine) -> None:
+    place = machine.place("a")
+    running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
+    until(lambda: running.heard.out == b"ready\n")
+    os.kill(supervisor_of(machine), signal.SIGKILL)
+    end = running.end()
+    assert end.ended is Ended.LOST
+    assert "supervisor was killed" in end.reason
+    assert end.leaked >= 4
+
+
+def test_a_later_run_sweeps_what_a_killed_supervisor_left(machine: LocalMachine) -> None:
+    place = machine.place("a")
+    running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
+    until(lambda: running.heard.out == b"ready\n")
+    left = marked(machine.spec.workdir)
+    streaming = [pid for pid in _children_of(os.getpid()) if "run" in _arguments(pid)]
+    supervisor = supervisor_of(machine)
+    for pid in streaming:
+        os.kill(pid, signal.SIGSTOP)  # it must not notice and clean up itself
+    os.kill(supervisor, signal.SIGKILL)
+    other = LocalMachine(machine.spec)
+    assert other.sweep(20) == len(left)
+    assert other.sweep(20) == 0
+    for pid in streaming:
+        os.kill(pid, signal.SIGCONT)
+    assert running.end().ended is Ended.LOST
+
+
+def _children_of(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def _arguments(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def test_a_sweep_leaves_the_jobs_of_a_living_run_alone(machine: LocalMachine) -> None:
+    running = Running(machine, job("mine", "/bin/sh", "-c", "echo ready; sleep 1", cwd=machine.place("mine").tree))
+    until(lambda: running.heard.out == b"ready\n")
+    assert LocalMachine(machine.spec).sweep(20) == 0
+    assert running.end().exit_code == 0
+
+
+def test_a_job_outlives_the_process_that_streams_it(machine: LocalMachine) -> None:
+    script = "echo ready; sleep 1.5; echo done"
+    running = Running(machine, job("a", "/bin/sh", "-c", script, cwd=machine.place("a").tree))
+    until(lambda: running.heard.out == b"ready\n")
+    for pid in _children_of(os.getpid()):
+        if "run" in _arguments(pid):
+            os.kill(pid, signal.SIGKILL)
+    assert running.end().exit_code == 0
+    assert running.heard.out == b"ready\ndone\n"
+
+
+def test_a_job_is_not_deaf_to_int(machine: LocalMachine) -> None:
+    """What is started in the background of a shell ignores INT, and a runner that does writes no reports."""
+    script = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    heard = Recorder()
+    machine.run(job("a", sys.executable, "-c", script, cwd=machine.place("a").tree), heard)
+    assert heard.out == b"True\n"
+
+
+def test_the_supervisor_is_cached_and_a_broken_copy_is_not_used(tmp_path: Path) -> None:
+    spec = MachineSpec(name=MachineName("local"), connection=Connection.LOCAL, workdir=str(tmp_path / "work"))
+    machine = LocalMachine(spec)
+    cached = tmp_path / "work" / "bin" / f"{bootstrap.program().digest}.pyz"
+    assert machine.sweep(10) == 0
+    written = cached.stat().st_mtime_ns
+    assert machine.sweep(10) == 0
+    assert cached.stat().st_mtime_ns == written
+    cached.write_bytes(b"")  # what a crash may leave
+    assert machine.sweep(10) == 0
+    assert cached.read_bytes() == bootstrap.program().data
+
+
+def test_a_machine_without_python_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for tool in ("sh", "mkdir", "head", "wc", "mv"):
+        (tmp_path / "bin" / tool).symlink_to(f"/bin/{tool}")
+    command = bootstrap.command("n0", "sweep", root=str(tmp_path / "work"))
+    command = command.replace(":/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin", "")
+    said = subprocess.run(
+        ["/bin/sh", "-c", command], env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, check=False
+    )
+    assert said.stdout.split() == ["@ci-dispatch", "n0", "no-python"]
