@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import threading
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ci_dispatch.cli.settings import Settings, configured
 from ci_dispatch.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,15 +28,22 @@ TOKEN_LENGTH = 16
     "--replay", type=click.Path(path_type=Path), metavar="EVENTS.jsonl", help="Show this journal instead of a run."
 )
 @click.option(
-    "--pace", type=click.FloatRange(0, 10_000), default=0.0, show_default="at once",
-    help="With --replay: 1 is as fast as it happened, 10 is ten times as fast.",
+    "--speed", type=click.FloatRange(min=0, min_open=True), metavar="FACTOR",
+    help="With --replay: 1 is as fast as it was, 10 is ten times faster. Default: at once.",
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Port.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
-@click.pass_context
+@configured()
 def dashboard(
-    ctx: click.Context, *, run: str | None, replay: Path | None, pace: float, host: str, port: int, open_browser: bool
+    settings: Settings,
+    *,
+    run: str | None,
+    replay: Path | None,
+    speed: float | None,
+    host: str,
+    port: int,
+    open_browser: bool,
 ) -> int:
     """Serve the web page of RUN until Ctrl-C.
 
@@ -43,19 +51,17 @@ def dashboard(
     of another process, and shows one that is over or died. It only shows, and only to who has the link.
     """
     from ci_dispatch import runfolder
-    from ci_dispatch.cli.settings import find
     from ci_dispatch.reporters.dashboard.follow import JournalTail
     from ci_dispatch.reporters.dashboard.service import Dashboard
 
     if run and replay:
         raise UsageError("The dashboard was not started", why="RUN and --replay are two runs", try_="give one of them")
-    config_file: Path | None = ctx.obj["config_file"]
-    root = config_file.resolve().parent if config_file else find(Path.cwd())[1]
-    source = _replayed(replay, pace) if replay else JournalTail(runfolder.find(root, run or "").journal)
+    runs = settings.root / settings.config.run.folder
+    source = _replayed(replay, speed) if replay else JournalTail(runfolder.find(runs, run or "").journal)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    served = Dashboard(source, host=host, port=port, token=fixed_token())
+    served = Dashboard(source, host=host, port=port, token=fixed_token(settings.environ))
     served.start()
     try:
         click.echo(f"Dashboard: {served.url}\nCtrl-C ends it.")
@@ -70,16 +76,16 @@ def dashboard(
     return 0
 
 
-def _replayed(given: Path, pace: float) -> JournalTail | Replay:
+def _replayed(given: Path, speed: float | None) -> JournalTail | Replay:
     from ci_dispatch.reporters.dashboard.follow import JournalTail, Replay
 
     journal = given / "events.jsonl" if given.is_dir() else given
-    return Replay(journal, pace) if pace else JournalTail(journal)
+    return Replay(journal, speed) if speed else JournalTail(journal)
 
 
-def fixed_token() -> str:
+def fixed_token(environ: Mapping[str, str]) -> str:
     """The token of CI_DISPATCH_DASHBOARD_TOKEN, with which a link outlives a restart; empty: make a new one."""
-    token = os.environ.get(TOKEN_VARIABLE, "")
+    token = environ.get(TOKEN_VARIABLE, "")
     if token and (len(token) < TOKEN_LENGTH or not re.fullmatch(r"[\w~-]+", token, re.ASCII)):
         raise UsageError(
             f"{TOKEN_VARIABLE} cannot be used as a token",

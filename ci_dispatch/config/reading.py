@@ -19,6 +19,7 @@ from ci_dispatch.core.model import MachineSpec
 
 NOT_SETTINGS = (
     "CI_DISPATCH_CONFIG",
+    "CI_DISPATCH_DASHBOARD_TOKEN",
     "CI_DISPATCH_DEBUG",
     "CI_DISPATCH_JOB",
     "CI_DISPATCH_SSH_CONFIG",

@@ -135,20 +135,20 @@ class Board:
     # -- what changed -----------------------------------------------------------------------------------------------
 
     def _changed_rows(self) -> list[Row]:
+        where, entries = self._where, self.state.ledger.entries
+        touched = sorted((where.tests[test], test) for test in self._touched if test in where.tests)
+        self._touched = set()
         changed = []
-        for test in self._touched:
-            entry, n = self.state.ledger.entries.get(test), self._where.tests.get(test)
-            if entry is None or n is None:
-                continue
-            row = snapshot.row(n, entry, self.state, self._where)
+        for n, test in touched:
+            row = snapshot.row(n, entries[test], self.state, where)
             row = row._replace(cause=self._cause(row, test))
             if self._rows.get(n) != row:
                 self._rows[n] = row
                 if row.state in snapshot.TROUBLE and n >= TESTS and len(self._more_tests) < MORE_TESTS:
                     self._more_tests.add(n)
-                changed.append(row)
-        self._touched = set()
-        return sorted((row for row in changed if self._is_shown(row.n)), key=lambda row: row.n)
+                if self._is_shown(n):
+                    changed.append(row)
+        return changed
 
     def _is_shown(self, n: int) -> bool:
         return n < TESTS or n in self._more_tests

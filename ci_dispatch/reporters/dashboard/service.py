@@ -144,6 +144,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        listener.listen(128)  # from here on who asks is answered, as soon as the thread runs
     except OSError as error:
         listener.close()
         raise UsageError(what, why=error.strerror or str(error), try_=_REMEDY.get(error.errno or 0, _ANY)) from error

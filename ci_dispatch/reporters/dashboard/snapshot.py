@@ -15,7 +15,9 @@ from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.ledger import Attempt, Entry
 from ci_dispatch.core.model import MachineName, TestResult, Verdict
 from ci_dispatch.core.state import MachineState, RunState
+from ci_dispatch.reporters.tally import failed_on, trouble
 from report_merge.plain import one_line
+from report_merge.render.wording import count
 
 QUIET_AFTER = 10.0  # seconds without news that are worth a word
 LOST_AFTER = 60.0  # twice the interval of the health checks: nobody is there any more
@@ -124,18 +126,16 @@ def names(state: RunState) -> list[tuple[str, str, str]]:
 def machine(state: MachineState, heard: float | None, where: Places) -> dict[str, Any]:
     checked = state.checked
     spec = state.spec
-    why = state.fenced or state.lost or ("; ".join(checked.problems) if checked and not checked.healthy else "")
     return {
         "name": one_line(spec.name, 60),
         "word": state.word,
-        "why": one_line(why),
+        "why": trouble(state),
         "cores": (checked.cores if checked else 0) or spec.cores,
         "slots": spec.slots,
         "health": one_line(checked.text) if checked else "",
         "done": state.done,
         "given": max(state.given, state.done),
-        "failed": state.verdicts[Verdict.FAILED] + state.live[Verdict.FAILED],
-        "flaky": state.verdicts[Verdict.FLAKY] + state.live[Verdict.FLAKY],
+        "failed": failed_on(state),
         "retries": state.retries,
         "losses": state.losses,
         "lost_at": state.lost_at,
@@ -226,24 +226,20 @@ def sentence(state: RunState, counts: Mapping[str, int]) -> str:
     parts = []
     if failed := counts.get("failed", 0):
         so_far = "" if state.finished else " so far"
-        parts.append(f"{failed} of {_tests(total)} failed{so_far}")
+        parts.append(f"{failed} of {count(total, 'test')} failed{so_far}")
     if not_run := counts.get("not run", 0):
         parts.append(f"{not_run} not run")
     if flaky := counts.get("flaky", 0):
         parts.append(f"{flaky} flaky")
     lost = sum(1 for each in state.machines.values() if each.lost)
     fenced = sum(1 for each in state.machines.values() if each.fenced)
-    parts += [f"{_machines(n)} {word}" for n, word in ((lost, "lost"), (fenced, "fenced off")) if n]
+    parts += [f"{count(n, 'machine')} {word}" for n, word in ((lost, "lost"), (fenced, "fenced off")) if n]
     if parts and (failed or not_run):
         return ", ".join(parts)
     done = counts.get("passed", 0) + counts.get("skipped", 0) + counts.get("flaky", 0)
-    first = f"{_tests(total)}, nothing failed" if done >= total > 0 else f"{done} of {_tests(total)} done, none failed"
+    first = (
+        f"{count(total, 'test')}, nothing failed"
+        if done >= total > 0
+        else f"{done} of {count(total, 'test')} done, none failed"
+    )
     return ", ".join([first, *parts]) if total else "no test is known yet"
-
-
-def _tests(n: int) -> str:
-    return f"{n} test" if n == 1 else f"{n} tests"
-
-
-def _machines(n: int) -> str:
-    return f"{n} machine" if n == 1 else f"{n} machines"

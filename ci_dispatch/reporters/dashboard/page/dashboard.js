@@ -8,7 +8,7 @@ import { Lanes } from "./lanes.js";
 import { Tests } from "./tests.js";
 
 const ANNOUNCE = 5000; // milliseconds between words to a screen reader
-const SIGNS = { passed: "✓", failed: "✗", incomplete: "∅", interrupted: "■", lost: "⚡", error: "!", running: "▸", stopping: "■", starting: "…" };
+const SIGNS = { passed: "✓", failed: "✗", incomplete: "?", interrupted: "■", lost: "⚡", error: "!", running: "▸", stopping: "■", starting: "…" };
 const CONNECTION = {
   live: "Live", polling: "Every 2 s", disconnected: "Disconnected, trying again", over: "Server has ended",
   refused: "Restarted with a new link: open the one it printed",

@@ -4,7 +4,7 @@ import { byId, clock, el, keyed, plural, setAttribute, setText } from "./dom.js"
 
 const OPEN = 3; // groups that are open at first
 const NAMED = 8; // tests of a group that are named before one asks for the rest
-const SIGNS = { failed: "✗", "not run": "∅", flaky: "≈", machine: "⚡" };
+const SIGNS = { failed: "✗", "not run": "?", flaky: "~", machine: "⚡" };
 
 export function drawFailures(model, openTest) {
   const groups = [...model.groups, ...machineTrouble(model)];

@@ -148,7 +148,7 @@ export class Lanes {
       if (verdict !== "failed" && verdict !== "flaky") continue;
       if (x < free) continue;
       free = x + 8;
-      marks.push(svg("text", { class: `mark ${verdict}`, x: (x - 4).toFixed(1), y: STRIP - 3 }, verdict === "failed" ? "✗" : "≈"));
+      marks.push(svg("text", { class: `mark ${verdict}`, x: (x - 4).toFixed(1), y: STRIP - 3 }, verdict === "failed" ? "✗" : "~"));
     }
     return marks;
   }
