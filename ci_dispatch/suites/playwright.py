@@ -51,7 +51,7 @@ class PlaywrightSuite:
         env: Mapping[str, str] | None = None,
         split: Split = Split.AUTO,
     ) -> None:
-        """`arguments`: for the listing, and what `invocation` gets as `extra`; `--project`, `--grep` and files select."""
+        """`arguments`: of the listing, and what `invocation` gets as `extra`; `--project`, `--grep`, files select."""
         refuse(arguments, RESERVED)
         self.title = title or root.name
         self._root = root
