@@ -7,7 +7,7 @@ count as an end whose report must tell.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from ci_dispatch.core.model import ShardId
@@ -74,9 +74,7 @@ def needs_notes(job: JobView) -> bool:
     return job.completed and job.conclusion not in ("success", "skipped") and not failed_by_itself
 
 
-def shard_of(job: JobView, shards: Sequence[ShardId]) -> ShardId | None:
+def shard_of(job: JobView, shards: Collection[ShardId]) -> ShardId | None:
     """Which shard a job runs, by the shard's id in the job's name: names, not ids, are the same in every attempt."""
-    for shard in shards:
-        if re.search(rf"(?<![\w.-]){re.escape(shard)}(?![\w.-])", job.name):
-            return shard
-    return None
+    words = (ShardId(word.strip(".-")) for word in re.findall(r"[\w.-]+", job.name))
+    return next((word for word in words if word in shards), None)

@@ -122,6 +122,11 @@ def runner_view(body: Mapping[str, Any]) -> RunnerView:
     )
 
 
+def runner_is(runner: str, machine: str) -> bool:
+    """Whether a runner's name says that it is a service on this machine: `moruk`, `moruk-2`, `moruk_e2e`."""
+    return runner == machine or (runner.startswith(machine) and not runner[len(machine)].isalnum())
+
+
 def _word(value: Any) -> str:
     return "" if value is None else str(value)
 

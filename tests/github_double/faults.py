@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 class Fault:
     """One thing that happens to the next matching requests.
 
-    `status` 0 hangs up without an answer. `processed` says whether the request still took effect, as behind a gateway
+    `status` 0 hangs up without an answer; None answers as ever (for `before`). `processed` says whether the request still took effect, as behind a gateway
     that gave up waiting.
     """
 
     method: str = "GET"
     path: str  # a regular expression, searched in the path
-    status: int = 502
+    status: int | None = 502
     body: str = '{"message": "Server Error"}'
     headers: Mapping[str, str] = field(default_factory=dict)
     times: int = 1

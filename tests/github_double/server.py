@@ -57,11 +57,11 @@ class ApiHandler(Handler):
         fault = self.double.faults.take(self.command, path)
         if fault and fault.before:
             fault.before()
-        if fault and not fault.processed:
+        if fault and fault.status is not None and not fault.processed:
             self._finish(path, body, fault.status, fault.body.encode(), _typed(fault))
             return
         status, answer, headers = self._api(path, body)
-        if fault:
+        if fault and fault.status is not None:
             status, answer, headers = fault.status, fault.body.encode(), _typed(fault)
         self._finish(path, body, status, answer, headers)
 

@@ -1,0 +1,88 @@
+"""Who holds a shard, and what its end means: the ledger's side of a run through GitHub. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from ci_dispatch.core import breaker
+from ci_dispatch.core.events import AttemptFinished, AttemptStarted, Event, LeaseGranted, MachineFenced, RetryScheduled
+from ci_dispatch.core.matrix import ANY_MACHINE
+from ci_dispatch.core.model import AttemptResult, Lease, LeaseNumber, MachineName, Verdict
+from ci_dispatch.core.settle import Classify, one_result_each, settle
+from ci_dispatch.core.state import RunState
+from ci_dispatch.github.outgoing import Terms
+from ci_dispatch.github.tracking import Track
+from ci_dispatch.github.views import runner_is
+
+
+class Leases:
+    def __init__(
+        self, state: RunState, publish: Callable[[Event], None], terms: Terms, classify: Classify, random: Random
+    ) -> None:
+        self._state, self._ledger, self._publish = state, state.ledger, publish
+        self._terms, self._classify, self._random = terms, classify, random
+
+    def hand_out(self, track: Track, now: float) -> None:
+        """A pinned shard is leased when it is sent, a pooled one when somebody takes it."""
+        if track.entry.machine != ANY_MACHINE:
+            self._grant(track, track.entry.machine, now)
+
+    def taken(self, track: Track, runner: str, now: float) -> None:
+        if track.lease is None:
+            self._grant(track, self._named(runner), now)
+        assert track.lease is not None
+        self._publish(AttemptStarted(lease=track.lease))
+
+    def machine_of(self, track: Track) -> MachineName:
+        if track.lease is not None:
+            return self._ledger.attempts[track.lease].lease.machine
+        return track.entry.machine
+
+    def _grant(self, track: Track, machine: MachineName, now: float) -> None:
+        number = LeaseNumber(self._ledger.last_lease + 1)
+        expires = now + self._terms.queue_timeout + self._terms.shard_timeout
+        lease = Lease(number=number, shard=track.entry.shard, machine=machine, granted=now, expires=expires)
+        track.lease = number
+        self._publish(LeaseGranted(lease=lease))
+
+    def _named(self, runner: str) -> MachineName:
+        """The machine a runner belongs to, by its name; an unknown one is just "the pool"."""
+        names = (name for name in self._state.machines if name != ANY_MACHINE)
+        return next((name for name in names if runner_is(runner, name)), ANY_MACHINE)
+
+    def end(self, track: Track, result: AttemptResult, now: float) -> None:
+        """The end of an attempt; only the first under an active lease counts."""
+        if track.lease is None:
+            self._grant(track, ANY_MACHINE, now)
+        assert track.lease is not None
+        lease = self._ledger.attempts[track.lease].lease
+        result = one_result_each(lease, result)
+        stale = track.lease not in self._ledger.active
+        self._publish(AttemptFinished(lease=track.lease, machine=lease.machine, result=result, stale=stale))
+        track.settled = True
+        if stale:
+            return
+        self._trip(lease.machine)
+        usable = [name for name, machine in self._state.machines.items() if machine.usable and name != ANY_MACHINE]
+        for event in settle(
+            self._ledger,
+            lease,
+            result,
+            usable=usable,
+            policy=self._terms.retry,
+            classify=self._classify,
+            random=self._random,
+            now=now,
+        ):
+            self._publish(event)
+            if isinstance(event, RetryScheduled) and event.counts and event.avoid is None and not event.alone:
+                track.owed.update(event.tests)
+
+    def _trip(self, name: MachineName) -> None:
+        if name == ANY_MACHINE or self._state.machines[name].fenced:
+            return
+        here = [a for a in self._ledger.attempts.values() if not a.stale and a.lease.machine == name]
+        passes = any(o.verdicts[Verdict.PASSED] for o in self._state.machines.values() if o.spec.name != name)
+        if reason := breaker.opens(here, others_pass=passes):
+            self._publish(MachineFenced(machine=name, reason=reason))

@@ -1,0 +1,249 @@
+"""A run through GitHub in simulated time: our dispatcher and client, the double over real HTTP, scripted machines."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from ci_dispatch import messages as m
+from ci_dispatch.bus import Bus
+from ci_dispatch.core.batches import unpack
+from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
+from ci_dispatch.core.matrix import ANY_MACHINE, Strategy
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    MachineName,
+    MachineSpec,
+    RunId,
+    ShardId,
+    Test,
+    TestId,
+    TestResult,
+    Trouble,
+    UnitId,
+    Verdict,
+)
+from ci_dispatch.core.state import RunState
+from ci_dispatch.github import messages as g
+from ci_dispatch.github import report
+from ci_dispatch.github.dispatcher import Dispatcher
+from ci_dispatch.github.hands import Hands
+from ci_dispatch.github.outgoing import Terms
+from ci_dispatch.github.tracking import Tracked
+from report_merge.failures import classify
+from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
+from tests.github_double.entities import Job
+from tests.integration.github_client import client_of
+from tests.integration.test_github_client import WORKER
+
+FLEET = (("local", 16), ("moruk", 24), ("ilko2", 4), ("pi", 4))
+START = 1_700_000_000.0
+
+
+@dataclass
+class Clock:
+    moment: float = START
+
+    def now(self) -> float:
+        return self.moment
+
+
+def suite(count: int) -> tuple[Test, ...]:
+    return tuple(
+        Test(id=TestId(f"t{n:03}"), unit=UnitId(f"t{n:03}"), file=f"f{n % 12}.ts", title=(f"test {n}",))
+        for n in range(count)
+    )
+
+
+@dataclass
+class Ran:
+    """One attempt of one shard, as its machine saw it."""
+
+    run: int
+    shard: str
+    attempt: int
+    machine: str
+    tests: tuple[str, ...]
+
+
+@dataclass
+class World:
+    """What really happens on the machines: which tests fail when, which machine dies."""
+
+    seconds: float = 20.0  # of each job
+    fails: Mapping[str, int] = field(default_factory=dict)  # test -> so many times, then it passes
+    script: Callable[[Job], Script | None] = lambda _job: None  # something else than running the shard
+    trouble: Trouble = Trouble.NONE
+    archive: Callable[[Job, bytes], bytes] = lambda _job, data: data  # what the upload does to the artifact
+    ran: list[Ran] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    done: dict[tuple[int, str], set[str]] = field(default_factory=dict)
+    double: GitHubDouble | None = None
+
+    def __call__(self, job: Job) -> Script:
+        if (other := self.script(job)) is not None:
+            return other
+        assert self.double is not None
+        inputs = self.double.hub.runs[job.run].inputs
+        shard = str(job.matrix["shard"])
+        done = self.done.setdefault((job.run, shard), set())  # what a worker knows of its earlier attempts
+        tests = [test.id for test in unpack(inputs["plan"]).tests[ShardId(shard)] if test.id not in done]
+        machine = job.runner.name if job.runner else "?"
+        self.ran.append(Ran(job.run, shard, job.attempt, machine, tuple(tests)))
+        results = tuple(self._result(test) for test in tests) if not self.trouble else ()
+        done.update(line.test for line in results if line.verdict is Verdict.PASSED)
+        bad = bool(self.trouble) or any(line.verdict is Verdict.FAILED for line in results)
+        told = report.ShardReport(
+            dispatch=inputs["dispatch_id"],
+            shard=ShardId(shard),
+            attempt=job.attempt,
+            machine=machine,
+            result=AttemptResult(ended=Ended.EXITED, exit_code=int(bad), trouble=self.trouble, results=results),
+        )
+        name = report.artifact_name(told.dispatch, told.shard, told.attempt)
+        data = zipped({report.FILE: report_text(told), "junit.xml": "<testsuites/>"})
+        conclusion = "failure" if bad else "success"
+        return Script(seconds=self.seconds, conclusion=conclusion, artifacts={name: self.archive(job, data)})
+
+    def _result(self, test: TestId) -> TestResult:
+        self.counts[test] = self.counts.get(test, 0) + 1
+        if self.counts[test] <= self.fails.get(test, 0):
+            message = "expect(received).toBe(expected)"
+            return TestResult(test=test, verdict=Verdict.FAILED, seconds=1.0, message=message, detail=message)
+        return TestResult(test=test, verdict=Verdict.PASSED, seconds=1.0)
+
+
+def report_text(told: report.ShardReport) -> str:
+    from ci_dispatch.core import codec
+
+    return json.dumps({"v": 1, **codec.encode(told)})
+
+
+class Recorder:
+    """The journal of a simulated run."""
+
+    name = "journal"
+    essential = True
+
+    def __init__(self) -> None:
+        self.events: list[Stamped] = []
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:
+        self.events.append(stamped)
+
+    def tick(self, now: float, state: RunState) -> None: ...
+    def close(self) -> None: ...
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [stamped.event for stamped in self.events if isinstance(stamped.event, kind)]
+
+
+class Simulation:
+    """Drives one controller; `tick` seconds pass whenever nobody has anything to say."""
+
+    def __init__(
+        self,
+        double: GitHubDouble,
+        clock: Clock,
+        folder: Path,
+        *,
+        tests: Sequence[Test],
+        terms: Terms,
+        token: str = "",
+        fleet: Sequence[tuple[str, int]] = FLEET,
+    ) -> None:
+        self.double, self.clock, self.folder = double, clock, folder
+        self.tests, self.terms, self.token, self.fleet = tests, terms, token, fleet
+        self.journal, self.state = Recorder(), RunState()
+        self.saved: tuple[g.Saved, ...] = ()
+        self.unreachable: set[str] = set()
+        self.at: list[tuple[float, Callable[[], None]]] = []  # what happens when, on the clock
+        self.github = client_of(double, token=token)
+        self.dispatcher = self._dispatcher(())
+        self.inbox: deque[g.Heard] = deque()
+        self.alive = True
+
+    def _dispatcher(self, restored: Sequence[Tracked]) -> Dispatcher:
+        bus = Bus(self.state, self.clock, [self.journal])
+        self.publish = bus.publish
+        return Dispatcher(
+            self.state,
+            bus.publish,
+            terms=self.terms,
+            classify=lambda line: classify(line.detail, message=line.message),
+            random=Random(7),
+            restored=restored,
+        )
+
+    def started(self) -> RunStarted:
+        specs = [MachineSpec(name=MachineName(n), cores=c, labels=("self-hosted", n)) for n, c in self.fleet]
+        if self.terms.strategy is not Strategy.PINNED:
+            specs.append(MachineSpec(name=ANY_MACHINE))
+        return RunStarted(
+            run=RunId("r1"),
+            title="suite",
+            runner="playwright",
+            tests=tuple(self.tests),
+            machines=tuple(specs),
+            expected_seconds={test.id: 5.0 for test in self.tests},
+        )
+
+    def run(self, limit: float = 7200.0) -> int:
+        """Run to the end; the exit code."""
+        self.publish(self.started())
+        return self.go_on(limit)
+
+    def go_on(self, limit: float = 7200.0) -> int:
+        hands = Hands(
+            self.github,
+            workflow="e2e-shard.yml",
+            ref="main",
+            attempts=self.folder,
+            post=self.inbox.append,
+            pause=self._pause,
+            clock=self.clock,
+        )
+        end = self.clock.now() + limit
+        self._carry_out(hands, self.dispatcher.begin(self.clock.now()))
+        while not self.dispatcher.finished and self.alive:
+            assert self.clock.now() < end, "the run never ended"
+            if not self.inbox:
+                self._pause(1.0)
+            message = self.inbox.popleft() if self.inbox else m.Tick()
+            self._carry_out(hands, self.dispatcher.step(message, self.clock.now()))
+        return self.state.finished.exit_code if self.state.finished else -1
+
+    def _carry_out(self, hands: Hands, asked: Sequence[g.Asked]) -> None:
+        for wish in asked:
+            match wish:
+                case g.Save(dispatches=dispatches):
+                    self.saved = dispatches
+                case m.Check(machine=name):
+                    up = name not in self.unreachable
+                    self.inbox.append(m.Checked(MachineChecked(machine=name, healthy=up, reachable=up, cores=4)))
+                case _:
+                    hands.carry_out(wish)
+
+    def _pause(self, seconds: float) -> bool:
+        until = self.clock.moment + seconds
+        for moment, act in sorted(self.at, key=lambda pair: pair[0]):
+            if moment <= until:
+                self.at.remove((moment, act))
+                act()
+        self.clock.moment = until
+        return False
+
+
+def double_of(world: World, clock: Clock, machines: Sequence[tuple[str, int]] = FLEET) -> GitHubDouble:
+    """A double with one runner a machine, whose jobs go as the world says. Enter it as a context."""
+    double = GitHubDouble(clock=clock.now, worker=ScriptedWorker(world))
+    world.double = double
+    double.workflow("e2e-shard.yml", WORKER)
+    for name, _ in machines:
+        double.hub.add_runner(name, name, "e2e")
+    return double
