@@ -78,7 +78,7 @@ def expect(setting: Setting, suite: Suite) -> Expected:
 
 def begin(setting: Setting, *, environ: Mapping[str, str], follow: str = "") -> ExitCode:
     """A new run, from listing to verdict."""
-    suite = open_suite(setting.config.suite, setting.root)
+    suite = open_suite(setting.config.suite, setting.root, setting.extra)
     expected = expect(setting, suite)
     folder = runfolder.create(runs_folder(setting), _new_id())
     units = plan.units_of(expected.tests, expected.seconds)
@@ -116,7 +116,7 @@ def resume(base: Path, name: str, *, environ: Mapping[str, str], mode: ProgressM
     if state.finished is not None:
         return outcome.say_again(state, folder)
     setting = _read_setting(state.started.settings, mode)
-    suite = open_suite(setting.config.suite, setting.root)
+    suite = open_suite(setting.config.suite, setting.root, setting.extra)
     resumed = RunResumed(controller=f"{socket.gethostname()}, process {os.getpid()}")
     return _drive(setting, suite, folder, state, [resumed], environ=environ, follow=follow)
 

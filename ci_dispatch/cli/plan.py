@@ -27,7 +27,7 @@ def plan(settings: Settings, as_json: bool, matrix: bool, extra: tuple[str, ...]
 
     config = settings.config
     setting = direct.Setting(root=settings.root, config=config, extra=(*config.suite.args, *extra))
-    expected = direct.expect(setting, open_suite(config.suite, settings.root))
+    expected = direct.expect(setting, open_suite(config.suite, settings.root, setting.extra))
     if matrix:
         from ci_dispatch.cli.github import matrix_of
 
