@@ -43,14 +43,18 @@ def page(
     if budget_bytes < 100_000:
         raise ValueError(f"an HTML report needs at least 100,000 bytes, not {budget_bytes:,}")
     shown = view(report, comparison)
-    fixed = size(_assemble(shown, Filled("", 0, 0), ListedTests("", 0, 0)))
+    fixed = size(_assemble(shown, lighthouse, Filled("", 0, 0), ListedTests("", 0, 0)))
     room = budget_bytes - fixed - 2000
     body = fill(body_sections(shown, lighthouse), round(room * (1 - LIST_SHARE)))
     tests = listed_tests(report, room - size(body.text))
-    return _assemble(shown, body, tests)
+    return _assemble(shown, lighthouse, body, tests)
 
 
-def _assemble(shown: View, body: Filled, tests: ListedTests) -> str:
+def _assemble(shown: View, lighthouse: LighthouseReport | None, body: Filled, tests: ListedTests) -> str:
+    gate_holds = lighthouse is None or lighthouse.gate_holds
+    status = wording.status(shown.report)
+    if status is Status.PASSED and not gate_holds:
+        status = Status.FAILED
     css, js = _asset("report.css"), _asset("report.js")
     context = shown.report.context
     links = [(text, url) for text, url in (("Run", context.url),) if escape.html_url(url)]
@@ -66,9 +70,9 @@ def _assemble(shown: View, body: Filled, tests: ListedTests) -> str:
         templates()
         .get_template("report.html.j2")
         .render(
-            status=wording.status(shown.report),
-            symbol=STATUS_GLYPH[wording.status(shown.report)],
-            headline=wording.headline(shown.report),
+            status=status,
+            symbol=STATUS_GLYPH[status],
+            headline=wording.headline(shown.report) + ("" if gate_holds else "; the Lighthouse gate does not hold"),
             context=context_parts(shown.report, shown.comparison),
             links=links,
             totals=numbers,

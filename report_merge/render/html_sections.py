@@ -24,6 +24,8 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
     report = shown.report
     reproduce = report.context.reproduce
     only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
+    pages = list(_lighthouse(lighthouse)) if lighthouse else []
+    urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
     return [
         *_table("Missing", ("what", "name", "why"), map(make.missing_row, shown.missing), len(shown.missing), "alarm"),
         *_table(
@@ -34,10 +36,11 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
             "alarm",
         ),
         _groups("Needs attention", shown.attention, reproduce, OPEN_GROUPS),
+        *urgent,
         _groups("Flaky" if only_flaky else "Not from this change", shown.elsewhere, "", 0),
         *_changes(shown),
         *_where(shown),
-        *(_lighthouse(lighthouse) if lighthouse else ()),
+        *calm,
     ]
 
 

@@ -8,6 +8,7 @@ from report_merge.lighthouse import LighthouseReport
 from report_merge.render import escape
 from report_merge.render.budget import Item, Section
 from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
+from report_merge.render.wording import count
 
 ROWS = 50
 
@@ -37,11 +38,16 @@ def lighthouse_sections(report: LighthouseReport, make: Any) -> list[Section]:
 
 def _pages(report: LighthouseReport, make: Any) -> Section:
     table = Table(report)
-    symbol = "✅" if report.gate_holds else "❌"
     names = " | ".join(escape.markdown(name) for name in ("URL", *table.columns))
-    header = f"### {symbol} Lighthouse\n\n| {names} | |\n|:--|{'--:|' * len(table.columns)}:--|\n"
+    title, end = "### ❌ Lighthouse\n\n", ""
+    if report.gate_holds:
+        title, end = (
+            f"<details><summary>✅ Lighthouse: {count(len(report.pages), 'URL')}</summary>\n\n",
+            "</details>\n\n",
+        )
+    header = f"{title}| {names} | |\n|:--|{'--:|' * len(table.columns)}:--|\n"
     rows = [Item((str(make.lighthouse_row(row)),)) for row in table.rows]
-    method = f"\n<sub>{escape.markdown(table.method, 600)}</sub>\n\n"
+    method = f"\n<sub>{escape.markdown(table.method, 600)}</sub>\n\n{end}"
     return Section(
         before=header, items=rows[:ROWS], more=lambda n: f"\n… and {n} more\n", after=method, hidden=len(rows[ROWS:])
     )

@@ -69,29 +69,29 @@ def hidden_marker(marker: str) -> str:
 
 
 def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups: int) -> str:
-    head = _head(shown)
+    head = _head(shown, lighthouse)
     foot_room = 250
     if size(head) + foot_room > room:
-        shortest = f"## {_symbol(shown.report)} {escape.markdown(wording.headline(shown.report))}\n"
+        shortest = f"## {wording.symbol(shown.report, lighthouse)} {escape.markdown(wording.headline(shown.report))}\n"
         return shortest if size(shortest) <= room else ""
-    sections = [*_attention(shown, groups), *_elsewhere(shown, groups), *_where(shown), *_changes(shown)]
-    if lighthouse:
-        sections += lighthouse_sections(lighthouse, pieces())
+    pages = lighthouse_sections(lighthouse, pieces()) if lighthouse else []
+    urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
+    rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown)]
+    sections = [*_attention(shown, groups), *urgent, *rest, *calm]
     filled = fill(sections, room - size(head) - foot_room)
     return head + filled.text + _foot(filled, size(head) + size(filled.text), room)
 
 
-def _head(shown: View) -> str:
+def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
     report, comparison = shown.report, shown.comparison
-    blame = count(len(comparison.new_failures), "new failure") if comparison and report.totals.failed else ""
+    blame = [count(len(comparison.new_failures), "new failure")] if comparison and report.totals.failed else []
+    blame += ["the Lighthouse gate does not hold"] if lighthouse and not lighthouse.gate_holds else []
     context = report.context
-    links = [
-        (text, url)
-        for text, url in (("HTML report", context.report_url), ("run", context.url))
-        if escape.markdown_url(url)
-    ]
+    known = (("HTML report", context.report_url), ("run", context.url))
+    links = [(text, url) for text, url in known if escape.markdown_url(url)]
     parts = context_parts(report, comparison)
-    head = str(pieces().head(_symbol(report), wording.headline(report), blame, parts, links)).rstrip() + "\n\n"
+    words = (wording.symbol(report, lighthouse), wording.headline(report), ", ".join(blame))
+    head = str(pieces().head(*words, parts, links)).rstrip() + "\n\n"
     if wording.status(report) is Status.PASSED and not report.totals.flaky:
         return head
     rows: list[tuple[str, list[Any]]] = [("this run", _cells(report.totals))]
@@ -101,10 +101,6 @@ def _head(shown: View) -> str:
         ]
         rows.append((f"vs {comparison.label}", changes))
     return head + str(pieces().totals(rows))
-
-
-def _symbol(report: Report) -> str:
-    return wording.STATUS_SYMBOL[wording.status(report)]
 
 
 def _numbers(totals: Totals) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from report_merge.lighthouse_results import LighthouseReport
 from report_merge.model import Case, CaseKey, Report, Verdict
 
 
@@ -32,6 +33,12 @@ def status(report: Report) -> Status:
     if report.totals.failed:
         return Status.FAILED
     return Status.UNREADABLE if report.problems else Status.PASSED
+
+
+def symbol(report: Report, lighthouse: LighthouseReport | None = None) -> str:
+    """The status as one character; a Lighthouse gate that does not hold is never shown as green."""
+    holds = lighthouse is None or lighthouse.gate_holds
+    return STATUS_SYMBOL[status(report)] if holds or status(report) is not Status.PASSED else "❌"
 
 
 def headline(report: Report) -> str:

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from report_merge import failures
 from report_merge.plain import one_line, plain
 from report_merge.render import escape
 
@@ -233,6 +234,15 @@ def test_a_github_output_ends_where_it_should(text: str) -> None:
 def test_a_github_output_that_could_end_early_is_refused(name: str, value: str, delimiter: str) -> None:
     with pytest.raises(ValueError, match=r"output|delimiter"):
         escape.github_output(name, value, delimiter)
+
+
+@pytest.mark.parametrize("piece", ["\n", " ", "`", ":", "\x1b[", "\x1b]", "_", "a/", "<", "\r", "@", "\u2028", "::\n"])
+def test_a_quarter_of_a_megabyte_of_anything_is_escaped_in_linear_time(piece: str) -> None:
+    """No clock here: what is not linear would take minutes and meet the time limit of every test."""
+    text = piece * (256 * 1024 // len(piece))
+    for escaper in (escape.markdown, escape.fence, escape.html, escape.workflow_log, escape.terminal, escape.mrkdwn):
+        escaper(text)
+    failures.fingerprint(failures.classify(text), "", text, text)
 
 
 @hostile

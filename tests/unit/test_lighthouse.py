@@ -147,6 +147,17 @@ def test_the_summary_says_what_changed_or_why_it_cannot_say() -> None:
         check_structure(text)
 
 
+def test_a_gate_that_does_not_hold_is_never_shown_as_green() -> None:
+    fails = lighthouse.read(DATA / "lhci")
+    holds = replace(fails, assertions=())
+    for gate, symbol, status in ((fails, "❌", "FAILED"), (holds, "✅", "PASSED")):
+        text = markdown.job_summary(sample.green(), lighthouse=gate)
+        check_structure(text)
+        assert text.startswith(f"## {symbol} 12 tests passed")
+        assert f'data-status="{status}"' in html.page(sample.green(), lighthouse=gate)
+        assert (text.index("Lighthouse") < text.index("Machines")) is (gate is fails)
+
+
 def test_the_summary_shows_it(golden: Any) -> None:
     report = lighthouse.read(DATA / "lhci")
     text = markdown.job_summary(sample.green(), lighthouse=report)

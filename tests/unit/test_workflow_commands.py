@@ -1,0 +1,34 @@
+"""Annotations: one a cause, at its line, and no text of theirs becomes a command of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from report_merge.render.workflow_commands import annotations_of
+from tests.unit import sample_reports as sample
+from tests.unit.test_escape import HOSTILE
+
+
+def test_one_error_a_cause_and_flaky_tests_as_warnings() -> None:
+    first = replace(sample.failing("a, b: c"), line=41)
+    words = "Error: expect(received).toBe(expected) // Object.is equality"
+    lines = annotations_of(sample.report(first, sample.failing("other"), sample.flaky("shaky")))
+    assert lines == [
+        "::error title=product%3A cart.spec.ts › a%2C b%3A c [desktop] and 1 more test,file=cart.spec.ts,line=41::"
+        + first_line,
+        "::warning title=flaky%3A cart.spec.ts › shaky [desktop],file=cart.spec.ts::" + sample.REFUSED,
+    ]
+
+
+def test_ten_at_most() -> None:
+    assert len(annotations_of(sample.large(100, 100, texts=30))) == 10
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_each_is_one_line(text: str) -> None:
+    for line in annotations_of(sample.report(sample.failing(text, text))):
+        assert "\n" not in line
+        assert "\r" not in line
+        assert line.split(" ", 1)[0] == "::error"
