@@ -13,11 +13,11 @@ from tests.unit.test_escape import HOSTILE
 
 def test_one_error_a_cause_and_flaky_tests_as_warnings() -> None:
     first = replace(sample.failing("a, b: c"), line=41)
-    words = "Error: expect(received).toBe(expected) // Object.is equality"
+    said = "Error: expect(received).toBe(expected) // Object.is equality"
     lines = annotations_of(sample.report(first, sample.failing("other"), sample.flaky("shaky")))
     assert lines == [
         "::error title=product%3A cart.spec.ts › a%2C b%3A c [desktop] and 1 more test,file=cart.spec.ts,line=41::"
-        + first_line,
+        + said,
         "::warning title=flaky%3A cart.spec.ts › shaky [desktop],file=cart.spec.ts::" + sample.REFUSED,
     ]
 
