@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from ci_dispatch import messages as m
-from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, RunId, Test, Trouble
+from ci_dispatch.core.model import AttemptResult, Connection, Ended, LeaseNumber, MachineName, RunId, Test, Trouble
 from ci_dispatch.ports import Clock, Job, JobEnd, Machine, MachineError, Suite, Tree
 
 COLLECT_SECONDS = 120.0
@@ -53,7 +53,8 @@ class Crew:
         self._check_timeout = check_timeout
         self._clock = clock
         self._extra = tuple(extra)
-        self._synced: set[MachineName] = set()
+        self._synced: set[MachineName] = set()  # these have worked for this run
+        self._lone = [machine.spec.connection for machine in machines.values()] == [Connection.LOCAL]
         self._sync_locks = {name: threading.Lock() for name in machines}
         self._cancelled: dict[LeaseNumber, threading.Event] = {}
         self._threads: list[threading.Thread] = []
@@ -86,7 +87,9 @@ class Crew:
     # -- on worker threads ------------------------------------------------------------------------------------------
 
     def _check(self, machine: Machine) -> None:
-        self._post(m.Checked(machine.check(self._check_timeout)))
+        # Load that our own tests make is no reason to give a machine nothing, and neither is any when there is no other.
+        busy = machine.spec.name in self._synced or self._lone
+        self._post(m.Checked(machine.check(self._check_timeout, busy=busy)))
 
     def _cancel(self, number: LeaseNumber, name: MachineName, *, now: bool) -> None:
         machine = self._machines[name]

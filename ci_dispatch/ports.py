@@ -102,8 +102,11 @@ class Machine(Protocol):
 
     spec: MachineSpec
 
-    def check(self, deadline: float) -> MachineChecked:
-        """Its health; never raises: what went wrong is in the answer."""
+    def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
+        """Its health; never raises: what went wrong is in the answer.
+
+        `busy`: the run's own work may be what loads it, so its load is shown and not judged.
+        """
 
     def sync(self, tree: Tree, deadline: float) -> None:
         """Bring the work tree there; an unchanged tree costs one round trip."""

@@ -36,7 +36,7 @@ def report(state: RunState, context: RunContext) -> Report:
     """Everything the renderers need; each expected test is one case with all its attempts."""
     cases = tuple(_case(entry) for entry in state.ledger.entries.values())
     missing = tuple(
-        Missing(what="test", name=entry.test.id, reason=entry.reason or "no verdict")
+        Missing(what="test", name=entry.test.full_name, reason=entry.reason or "no verdict")
         for entry in state.ledger.entries.values()
         if entry.verdict in (None, Verdict.NOT_RUN)
     )

@@ -41,6 +41,12 @@ class Test:
     def name(self) -> str:
         return " › ".join(self.title) or self.id
 
+    @property
+    def full_name(self) -> str:
+        """For people: with its project and file."""
+        project = f"[{self.project}]" if self.project else ""
+        return " › ".join(part for part in (project, self.file, self.name) if part)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
