@@ -23,7 +23,7 @@ def _print_schema(ctx: click.Context, _parameter: click.Parameter, wanted: bool)
 @click.option("--explain", "form", flag_value="explain", help="Each value with where it comes from.")
 @click.option("--json", "form", flag_value="json", help="The same for programs.")
 @click.option(
-    "--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
+    "--schema", is_flag=True, expose_value=False, callback=_print_schema,
     help="The JSON Schema of the file, for editors.",
 )  # fmt: skip
 @configured(*(setting.path for setting in SETTINGS if setting.flag))

@@ -43,13 +43,11 @@ class _Player:
         replay([stamped], self.state, [self._sink])
 
     def _pass_time(self, until: float) -> None:
-        """Let the clock go on, with a picture every half second of the watcher's time."""
+        """Let the clock go on, with a picture every half second of the watcher's time; without a speed, at once."""
         now = until if self._now is None else self._now
         while self._speed and now < until:
             step = min(until - now, REFRESH_SECONDS * self._speed)
             self._sleep(step / self._speed)
             now += step
             self._sink.tick(now, self.state)
-        if not self._speed:
-            self._sink.tick(until, self.state)
         self._now = max(now, until)

@@ -187,7 +187,9 @@ class TestMachines:
     def test_a_name_is_safe_as_a_file_name(self, name: str) -> None:
         assert problem(f'[[machine]]\nname = "{name}"').key == "machine[1].name"
 
-    @pytest.mark.parametrize("line", ['host = "-oProxyCommand=x"', 'user = "-x"', 'host = "a b"', 'host = "a;b"'])
+    @pytest.mark.parametrize(
+        "line", ['host = "-oProxyCommand=x"', 'host = "-x"', 'user = "-x"', 'host = "a b"', 'host = "a;b"']
+    )
     def test_a_host_is_never_an_option_of_ssh(self, line: str) -> None:
         assert problem(f'[[machine]]\nname = "a"\n{line}').key.startswith("machine[1].")
 
