@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -38,10 +39,12 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
+from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import board as board_module
 from ci_dispatch.reporters.dashboard.board import Board
 from ci_dispatch.reporters.dashboard.deltas import Deltas
 from tests.data.dashboard.simulated import Simulation
+from tests.simulation import Outage, World, make_tests, simulate
 
 NAMES = ("a", "b", "c")
 
@@ -144,6 +147,57 @@ def test_a_page_that_follows_sees_what_a_page_that_is_opened_late_sees(each: int
     assert page.head["counts"]["failed"] > 0
     assert len(page.tests) == 120
     assert sum(map(len, page.spans.values())) > 100
+
+
+class Collecting:
+    name = "collecting"
+    essential = False
+
+    def __init__(self) -> None:
+        self.events: list[Stamped] = []
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:
+        self.events.append(stamped)
+
+    def tick(self, now: float, state: RunState) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_follows_the_real_engine_through_outages_crashes_and_flaky_tests(seed: int) -> None:
+    random = Random(seed)
+    tests = make_tests(60)
+    machines = [MachineSpec(name=MachineName(name), cores=2) for name in NAMES]
+    world = World(
+        seconds={test.id: random.uniform(0.5, 20.0) for test in tests},
+        behaviour={
+            tests[3].id: lambda _: Verdict.FAILED,
+            tests[7].id: lambda execution: Verdict.FAILED if execution == 1 else Verdict.PASSED,
+        },
+        outages=[Outage(machine=MachineName("b"), begin=30.0, end=90.0)],
+        killers=frozenset({tests[11].id}),
+    )
+    seen = Collecting()
+    state = simulate(tests, machines, world, seed=seed, sinks=[seen])
+    board, page = Board("e"), None
+    for stamped in seen.events:
+        board.apply(stamped)
+        board.flush(stamped.at)
+        if page is None:
+            page = page_of(board)
+        else:
+            page.follow(board)
+    assert board.unreadable == 0
+    assert page is not None
+    assert page.seen() == page_of(board).seen()
+    verdicts = {test: entry.verdict.value for test, entry in state.ledger.entries.items() if entry.verdict}
+    assert {tests[n].id: row[1] for n, row in page.tests.items()} == verdicts
+    assert sum(group["count"] for group in page.groups) == sum(
+        word in ("failed", "flaky", "not run") for word in verdicts.values()
+    )
 
 
 def test_nothing_new_is_nothing_told() -> None:
