@@ -17,7 +17,7 @@ _BODY = " ".join(
 exec 2>/dev/null </dev/null;
 n=$0; root=$1; more=$2; shift 2;
 PATH=$PATH:/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin:/usr/sbin:/sbin; LC_ALL=C; export PATH LC_ALL;
-case $more in ?*) PATH=$more;; esac;
+case $more in ?*) PATH=$more:$PATH;; esac;
 p() { echo "@$*"; };
 r() { if read -r v <"$2"; then echo "@$1 $v"; fi; };
 echo; p begin $n;

@@ -135,7 +135,7 @@ class Server:
 
     def _children(self) -> list[int]:
         assert self._process is not None
-        return [child for child in _descendants(self._process.pid) if _is_sshd(child)]
+        return [child for child in descendants(self._process.pid) if _is_sshd(child)]
 
     @staticmethod
     def _kill(pid: int) -> bool:
@@ -179,7 +179,8 @@ class SshConfig:
                 file.write(f"{label} {public(known)}\n")
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
+    """Children, their children and so on."""
     parents: dict[int, int] = {}
     listing = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():

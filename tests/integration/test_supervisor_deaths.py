@@ -19,6 +19,7 @@ from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.ports import Tree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
+from tests.fleet.servers import descendants
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,27 +125,32 @@ def test_a_later_run_sweeps_what_a_killed_supervisor_left(machine: LocalMachine)
     running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
     until(lambda: running.heard.out == b"ready\n")
     left = marked(machine.spec.workdir)
-    streaming = [pid for pid in _children_of(os.getpid()) if "run" in _arguments(pid)]
+    streams = streaming()
     supervisor = supervisor_of(machine)
-    for pid in streaming:
+    for pid in streams:
         os.kill(pid, signal.SIGSTOP)  # it must not notice and clean up itself
     os.kill(supervisor, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{supervisor}").exists())
     other = LocalMachine(machine.spec)
     assert other.sweep(20) == len(left)
     assert other.sweep(20) == 0
-    for pid in streaming:
+    for pid in streams:
         os.kill(pid, signal.SIGCONT)
     assert running.end().ended is Ended.LOST
 
 
-def _children_of(pid: int) -> list[int]:
-    return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
+def streaming() -> list[int]:
+    """Our processes that bring a job's output here."""
+    found = [pid for pid in descendants(os.getpid()) if "run" in _arguments(pid)]
+    assert found
+    return found
 
 
 def _arguments(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
 
 
 def test_a_sweep_leaves_the_jobs_of_a_living_run_alone(machine: LocalMachine) -> None:
@@ -158,9 +164,8 @@ def test_a_job_outlives_the_process_that_streams_it(machine: LocalMachine) -> No
     script = "echo ready; sleep 1.5; echo done"
     running = Running(machine, job("a", "/bin/sh", "-c", script, cwd=machine.place("a").tree))
     until(lambda: running.heard.out == b"ready\n")
-    for pid in _children_of(os.getpid()):
-        if "run" in _arguments(pid):
-            os.kill(pid, signal.SIGKILL)
+    for pid in streaming():
+        os.kill(pid, signal.SIGKILL)
     assert running.end().exit_code == 0
     assert running.heard.out == b"ready\ndone\n"
 
