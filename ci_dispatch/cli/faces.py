@@ -19,9 +19,12 @@ def open_faces(config: Config, folder: RunFolder, *, environ: Mapping[str, str],
     """The faces in the order in which they hear of an event; the bus closes them, the terminal last."""
     faces: list[Sink] = []
     if config.dashboard.enabled:
+        from ci_dispatch.cli.dashboard import fixed_token
         from ci_dispatch.reporters.dashboard.sink import DashboardSink
 
-        dashboard = DashboardSink(config.dashboard.host, config.dashboard.port)
+        dashboard = DashboardSink(
+            config.dashboard.host, config.dashboard.port, token=fixed_token(environ), journal=folder.journal
+        )
         click.echo(f"dashboard: {dashboard.url}", err=True)
         faces.append(dashboard)
 
