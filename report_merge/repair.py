@@ -16,6 +16,7 @@ _DECLARATION = re.compile(r"\s*<\?xml\s[^>]*?\?>")
 _ENCODING = re.compile(rb"<\?xml\s[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _VERSION_1_1 = re.compile(rb"<\?xml\s[^>]*?version\s*=\s*[\"']1\.1[\"']")
 _PROLOG = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+_HTML = re.compile(r"<!DOCTYPE\s+html\b", re.IGNORECASE)
 _START = re.compile(r"<(?:\?xml\s|!DOCTYPE|testsuites?[\s>/]|testcase[\s>/])")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _FORBIDDEN_REFERENCE = re.compile(r"&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01])|x0*(?:[0-8bcef]|1[0-9a-f]));", re.IGNORECASE)
@@ -58,6 +59,8 @@ def repaired(data: bytes) -> tuple[bytes, list[str]]:
     prolog = _PROLOG.match(text)
     if prolog and text.startswith("<!DOCTYPE", prolog.end()):
         line = text.count("\n", 0, prolog.end()) + 1
+        if _HTML.match(text, prolog.end()):
+            raise Refused("it is HTML, not JUnit: an error page?", line)
         raise Refused("it declares a DTD; reports never need one, attacks do: remove the <!DOCTYPE ...>", line)
     text = _DECLARATION.sub("", text, count=1)
     text = text.rstrip("\x00 \t\r\n")

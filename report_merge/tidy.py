@@ -71,7 +71,7 @@ def _damaged_cases(root: Element, data: bytes, problem: XmlFault, error_lines: l
     cases = [element for element in root.iter() if local_name(element) == "testcase"]
     if not cases:
         return []
-    tag_start = data.rfind(b"<", 0, max(problem.offset, 1))
+    tag_start = data.rfind(b"<", 0, problem.offset + 1)  # an unclosed tag is reported where it begins
     in_start_tag = data.startswith(b"<testcase", tag_start) and b">" not in data[tag_start : problem.offset]
     first = problem.cases_before if in_start_tag else problem.cases_before - 1
     broken = [cases[first]] if (problem.in_case or in_start_tag) and 0 <= first < len(cases) else []

@@ -1,0 +1,156 @@
+"""The command line: exit codes that tell the kinds of red apart, outputs whole or absent, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from report_merge.cli import ExitCode, run
+
+PASSED = '<testsuite name="s"><testcase classname="c" name="t" time="1"/></testsuite>'
+FAILED = '<testsuite name="s"><testcase classname="c" name="t" time="1"><failure message="no"/></testcase></testsuite>'
+NOT_JUNIT = "<html/>"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def merge(*arguments: str, **files: str) -> ExitCode:
+    for name, text in files.items():
+        path = Path(name.replace("__", "/") + ".xml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return ExitCode(run(["*.xml", "*/*.xml", *arguments], {}))
+
+
+def plan(text: str) -> str:
+    Path("plan.json").write_text(text, encoding="utf-8")
+    return "plan.json"
+
+
+def test_each_kind_of_red_has_its_code() -> None:
+    assert merge(a=PASSED) is ExitCode.PASSED
+    assert merge(a=FAILED) is ExitCode.FAILED
+    assert merge(a=FAILED, b=NOT_JUNIT) is ExitCode.UNREADABLE
+    assert merge("--expect", plan('{"shards": ["gone"]}'), a=FAILED, b=NOT_JUNIT) is ExitCode.INCOMPLETE
+
+
+def test_codes_are_the_documented_numbers() -> None:
+    assert [code.value for code in ExitCode] == [2, 4, 6, 3, 1, 0, 70, 130]
+
+
+def test_nothing_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    assert merge("-o", "merged.xml") is ExitCode.NOTHING
+    assert "nothing to report" in capfd.readouterr().err
+    assert etree.parse("merged.xml").getroot().get("tests") == "0"
+    assert merge(a='<testsuite name="s"/>') is ExitCode.NOTHING
+
+
+def test_a_salvaged_file_is_red() -> None:
+    assert merge(a=PASSED[:-5]) is ExitCode.UNREADABLE
+
+
+def test_flaky_is_green_unless_asked() -> None:
+    runs = {"attempt_1__a": FAILED, "attempt_2__a": PASSED}
+    assert merge(**runs) is ExitCode.PASSED
+    assert merge("--fail-on", "flaky", **runs) is ExitCode.FAILED
+
+
+def test_only_new_failures_if_asked() -> None:
+    assert merge("--json", "before.json", a=FAILED) is ExitCode.FAILED
+    assert merge("--fail-on", "new", "--baseline", "before.json", a=FAILED) is ExitCode.PASSED
+    worse = FAILED.replace("</testsuite>", '<testcase name="u"><error/></testcase></testsuite>')
+    assert merge("--fail-on", "new", "--baseline", "before.json", a=worse) is ExitCode.FAILED
+    assert merge("--fail-on", "never", a=worse) is ExitCode.PASSED
+
+
+def test_all_outputs_of_one_run() -> None:
+    code = merge("-o", "out/merged.xml", "--summary", "s.md", "--html", "r.html", "--json", "r.json", a=FAILED)
+    assert code is ExitCode.FAILED
+    assert etree.parse("out/merged.xml").getroot().get("failures") == "1"
+    assert "1 of 1 test failed" in Path("s.md").read_text(encoding="utf-8")
+    assert "<html" in Path("r.html").read_text(encoding="utf-8")
+    assert json.loads(Path("r.json").read_text(encoding="utf-8"))["report"]["totals"]["failed"] == 1
+    assert sorted(path.name for path in Path("out").iterdir()) == ["merged.xml"]
+
+
+def test_a_second_run_in_the_same_folder_gives_the_same() -> None:
+    assert merge("-o", "merged.xml", a=PASSED) is ExitCode.PASSED
+    first = Path("merged.xml").read_bytes()
+    assert merge("-o", "merged.xml") is ExitCode.PASSED
+    assert Path("merged.xml").read_bytes() == first
+
+
+def test_a_step_summary_keeps_what_others_wrote() -> None:
+    Path("step.md").write_text("hello\n", encoding="utf-8")
+    Path("a.xml").write_text(PASSED, encoding="utf-8")
+    assert run(["a.xml", "--summary", "step.md"], {"GITHUB_STEP_SUMMARY": "step.md"}) == 0
+    assert Path("step.md").read_text(encoding="utf-8").startswith("hello\n")
+    assert run(["a.xml", "--summary", "step.md"], {}) == 0
+    assert not Path("step.md").read_text(encoding="utf-8").startswith("hello\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--no-such-option"],
+        ["a.xml", "--attempt-from", "("],
+        ["a.xml", "--attempt-from", "none"],
+        ["a.xml", "--expect", "gone.json"],
+        ["a.xml", "--baseline", "a.xml"],
+        ["a.xml", "--fail-on", "new"],
+        ["a.xml", "-o", "a.xml/merged.xml"],
+        ["explain"],
+        ["explain", "gone.log"],
+    ],
+)
+def test_a_wrong_command_line_is_one_message(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a.xml").write_text(PASSED, encoding="utf-8")
+    assert run(arguments, {}) == ExitCode.USAGE
+    told = capfd.readouterr().err
+    assert told.startswith("report-merge: ")
+    assert "Traceback" not in told
+
+
+def test_an_error_of_ours_is_a_message_too(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("boom \x1b[31m")
+
+    monkeypatch.setattr("report_merge.sources.find", broken)
+    assert merge(a=PASSED) is ExitCode.INTERNAL
+    told = capfd.readouterr().err
+    assert "RuntimeError: boom" in told
+    assert "\x1b" not in told
+
+
+def test_hostile_names_do_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    merge(a=FAILED.replace('name="t"', 'name="&#x9b;31m&#x202e;t&#10;::error::x"'))
+    told = capfd.readouterr().err
+    assert not {"\x9b", "\u202e"} & set(told)
+    assert "\n::error::" not in told
+
+
+def test_an_output_is_replaced_only_when_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("merged.xml").write_text("before", encoding="utf-8")
+
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("report_merge.merging.write_end", broken)
+    Path("a.xml").write_text(PASSED, encoding="utf-8")
+    assert run(["a.xml", "-o", "merged.xml"], {}) == ExitCode.USAGE
+    assert Path("merged.xml").read_text(encoding="utf-8") == "before"
+    assert sorted(path.name for path in Path().iterdir()) == ["a.xml", "merged.xml"]
+
+
+def test_explain_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("run.log").write_text("curl: (6) Could not resolve host: nowhere.invalid\n", encoding="utf-8")
+    assert run(["explain", "run.log"], {}) == 0
+    assert "infra.dns" in capfd.readouterr().out
