@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from ci_dispatch.cli.settings import FILE, find
-from ci_dispatch.config.sample import sample
 from ci_dispatch.core.errors import UsageError
 
 
@@ -20,7 +19,7 @@ def init(force: bool, stdout: bool) -> None:
     It goes to the repository's root and has every setting with its default; the test runner is recognised.
     """
     _, root = find(Path.cwd())
-    text = sample()
+    text, recognised = _sample(root)
     if stdout:
         click.echo(text, nl=False)
         return
@@ -34,4 +33,16 @@ def init(force: bool, stdout: bool) -> None:
         ) from None
     except OSError as error:
         raise UsageError(f"{file} was not written", why=str(error.strerror), try_="look at the folder") from None
-    click.echo(f"Wrote {file}. What counts now: ci-dispatch config --explain")
+    click.echo(f"Wrote {file}: {recognised}. What counts now: ci-dispatch config --explain")
+
+
+def _sample(root: Path) -> tuple[str, str]:
+    """The file's text, and what was recognised in words."""
+    from ci_dispatch.config.sample import sample
+    from ci_dispatch.suites.detect import recognise
+
+    try:
+        suite = recognise(root)
+    except UsageError as unclear:
+        return sample(), f"{unclear.what[0].lower()}{unclear.what[1:]} ({unclear.why})"
+    return sample(suite.runner, suite.workdir), f"{suite.runner} in {suite.workdir}"

@@ -121,6 +121,22 @@ class TestInit:
         assert explained.code == 0
         assert "ci-dispatch.toml:" in explained.out
 
+    def test_it_says_which_suite_it_recognised(self, tmp_path: Path) -> None:
+        (tmp_path / "e2e").mkdir()
+        (tmp_path / "e2e" / "playwright.config.ts").touch()
+        assert "playwright in e2e" in ci_dispatch("init", cwd=tmp_path).out
+        suite = read_settings(None, {}, {}, tmp_path, None).config.suite
+        assert (suite.runner, suite.workdir) == ("playwright", "e2e")
+
+    def test_it_does_not_guess_between_two_suites(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "pytest.ini").touch()
+        ended = ci_dispatch("init", cwd=tmp_path)
+        assert ended.code == 0
+        assert "pytest in a, pytest in b" in ended.out
+        assert read_settings(None, {}, {}, tmp_path, None).config.suite.runner == "auto"
+
     def test_it_can_be_printed_instead(self, tmp_path: Path) -> None:
         ended = ci_dispatch("init", "--stdout", cwd=tmp_path)
         assert "[retry]" in ended.out
