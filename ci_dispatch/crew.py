@@ -87,7 +87,7 @@ class Crew:
     # -- on worker threads ------------------------------------------------------------------------------------------
 
     def _check(self, machine: Machine) -> None:
-        # Load that our own tests make is no reason to give a machine nothing, and neither is any when there is no other.
+        # Load that our own tests make is no reason to give a machine nothing; nor is any where there is no other.
         busy = machine.spec.name in self._synced or self._lone
         self._post(m.Checked(machine.check(self._check_timeout, busy=busy)))
 

@@ -208,9 +208,10 @@ class Engine:
                 return []
             self._handout = Handout(self.ledger, expected_seconds(self.state))
             self._handout.plan_heads(specs, self._terms.head_share)
+        fleet = [machine.spec for machine in self.state.machines.values()]
         for machine in usable:
             while len(machine.leases) < machine.spec.slots:
-                shard = self._handout.next_shard(machine.spec, specs, now)
+                shard = self._handout.next_shard(machine.spec, specs, fleet, now)
                 if shard is None:
                     break
                 lease = Lease(

@@ -82,7 +82,7 @@ def begin(setting: Setting, *, environ: Mapping[str, str], follow: str = "") -> 
     expected = expect(setting, suite)
     folder = runfolder.create(runs_folder(setting), _new_id())
     units = plan.units_of(expected.tests, expected.seconds)
-    share = plan.head_share(expected.known)
+    share = plan.head_share(expected.known, len(setting.config.fleet))
     fleet = setting.config.fleet
     started = RunStarted(
         run=folder.id,
@@ -195,7 +195,9 @@ def _terms(config: Config, known: float) -> Terms:
             max_backoff=retry.max_backoff,
             jitter=retry.jitter,
         ),
-        head_share=plan.head_share(known) if config.run.head_share is None else config.run.head_share,
+        head_share=plan.head_share(known, len(config.fleet))
+        if config.run.head_share is None
+        else config.run.head_share,
         lease=config.run.lease,
         start_grace=config.run.sync_timeout,
         check_interval=config.health.interval,

@@ -42,7 +42,7 @@ def _plan(expected: Any, setting: Any) -> dict[str, Any]:
 
     fleet = setting.config.fleet
     units = plan.units_of(expected.tests, expected.seconds)
-    share = plan.head_share(expected.known)
+    share = plan.head_share(expected.known, len(fleet))
     heads = plan.heads(units, fleet, share)
     given = {unit.id for head in heads.values() for unit in head}
     return {

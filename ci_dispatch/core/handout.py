@@ -24,8 +24,13 @@ class Handout:
         units = plan.units_of((entry.test for entry in self._ledger.entries.values()), self._expected)
         self._heads = plan.heads(units, machines, share)
 
-    def next_shard(self, machine: MachineSpec, usable: Sequence[MachineSpec], now: float) -> Shard | None:
-        """The next shard for a free slot of `machine`, or None when there is nothing for it now."""
+    def next_shard(
+        self, machine: MachineSpec, usable: Sequence[MachineSpec], fleet: Sequence[MachineSpec], now: float
+    ) -> Shard | None:
+        """The next shard for a free slot of `machine`, or None when there is nothing for it now.
+
+        Work is shared among the `usable` machines; a lone one takes it in parts while others of the `fleet` may return.
+        """
         number = self._ledger.last_lease + 1
         head = self._heads.pop(machine.name, None)
         if head and all(test in self._ledger.pending for unit in head for test in unit.tests):
@@ -36,7 +41,8 @@ class Handout:
         suspect = next((entry for entry in ready if entry.alone), None)
         if suspect is not None:
             return _shard(number, _kind(suspect), plan.units_of([suspect.test], self._expected))
-        units = plan.pull(plan.units_of((entry.test for entry in ready), self._expected), machine, usable)
+        sharing = usable if len(usable) > 1 else fleet
+        units = plan.pull(plan.units_of((entry.test for entry in ready), self._expected), machine, sharing)
         return _shard(number, _kind(self._ledger.entries[units[0].tests[0]]), units)
 
     def _ready(self, machine: MachineSpec, usable: Sequence[MachineSpec], now: float) -> list[Entry]:

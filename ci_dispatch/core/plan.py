@@ -81,8 +81,13 @@ def _peers(machines: Iterable[MachineSpec]) -> list[_Peers]:
     return [_Peers(speed, width, group) for (speed, width), group in sorted(alike.items())]
 
 
-def head_share(known: float) -> float:
-    """How much of all work the heads take together, from the share of tests with a known duration (0 to 1)."""
+def head_share(known: float, machines: int) -> float:
+    """How much of all work the heads take together, from the share of tests with a known duration (0 to 1).
+
+    One machine has nobody to share with.
+    """
+    if machines == 1:
+        return 1.0
     return HEAD_SHARE_UNKNOWN + (HEAD_SHARE_KNOWN - HEAD_SHARE_UNKNOWN) * known
 
 
@@ -109,13 +114,15 @@ def heads(
 
 
 def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[MachineSpec]) -> list[Unit]:
-    """What `machine` takes now from what is left, longest first; `machines` are all that are usable, it included.
+    """What `machine` takes now from what is left, longest first; `machines` are all that may share it, it included.
 
     At least one unit, at least what is worth starting a runner for, at most a part of its share of the rest, so that
     pulls shrink and everybody ends together.
     """
     if not units:
         return []
+    if [other.name for other in machines] == [machine.name] and machine.slots == 1:
+        return list(units)  # nobody to share with: every further start of the runner is a loss
     rest = sum(unit.seconds for unit in units)
     power = machine.power / max(1, machine.slots)
     whole = sum(other.power for other in machines) or power
