@@ -51,7 +51,7 @@ def _plain(value: Any) -> Any:
         return {
             field.name: _plain(item)
             for field in fields(value)
-            if (item := getattr(value, field.name)) != _default(field) or isinstance(item, Enum)
+            if (item := getattr(value, field.name)) != _default(field)
         }
     if isinstance(value, Enum):
         return value.value

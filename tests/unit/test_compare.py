@@ -56,6 +56,7 @@ def test_a_report_that_leaves_out_tests_says_nothing_about_added_and_removed() -
     assert change.partial
     assert (change.added, change.removed) == ((), ())
     assert names(change.still_failing) == ["a"]
+    assert compare(thin, report(failing("a"), case("b"))).removed == ()
 
 
 def test_a_report_against_itself_has_not_changed() -> None:

@@ -15,6 +15,7 @@ from report_merge.compare import compare
 from report_merge.model import MachineUse, Missing, Problem, Report, RunContext
 from report_merge.render import markdown
 from report_merge.render.budget import Item, Section, fill, size
+from report_merge.render.view import excerpt
 from tests.unit import sample_reports as sample
 from tests.unit.test_escape import HOSTILE
 
@@ -183,6 +184,21 @@ def test_a_budget_is_spent_from_the_first_section_on_and_details_come_last() -> 
     assert (exact.text, exact.dropped, exact.shortened) == ("Ad1d2ZBx+3", 3, 2)
     assert fill(sections, 7).text == "Ad1d2Z"
     assert fill(sections, 3).text == ""
+
+
+def test_a_section_too_large_for_its_frame_leaves_its_room_to_the_next() -> None:
+    assert fill([Section(before="A" * 50, items=[Item(("x",))]), Section(items=[Item(("y",))])], 10).text == "y"
+
+
+def test_nothing_jumps_the_queue() -> None:
+    assert fill([Section(items=[Item(("aaa",)), Item(("b" * 40,)), Item(("c",))])], 10).text == "aaa"
+
+
+def test_an_excerpt_keeps_head_and_tail_and_counts_the_gap() -> None:
+    lines = [f"line {number}" for number in range(100)]
+    assert excerpt("\n".join(lines), 2, 1) == "line 0\nline 1\n... 97 more lines ...\nline 99"
+    assert excerpt("\n".join(lines[:4]), 2, 1) == "line 0\nline 1\nline 2\nline 3"
+    assert excerpt("x" * 501) == "x" * 500 + "…"
 
 
 @given(st.lists(st.lists(st.text(max_size=20), min_size=1, max_size=6), max_size=5), st.integers(0, 300))
