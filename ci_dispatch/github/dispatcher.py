@@ -32,6 +32,7 @@ from ci_dispatch.github.ending import Ending
 from ci_dispatch.github.following import Following
 from ci_dispatch.github.leases import Leases
 from ci_dispatch.github.outgoing import Outgoing, Terms
+from ci_dispatch.github.restoring import unsent
 from ci_dispatch.github.tracking import CalledOff, News, Over, Took, Track, Tracked
 
 UNREACHABLE_CHECKS = 3  # failed checks in a row, until a machine that holds shards counts as lost
@@ -77,6 +78,8 @@ class Dispatcher:
     def begin(self, now: float) -> list[g.Asked]:
         """The first wishes: of a new run, or of one whose journal was folded into the state (`watch`)."""
         asked: list[g.Asked] = []
+        for number in unsent(self.runs, self.ledger):
+            self._leases.never_sent(number, now)
         for tracked in self.runs:
             tracked.look_due = now
             if tracked.run is None:
@@ -223,6 +226,7 @@ class Dispatcher:
         for item in news:
             match item:
                 case Took(shard=shard, runner=runner):
+                    self._changed = self._changed or tracked.tracks[shard].lease is None
                     self._leases.taken(tracked.tracks[shard], runner, now)
                 case Over(shard=shard, result=result):
                     track = tracked.tracks[shard]

@@ -44,7 +44,7 @@ class Hands:
         self._attempts = attempts
         self._post, self._pause, self._clock = post, pause, clock
 
-    def carry_out(self, asked: g.Send | g.Look | g.Fetch | g.RunAgain | g.Cancel) -> None:
+    def carry_out(self, asked: g.Wish) -> None:
         """Do it and post what came of it; blocks, and never raises for what GitHub does."""
         match asked:
             case g.Send():

@@ -7,8 +7,8 @@ from random import Random
 
 from ci_dispatch.core import breaker
 from ci_dispatch.core.events import AttemptFinished, AttemptStarted, Event, LeaseGranted, MachineFenced, RetryScheduled
-from ci_dispatch.core.matrix import ANY_MACHINE
-from ci_dispatch.core.model import AttemptResult, Lease, LeaseNumber, MachineName, Verdict
+from ci_dispatch.core.matrix import ANY_MACHINE, Entry
+from ci_dispatch.core.model import AttemptResult, Ended, Lease, LeaseNumber, MachineName, Verdict
 from ci_dispatch.core.settle import Classify, one_result_each, settle
 from ci_dispatch.core.state import RunState
 from ci_dispatch.github.outgoing import Terms
@@ -33,6 +33,13 @@ class Leases:
             self._grant(track, self._named(runner), now)
         assert track.lease is not None
         self._publish(AttemptStarted(lease=track.lease))
+
+    def never_sent(self, number: LeaseNumber, now: float) -> None:
+        """A lease of a controller that was killed before it dispatched: its tests are free again."""
+        lease = self._ledger.attempts[number].lease
+        entry = Entry(shard=lease.shard, machine=lease.machine, labels=())
+        result = AttemptResult(ended=Ended.NOT_STARTED, reason="the controller was killed before it dispatched this")
+        self.end(Track(entry, now, lease=number), result, now)
 
     def machine_of(self, track: Track) -> MachineName:
         if track.lease is not None:

@@ -146,4 +146,5 @@ class Save:
     dispatches: tuple[Saved, ...]
 
 
-Asked: TypeAlias = Save | Send | Look | Fetch | RunAgain | Cancel | m.Check
+Wish: TypeAlias = Send | Look | Fetch | RunAgain | Cancel
+Asked: TypeAlias = Save | m.Check | Wish

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 class Fault:
     """One thing that happens to the next matching requests.
 
-    `status` 0 hangs up without an answer; None answers as ever (for `before`). `processed` says whether the request still took effect, as behind a gateway
-    that gave up waiting.
+    `status` 0 hangs up without an answer; None answers as ever (for `before`). `processed` says whether the request
+    still took effect, as behind a gateway that gave up waiting.
     """
 
     method: str = "GET"

@@ -34,6 +34,7 @@ from ci_dispatch.github import report
 from ci_dispatch.github.dispatcher import Dispatcher
 from ci_dispatch.github.hands import Hands
 from ci_dispatch.github.outgoing import Terms
+from ci_dispatch.github.restoring import FILE, Dispatched, Target, dumps, load, restore
 from ci_dispatch.github.tracking import Tracked
 from report_merge.failures import classify
 from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
@@ -180,6 +181,24 @@ class Simulation:
             restored=restored,
         )
 
+    def killed_and_watched(self, limit: float = 7200.0) -> int:
+        """The controller is gone (`alive` was set to False); another one has its journal and its file, nothing else."""
+        events = list(self.journal.events)
+        self.inbox.clear()
+        self.state = RunState()
+        for stamped in events:
+            self.state.apply(stamped)
+        file = self.folder / FILE
+        file.write_bytes(
+            dumps(Dispatched(target=Target(repository="o/r", workflow="w", ref="main"), dispatches=self.saved))
+        )
+        again = load(self.folder)
+        assert again is not None
+        restored = restore(again.dispatches, self.state.ledger, self.clock.now())
+        self.dispatcher = self._dispatcher(restored)
+        self.alive = True
+        return self.go_on(limit)
+
     def started(self) -> RunStarted:
         specs = [MachineSpec(name=MachineName(n), cores=c, labels=("self-hosted", n)) for n, c in self.fleet]
         if self.terms.strategy is not Strategy.PINNED:
@@ -210,7 +229,9 @@ class Simulation:
         )
         end = self.clock.now() + limit
         self._carry_out(hands, self.dispatcher.begin(self.clock.now()))
-        while not self.dispatcher.finished and self.alive:
+        while not self.dispatcher.finished:
+            if not self.alive:
+                return -1
             assert self.clock.now() < end, "the run never ended"
             if not self.inbox:
                 self._pause(1.0)
@@ -220,6 +241,8 @@ class Simulation:
 
     def _carry_out(self, hands: Hands, asked: Sequence[g.Asked]) -> None:
         for wish in asked:
+            if not self.alive:
+                return
             match wish:
                 case g.Save(dispatches=dispatches):
                     self.saved = dispatches

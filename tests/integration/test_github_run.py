@@ -456,3 +456,50 @@ def test_events_end_with_the_run_and_warnings_are_told(start: Start) -> None:
     run.run()
     assert isinstance(run.journal.events[-1].event, RunFinished)
     assert not [w for w in run.journal.of(Warned) if "internal" in w.text]  # type: ignore[union-attr]
+
+
+# -- the controller may die -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [1.0, 2.0, 8.0, 26.0, 45.0, 52.0, 60.0, 70.0])
+def test_a_controller_killed_at_any_time_is_followed_by_one_that_finishes_the_run(start: Start, after: float) -> None:
+    world = World(fails={"t007": 1, "t020": 99})
+    run = start(world)
+
+    def kill() -> None:
+        run.alive = False
+
+    run.at.append((START + after, kill))
+    assert run.run() == -1
+    run.clock.moment += 30
+    assert run.killed_and_watched() == 1
+    assert verdicts(run) == {"passed": 38, "flaky": 1, "failed": 1}
+
+
+@pytest.mark.parametrize("save", [True, False])
+def test_killed_between_writing_down_and_dispatching(start: Start, save: bool) -> None:
+    """The dispatch may have been sent or not: its id tells, and in the end there is one run of it."""
+    run = start(World())
+
+    def kill() -> None:
+        run.alive = False
+
+    run.double.fault(Fault(method="POST", path="/dispatches", status=0, processed=save, before=kill))
+    assert run.run() == -1
+    assert run.killed_and_watched() == 0
+    assert verdicts(run) == {"passed": 40}
+    assert len(run.double.hub.runs) == 1
+
+
+def test_a_pooled_run_is_watched_again(start: Start) -> None:
+    terms = replace(PINNED, strategy=Strategy.MIXED, shards=0, pool=("self-hosted", "e2e"), head_share=0.3)
+    run = start(World(), tests=300, terms=terms)
+
+    def kill() -> None:
+        run.alive = False
+
+    run.at.append((START + 30, kill))
+    assert run.run() == -1
+    assert run.killed_and_watched() == 0
+    assert verdicts(run) == {"passed": 300}
+    assert len(run.double.hub.runs) == 1
