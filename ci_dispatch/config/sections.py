@@ -161,8 +161,6 @@ class Progress:
         "live: bars; plain: lines; json: events. auto: live on a terminal, else plain.",
         flag="--progress",
     )
-    interval: float = setting(0.5, duration(0.1, 60), "Time between two pictures of the bars.")
-    heartbeat: float = setting(30.0, duration(1, 3600), "Longest silence between two plain lines.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
