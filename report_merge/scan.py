@@ -148,7 +148,7 @@ class _Scanner:
         self.playwright = is_playwright_root(attributes)
 
     def _start_suite(self, attributes: dict[str, str]) -> None:
-        if "xmlns" in attributes:
+        if "xmlns" in attributes or (self.depth > 1 and self.depth != self.around.depth + 1):
             raise Odd
         around, table = self.around, self.suites
         project = attributes.get("hostname", "") if self.playwright else around.project
@@ -175,7 +175,7 @@ class _Scanner:
 
     def _start_case(self, attributes: dict[str, str]) -> None:
         around, cases = self.around, self.cases
-        if around.number < 0:
+        if around.number < 0 or self.depth != around.depth + 1:
             raise Odd
         classname = attributes.get("classname")
         if classname is None and "class" in attributes:

@@ -113,15 +113,25 @@ def _refuse_too_deep(root: Element, limit: int) -> None:
 
 def _plain(root: Element) -> Element:
     elements.without_namespaces(root)
-    for case in list(root.iter("testcase")):
-        _plain_case(case)
     if root.tag == "testcase":
         root = _wrapped(elements.new("testsuite"), [root])
     if root.tag == "testsuite":
         root = _wrapped(elements.new("testsuites"), [root])
+    _out_of_other_elements(root)
+    for case in root.iter("testcase"):
+        _plain_case(case)
     _cases_into_suites(root)
     _suite_level_results(root)
     return _root_content_into_suite(root)
+
+
+def _out_of_other_elements(root: Element) -> None:
+    """Tests and suites inside anything but a suite are moved behind it: nobody nests like this on purpose."""
+    for element in reversed(list(root.iter("testcase", "testsuite"))):
+        parent = element.getparent()
+        while parent is not None and parent.tag not in ("testsuite", "testsuites"):
+            parent.addnext(element)
+            parent = element.getparent()
 
 
 def _plain_case(case: Element) -> None:
@@ -129,8 +139,6 @@ def _plain_case(case: Element) -> None:
     if other is not None:
         del case.attrib["class"]
         case.set("classname", case.get("classname", other))
-    for inner in [child for child in case if local_name(child) in ("testcase", "testsuite")]:
-        case.addnext(inner)  # nobody nests like this on purpose: they are tests beside this one
     if not any(local_name(child) in FINAL for child in case):
         match outcome_in_status({str(name): str(value) for name, value in case.attrib.items()}):
             case Outcome.FAILED:

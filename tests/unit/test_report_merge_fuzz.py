@@ -18,7 +18,19 @@ from report_merge.scan import Odd, scan
 SAMPLES = [path.read_bytes() for path in sorted((Path(__file__).parents[1] / "data" / "junit").glob("*/*.xml"))]
 PLAIN = next(data for data in SAMPLES if b"test_total" in data)
 TOKENS = [
-    *(b"<testcase", b"</testcase>", b"<testsuite>", b"</testsuite>", b"<failure>", b"<![CDATA[", b"]]>", b"&", b"<!--"),
+    *(
+        b"<testcase",
+        b"</testcase>",
+        b"<testsuite>",
+        b"</testsuite>",
+        b"<failure>",
+        b"<other>",
+        b"</other>",
+        b"<![CDATA[",
+        b"]]>",
+        b"&",
+        b"<!--",
+    ),
     *(b"-->", b"\x00", b"\xff\xfe", b"<?xml", b"<!DOCTYPE x>", b"'", b'"', b"&#x0;", b"xmlns:a='b'", b" time='1,2'"),
 ]
 
