@@ -75,7 +75,7 @@ def _end(error: BaseException, argv: Sequence[str]) -> int:
             message = f"This command needs {_top(error)}\n  try: pip install 'ci-dispatch[{_EXTRAS[_top(error)]}]'"
             code = ExitCode.USAGE
         case OSError() if error.errno in _DISK:
-            what = f"{error.filename or 'The output'} could not be written: {error.strerror}"
+            what = f"{error.filename or 'The output'} could not be used: {error.strerror}"
             message = f"{what}\n  try: look at the free space (df -h) and the permissions there, then run it again"
             code = ExitCode.INCOMPLETE
         case _:

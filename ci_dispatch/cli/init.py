@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ci_dispatch.cli.settings import FILE, find
+from ci_dispatch.cli.settings import FILE, current_folder, find
 from ci_dispatch.core.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def init(force: bool, stdout: bool) -> None:
 
     It goes to the repository's root and has every setting with its default; the test runner is recognised.
     """
-    _, root = find(Path.cwd())
+    _, root = find(current_folder())
     text, recognised = _sample(root)
     if stdout:
         click.echo(text, nl=False)

@@ -43,7 +43,9 @@ def configured(*paths: str) -> Callable[[Callable[..., int | None]], Callable[..
             named = values.pop("config_file") or ctx.obj["config_file"]
             given = {setting.path: values.pop(_parameter(setting)) for setting in chosen}
             options = {path: _text(value) for path, value in given.items() if value not in (None, ())}
-            settings = read_settings(Path(named) if named else None, options, os.environ, Path.cwd(), ctx.obj["color"])
+            settings = read_settings(
+                Path(named) if named else None, options, os.environ, current_folder(), ctx.obj["color"]
+            )
             return command(settings, **values)
 
         result: Callable[..., int | None] = with_settings
@@ -82,19 +84,33 @@ def _with_colour(environ: Mapping[str, str], color: bool | None) -> Mapping[str,
     return plain | ({"FORCE_COLOR": "1"} if color else {"NO_COLOR": "1"})
 
 
+def current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UsageError("Nothing was started", why="the current folder is gone", try_="cd to another") from None
+
+
 def find(here: Path) -> tuple[Path | None, Path]:
     """The nearest ci-dispatch.toml from `here` up to the repository's root, and the folder everything is relative to.
 
     Outside a repository only `here` counts: a file somebody left in a folder above is not ours to obey.
     """
     above = [here, *here.parents]
-    repository = next((folder for folder in above if (folder / ".git").exists()), here)
+    repository = next((folder for folder in above if _there(folder / ".git")), here)
     for folder in above:
-        if (folder / FILE).is_file():
+        if _there(folder / FILE):
             return folder / FILE, folder
         if folder == repository:
             break
     return None, repository
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder above that we may not look into is none of ours
+        return False
 
 
 def cores_here() -> int:

@@ -85,6 +85,11 @@ class Suite:
     exclude: tuple[str, ...] = setting(
         (), texts(), "Patterns of files that are not copied to machines, besides what git ignores."
     )
+    prepare: str = setting(
+        "",
+        text(),
+        "Shell command that makes a copied work tree ready (npm ci); once a run on each machine that got a copy.",
+    )
     list_timeout: float = setting(120.0, duration(1), "How long listing the tests may take.")
     command: str = setting(
         "", text(), 'For runner = "command": the command line, with {tests}, {shard}, {total}, {workers}, {junit}.'

@@ -114,6 +114,19 @@ def test_init_never_overwrites_unless_told_to(tmp_path: Path) -> None:
     assert "[retry]" in file.read_text()
 
 
+@pytest.mark.parametrize("command", ["config", "init"])
+def test_a_folder_that_is_gone(command: str, tmp_path: Path) -> None:
+    run = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m ci_dispatch "$1"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", run, sys.executable, command],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    refused(Ended(done.returncode, done.stdout.decode(), done.stderr.decode()), "the current folder is gone")
+
+
 def start(*arguments: str, cwd: Path, stdout: int) -> subprocess.Popen[bytes]:
     run = [sys.executable, "-m", "ci_dispatch", *arguments]
     return subprocess.Popen(run, cwd=cwd, env=environment(), stdout=stdout, stderr=subprocess.PIPE)
