@@ -14,7 +14,8 @@ from typing import IO
 
 from ci_dispatch import messages as m
 from ci_dispatch.core.model import AttemptResult, Connection, Ended, LeaseNumber, MachineName, RunId, Test, Trouble
-from ci_dispatch.ports import Clock, Job, JobEnd, Machine, MachineError, Suite, Tree
+from ci_dispatch.ports import Clock, Invocation, Job, JobEnd, Machine, MachineError, Suite, Tree
+from report_merge.plain import one_line
 
 COLLECT_SECONDS = 120.0
 SHOWN_OUTPUT = 4096  # bytes of output a watcher gets in one piece
@@ -38,9 +39,13 @@ class Crew:
         sync_timeout: float,
         check_timeout: float,
         clock: Clock,
+        prepare: str = "",
         extra: Sequence[str] = (),
     ) -> None:
-        """`folder` gets one folder for each attempt; `post` must be safe to call from any thread."""
+        """`folder` gets one folder for each attempt; `post` must be safe to call from any thread.
+
+        `prepare` is a shell command that makes a work tree ready where it was brought to.
+        """
         self._run = run
         self._machines = machines
         self._suite = suite
@@ -52,6 +57,7 @@ class Crew:
         self._sync_timeout = sync_timeout
         self._check_timeout = check_timeout
         self._clock = clock
+        self._prepare = prepare
         self._extra = tuple(extra)
         self._synced: set[MachineName] = set()  # these have worked for this run
         self._lone = [machine.spec.connection for machine in machines.values()] == [Connection.LOCAL]
@@ -143,10 +149,31 @@ class Crew:
         return self._read(machine, job_id, start.tests, folder, end)
 
     def _sync(self, machine: Machine) -> None:
-        with self._sync_locks[machine.spec.name]:
-            if machine.spec.name not in self._synced:
-                machine.sync(self._tree, self._sync_timeout)
-                self._synced.add(machine.spec.name)
+        """Once a run on each machine: end what earlier runs left behind, bring the work tree, make it ready."""
+        name = machine.spec.name
+        with self._sync_locks[name]:
+            if name in self._synced:
+                return
+            if ended := machine.sweep(self._check_timeout):
+                self._post(m.Noticed(name, f"{ended} processes that an earlier run had left behind were ended"))
+            machine.sync(self._tree, self._sync_timeout)
+            if self._prepare and machine.spec.connection is not Connection.LOCAL:
+                self._make_ready(machine)
+            self._synced.add(name)
+
+    def _make_ready(self, machine: Machine) -> None:
+        job_id = f"{self._run}-prepare-{machine.spec.name}"
+        invocation = Invocation(argv=("/bin/sh", "-c", self._prepare), cwd=machine.place(job_id).tree)
+        listener = _Tail()
+        job = Job(id=job_id, invocation=invocation, lease_seconds=self._lease_seconds, timeout=self._sync_timeout)
+        end = machine.run(job, listener)
+        if end.ended is not Ended.EXITED or end.exit_code:
+            raise MachineError(
+                f"the work tree could not be made ready: {one_line(self._prepare, 100)}",
+                stage="prepare",
+                why=f"{end.reason or f'exit code {end.exit_code}'}: {one_line(listener.text(), 500)}",
+                try_="run it by hand on that machine; `prepare` in the section [suite] says what is run",
+            )
 
     def _read(self, machine: Machine, job_id: str, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptResult:
         """What the attempt brought home; with no machine left to ask, the live news already here must do."""
@@ -168,6 +195,23 @@ class Crew:
             suspects=reading.suspects,
             unexpected=reading.unexpected,
         )
+
+
+class _Tail:
+    """Remembers the end of a job's output."""
+
+    def __init__(self) -> None:
+        self._end = b""
+
+    def started(self) -> None: ...
+    def beat(self) -> None: ...
+    def live(self, data: bytes) -> None: ...
+
+    def output(self, data: bytes) -> None:
+        self._end = (self._end + data)[-SHOWN_OUTPUT:]
+
+    def text(self) -> str:
+        return self._end.decode("utf-8", "replace").strip()
 
 
 class _Listener:

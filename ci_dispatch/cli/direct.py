@@ -181,6 +181,7 @@ def _crew(
         sync_timeout=config.run.sync_timeout,
         check_timeout=config.health.connect_timeout,
         clock=clock,
+        prepare=config.suite.prepare,
         extra=setting.extra,
     )
 
@@ -199,7 +200,7 @@ def _terms(config: Config, known: float) -> Terms:
         if config.run.head_share is None
         else config.run.head_share,
         lease=config.run.lease,
-        start_grace=config.run.sync_timeout,
+        start_grace=2 * config.run.sync_timeout,  # the copy, and making it ready
         check_interval=config.health.interval,
         check_first=not config.health.skip,
         give_up_after=config.run.give_up_after,
