@@ -62,11 +62,16 @@ def line_of(element: Element) -> int:
 
 
 def without_namespaces(root: Element) -> Element:
-    """The same tree with every tag reduced to its local name, and no declaration left that would bring one back."""
+    """The same tree with every tag reduced to its local name, and no declaration left that would bring one back.
+
+    A recovered tree may hold prefixes that nothing declares: they go, or the tree could not be read again.
+    """
     for element in root.iter():
-        name = local_name(element)
+        name = local_name(element).rpartition(":")[2]
         if name and name != element.tag:
             element.tag = name
+        for unbound in [str(key) for key in element.attrib if ":" in str(key) and not str(key).startswith("{")]:
+            element.set(unbound.replace(":", "_"), str(element.attrib.pop(unbound)))
     etree.cleanup_namespaces(root)
     return root
 

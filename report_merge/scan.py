@@ -99,6 +99,7 @@ class _Scanner:
         "open_suites",
         "parser",
         "playwright",
+        "root_namespaces",
         "slow_floor",
         "status",
         "suites",
@@ -119,11 +120,18 @@ class _Scanner:
         self.around = _OpenSuite(number=-1)
         self.status = False  # an attribute of the open test names an outcome other than passed
         self.playwright = False
+        self.root_namespaces = False
         self.slow_floor = -1
-        self.parser = expat.ParserCreate("utf-8")
+        self.parser = expat.ParserCreate(
+            "utf-8", " "
+        )  # with a separator it knows namespaces and refuses unbound prefixes
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
+        self.parser.StartNamespaceDeclHandler = self._namespace
         self.parser.StartDoctypeDeclHandler = self._doctype
+
+    def _namespace(self, *_: object) -> None:
+        self.root_namespaces |= self.depth == 0
 
     def _doctype(self, *_: object) -> None:
         raise Odd  # `tidy` words the refusal
@@ -142,13 +150,13 @@ class _Scanner:
             self._start_in_suite(tag, attributes)
 
     def _start_root(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag != "testsuites" or any(name.startswith("xmlns") for name in attributes):
+        if tag != "testsuites" or self.root_namespaces:  # its children may use them, and we do not copy it
             raise Odd
         self.index.root_name = attributes.get("name", "")
         self.playwright = is_playwright_root(attributes)
 
     def _start_suite(self, attributes: dict[str, str]) -> None:
-        if "xmlns" in attributes or (self.depth > 1 and self.depth != self.around.depth + 1):
+        if self.depth > 1 and self.depth != self.around.depth + 1:
             raise Odd
         around, table = self.around, self.suites
         project = attributes.get("hostname", "") if self.playwright else around.project
