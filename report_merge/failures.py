@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from report_merge import fingerprint as fingerprints
 from report_merge.mass_failures import MachineTally, outage, suspect_machines
@@ -176,25 +177,22 @@ def group(cases: Iterable[Case], *, rules: Rules | None = None) -> tuple[Failure
     The last failed attempt of a test says why. Flaky tests have groups of their own.
     """
     rules = rules or load_rules()
-    known: dict[tuple[str, str, str], tuple[Finding, str]] = {}
     members: defaultdict[tuple[bool, str], list[tuple[Case, Attempt, Finding]]] = defaultdict(list)
     for case in cases:
         if case.verdict not in (Verdict.FAILED, Verdict.FLAKY):
             continue
         attempt = next(attempt for attempt in reversed(case.attempts) if attempt.outcome.bad)
-        texts = (attempt.kind, attempt.message, attempt.text or attempt.stderr[-8000:])
-        if texts not in known:
-            finding = _classify_attempt(*texts, rules)
-            known[texts] = finding, fingerprint(finding, *texts)
-        finding, print_ = known[texts]
+        finding, print_ = _cause(attempt.kind, attempt.message, attempt.text or attempt.stderr[-8000:], rules)
         members[case.verdict is Verdict.FLAKY, print_].append((case, attempt, finding))
     groups = [_failure_group(flaky, print_, found) for (flaky, print_), found in members.items()]
     return tuple(sorted(groups, key=lambda g: (_NEED.index(g.verdict), -len(g.cases))))
 
 
-def _classify_attempt(kind: str, message: str, text: str, rules: Rules) -> Finding:
+@lru_cache(maxsize=16_384)  # one report is rendered several times, and one cause breaks many tests
+def _cause(kind: str, message: str, text: str, rules: Rules) -> tuple[Finding, str]:
     said = message if not kind or kind in message or kind in text else f"{kind}: {message}"
-    return classify(text, message=said, source="test", rules=rules)
+    finding = classify(text, message=said, source="test", rules=rules)
+    return finding, fingerprint(finding, kind, message, text)
 
 
 def _failure_group(flaky: bool, print_: str, found: list[tuple[Case, Attempt, Finding]]) -> FailureGroup:  # noqa: FBT001

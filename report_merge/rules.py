@@ -113,9 +113,9 @@ class Rule:
         return VERDICT_OF_CATEGORY[self.category.split(".")[0]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rules:
-    """Rules in the order they are asked."""
+    """Rules in the order they are asked. Compared by identity, so that what they said of a text can be remembered."""
 
     rules: tuple[Rule, ...]
 
@@ -144,15 +144,15 @@ def load_rules(user_toml: str | None = None) -> Rules:
     """
     shipped = _shipped()
     if user_toml is None:
-        return Rules(shipped)
+        return shipped
     own = _parse(user_toml)
     taken = {rule.id for rule in own}
-    return Rules(own + tuple(rule for rule in shipped if rule.id not in taken))
+    return Rules(own + tuple(rule for rule in shipped.rules if rule.id not in taken))
 
 
 @cache
-def _shipped() -> tuple[Rule, ...]:
-    return _parse(resources.files("report_merge").joinpath("rules.toml").read_text(encoding="utf-8"))
+def _shipped() -> Rules:
+    return Rules(_parse(resources.files("report_merge").joinpath("rules.toml").read_text(encoding="utf-8")))
 
 
 def _parse(toml: str) -> tuple[Rule, ...]:

@@ -14,6 +14,7 @@ from importlib import resources
 from markupsafe import Markup
 
 from report_merge.compare import Comparison
+from report_merge.failures import Rules
 from report_merge.lighthouse import LighthouseReport
 from report_merge.model import Report
 from report_merge.render import escape, wording
@@ -34,6 +35,7 @@ def page(
     *,
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
+    rules: Rules | None = None,
     budget_bytes: int = 5_000_000,
 ) -> str:
     """The whole page, in at most `budget_bytes` bytes; what it leaves out it names in its last line.
@@ -42,7 +44,7 @@ def page(
     """
     if budget_bytes < 100_000:
         raise ValueError(f"an HTML report needs at least 100,000 bytes, not {budget_bytes:,}")
-    shown = view(report, comparison)
+    shown = view(report, comparison, rules)
     fixed = size(_assemble(shown, lighthouse, Filled("", 0, 0), ListedTests("", 0, 0)))
     room = budget_bytes - fixed - 2000
     body = fill(body_sections(shown, lighthouse), round(room * (1 - LIST_SHARE)))

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from report_merge.compare import Comparison
+from report_merge.failures import Rules
 from report_merge.lighthouse import LighthouseReport
 from report_merge.model import Case, Report, Totals
 from report_merge.render import escape, wording
@@ -35,6 +36,7 @@ def job_summary(
     already_used_bytes: int = 0,
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
+    rules: Rules | None = None,
 ) -> str:
     """The text for GITHUB_STEP_SUMMARY, into which other steps may have written `already_used_bytes`.
 
@@ -42,7 +44,7 @@ def job_summary(
     would drop the whole summary. Empty when not even the verdict fits.
     """
     room = min(budget_bytes, STEP_LIMIT - already_used_bytes)
-    return _page(view(report, comparison), lighthouse, room, groups=GROUPS)
+    return _page(view(report, comparison, rules), lighthouse, room, groups=GROUPS)
 
 
 def pr_comment(
@@ -52,13 +54,14 @@ def pr_comment(
     budget_bytes: int = 60_000,
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
+    rules: Rules | None = None,
 ) -> str:
     """The body of a pull-request comment; GitHub's limit is 65,536 characters.
 
     Its first line is a hidden `marker`, by which the next run finds the comment to edit instead of writing another.
     """
     hidden = hidden_marker(marker)
-    page = _page(view(report, comparison), lighthouse, budget_bytes - size(hidden), groups=GROUPS // 5)
+    page = _page(view(report, comparison, rules), lighthouse, budget_bytes - size(hidden), groups=GROUPS // 5)
     return hidden + page if page else ""
 
 

@@ -11,14 +11,16 @@ GROUPS_SHOWN = 20
 TESTS_SHOWN = 5
 
 
-def final_lines(report: Report, *, program: str = "ci-dispatch", report_path: str = "") -> list[str]:
+def final_lines(
+    report: Report, *, program: str = "ci-dispatch", report_path: str = "", rules: failures.Rules | None = None
+) -> list[str]:
     """The grouped failures, what is missing, and as the last line exactly one summary:
 
         ci-dispatch: FAILED 88 tests: 84 passed, 2 failed, 1 flaky, 1 skipped, 0 not run; 4 machines; 3m12s; report PATH
 
     The last line's form is kept from version to version; the rest is for people. All of it is safe to print.
     """
-    groups = failures.group(report.cases)
+    groups = failures.group(report.cases, rules=rules)
     lines: list[str] = []
     for group in groups[:GROUPS_SHOWN]:
         lines += [*_group(group), ""]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from report_merge import failures
 from report_merge.compare import Comparison
-from report_merge.failures import FailureGroup, FailureVerdict
+from report_merge.failures import FailureGroup, FailureVerdict, Rules
 from report_merge.model import Case, MachineUse, Missing, Report, Verdict
 from report_merge.render.wording import duration, title
 
@@ -78,12 +78,12 @@ class View:
     slowest: tuple[Case, ...]
 
 
-def view(report: Report, comparison: Comparison | None) -> View:
+def view(report: Report, comparison: Comparison | None, rules: Rules | None = None) -> View:
     new_keys = comparison.new_keys() if comparison else frozenset()
     label = comparison.label if comparison else ""
     shown = [
         ShownGroup(group, sum(case.key in new_keys for case in group.cases) if comparison else None, label)
-        for group in failures.group(report.cases)
+        for group in failures.group(report.cases, rules=rules)
     ]
     attention = sorted((s for s in shown if not s.elsewhere), key=lambda s: s.new is None or s.new == 0)
     return View(

@@ -13,12 +13,12 @@ LIMIT = 10  # GitHub shows ten errors and ten warnings of a step
 MESSAGE_CHARACTERS = 1000
 
 
-def annotations_of(report: Report, limit: int = LIMIT) -> list[str]:
+def annotations_of(report: Report, limit: int = LIMIT, rules: failures.Rules | None = None) -> list[str]:
     """Workflow commands, at most `limit` errors and `limit` warnings; print them to the job's log as they are.
 
     A flaky test is a warning, never an error: an error on a green run is a false alarm (openMF/web-app#3991).
     """
-    groups = failures.group(report.cases)
+    groups = failures.group(report.cases, rules=rules)
     flaky = [group for group in groups if group.verdict is FailureVerdict.FLAKY]
     bad = [group for group in groups if group.verdict is not FailureVerdict.FLAKY]
     return [_command("error", group) for group in bad[:limit]] + [_command("warning", group) for group in flaky[:limit]]

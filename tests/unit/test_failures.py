@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from report_merge import failures
 from report_merge.failures import FailureVerdict, MachineTally, Retry
 from report_merge.model import Attempt, Case, CaseKey, Outcome
+from report_merge.render import html, markdown, text, workflow_commands
+from tests.unit import sample_reports as sample
 
 SAMPLES: list[dict[str, Any]] = tomllib.loads(
     (Path(__file__).parent.parent / "data/failures/samples.toml").read_text(encoding="utf-8")
@@ -122,6 +124,21 @@ def test_user_rules_come_first_and_replace_shipped_ones_of_their_name() -> None:
     assert failures.classify("getaddrinfo ENOTFOUND a", rules=rules).category == "env.vpn"
     assert failures.classify("getaddrinfo EAI_AGAIN a", rules=rules).rule == ""  # the shipped `dns` is gone
     assert failures.classify("EADDRINUSE", rules=rules).rule == "address-in-use"
+
+
+def test_every_page_uses_the_users_rules() -> None:
+    rules = failures.load_rules(USER_RULES)
+    report = sample.report(sample.failing("a", "Error: No floating licence for CAD available"))
+    pages = [
+        markdown.job_summary(report, rules=rules),
+        markdown.pr_comment(report, marker="m", rules=rules),
+        html.page(report, rules=rules),
+        "\n".join(text.final_lines(report, rules=rules)),
+        "\n".join(workflow_commands.annotations_of(report, rules=rules)),
+    ]
+    for page in pages[:4]:
+        assert "env.licence" in page
+    assert "title=environment" in pages[4]
 
 
 def test_all_problems_of_a_rules_file_are_told_at_once() -> None:
