@@ -18,7 +18,8 @@ TESTS_OF_A_GROUP = 200  # named; the rest is counted
 _HEAD, _TAIL = 25, 10  # lines of a sample: long assertion texts say what was received at their end
 _SCANNED = 8_000  # characters of a stack trace that are looked at and remembered
 
-_KINDS = ("failed", "not run", "flaky")  # what needs a person first
+_KINDS = ("failed", "not run", "flaky")  # what needs a person first, and among those:
+_WHOSE = ("product", "test", "unknown", "setup", "environment", "infrastructure", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,15 @@ def groups(
     for row in rows:
         if row.cause:
             members[_kind(row), row.cause].append(row)
-    ordered = sorted(members.items(), key=lambda item: (_KINDS.index(item[0][0]), -len(item[1]), item[1][0].n))
+    ordered = sorted(members.items(), key=lambda item: (*_need(item[0], causes), -len(item[1]), item[1][0].n))
     return [_group(kind, causes[key], found, sample(found[0].n)) for (kind, key), found in ordered[:GROUPS]], max(
         0, len(ordered) - GROUPS
     )
+
+
+def _need(group: tuple[str, str], causes: Mapping[str, Cause]) -> tuple[int, int]:
+    kind, key = group
+    return _KINDS.index(kind), _WHOSE.index(causes[key].whose)
 
 
 def _kind(row: Row) -> str:

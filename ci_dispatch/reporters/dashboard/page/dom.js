@@ -37,6 +37,17 @@ export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
+/** What a test said, line for line: expected and received are told apart by their words and coloured for the eye. */
+export function setShaded(pre, text) {
+  if (pre.textContent === `${text}\n`) return;
+  const shade = (line) => {
+    if (/^\s*(Expected|\+ )/.test(line)) return "expected";
+    if (/^\s*(Received|- )/.test(line)) return "received";
+    return /^\s+at /.test(line) ? "frame" : null;
+  };
+  pre.replaceChildren(...text.split("\n").map((line) => el("span", { class: shade(line) }, `${line}\n`)));
+}
+
 /** `0:48`, `12:05`, `1:02:33`. */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));

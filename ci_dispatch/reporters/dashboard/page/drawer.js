@@ -1,6 +1,6 @@
 // One test: its attempts side by side, what they said, and the output of their shards while it comes.
 
-import { GLYPHS, byId, clock, duration, el, plural, setText } from "./dom.js";
+import { GLYPHS, byId, clock, duration, el, plural, setShaded, setText } from "./dom.js";
 
 const LOG_POLL = 1000; // milliseconds
 const LOG_KEPT = 256 * 1024; // characters on the page
@@ -74,7 +74,9 @@ export class Drawer {
       attempt.started === null ? "not started" : `began at ${clock(attempt.started)}`,
       took && `took ${took}`,
       `${attempt.kind} shard of ${plural(attempt.tests, "test")}`,
-      result?.retries ? `${plural(result.retries, "retry")} by the runner itself` : "",
+      `files in attempts/${attempt.lease}`,
+      `files in attempts/${attempt.lease}`,
+    result?.retries ? `${plural(result.retries, "retry")} by the runner itself` : "",
     ];
     return el("article", { class: "attempt", "data-state": word },
       el("h3", {}, `${GLYPHS[word] ?? "•"} Attempt ${i + 1} on ${attempt.machine}: ${word}`),
@@ -138,18 +140,11 @@ function history_(test) {
 }
 
 function message(result) {
-  const text = result.detail || result.message;
+  const text = (result.detail || result.message).trimEnd();
   if (!text) return "";
   const pre = el("pre", { class: "message", tabindex: 0, "aria-label": "What it said" });
-  for (const line of text.split("\n")) pre.append(el("span", { class: shade(line) }, `${line}\n`));
+  setShaded(pre, text);
   return pre;
-}
-
-/** Expected and received, or a diff: told apart by their first word, coloured for the eye. */
-function shade(line) {
-  if (/^\s*(Expected|\+ )/.test(line)) return "expected";
-  if (/^\s*(Received|- )/.test(line)) return "received";
-  return /^\s+at /.test(line) ? "frame" : "";
 }
 
 function reproduce(command) {

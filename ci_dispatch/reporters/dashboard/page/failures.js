@@ -1,6 +1,6 @@
 // Failures grouped by cause, as they happen: what needs somebody first, and machines that were the trouble themselves.
 
-import { byId, clock, el, keyed, plural, setAttribute, setText } from "./dom.js";
+import { byId, clock, el, keyed, plural, setAttribute, setShaded, setText } from "./dom.js";
 
 const OPEN = 3; // groups that are open at first
 const NAMED = 8; // tests of a group that are named before one asks for the rest
@@ -25,8 +25,8 @@ function machineTrouble(model) {
     const word = { lost: `was lost${when}`, fenced: "was fenced off", unhealthy: "is unhealthy" }[machine.word] ?? "was lost and came back";
     const moved = model.tests.filter((test) => test?.movedFrom === i).length;
     return [{
-      key: `machine:${i}`, kind: "machine", whose: "infrastructure", title: `${machine.name} ${word}`, count: 0, tests: [],
-      machines: [], hint: [machine.why, moved ? `${plural(moved, "test")} moved to other machines` : ""].filter(Boolean).join("; "), sample: "",
+      key: `machine:${i}`, kind: "machine", whose: "infrastructure", title: `${machine.name} ${word}${machine.why ? `: ${machine.why}` : ""}`,
+      count: 0, tests: [], machines: [], hint: machine.health && `Last health check: ${machine.health}`, sample: "", moved,
     }];
   });
 }
@@ -34,7 +34,7 @@ function machineTrouble(model) {
 function make(open) {
   return el("details", { class: "group", open: open ? "" : null },
     el("summary", {}, el("span", { class: "sign" }), el("span", { class: "what" }), el("span", { class: "tags" })),
-    el("p", { class: "hint" }), el("pre", { tabindex: 0, "aria-label": "What one of them said" }), el("ul", { class: "members" }));
+    el("p", { class: "hint" }), el("pre", { class: "message", tabindex: 0, "aria-label": "What one of them said" }), el("ul", { class: "members" }));
 }
 
 function update(node, group, model, openTest) {
@@ -48,6 +48,7 @@ function update(node, group, model, openTest) {
     group.kind === "flaky" ? ["flaky", "flaky"] : group.kind === "not run" ? ["infra", "not run"] : [group.whose, group.whose],
     group.count ? ["", plural(group.count, "test")] : null, where ? ["", where] : null,
     group.retrying ? ["", `${group.retrying} being retried`] : null,
+    group.moved ? ["", `${plural(group.moved, "test")} moved away`] : null,
   ].filter(Boolean);
   keyed(summary.children[2], tags, ([, text]) => text, () => el("span"), (tag, [kind, text]) => {
     setAttribute(tag, "class", `tag ${kind}`);
@@ -55,7 +56,7 @@ function update(node, group, model, openTest) {
   });
   setText(hint, group.hint);
   hint.hidden = !group.hint;
-  setText(sample, group.sample);
+  setShaded(sample, group.sample.trimEnd());
   sample.hidden = !group.sample;
   list.onclick = (event) => {
     const n = event.target.closest("button")?.dataset.n;

@@ -176,13 +176,16 @@ export class Lanes {
     if (!lane) return;
     const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200].find((s) => s * perSecond > 64) ?? 14400;
     const left = lane.getBoundingClientRect().left - axis.getBoundingClientRect().left;
-    const ticks = [];
-    for (let t = 0; t < end; t += step) if (t * perSecond < width - 24) ticks.push({ key: t, at: t, text: clock(t), cls: "tick" });
-    const { planned, finished } = this.model.head;
-    if (planned && planned < end) ticks.push({ key: "planned", at: planned, text: finished ? "" : "planned", cls: "tick planned" });
+    const { planned } = this.model.head;
+    const taken = planned && planned < end ? planned : -Infinity;
+    const ticks = taken > 0 ? [{ key: "planned", at: planned, text: "planned", cls: "planned" }] : [];
+    for (let t = 0; t < end; t += step) {
+      const free = t * perSecond < width - 24 && (t < taken ? (taken - t) * perSecond > 44 : (t - taken) * perSecond > 68);
+      if (free) ticks.push({ key: t, at: t, text: clock(t), cls: null });
+    }
     axis.style.height = "1.2em";
     keyed(axis, ticks, (tick) => tick.key, () => el("span"), (node, tick) => {
-      setAttribute(node, "class", tick.cls);
+      node.className = tick.cls ?? "";
       setText(node, tick.text);
       node.style.left = `${(left + tick.at * perSecond).toFixed(1)}px`;
     });
