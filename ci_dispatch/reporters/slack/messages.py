@@ -1,0 +1,219 @@
+"""What Slack shows of a run: pure functions from state and report to messages, bounded however large the run is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ci_dispatch.core.state import RunState
+from ci_dispatch.reporters.slack import blocks as b
+from ci_dispatch.reporters.slack.blocks import Block, Message
+from ci_dispatch.reporters.slack.edges import Change, Edge
+from ci_dispatch.reporters.tally import tally
+from ci_dispatch.reporters.terminal.cells import text_of
+from ci_dispatch.reporters.terminal.mode import UNICODE
+from ci_dispatch.reporters.terminal.view import render
+from report_merge.failures import FailureGroup, FailureVerdict
+from report_merge.model import Report, RunContext
+from report_merge.plain import one_line, plain
+from report_merge.render.wording import Status, count, duration, headline, history, status, title
+
+BAR_COLUMNS = 56  # fits a phone held sideways, and has a bar
+BAR_ROWS = 24  # of an imagined terminal: fifteen machines and the total
+GROUPS = 5  # causes in the message
+REPLIES = 7  # causes with a reply of their own: at one message a second they fit into the end of a run
+SAMPLE_LINES, SAMPLE_CHARACTERS = 20, 2500
+TESTS_NAMED = 5
+
+_SIGNS = {Status.PASSED: "🟢", Status.FAILED: "🔴", Status.INCOMPLETE: "🟣", Status.UNREADABLE: "🟠"}
+
+
+def live(state: RunState, now: float, context: RunContext) -> Message:
+    """A run that goes on: how far, a bar for each machine."""
+    counts = tally(state)
+    left = state.remaining_seconds(now)
+    parts = [f"{counts.done}/{counts.total}", f"{counts.percent}%"]
+    parts += [f"{counts.failed} failed"] if counts.failed else []
+    parts += [f"~{_rough(left)} left"] if left is not None and left >= 1 else []
+    line = " · ".join(parts)
+    shown = [b.header(line), b.context(_origin(context)), _machines(state, now)]
+    shown += [block] if (block := b.links([("Run", context.url)])) else []
+    return Message(b.sentence(f"{context.title}: {line}"), tuple(shown))
+
+
+def final(state: RunState, report: Report, groups: Sequence[FailureGroup], moved: Change) -> Message:
+    """How a run ended: the verdict, the numbers, what broke and whose trouble that is."""
+    context = report.context
+    sign = "🟡" if status(report) is Status.PASSED and report.totals.flaky else _SIGNS[status(report)]
+    told = {Edge.BROKEN: "Broken: ", Edge.FIXED: "Fixed: "}.get(moved.edge, "")
+    if moved.edge is Edge.STILL_FAILING:
+        told = f"Still failing ({_ordinal(moved.runs)} run): "
+    shown = [
+        b.header(f"{sign} {told}{headline(report)}"),
+        b.context([*_origin(context), duration(report.wall_seconds)]),
+        _machines(state, state.now),
+        b.fields(_numbers(state, report)),
+    ]
+    if groups:
+        shown.append(b.rich(b.bullets(_cause(group, moved) for group in groups[:GROUPS])))
+    hidden = [f"and {count(len(groups) - GROUPS, 'more cause')}"] if len(groups) > GROUPS else []
+    if hidden or state.warnings:
+        warned = [f"{one_line(w.source, 40)}: {one_line(w.text, 160)}" for w in state.warnings[-3:]]
+        shown.append(b.context([*hidden, *warned]))
+    if buttons := b.links([("Run", context.url), ("Report", context.report_url)]):
+        shown.append(buttons)
+    return Message(b.sentence(_summary(report, groups, moved)), tuple(shown))
+
+
+def with_mentions(message: Message, whom: Sequence[str]) -> Message:
+    """The same, with the people of the configuration mentioned first: only a new message notifies, an edit does not."""
+    if not whom:
+        return message
+    first, *rest = message.blocks
+    return Message(message.text, (first, b.rich(b.mentions(whom)), *rest))
+
+
+def call(context: RunContext, whom: Sequence[str]) -> Message:
+    """The reply that mentions people when a run broke what was whole."""
+    where = " on " + context.branch if context.branch else ""
+    text = f"{context.title} broke{where}."
+    return Message(b.sentence(text), (b.rich(b.mentions(whom), b.section(b.text_of(one_line(text)))),))
+
+
+def replies(groups: Sequence[FailureGroup], context: RunContext, moved: Change) -> list[Message]:
+    """One reply for each cause, the most needed first; what is left out is counted."""
+    told = [_reply(group, context, moved) for group in groups[:REPLIES]]
+    if len(groups) > REPLIES:
+        text = f"… and {count(len(groups) - REPLIES, 'more cause')}: see the report"
+        told.append(Message(b.sentence(text), (b.context([text]),)))
+    return told
+
+
+def fixed_reply(context: RunContext, moved: Change, now: float) -> Message:
+    """Said in the thread of the message that told of the break."""
+    text = f"🟢 {_fixed(context, moved, now)}"
+    return Message(b.sentence(text), (b.rich(b.section(b.text_of(text))),))
+
+
+def marked_fixed(moved: Change, context: RunContext, now: float) -> Message | None:
+    """The message that told of the break, with the repair on top; None when it is not known any more."""
+    before = moved.before
+    if before is None or before.place is None:
+        return None
+    text = f"🟢 {_fixed(context, moved, now)}"
+    return Message(
+        b.sentence(f"{text} Before: {before.text}"), (b.context([text]), *(dict(block) for block in before.blocks))
+    )
+
+
+def sample(context: RunContext) -> Message:
+    """What `ci-dispatch notify --test` sends."""
+    text = "This is a test of ci-dispatch: messages about runs will arrive here."
+    return Message(
+        b.sentence(text), (b.header("ci-dispatch can talk to this channel"), b.context([text, *_origin(context)]))
+    )
+
+
+# -- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _origin(context: RunContext) -> list[str]:
+    attempt = f"attempt {context.attempt}" if context.attempt > 1 else ""
+    return [context.repository, context.title, context.branch, context.sha[:7], attempt]
+
+
+def _machines(state: RunState, now: float) -> Block:
+    lines = render(state, now, BAR_COLUMNS, BAR_ROWS, UNICODE)
+    return b.rich(b.preformatted("\n".join(text_of(line) for line in lines)))
+
+
+def _numbers(state: RunState, report: Report) -> list[tuple[str, str]]:
+    totals, lost = report.totals, sum(machine.losses for machine in state.machines.values())
+    numbers = [("Passed", str(totals.passed)), ("Failed", str(totals.failed)), ("Flaky", str(totals.flaky))]
+    numbers += [("Skipped", str(totals.skipped))] if totals.skipped else []
+    numbers += [("Not run", str(totals.not_run))] if totals.not_run else []
+    planned = f" (planned {duration(report.makespan_planned)})" if report.makespan_planned else ""
+    numbers.append(("Took", f"{duration(report.wall_seconds)}{planned}"))
+    numbers.append(("Machines", f"{len(state.machines)}" + (f", lost {count(lost, 'time')}" if lost else "")))
+    numbers += [("Run again", count(len(state.retried), "test"))] if state.retried else []
+    return numbers
+
+
+def _cause(group: FailureGroup, moved: Change) -> Block:
+    first = group.cases[0]
+    more = f" and {count(len(group.cases) - 1, 'more test')}" if len(group.cases) > 1 else ""
+    return b.section(
+        b.text_of(f"{blame(group, moved)} · {group.finding.category}", bold=True),
+        b.text_of("\n"),
+        b.name(group.title or group.fingerprint, 200),
+        b.text_of("\n"),
+        b.name(title(first.key)),
+        b.text_of(more or " "),
+    )
+
+
+def blame(group: FailureGroup, moved: Change) -> str:
+    """Whose trouble it is: new, as before, flaky, or not the code at all."""
+    if group.verdict in (FailureVerdict.FLAKY, FailureVerdict.ENVIRONMENT, FailureVerdict.INFRASTRUCTURE):
+        return str(group.verdict)
+    known = moved.before is not None and group.fingerprint in moved.before.fingerprints
+    word = "as before" if known else "new" if moved.before is not None else ""
+    return f"{word} · {group.verdict}" if word else str(group.verdict)
+
+
+def _reply(group: FailureGroup, context: RunContext, moved: Change) -> Message:
+    lines = plain(group.sample.text or group.sample.message).strip("\n").splitlines()
+    shown = "\n".join(one_line(line, 200) if len(line) > 200 else line for line in lines[:SAMPLE_LINES])
+    while len(shown) > SAMPLE_CHARACTERS:  # whole lines only
+        shown = shown.rpartition("\n")[0]
+    tests: list[Block] = []
+    for case in group.cases[:TESTS_NAMED]:
+        ran = case.attempts[-1].machine if case.attempts else ""
+        tests.append(
+            b.section(b.text_of(f"{history(case)[:40]} "), b.name(title(case.key)), b.text_of(f" {one_line(ran, 60)} "))
+        )
+    elements = [
+        b.section(
+            b.text_of(f"{blame(group, moved)} · {group.finding.category}: ", bold=True), b.name(group.title, 300)
+        ),
+        b.bullets(tests),
+    ]
+    if len(group.cases) > TESTS_NAMED:
+        elements.append(b.section(b.text_of(f"and {count(len(group.cases) - TESTS_NAMED, 'more test')}")))
+    if shown.strip():
+        elements.append(b.preformatted(shown))
+    if group.finding.hint:
+        elements.append(b.section(b.text_of(one_line(group.finding.hint, 500))))
+    if context.reproduce:
+        elements.append(b.section(b.text_of("again: "), b.name(context.reproduce, 300)))
+    text = f"{group.verdict}: {count(len(group.cases), 'test')}: {group.title}"
+    return Message(b.sentence(text), (b.rich(*elements),))
+
+
+def _summary(report: Report, groups: Sequence[FailureGroup], moved: Change) -> str:
+    """One sentence that is enough: `FAILED shop: 2 of 88 tests failed (1 new), 4 machines, 3m12s (main a1b2c3d)`."""
+    new = sum(blame(group, moved).startswith("new") for group in groups)
+    where = " ".join(part for part in (report.context.branch, report.context.sha[:7]) if part)
+    said = headline(report).removeprefix(f"{status(report)}: ")
+    parts = [said + (f" ({new} new)" if new else ""), count(len(report.machines), "machine")]
+    parts.append(duration(report.wall_seconds))
+    edge = f" ({moved.edge})" if moved.edge else ""
+    return f"{status(report)}{edge} {report.context.title}: {', '.join(parts)}" + (f" ({where})" if where else "")
+
+
+def _fixed(context: RunContext, moved: Change, now: float) -> str:
+    by = f" by {context.sha[:7]}" if context.sha else ""
+    took = _rough(now - moved.before.since) if moved.before else ""
+    return f"Fixed{by} after {took}." if took else f"Fixed{by}."
+
+
+def _rough(seconds: float) -> str:
+    """`48 s`, `3 min`, `2 h`, `5 days`: no more than it is known."""
+    for unit, size in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{max(1, round(seconds))} s"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
