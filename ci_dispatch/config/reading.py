@@ -17,13 +17,15 @@ from ci_dispatch.config.setting import PREFIX, Setting, settings_of
 from ci_dispatch.core.errors import ConfigProblem
 from ci_dispatch.core.model import MachineSpec
 
-NOT_SETTINGS = (
-    "CI_DISPATCH_CONFIG",
-    "CI_DISPATCH_DASHBOARD_TOKEN",
-    "CI_DISPATCH_DEBUG",
-    "CI_DISPATCH_JOB",
-    "CI_DISPATCH_SSH_CONFIG",
-)  # ours, but not settings
+FOR_PEOPLE = {  # variables that are no settings of a run
+    "CI_DISPATCH_CONFIG": "names the file.",
+    "CI_DISPATCH_DEBUG": "shows a traceback with every error.",
+    "CI_DISPATCH_SSH_CONFIG": "names a file that is read instead of `~/.ssh/config`.",
+    "CI_DISPATCH_PYTHON": "names the Python of a pytest suite, where it is neither in `.venv` nor active.",
+    "CI_DISPATCH_DASHBOARD_TOKEN": "keeps the link of a dashboard the same when it is started again.",
+}
+IN_JOBS = ("JOB", "LAUNCHED", "LIVE", "TESTS", "TREE", "WORKERS")  # what a runner finds in its environment
+NOT_SETTINGS = {*FOR_PEOPLE, *(PREFIX + name for name in IN_JOBS)}
 SETTINGS = tuple(setting for name, section in SECTIONS.items() for setting in settings_of(section, name))
 
 

@@ -15,7 +15,7 @@ import ci_dispatch.config
 from ci_dispatch.config import load
 from ci_dispatch.config.channels import SlackChannel
 from ci_dispatch.config.document import literal
-from ci_dispatch.config.reading import SETTINGS
+from ci_dispatch.config.reading import FOR_PEOPLE, NOT_SETTINGS, SETTINGS
 from ci_dispatch.config.reference import reference
 from ci_dispatch.config.sample import sample
 from ci_dispatch.config.schema import json_schema
@@ -112,6 +112,17 @@ def test_the_documentation_has_every_setting(request: pytest.FixtureRequest) -> 
         DOCS.write_text(expected, encoding="utf-8")
         text = expected
     assert text == expected, "run pytest --update-golden"
+
+
+def test_every_variable_that_the_code_knows_is_known_here() -> None:
+    """Or setting it would be answered with a warning."""
+    package = Path(ci_dispatch.config.__file__).parents[1]
+    sources = [path for path in package.rglob("*") if path.suffix in (".py", ".cjs", ".js", ".ts")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    found = set(re.findall(r"(?<!_)CI_DISPATCH_[A-Z][A-Z_]*[A-Z]", text))
+    assert found <= NOT_SETTINGS | {setting.variable for setting in SETTINGS}
+    documented = DOCS.read_text(encoding="utf-8")
+    assert [name for name, meaning in FOR_PEOPLE.items() if f"- `{name}` {meaning}" not in documented] == []
 
 
 def test_values_are_written_as_toml() -> None:
