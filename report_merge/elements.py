@@ -11,6 +11,7 @@ import re
 from lxml import etree
 
 Element = etree._Element  # noqa: SLF001  lxml-stubs has no public name for it
+_JUNIT_TAGS = frozenset({"testsuites", "testsuite", "testcase", "failure", "error", "skipped"})
 XmlError = etree.XMLSyntaxError
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -67,7 +68,10 @@ def without_namespaces(root: Element) -> Element:
     A recovered tree may hold prefixes that nothing declares: they go, or the tree could not be read again.
     """
     for element in root.iter():
-        name = local_name(element).rpartition(":")[2]
+        name = local_name(element)
+        if ":" in name:
+            last = name.rpartition(":")[2]
+            name = last if last in _JUNIT_TAGS else name.replace(":", "_")
         if name and name != element.tag:
             element.tag = name
         for unbound in [str(key) for key in element.attrib if ":" in str(key) and not str(key).startswith("{")]:

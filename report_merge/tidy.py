@@ -50,7 +50,10 @@ def tidy(data: bytes, limits: Limits) -> Tidy:
         root = _recovered(data, XmlFault(0, error.lineno or 1, error.msg or "not XML", 0, False, False), notes)  # noqa: FBT003
     _refuse_foreign(root)
     _refuse_too_deep(root, limits.depth)
-    return Tidy(_plain(root), tuple(notes), problem.line if problem else None)
+    try:
+        return Tidy(_plain(root), tuple(notes), problem.line if problem else None)
+    except ValueError as error:  # recovery makes names that lxml itself refuses when they are touched
+        raise Refused(f"it is too damaged to be repaired: {error}", problem.line if problem else None) from None
 
 
 def _recovered(data: bytes, problem: XmlFault, notes: list[str]) -> Element:
