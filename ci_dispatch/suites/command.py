@@ -120,7 +120,8 @@ class CommandSuite:
         told = told_by(folder / "junit.xml", tests) if self._writes_junit else Told()
         for result in told.results:
             news.ended.setdefault(result.test, result)
-        return assemble(tests, news, end, note=_evidence(told) or tail_of(folder))
+        note = "\n".join(filter(None, (_evidence(told), tail_of(folder))))
+        return assemble(tests, news, end, note=note)
 
 
 def _evidence(told: Told) -> str:

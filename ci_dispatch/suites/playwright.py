@@ -76,8 +76,7 @@ class PlaywrightSuite:
         answer = here.ask(argv, cwd=cwd, env=self._env, deadline=deadline)
         plan = plan_of(answer)
         self._check_version(plan.version)
-        if not any("No tests found" in problem for problem in plan.problems):
-            check(answer, plan, runner="Playwright", workdir=self._workdir, install="npm ci")
+        check(answer, plan, runner="Playwright", workdir=self._workdir, install="npm ci")
         return listing(plan, self._split, runner="Playwright", workdir=self._workdir)
 
     def invocation(

@@ -26,8 +26,8 @@ def own_python() -> str:
 def options() -> list[str]:
     """What depends on the packages this machine has."""
     given = ["-p", "pytest_plugin"]
-    if find_spec("xdist"):
-        workers = int(os.environ.get("CI_DISPATCH_WORKERS", "0"))
+    if find_spec("xdist") and "CI_DISPATCH_WORKERS" in os.environ:
+        workers = int(os.environ["CI_DISPATCH_WORKERS"])
         # Where a worker dies, some of xdist's schedulers wait for ever: github.com/pytest-dev/pytest-xdist/issues/1327.
         # Without successors the invocation ends instead, and the tests it still owes are handed out again.
         given += ["-n", str(workers if workers > 1 else 0), "--max-worker-restart=0"]

@@ -92,8 +92,7 @@ class News:
         self.planned = True
 
     def pytest_collection_finish(self, session: Any) -> None:
-        if session.items:
-            self.plan([self.describe(item) for item in session.items])
+        self.plan([self.describe(item) for item in session.items])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:

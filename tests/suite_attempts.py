@@ -1,0 +1,117 @@
+"""Runs a suite's invocations as a machine would, without one: a folder for the attempt, a process, its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ci_dispatch.core.model import Ended, Test, TestId, Verdict
+from ci_dispatch.ports import JobEnd, Place, Reading, Suite
+from ci_dispatch.suites.command import CommandSuite
+from ci_dispatch.suites.playwright import PlaywrightSuite
+from ci_dispatch.suites.pytest import PytestSuite
+from tests.components import REFERENCE_SUITE
+
+SAMPLES = Path(__file__).parent / "data" / "suites"
+DEADLINE = 120.0
+OWN_PYTHON = {"CI_DISPATCH_PYTHON": sys.executable}
+
+
+def sample(runner: str, folder: Path) -> Path:
+    """A copy of the sample suite of `runner` in `folder`: what a machine has."""
+    shutil.copytree(SAMPLES / runner, folder)
+    if runner == "playwright":
+        (folder / "node_modules").symlink_to(REFERENCE_SUITE / "node_modules")
+    return folder
+
+
+def open_sample(runner: str, root: Path, *, mode: str = "", **more: str) -> Suite:
+    """The suite in `root`, a copy of a sample, whose tests do what `mode` says."""
+    env = {"SAMPLE_MODE": mode, **more}
+    match runner:
+        case "playwright":
+            return PlaywrightSuite(root=root, env=env)
+        case "pytest":
+            return PytestSuite(root=root, env={**OWN_PYTHON, **env})
+        case _:
+            return CommandSuite(
+                root=root, list_command="python3 run.py list", command="python3 run.py run {junit} {tests}", env=env
+            )
+
+
+def attempt(
+    suite: Suite,
+    tests: Sequence[Test],
+    folder: Path,
+    *,
+    root: Path,
+    workers: int = 1,
+    extra: Sequence[str] = (),
+    interrupt_when: Callable[[bytes], bool] | None = None,
+) -> Reading:
+    """One attempt at `tests` in the work tree `root`; INT as soon as `interrupt_when` likes the runner's news."""
+    folder.mkdir(parents=True)
+    place = Place(tree=str(root), attempt=str(folder))
+    call = suite.invocation(tests, place, workers=workers, shard=1, total=1, extra=extra)
+    for name, content in call.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    with (folder / "output.log").open("wb") as output:
+        process = subprocess.Popen(
+            call.argv,
+            cwd=call.cwd,
+            env={**os.environ, **call.env},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    ended = Ended.EXITED
+    try:
+        if interrupt_when is not None:
+            _wait_for(folder / call.live, interrupt_when, process)
+            os.killpg(process.pid, signal.SIGINT)
+            ended = Ended.CANCELLED
+        code = process.wait(DEADLINE)
+    finally:
+        _end_everything(process, marked=str(folder))
+    end = JobEnd(ended=ended, exit_code=max(code, 0), signal=-code if code < 0 else None)
+    return suite.read(tests, folder, end)
+
+
+def _wait_for(live: Path, wanted: Callable[[bytes], bool], process: subprocess.Popen[bytes]) -> None:
+    for _ in range(int(DEADLINE * 10)):
+        if live.exists() and wanted(live.read_bytes()):
+            return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+            return
+
+
+def _end_everything(process: subprocess.Popen[bytes], *, marked: str) -> None:
+    """It and whatever it started: web servers and workers leave its process group, but keep its environment."""
+    with suppress(ProcessLookupError):
+        process.kill()
+    process.wait(DEADLINE)
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if marked.encode() in (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def named(tests: Sequence[Test], name: str) -> Test:
+    """The test called `name` in the words that all samples share; of several projects the first."""
+    return next(test for test in tests if name_of(test) == name)
+
+
+def name_of(test: Test) -> str:
+    return test.title[-1].removeprefix("test_").replace("_", " ")
+
+
+def verdicts(reading: Reading) -> Mapping[TestId, Verdict]:
+    return {result.test: result.verdict for result in reading.results}
