@@ -20,7 +20,9 @@ _MARKDOWN = str.maketrans({char: f"&#{ord(char)};" for char in "\\`*[]<>|~$!{}"}
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LINE_START = re.compile(r"^(?:[-+=#:](?!\w)|\d{1,9}(?=[.)](?:\s|$)))")
 # What GitHub makes of plain text after Markdown is done: mentions, issues, GH-1, emoji names, bare addresses.
-_REFERENCE = re.compile(r"@(?=\w)|#(?=\d)|\bGH-(?=\d)|:(?=[\w+-]{1,50}:)", re.IGNORECASE)
+_REFERENCE = re.compile(
+    r"@(?=\w)|#(?=\d)|\bGH-(?=\d)|:(?=(?:[\w+-]{0,50}[a-z][\w+-]{0,50}|100|1234|[+-]1):)", re.IGNORECASE
+)
 _ADDRESS = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 # https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts

@@ -46,9 +46,10 @@ def headline(report: Report) -> str:
     totals = report.totals
     also = [f"{totals.failed:,} failed"] if totals.failed else []
     also += [f"{totals.flaky:,} flaky"] if totals.flaky else []
+    also += [f"{count(len(report.problems), 'file')} not wholly readable"] if report.problems else []
     match status(report):
         case Status.INCOMPLETE if totals.tests == 0:
-            return "INCOMPLETE: no test has run"
+            return ", ".join(["INCOMPLETE: no test has run", *also])
         case Status.INCOMPLETE:
             lacking = (
                 [f"{totals.not_run:,} of {count(totals.tests, 'test')} without a verdict"] if totals.not_run else []
