@@ -31,7 +31,7 @@ def health(settings: Settings, as_json: bool, watch: bool, only: str, names: tup
     from ci_dispatch.machines import open_machine
 
     wanted = _dimensions(only)
-    policy = health_policy(settings.config, _tools(settings))
+    policy = health_policy(settings.config, _tools(settings) if not wanted or "tools" in wanted else ())
     machines = [open_machine(spec, policy) for spec in _chosen(settings.config.machines, names)]
     try:
         while True:

@@ -153,7 +153,7 @@ def test_the_timeout_ends_all_of_a_job(machine: SupervisedMachine, cwd: str) -> 
 
 
 def test_what_a_job_leaves_running_is_ended_and_counted(machine: SupervisedMachine, cwd: str) -> None:
-    end = machine.run(job("daemon", "/bin/sh", "-c", "setsid sleep 300 & exit 0", cwd=cwd), Recorder())
+    end = machine.run(job("daemon", "/bin/sh", "-c", "setsid sleep 300 & sleep 0.3; exit 0", cwd=cwd), Recorder())
     assert (end.exit_code, end.leaked) == (0, 1)
     assert "sleep" in end.reason
 

@@ -97,7 +97,7 @@ def test_an_old_mac_has_other_lines_and_pages() -> None:
     ("change", "dimension", "text"),
     [
         ({"disks": (Disk(mount="/srv", free=0.096),)}, "disk", "Disk 9.6 % free on /srv, needs 10 %"),
-        ({"disks": (Disk(mount="/", free=1.0), Disk(mount="/t", free=0.04))}, "disk", "Disk 4 % free on /t, needs 10 %"),
+        ({"disks": (Disk(mount="/", free=1), Disk(mount="/t", free=0.04))}, "disk", "Disk 4 % free on /t, needs 10 %"),
         ({"memory_used": 0.951}, "memory", "Memory 95.1 % used, limit 95 %"),
         ({"load": 8.0}, "cpu", "Load 8.00 (2.00/core, limit 2)"),
         ({"clock": NOW + 95}, "clock", "Clock 95 s ahead, limit 30 s"),

@@ -79,6 +79,7 @@ class _Attempt:
                 continue
             connection = Connection(self.settings, transport, self.ground)
             if channel is not None:
+                connection.make_ready()
                 return connection, ChannelStream(channel, connection)
             return connection, connection.open(command, self._left()) if command else None
         raise failures.refused(self.settings, tried, ring.notes)

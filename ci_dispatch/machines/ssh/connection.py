@@ -26,6 +26,7 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what it logs it also
 T = TypeVar("T")
 
 _COMPLAINTS = 2000
+_READY_SECONDS = 10.0
 
 
 class Ground:
@@ -63,20 +64,38 @@ class Connection:
         self.ground = ground
         self.sessions = 0
         self._transport = transport
+        self._ready: list[paramiko.Channel] = []
 
     @property
     def alive(self) -> bool:
         return self._transport.is_active()
 
     def open(self, command: str, seconds: float) -> Stream:
-        """Run a command: one round trip for the channel, one for the answer. Raises MachineError."""
+        """Run a command: one round trip, and another for the channel when none is ready. Raises MachineError."""
 
         def work() -> Stream:
-            channel = self._transport.open_session(timeout=seconds)
+            channel = self._ready_channel() or self._transport.open_session(timeout=seconds)
             pipelining.run(channel, command)
+            self.make_ready()
             return ChannelStream(channel, self)
 
         return self._bounded(work, "session", seconds)
+
+    def make_ready(self) -> None:
+        """Open a channel for the next command while nobody waits for it."""
+
+        def work() -> None:
+            with contextlib.suppress(Exception):  # then the next command opens its own, and tells what is wrong
+                self._ready.append(self._transport.open_session(timeout=_READY_SECONDS))
+
+        if not self._ready:
+            threading.Thread(target=work, daemon=True, name="ssh").start()
+
+    def _ready_channel(self) -> paramiko.Channel | None:
+        with contextlib.suppress(IndexError):
+            channel = self._ready.pop()
+            return None if channel.closed else channel
+        return None
 
     def tunnel(self, host: str, port: int, seconds: float) -> Any:
         """A socket-like channel to a host that this one reaches. Raises MachineError."""
