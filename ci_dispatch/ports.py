@@ -100,7 +100,8 @@ class JobListener(Protocol):
 class Machine(Protocol):
     """A host that can be asked how it is and made to run jobs. Methods raise MachineError and nothing else."""
 
-    spec: MachineSpec
+    @property
+    def spec(self) -> MachineSpec: ...
 
     def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
         """Its health; never raises: what went wrong is in the answer.

@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ from ci_dispatch.engine import Engine, Terms
 from ci_dispatch.ports import Machine, Suite, Tree
 from ci_dispatch.runfolder import RunFolder
 from ci_dispatch.suites import open_suite
+
+Machines = Mapping[MachineName, Machine]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,14 @@ def expect(setting: Setting, suite: Suite) -> Expected:
     return Expected(tests=listing.tests, seconds=history.expected(ids), known=known, notes=notes)
 
 
-def begin(setting: Setting, *, environ: Mapping[str, str], follow: str = "") -> ExitCode:
-    """A new run, from listing to verdict."""
+def begin(
+    setting: Setting,
+    *,
+    environ: Mapping[str, str],
+    follow: str = "",
+    arrange: Callable[[Machines], Machines] | None = None,
+) -> ExitCode:
+    """A new run, from listing to verdict; `arrange` may put other machines in place of the opened ones (the demo's)."""
     suite = open_suite(setting.config.suite, setting.root, setting.extra)
     expected = expect(setting, suite)
     folder = runfolder.create(runs_folder(setting), _new_id())
@@ -97,7 +105,9 @@ def begin(setting: Setting, *, environ: Mapping[str, str], follow: str = "") -> 
         settings=setting.as_data(),
     )
     first: list[Event] = [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
-    return _drive(setting, suite, folder, RunState(), first, environ=environ, follow=follow, known=expected.known)
+    return _drive(
+        setting, suite, folder, RunState(), first, environ=environ, follow=follow, known=expected.known, arrange=arrange
+    )
 
 
 def resume(base: Path, name: str, *, environ: Mapping[str, str], mode: ProgressMode, follow: str = "") -> ExitCode:
@@ -131,6 +141,7 @@ def _drive(
     environ: Mapping[str, str],
     follow: str,
     known: float = 1.0,
+    arrange: Callable[[Machines], Machines] | None = None,
 ) -> ExitCode:
     """The run itself. Everything opened here is closed, whatever happens."""
     clock, inbox, config = SystemClock(), Inbox(), setting.config
@@ -140,7 +151,8 @@ def _drive(
         journal = Journal(folder.open_journal())
         bus = Bus(state, clock, [journal, *shown])
         stack.callback(bus.close)
-        machines = open_machines(config, suite.tools())
+        machines: Machines = open_machines(config, suite.tools())
+        machines = arrange(machines) if arrange else machines
         for machine in machines.values():
             stack.enter_context(closing(machine))
         for event in first:
