@@ -20,7 +20,7 @@ from report_merge.numbering import MergedCase
 
 SLOWEST = 20
 _SKIPPED_KEPT = 200
-_CLIPPED = 2000  # characters left of a text when the budget is spent: enough for the first line and its cause
+_CLIPPED = 300  # characters left of a text when the budget is spent: enough for the first line
 _EVENTFUL = re.compile(rb"[^\x00]")
 
 
