@@ -89,7 +89,7 @@ class _Reader:
         return None
 
     def _take_assertions(self, name: str, document: Any) -> None:
-        entries = document if isinstance(document, list) else []
+        entries = _list(document)
         found = [assertion for entry in entries if (assertion := _assertion(entry)) is not None]
         self.assertions += found
         if not isinstance(document, list) or len(found) < len(entries):
@@ -97,7 +97,7 @@ class _Reader:
             self.problem(name, f"holds {unusable} unusable assertions" if entries else "is not a list of assertions")
 
     def _take_manifest(self, name: str, document: Any) -> None:
-        for entry in document if isinstance(document, list) else []:
+        for entry in _list(document):
             path = _text(entry.get("jsonPath")) if isinstance(entry, dict) else ""
             file = path.replace("\\", "/").rsplit("/", 1)[-1]
             if not file or not (self.directory / file).is_file():
@@ -114,7 +114,6 @@ def _assertion(entry: Any) -> Assertion | None:
     property_ = _text(entry.get("auditProperty"))
     audit = entry["auditId"] if entry["auditId"] != "categories" else ""
     expected = entry.get("expected")
-    values = entry.get("values")
     return Assertion(
         url=_text(entry.get("url")),
         name=_text(entry.get("name")),
@@ -122,7 +121,7 @@ def _assertion(entry: Any) -> Assertion | None:
         title=_text(entry.get("auditTitle")),
         expected=_number(expected) if _number(expected) is not None else _text(expected),  # type: ignore[arg-type]
         actual=_number(entry.get("actual")),
-        values=tuple(n for n in map(_number, values if isinstance(values, list) else []) if n is not None),
+        values=tuple(n for n in map(_number, _list(entry.get("values"))) if n is not None),
         operator=_text(entry.get("operator")),
         level=_text(entry.get("level")) or "error",
         passed=entry["passed"],
@@ -135,7 +134,7 @@ def _page(url: str, runs: list[dict[str, Any]], link: str) -> Page:
     config = _table((good or runs)[-1].get("configSettings"))
     benchmarks = [_number(_table(run.get("environment")).get("benchmarkIndex")) for run in runs]
     known = [benchmark for benchmark in benchmarks if benchmark is not None]
-    warnings = {_text(w) for run in runs for w in run.get("runWarnings") or () if isinstance(w, str)}
+    warnings = {_text(w) for run in runs for w in _list(run.get("runWarnings")) if isinstance(w, str)}
     return Page(
         url=url,
         runs=len(runs),
@@ -197,6 +196,10 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
         return None
     return float(value)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from report_merge.lighthouse import LighthouseReport
+from report_merge.model import MachineUse
 from report_merge.render import charts, escape, wording
 from report_merge.render.budget import Item, Section
 from report_merge.render.html_templates import pieces
@@ -127,11 +128,17 @@ def _where(shown: View) -> Iterator[Section]:
     report = shown.report
     ends = [span.end for row in shown.machines for span in row.machine.spans]
     length = max([report.wall_seconds or 0.0, *ends])
-    rows = (
-        make.machine_row(row, charts.timeline(row.machine.spans, length, row.machine.name) if row.machine.spans else "")
-        for row in shown.machines
-    )
-    columns = ("machine", f"0 to {wording.duration(length)}", "#tests", "#failed", "#retries", "#busy", "#share")
+    longest = max((row.machine.busy_seconds for row in shown.machines), default=0.0) or 1.0
+    shares = any(row.busy_share is not None for row in shown.machines)
+
+    def picture(machine: MachineUse) -> str:
+        if ends:
+            return charts.timeline(machine.spans, length, machine.name)
+        return charts.share_bar(machine.busy_seconds / longest)
+
+    rows = (make.machine_row(row, picture(row.machine), shares) for row in shown.machines)
+    time = f"0 to {wording.duration(length)}" if ends else "busy, compared"
+    columns = ("machine", time, "#tests", "#failed", "#retries", "#busy", *(("#share",) if shares else ()))
     yield from _table("Machines", columns, rows, len(shown.machines), note=balance(report))
     if len(report.cases) > 1:
         chart = charts.durations(case.seconds for case in report.cases if case.attempts)

@@ -119,15 +119,14 @@ def _cells(totals: Totals) -> list[Any]:
 
 
 def _attention(shown: View, groups: int) -> list[Section]:
-    make = pieces()
     sections = []
     if shown.missing:
         table = "### Missing\n\n| what | name | why |\n|:--|:--|:--|\n"
-        rows = [Item((str(make.missing_row(missing)),)) for missing in shown.missing[:ROWS]]
+        rows = [Item((str(pieces().missing_row(missing)),)) for missing in shown.missing[:ROWS]]
         sections.append(_table(table, rows, len(shown.missing) - len(rows)))
     if shown.report.problems:
         table = "### Files that could not be read, or not wholly\n\n| file | reason | |\n|:--|:--|:--|\n"
-        rows = [Item((str(make.problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
+        rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
         sections.append(_table(table, rows, len(shown.report.problems) - len(rows)))
     sections.append(_groups("### Needs attention\n\n", shown.attention, groups, shown.report.context.reproduce))
     return sections
@@ -179,10 +178,12 @@ def _folded(title: str, table: str, rows: list[Item], hidden: int = 0) -> Sectio
 def _where(shown: View) -> list[Section]:
     make = pieces()
     longest = max((row.machine.busy_seconds for row in shown.machines), default=0.0)
-    machines = [Item((str(make.machine_row(row, longest)),)) for row in shown.machines[:ROWS]]
+    shares = any(row.busy_share is not None for row in shown.machines)
+    machines = [Item((str(make.machine_row(row, longest, shares)),)) for row in shown.machines[:ROWS]]
     spread = balance(shown.report)
     title = f"Machines ({len(shown.machines)})" + (f": {escape.markdown(spread)}" if spread else "")
-    header = "| machine | tests | failed | retries | busy | share | lost |\n|:--|--:|--:|--:|:--|--:|:--|\n"
+    names, rule = (" share |", "--:|") if shares else ("", "")
+    header = f"| machine | tests | failed | retries | busy |{names} lost |\n|:--|--:|--:|--:|:--|{rule}:--|\n"
     slowest = max((case.seconds for case in shown.slowest), default=0.0)
     slow = [Item((str(make.slow_row(case, slowest)),)) for case in shown.slowest]
     return [
@@ -195,7 +196,6 @@ def _changes(shown: View) -> list[Section]:
     comparison = shown.comparison
     if comparison is None:
         return []
-    make = pieces()
     lists = (
         ("Fixed", [("✅", wording.title(case.key), "") for case in comparison.fixed]),
         ("Newly flaky", [("🟡", wording.title(case.key), wording.history(case)) for case in comparison.newly_flaky]),
@@ -207,7 +207,7 @@ def _changes(shown: View) -> list[Section]:
         _folded(
             f"{name} since {escape.markdown(comparison.label)} ({len(entries)})",
             "",
-            [Item((str(make.change(*entry)),)) for entry in entries[:ROWS]],
+            [Item((str(pieces().change(*entry)),)) for entry in entries[:ROWS]],
             max(0, len(entries) - ROWS),
         )
         for name, entries in lists

@@ -104,6 +104,8 @@ def _not_run(report: Report) -> Iterator[Missing]:
 
 
 def _busy_share(machine: MachineUse) -> float | None:
+    if machine.idle_seconds <= 0 and not machine.spans:  # nobody has told when it had nothing to do
+        return None
     total = machine.busy_seconds + machine.idle_seconds
     return machine.busy_seconds / total if total > 0 else None
 

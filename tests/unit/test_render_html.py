@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from report_merge.compare import compare
 from report_merge.model import Case, MachineUse, Missing, Report, RunContext, Span
-from report_merge.render import charts, html
+from report_merge.render import charts, html, markdown
 from report_merge.render.budget import size
 from tests.unit import sample_reports as sample
 from tests.unit.test_escape import HOSTILE
+from tests.unit.test_render_markdown import check_structure
 
 VOID = {"meta", "input", "br", "hr"}
 
@@ -133,6 +134,17 @@ def test_numbers_that_are_none_do_no_harm() -> None:
     machines = (MachineUse(name="m", busy_seconds=float("nan"), spans=(Span(start=float("nan"), end=float("inf")),)),)
     page = html.page(sample.report(*cases, machines=machines))
     assert all(row[5] is None or abs(row[5]) < 1e9 for row in data_of(page)["rows"])
+
+
+def test_what_nobody_measured_has_no_column() -> None:
+    machines = tuple(MachineUse(name=name, tests=1, busy_seconds=seconds) for name, seconds in (("a", 10), ("b", 5)))
+    page = html.page(sample.report(sample.case("x"), machines=machines))
+    assert "busy, compared" in page
+    assert ">share</th>" not in page
+    assert ">share</th>" in html.page(sample.green())
+    summary = markdown.job_summary(sample.report(sample.case("x"), machines=machines))
+    assert "| machine | tests | failed | retries | busy | lost |" in summary
+    check_structure(summary)
 
 
 def test_a_timeline_says_what_it_shows() -> None:
