@@ -79,7 +79,9 @@ class Following:
             return self._listen(talk)
 
     def _connect_seconds(self) -> float:
-        return min(_CONNECT_SECONDS, max(1.0, self._job.lease_seconds))
+        """No attempt goes on for long after the lease: by then the work is somebody else's."""
+        left = self._job.lease_seconds - (time.monotonic() - self._heard)
+        return min(_CONNECT_SECONDS, max(1.0, left))
 
     def _listen(self, talk: Conversation) -> JobEnd:
         told = b""

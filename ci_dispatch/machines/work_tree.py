@@ -49,6 +49,8 @@ def snapshot(tree: Tree) -> Snapshot:
     Raises MachineError when it cannot be read.
     """
     root = tree.root.resolve()
+    if not root.is_dir():
+        raise MachineError(f"the work tree {root} does not exist", stage="sync")
     try:
         files = tuple(sorted(name for name in _names(root) if not _excluded(name, tree.exclude)))
         state = f"git:{tree.sha}" if tree.sha else f"copy:{_content_hash(root, files)}"
@@ -58,15 +60,9 @@ def snapshot(tree: Tree) -> Snapshot:
 
 
 def _names(root: Path) -> Iterator[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"],
-        cwd=root,
-        capture_output=True,
-        check=False,
-        timeout=_GIT_SECONDS,
-    )
-    if listed.returncode == 0:
-        for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
+    """What git would keep, or without git (or in a folder that git ignores) everything that is not plainly made."""
+    if listed := _listed_by_git(root):
+        for name in filter(None, listed.split("\0")):
             path = root / name
             if path.is_symlink() or path.is_file():  # not: deleted, or a submodule
                 yield name
@@ -75,6 +71,17 @@ def _names(root: Path) -> Iterator[str]:
         folders[:] = [folder for folder in folders if folder not in _NEVER]
         for name in names:
             yield str(Path(directory, name).relative_to(root))
+
+
+def _listed_by_git(root: Path) -> str:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, check=False, timeout=_GIT_SECONDS)
+    except FileNotFoundError:  # no git, or no such folder: reading it will tell
+        return ""
+    except subprocess.TimeoutExpired as error:
+        raise MachineError(f"git did not list {root} within {_GIT_SECONDS} s", stage="sync") from error
+    return os.fsdecode(listed.stdout) if listed.returncode == 0 else ""
 
 
 def _excluded(name: str, patterns: tuple[str, ...]) -> bool:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,18 @@ def test_two_followers_of_one_job_both_see_its_end(machine: SupervisedMachine, c
     runs = [Running(machine, same), Running(machine, same)]
     assert [run.end().exit_code for run in runs] == [0, 0]
     assert [run.heard.out for run in runs] == [b"begin\nend\n"] * 2
+
+
+def test_a_listener_slower_than_the_output_does_not_end_the_lease(machine: SupervisedMachine, cwd: str) -> None:
+    class Slow(Recorder):
+        def output(self, data: bytes) -> None:
+            time.sleep(0.02)
+            super().output(data)
+
+    write = "import sys,time; sys.stdout.buffer.write(b'x' * 12_000_000); sys.stdout.flush(); time.sleep(2)"
+    heard = Slow()
+    end = machine.run(job("flood", sys.executable, "-c", write, cwd=cwd, lease=2.0), heard)
+    assert (end.ended, end.exit_code, len(heard.out)) == (Ended.EXITED, 0, 12_000_000)
 
 
 def test_a_job_killed_by_a_signal_says_so(machine: SupervisedMachine, cwd: str) -> None:

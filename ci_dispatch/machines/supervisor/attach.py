@@ -29,17 +29,16 @@ def attach(folder: Folder, *, live: str, output_offset: int, live_offset: int, l
     while True:
         supervised = folder.supervised()  # asked before the status is: it writes the status, then goes
         status = folder.status()
-        for tail in tails:
-            tail.send_news()
-        if status is not None:
-            return status
-        if not supervised:
+        more = [tail.send_piece() for tail in tails]
+        if status is None and not supervised:
             bury(folder)
             continue
+        if status is not None and not any(more):
+            return status
         if time.monotonic() - last_beat >= BEAT_SECONDS:
             last_beat = time.monotonic()
             channel.send(b"b")
-        wishes = channel.wait_for_input(TICK)
+        wishes = channel.wait_for_input(0 if any(more) else TICK)  # between pieces: a backlog must not end the lease
         if wishes is None:
             raise ConnectionError("the controller is gone")
         if wishes:
@@ -76,15 +75,15 @@ class _Tail:
         self._path, self._kind, self._offset = folder.file(name), kind, offset
         self._descriptor = -1
 
-    def send_news(self) -> None:
+    def send_piece(self) -> bool:
+        """Whether there was something to send."""
         if self._descriptor < 0:
             try:
                 self._descriptor = os.open(self._path, os.O_RDONLY)
             except OSError:  # the live file appears when the runner's reporter begins
-                return
-        while True:
-            data = os.pread(self._descriptor, channel.CHUNK, self._offset)
-            if not data:
-                return
+                return False
+        data = os.pread(self._descriptor, channel.CHUNK, self._offset)
+        if data:
             channel.send(self._kind, data, self._offset)
             self._offset += len(data)
+        return bool(data)
