@@ -7,6 +7,7 @@ shard but as a matrix, and again as a re-run or as another matrix. `step(message
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from random import Random
 
 from ci_dispatch import messages as m
@@ -32,7 +33,7 @@ from ci_dispatch.github.ending import Ending
 from ci_dispatch.github.following import Following
 from ci_dispatch.github.leases import Leases
 from ci_dispatch.github.outgoing import Outgoing, Terms
-from ci_dispatch.github.restoring import unsent
+from ci_dispatch.github.restoring import Past, narrowed, unsent
 from ci_dispatch.github.tracking import CalledOff, News, Over, Took, Track, Tracked
 
 UNREACHABLE_CHECKS = 3  # failed checks in a row, until a machine that holds shards counts as lost
@@ -50,6 +51,7 @@ class Dispatcher:
         classify: Classify,
         random: Random,
         restored: Sequence[Tracked] = (),
+        past: Sequence[Past] = (),
     ) -> None:
         self.state, self.ledger = state, state.ledger
         self._publish, self._terms = publish, terms
@@ -62,6 +64,7 @@ class Dispatcher:
         self._checking: set[MachineName] = set()
         self._first_checks: set[MachineName] = set()
         self._unreachable: dict[MachineName, int] = {}
+        self._past = past
         self._changed = False  # something the next controller must know
 
     @property
@@ -80,6 +83,8 @@ class Dispatcher:
         asked: list[g.Asked] = []
         for number in unsent(self.runs, self.ledger):
             self._leases.never_sent(number, now)
+        for tracked in self.runs if self._past else ():
+            self._relive(tracked, now)
         for tracked in self.runs:
             tracked.look_due = now
             if tracked.run is None:
@@ -88,6 +93,16 @@ class Dispatcher:
             self._check_due = dict.fromkeys((name for name in self.state.machines if name != ANY_MACHINE), now)
             self._first_checks = set() if self.runs else set(self._check_due)
         return asked + self._go_on(now)
+
+    def _relive(self, tracked: Tracked, now: float) -> None:
+        """Tell the ledger what the attempts before the adopted one said, oldest first."""
+        for told in self._past:
+            track = tracked.tracks.get(told.shard)
+            if track is not None:
+                tests = tuple(t for t in track.entry.shard.tests if self.ledger.entries[t].verdict is None)
+                shard = replace(track.entry.shard, tests=tests)
+                self._leases.end(Track(replace(track.entry, shard=shard), now), told.result, now)
+        narrowed(tracked, self.ledger)
 
     def step(self, message: g.Heard, now: float) -> list[g.Asked]:
         """Take one message; returns what is to be done now."""

@@ -14,7 +14,7 @@ from typing import Any
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.ledger import Ledger
-from ci_dispatch.core.model import LeaseNumber, Verdict
+from ci_dispatch.core.model import AttemptResult, LeaseNumber, ShardId, Verdict
 from ci_dispatch.github.messages import Saved
 from ci_dispatch.github.tracking import Track, Tracked
 
@@ -33,9 +33,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What an earlier attempt of an adopted run said; not in the journal yet."""
+
+    shard: ShardId
+    attempt: int
+    result: AttemptResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatched:
     target: Target
     dispatches: tuple[Saved, ...] = ()
+    past: tuple[Past, ...] = ()
 
 
 def dumps(dispatched: Dispatched) -> bytes:
@@ -92,3 +102,11 @@ def _tracked(saved: Saved, ledger: Ledger, now: float) -> Tracked:
         )
     tracked.over = tracked.settled
     return tracked
+
+
+def narrowed(tracked: Tracked, ledger: Ledger) -> None:
+    """After the past was told: each shard for the tests that are still without a verdict."""
+    for track in tracked.tracks.values():
+        left = tuple(test for test in track.entry.shard.tests if ledger.entries[test].verdict is None)
+        track.entry = replace(track.entry, shard=replace(track.entry.shard, tests=left))
+        track.settled = track.passed = not left

@@ -1,0 +1,104 @@
+"""`ci-dispatch dispatch, watch, cancel, shard, merge`: the suite through GitHub Actions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ci_dispatch.cli.settings import Settings, configured
+
+_RUN = "[RUN]"
+
+
+@click.command()
+@configured(
+    "github.workflow",
+    "github.ref",
+    "github.repository",
+    "github.strategy",
+    "github.queue_timeout",
+    "retry.max_retries",
+    "health.skip",
+    "run.machines",
+    "run.shard_timeout",
+    "suite.runner",
+    "suite.workdir",
+    "progress.mode",
+    "dashboard.enabled",
+    "dashboard.host",
+    "dashboard.port",
+)
+@click.option("--shards", type=click.IntRange(0, 10_000), default=0, show_default=True, envvar="DISPATCH_SHARDS",
+              help="Cut the plan into about so many jobs. 0: one for each slot of a machine, and a tail.")  # fmt: skip
+@click.option("--matrix-only", is_flag=True, envvar="DISPATCH_MATRIX_ONLY",
+              help="Make the plan, print its matrix and dispatch nothing.")  # fmt: skip
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
+def dispatch(settings: Settings, shards: int, matrix_only: bool, extra: tuple[str, ...]) -> int:
+    """Run the suite through GitHub Actions and watch it to its end.
+
+    Checks the machines, plans a matrix, starts the worker workflow, runs failed jobs again, sends what a dead machine
+    owes elsewhere, and gives one verdict. Locally it needs GITHUB_TOKEN and nothing else.
+    """
+    from ci_dispatch.cli import github_run
+
+    return github_run.begin(settings, shards=shards, matrix_only=matrix_only, extra=extra)
+
+
+@click.command()
+@configured("progress.mode", "dashboard.enabled", "dashboard.host", "dashboard.port")
+@click.argument("run", metavar=_RUN, default="", envvar="DISPATCH_RUN")
+def watch(settings: Settings, run: str) -> int:
+    """Attach to a dispatched run again, from anywhere, and finish it.
+
+    RUN is GitHub's id or address of the worker run, or the name of a run folder. Default: the newest run. Where the run
+    folder is not at hand, the plan is read from the reports its shards have uploaded.
+    """
+    from ci_dispatch.cli import github_run
+
+    return github_run.again(settings, run)
+
+
+@click.command()
+@configured("github.repository")
+@click.argument("run", metavar=_RUN, default="", envvar="DISPATCH_RUN")
+def cancel(settings: Settings, run: str) -> int:
+    """Cancel a dispatched run and everything it started.
+
+    RUN is as for `ci-dispatch watch`.
+    """
+    from ci_dispatch.cli import github_run
+
+    return github_run.cancel(settings, run)
+
+
+@click.command()
+@configured("run.shard_timeout", "suite.runner", "suite.workdir")
+@click.option("--entry", required=True, envvar="DISPATCH_ENTRY", help="This job's matrix entry: ${{ toJSON(matrix) }}.")
+@click.option("--plan", required=True, envvar="DISPATCH_PLAN", help="The workflow's input `plan`.")
+@click.option("--dispatch-id", required=True, envvar="DISPATCH_ID", help="The workflow's input `dispatch_id`.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=".ci-dispatch/shard",
+              show_default=True, help="Folder for the reports.")  # fmt: skip
+def shard(settings: Settings, entry: str, plan: str, dispatch_id: str, output: Path) -> int:
+    """Run one shard on this machine: what a worker job calls.
+
+    At its second attempt and later it runs only what failed or never ran, when the earlier reports can be had.
+    """
+    from ci_dispatch.cli import github_worker
+
+    return github_worker.run(settings, entry=entry, plan=plan, dispatch_id=dispatch_id, output=output)
+
+
+@click.command()
+@configured("github.repository")
+@click.argument("run", metavar=_RUN, default="", envvar="DISPATCH_RUN")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="merged.xml",
+              show_default=True, help="The merged JUnit file.")  # fmt: skip
+def merge(settings: Settings, run: str, output: Path) -> int:
+    """Merge the JUnit reports of all shards and attempts of a run.
+
+    RUN is as for `ci-dispatch watch`; inside a worker workflow, its own run.
+    """
+    from ci_dispatch.cli import github_reports
+
+    return github_reports.merge(settings, run, output)

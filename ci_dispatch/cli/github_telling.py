@@ -1,0 +1,110 @@
+"""What a run through GitHub hears from outside and tells there: signals, runners, outputs, summary, annotations."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+
+import click
+
+from ci_dispatch import messages as m
+from ci_dispatch import result
+from ci_dispatch.cli import outcome
+from ci_dispatch.cli.settings import Settings
+from ci_dispatch.core.errors import GitHubRefused
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.model import MachineSpec, Verdict
+from ci_dispatch.core.state import RunState
+from ci_dispatch.github.api import GitHub
+from ci_dispatch.github.client import Client
+from ci_dispatch.github.dialect import dialect_of
+from ci_dispatch.github.environment import Surroundings
+from ci_dispatch.github.runners import with_runners
+from ci_dispatch.github.views import RunnerView
+from ci_dispatch.runfolder import RunFolder
+from report_merge.render.markdown import job_summary
+from report_merge.render.workflow_commands import annotations_of
+
+SIGHT_SECONDS = 25.0  # how old the runners' state may be
+
+
+@contextmanager
+def signals(post: Callable[[m.Signalled], None]) -> Iterator[None]:
+    """INT and TERM become messages."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda received, _frame: post(m.Signalled(received)))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def outputs_of(state: RunState, folder: RunFolder, runs: Sequence[int | None]) -> dict[str, str]:
+    """The outputs of the action, by name; action.yml documents them."""
+    counted = {verdict: state.verdicts[verdict] for verdict in Verdict}
+    return {
+        "verdict": result.verdict_word(state).lower(),
+        "exit-code": str(state.finished.exit_code if state.finished else ""),
+        "tests": str(state.total),
+        "passed": str(counted[Verdict.PASSED]),
+        "failed": str(counted[Verdict.FAILED]),
+        "flaky": str(counted[Verdict.FLAKY]),
+        "skipped": str(counted[Verdict.SKIPPED]),
+        "not-run": str(counted[Verdict.NOT_RUN]),
+        "run": str(state.started.run if state.started else ""),
+        "github-runs": ",".join(str(run) for run in runs if run is not None),
+        "report-path": str(folder.merged_xml),
+        "summary-path": str(folder.summary),
+        "run-json-path": str(folder.run_json),
+    }
+
+
+def tell(state: RunState, folder: RunFolder, runs: Sequence[int | None], here: Surroundings) -> None:
+    """Outputs, step summary and annotations, each within GitHub's limits."""
+    report = result.report(state, outcome.context(state, here.environ))
+    here.set_outputs(outputs_of(state, folder, runs))
+    here.add_summary(job_summary(report, already_used_bytes=here.summary_used()))
+    here.annotate(annotations_of(report))
+
+
+def runner_sight(
+    settings: Settings, repository: str, stack: ExitStack
+) -> Callable[[MachineChecked, MachineSpec], MachineChecked]:
+    """Adds to a health check what GitHub knows of the machine's runners; without a token, or when refused, nothing."""
+    name = settings.config.github.runners_token_env
+    token = settings.environ.get(name, "").strip()
+    if not token:
+        text = f"note: whether GitHub's runners are online is not seen: that needs a token in {name} with"
+        click.echo(f"{text} Administration: read. The machines' own health checks do without.", err=True)
+        return lambda checked, _spec: checked
+    dialect = dialect_of(settings.config.github.api_url or Surroundings(settings.environ).api_url)
+    github = GitHub(Client(dialect, token), dialect, repository)
+    stack.enter_context(closing(github.client))
+    return _Sight(github).see
+
+
+class _Sight:
+    """The runners as GitHub sees them, asked for at most every `SIGHT_SECONDS`; threads may share it."""
+
+    def __init__(self, github: GitHub) -> None:
+        self._github, self._lock = github, threading.Lock()
+        self._runners: tuple[RunnerView, ...] | None = None
+        self._asked = float("-inf")
+        self._refused = False
+
+    def see(self, checked: MachineChecked, spec: MachineSpec) -> MachineChecked:
+        with self._lock:
+            if not self._refused and time.monotonic() - self._asked > SIGHT_SECONDS:
+                self._asked = time.monotonic()
+                try:
+                    self._runners = self._github.runners()
+                except GitHubRefused as error:
+                    self._refused, self._runners = True, None
+                    click.echo(f"warning: {error}", err=True)
+            runners = self._runners
+        return checked if runners is None else with_runners(checked, spec, runners)
