@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -147,7 +148,8 @@ def _drive(
     clock, inbox, config = SystemClock(), Inbox(), setting.config
     with ExitStack() as stack:
         stack.enter_context(folder.held())
-        shown = faces.open_faces(config, folder, environ=environ, follow=follow)
+        warn = partial(_notice, inbox)
+        shown = faces.open_faces(config, folder, environ=environ, follow=follow, warn=warn)
         journal = Journal(folder.open_journal())
         bus = Bus(state, clock, [journal, *shown])
         stack.callback(bus.close)
@@ -230,6 +232,10 @@ def _read_setting(data: Mapping[str, Any], mode: ProgressMode) -> Setting:
         raise UsageError(
             "The run cannot be resumed", why=f"its journal has no {error}", try_="start a new one"
         ) from error
+
+
+def _notice(inbox: Inbox, source: str, text: str) -> None:
+    inbox.post(m.Noticed(source, text))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import click
 
 from ci_dispatch.cli import outcome
+from ci_dispatch.cli.channels import Warn, open_channels
 from ci_dispatch.config import Config
 from ci_dispatch.core.state import RunState
 from ci_dispatch.ports import Sink
@@ -15,9 +16,14 @@ from ci_dispatch.reporters.terminal import closing_lines, progress
 from ci_dispatch.runfolder import RunFolder
 
 
-def open_faces(config: Config, folder: RunFolder, *, environ: Mapping[str, str], follow: str = "") -> list[Sink]:
-    """The faces in the order in which they hear of an event; the bus closes them, the terminal last."""
-    faces: list[Sink] = []
+def open_faces(
+    config: Config, folder: RunFolder, *, environ: Mapping[str, str], follow: str = "", warn: Warn | None = None
+) -> list[Sink]:
+    """The faces in the order in which they hear of an event; the bus closes them, the terminal last.
+
+    `warn` hears of a face's trouble that does not switch it off: source and text.
+    """
+    faces: list[Sink] = open_channels(config, folder, environ=environ, warn=warn)
     if config.dashboard.enabled:
         from ci_dispatch.cli.dashboard import fixed_token
         from ci_dispatch.reporters.dashboard.sink import DashboardSink

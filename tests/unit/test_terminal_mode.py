@@ -36,24 +36,22 @@ def test_mode(asked: str, isatty: bool, environ: dict[str, str], width: int, mod
 
 
 @pytest.mark.parametrize(
-    ("isatty", "environ", "asked", "colour"),
+    ("isatty", "environ", "colour"),
     [
-        (True, TERMINAL, None, True),
-        (False, TERMINAL, None, False),
-        (True, {"TERM": "dumb"}, None, False),
-        (True, {**TERMINAL, "NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
-        (True, {**TERMINAL, "NO_COLOR": ""}, None, True),
-        (False, {"FORCE_COLOR": "1"}, None, True),
-        (False, {"FORCE_COLOR": "0", "GITHUB_ACTIONS": "true"}, None, False),
-        (True, {**TERMINAL, "FORCE_COLOR": "false"}, None, False),
-        (False, {"GITHUB_ACTIONS": "true"}, None, True),
-        (False, {"CI": "true"}, None, False),
-        (True, TERMINAL, False, False),
-        (False, {}, True, True),
+        (True, TERMINAL, True),
+        (False, TERMINAL, False),
+        (True, {"TERM": "dumb"}, False),
+        (True, {**TERMINAL, "NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        (True, {**TERMINAL, "NO_COLOR": ""}, True),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (False, {"FORCE_COLOR": "0", "GITHUB_ACTIONS": "true"}, False),
+        (True, {**TERMINAL, "FORCE_COLOR": "false"}, False),
+        (False, {"GITHUB_ACTIONS": "true"}, True),
+        (False, {"CI": "true"}, False),
     ],
 )
-def test_colour(isatty: bool, environ: dict[str, str], asked: bool | None, colour: bool) -> None:
-    assert use_colour(isatty=isatty, environ=environ, asked=asked) is colour
+def test_colour(isatty: bool, environ: dict[str, str], colour: bool) -> None:
+    assert use_colour(isatty=isatty, environ=environ) is colour
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ci_dispatch.config.channels import Slack, SlackChannel
 from ci_dispatch.core.model import RunId
-from ci_dispatch.reporters.slack.calls import Delivered
+from ci_dispatch.reporters.slack import messages
+from ci_dispatch.reporters.slack.calls import Delivered, Post, Unshowable
 from ci_dispatch.reporters.slack.client import BotClient, Carries, WebhookPoster
 from ci_dispatch.reporters.slack.conversation import Conversation
 from ci_dispatch.reporters.slack.courier import Courier
 from ci_dispatch.reporters.slack.edges import Memory
 from ci_dispatch.reporters.slack.sink import Context, Destination, SlackReporter, Warn, unfinished_key
+from report_merge.model import RunContext
 
 
 def clients(settings: Slack, environ: Mapping[str, str]) -> list[tuple[SlackChannel, Carries]]:
@@ -60,3 +62,15 @@ def open_slack(
     if not destinations:
         return None
     return SlackReporter(destinations, memory, context=context, interval=settings.interval, warn=warn)
+
+
+def send_sample(places: Iterable[tuple[SlackChannel, Carries]], title: str) -> Iterator[tuple[str, str]]:
+    """Send a sample to each place; yields its name and why it was not delivered, empty when it was."""
+    message = messages.sample(RunContext(title=title))
+    for channel, client in places:
+        name = channel.id if isinstance(client, BotClient) else "webhook"
+        outcome = client.do(Post(channel.id, message, key="sample"))
+        if isinstance(outcome, Unshowable):
+            yield name, f"Slack refused our layout, runs will be told in plain text: {outcome.why}"
+        else:
+            yield name, getattr(outcome, "why", "")

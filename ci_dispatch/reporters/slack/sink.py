@@ -97,12 +97,11 @@ class SlackReporter:
             self._show(now, state)
 
     def close(self) -> None:
-        """Wait for the last words, remember them; raises SlackTrouble with what could not be said."""
+        """Wait for the last words, remember them; raises SlackTrouble with what `warn` has not heard."""
         until = time.monotonic() + CLOSE_DEADLINE
         for destination in self._destinations:
             left = destination.courier.join(until)
-            self.trouble += [left] if left else []
-        self._hear_trouble()
+            self.trouble += destination.courier.problems() + ([left] if left else [])
         self._remember()
         if self._told_trouble < len(self.trouble):
             raise SlackTrouble("; ".join(self.trouble[self._told_trouble :]))

@@ -66,12 +66,10 @@ def choose(asked: str, *, isatty: bool, environ: Mapping[str, str], width: int) 
     return Mode.LIVE if isatty and not dumb and not in_ci and width >= LEAST_WIDTH else Mode.PLAIN
 
 
-def use_colour(*, isatty: bool, environ: Mapping[str, str], asked: bool | None = None) -> bool:
-    """Whether to colour: NO_COLOR (non-empty, https://no-color.org), `asked`, FORCE_COLOR, a known CI, a terminal."""
+def use_colour(*, isatty: bool, environ: Mapping[str, str]) -> bool:
+    """Whether to colour: NO_COLOR (non-empty, https://no-color.org), then FORCE_COLOR, a known CI, a terminal."""
     if environ.get("NO_COLOR"):
         return False
-    if asked is not None:
-        return asked
     if forced := environ.get("FORCE_COLOR", ""):
         return forced.lower() not in ("0", "false")
     if any(environ.get(name) for name in _CI_WITH_COLOUR):

@@ -1,0 +1,67 @@
+"""The channels that tell about a run beyond the terminal and the dashboard: Slack, metrics, OpenTelemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ci_dispatch.cli import outcome
+from ci_dispatch.config import Config
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.state import RunState
+from ci_dispatch.ports import Sink
+from ci_dispatch.runfolder import RunFolder
+from report_merge.model import RunContext
+
+SLACK_MEMORY = "slack.json"  # beside the runs: what was told before, so that a repair is told where the break was
+
+Warn = Callable[[str, str], None]  # source, text
+
+
+def open_channels(
+    config: Config, folder: RunFolder, *, environ: Mapping[str, str], warn: Warn | None = None
+) -> list[Sink]:
+    """In the order in which they are closed: metrics count what the others could not tell.
+
+    `warn` hears of trouble while the run goes on. Raises UsageError where spans are wanted and the extra is missing.
+    """
+
+    def context(state: RunState) -> RunContext:
+        return outcome.context(state, environ)
+
+    found: list[Sink] = []
+    if config.slack.channels or environ.get(config.slack.webhook_env) or environ.get(config.slack.token_env):
+        from ci_dispatch.reporters.slack import setup
+
+        base = folder.path.parent.parent
+        slack = setup.open_slack(
+            config.slack,
+            environ,
+            run=folder.id,
+            file=base / SLACK_MEMORY,
+            context=context,
+            warn=(lambda text: warn("slack", text)) if warn else None,
+        )
+        if slack is not None:
+            found.append(slack)
+        if warn and (half := setup.missing(config.slack, environ)):
+            warn("slack", half)
+    if config.metrics.otlp_endpoint:
+        found.append(_spans(config.metrics.otlp_endpoint, context, environ))
+    from ci_dispatch.reporters.metrics.sink import MetricsReporter
+
+    files = [folder.path / "metrics.prom", *([Path(config.metrics.file)] if config.metrics.file else [])]
+    found.append(MetricsReporter(files, context=context, slowest=config.metrics.slowest_tests))
+    return found
+
+
+def _spans(endpoint: str, context: Callable[[RunState], RunContext], environ: Mapping[str, str]) -> Sink:
+    try:
+        from ci_dispatch.reporters.metrics.otel import SpanReporter
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "metrics.otlp_endpoint is set and spans cannot be sent",
+            why=f"{error.name} is not installed",
+            try_="pip install 'ci-dispatch[otel]', or leave the setting out",
+        ) from error
+    return SpanReporter(endpoint, context=context, environ=environ)

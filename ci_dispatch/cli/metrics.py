@@ -1,0 +1,38 @@
+"""`ci-dispatch metrics`: the figures of a run."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from ci_dispatch.cli.settings import Settings, configured
+
+
+@click.command()
+@click.argument("run", default="", metavar="[RUN]")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@configured()
+def metrics(settings: Settings, run: str, as_json: bool) -> None:
+    """Show the figures of a run as Prometheus text.
+
+    RUN is its id, the beginning of it, or its folder; the newest when not given. docs/metrics.md says what they mean.
+    """
+    from ci_dispatch import runfolder
+    from ci_dispatch.cli import outcome
+    from ci_dispatch.core.errors import UsageError
+    from ci_dispatch.reporters.attempt_logs import JournalReader
+    from ci_dispatch.reporters.metrics import formats
+    from ci_dispatch.reporters.metrics.figures import figures
+
+    folder = runfolder.find(settings.root / settings.config.run.folder, run)
+    journal = JournalReader(folder.journal)
+    journal.read()
+    if journal.state.started is None:
+        raise UsageError(f"Run {folder.id} has no figures", why="it ended before it began", try_="another run's id")
+    context = outcome.context(journal.state, settings.environ)
+    found = figures(journal.state, context, slowest=settings.config.metrics.slowest_tests)
+    if as_json:
+        click.echo(json.dumps({"v": 1, "run": folder.id, **formats.as_json(found)}, ensure_ascii=False, indent=1))
+    else:
+        click.echo(formats.prometheus(found), nl=False)

@@ -1,0 +1,121 @@
+"""The output of a run's attempts, from its folder: whose it is comes from the journal, so it works at any time.
+
+Also while another process drives the run, and after its controller died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import IO
+
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.events import loads
+from ci_dispatch.core.ledger import Attempt
+from ci_dispatch.core.model import LeaseNumber, MachineName, TestId
+from ci_dispatch.core.state import RunState
+from ci_dispatch.reporters.tally import clock, name_of
+from ci_dispatch.runfolder import RunFolder
+from report_merge.plain import one_line
+from report_merge.render.escape import terminal
+from report_merge.render.wording import count
+
+_PIECE = 64 * 1024  # bytes read at once; a line longer than this is shown in pieces
+
+
+class JournalReader:
+    """Folds what has been written to a journal since the last time it was read."""
+
+    def __init__(self, journal: Path) -> None:
+        self.state = RunState()
+        self._journal = journal
+        self._offset = 0
+
+    def read(self) -> bool:
+        """Fold the whole lines that are new; whether there were any. Raises UsageError when it is no journal."""
+        try:
+            with self._journal.open("rb") as stream:
+                stream.seek(self._offset)
+                data = stream.read()
+        except OSError as error:
+            raise UsageError(
+                f"{self._journal} cannot be read", why=error.strerror or "", try_="ls .ci-dispatch/runs"
+            ) from None
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            try:
+                self.state.apply(loads(line.decode()))
+            except (ValueError, KeyError) as error:
+                raise UsageError(
+                    f"{self._journal} is damaged", why=str(error), try_="read attempts/*/output.log beside it"
+                ) from None
+        return bool(whole)
+
+
+def chosen(state: RunState, machine: str, test: str) -> list[LeaseNumber]:
+    """The attempts on a machine that ran a test (its id, or a piece of its name), in the order they were handed out."""
+    wanted = set(_tests(state, test)) if test else set()
+    return [
+        number
+        for number, attempt in state.ledger.attempts.items()
+        if (not machine or attempt.lease.machine == machine)
+        and (not test or wanted.intersection(attempt.lease.shard.tests))
+    ]
+
+
+def check(state: RunState, machine: str, test: str) -> None:
+    """Raises UsageError for a machine or a test that the run does not know."""
+    if machine and MachineName(machine) not in state.machines:
+        raise UsageError(
+            f"No machine of this run is called {machine}", try_=f"one of: {', '.join(state.machines) or 'none'}"
+        )
+    if test and not _tests(state, test):
+        names = {name_of(state, known): known for known in state.ledger.entries}
+        near = get_close_matches(test, [*names, *state.ledger.entries], n=1, cutoff=0.5)
+        raise UsageError(f"No test of this run is called {test}", try_=f"did you mean: {near[0]}" if near else "")
+
+
+def _tests(state: RunState, test: str) -> list[TestId]:
+    if TestId(test) in state.ledger.entries:
+        return [TestId(test)]
+    return [known for known in state.ledger.entries if test in name_of(state, known)]
+
+
+def heading(number: LeaseNumber, attempt: Attempt) -> str:
+    """`== attempt 3: head-3 on moruk, 24 tests, exited with code 1 after 1:42 ==`."""
+    shard, result = attempt.lease.shard, attempt.result
+    parts = [f"{one_line(shard.id)} on {one_line(attempt.lease.machine)}", count(len(shard.tests), "test")]
+    if result is None:
+        parts.append("still running" if attempt.started else "not started")
+    else:
+        code = f" with code {result.exit_code}" if result.exit_code is not None else ""
+        begun = attempt.started or attempt.lease.granted
+        parts.append(f"{result.ended}{code} after {clock((attempt.ended or begun) - begun)}")
+    return f"== attempt {number}: {', '.join(parts)} =="
+
+
+class OutputReader:
+    """The lines of one attempt's output that came since the last time, safe to print."""
+
+    def __init__(self, folder: RunFolder, number: LeaseNumber) -> None:
+        self._file = folder.attempts / str(number) / "output.log"
+        self._offset = 0
+
+    def lines(self, *, over: bool) -> Iterator[str]:
+        """Whole lines; with `over` also a last one without an end. No file yet is no line."""
+        try:
+            stream = self._file.open("rb")
+        except OSError:
+            return
+        with stream:
+            stream.seek(self._offset)
+            yield from self._read(stream, over=over)
+
+    def _read(self, stream: IO[bytes], *, over: bool) -> Iterator[str]:
+        while line := stream.readline(_PIECE):
+            if not line.endswith(b"\n") and len(line) < _PIECE and not over:
+                return
+            self._offset += len(line)
+            yield terminal(line.decode("utf-8", "replace").rstrip("\r\n")).replace("\n", " ")
