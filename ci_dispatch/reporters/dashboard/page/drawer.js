@@ -75,8 +75,7 @@ export class Drawer {
       took && `took ${took}`,
       `${attempt.kind} shard of ${plural(attempt.tests, "test")}`,
       `files in attempts/${attempt.lease}`,
-      `files in attempts/${attempt.lease}`,
-    result?.retries ? `${plural(result.retries, "retry")} by the runner itself` : "",
+      result?.retries ? `the runner itself tried ${result.retries + 1} times` : "",
     ];
     return el("article", { class: "attempt", "data-state": word },
       el("h3", {}, `${GLYPHS[word] ?? "•"} Attempt ${i + 1} on ${attempt.machine}: ${word}`),
@@ -129,10 +128,12 @@ function append(node, piece, since) {
   return piece.end;
 }
 
+const times = (n) => (n === 1 ? "once" : `${n} times`);
+
 function history_(test) {
   const parts = [
-    test.retries ? `${plural(test.retries, "retry").replace("retrys", "retries")} after failing` : "",
-    test.moves ? `moved ${test.moves === 1 ? "once" : `${test.moves} times`} because of a machine` : "",
+    test.retries ? `failed and went again ${times(test.retries)}` : "",
+    test.moves ? `moved ${times(test.moves)} because of a machine` : "",
     test.moves && test.avoid ? `away from ${test.avoid}` : "",
     test.attempts_omitted ? `${plural(test.attempts_omitted, "earlier attempt")} not shown` : "",
   ].filter(Boolean);
