@@ -11,6 +11,7 @@ import re
 from lxml import etree
 
 Element = etree._Element  # noqa: SLF001  lxml-stubs has no public name for it
+_XML = "{http://www.w3.org/XML/1998/namespace}"  # xml:space, xml:lang: always declared
 _JUNIT_TAGS = frozenset({"testsuites", "testsuite", "testcase", "failure", "error", "skipped"})
 XmlError = etree.XMLSyntaxError
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -27,9 +28,12 @@ def _parser(*, recover: bool) -> etree.XMLParser:
     )
 
 
+_STRICT = _parser(recover=False)  # making one costs as much as parsing a test
+
+
 def parse(data: bytes) -> Element:
     """The root element. Raises XmlError."""
-    return etree.fromstring(data, _parser(recover=False))
+    return etree.fromstring(data, _STRICT)
 
 
 def recover(data: bytes) -> tuple[Element | None, list[int]]:
@@ -63,9 +67,9 @@ def line_of(element: Element) -> int:
 
 
 def without_namespaces(root: Element) -> Element:
-    """The same tree with every tag reduced to its local name, and no declaration left that would bring one back.
+    """The same tree with tags and attributes reduced to their local names, and no declaration left.
 
-    A recovered tree may hold prefixes that nothing declares: they go, or the tree could not be read again.
+    A recovered tree may hold prefixes that nothing declares and declarations nobody accepts: it could not be read again.
     """
     for element in root.iter():
         name = local_name(element)
@@ -74,8 +78,10 @@ def without_namespaces(root: Element) -> Element:
             name = last if last in _JUNIT_TAGS else name.replace(":", "_")
         if name and name != element.tag:
             element.tag = name
-        for unbound in [str(key) for key in element.attrib if ":" in str(key) and not str(key).startswith("{")]:
-            element.set(unbound.replace(":", "_"), str(element.attrib.pop(unbound)))
+        for key in [str(key) for key in element.attrib if ":" in str(key) and not str(key).startswith(_XML)]:
+            value = str(element.attrib.pop(key))
+            plain = key.rpartition("}")[2].replace(":", "_")
+            element.set(plain, element.get(plain, value))
     etree.cleanup_namespaces(root)
     return root
 

@@ -76,11 +76,8 @@ class Fragments:
     def case(self, file: int, case: int) -> Element:
         start = self.files[file].index.cases.start[case]
         data = self.read(file, start, self.case_end(file, case))
-        try:
-            return elements.parse(data)
-        except elements.XmlError:  # a prefix that a suite around it declares
-            root, _ = elements.recover(data)
-            return root if root is not None else elements.new("testcase")
+        root = _lenient(data)
+        return root if root is not None else elements.new("testcase")
 
     def around_case(self, file: int, case: int) -> Surroundings:
         return self.around(file, self.files[file].index.cases.suite[case])
@@ -124,5 +121,13 @@ def raw_attributes(tag: bytes) -> list[tuple[bytes, bytes]]:
 
 def decoded_attributes(tag: bytes) -> dict[str, str]:
     alone = tag[:-1].rstrip(b"/") + b"/>"
-    root, _ = elements.recover(alone)
+    root = _lenient(alone)
     return {} if root is None else {str(name): str(value) for name, value in root.attrib.items()}
+
+
+def _lenient(data: bytes) -> Element | None:
+    """A part that a parser has accepted as such, even where it uses a prefix that a suite around it declares."""
+    try:
+        return elements.parse(data)
+    except elements.XmlError:
+        return elements.recover(data)[0]
