@@ -77,6 +77,12 @@ def html_url(url: str) -> str:
     return _html.escape(url, quote=True) if re.match(r"https?://[^\s]+$", url, re.IGNORECASE) else ""
 
 
+def html_comment(text: str) -> str:
+    """An invisible marker: only letters, digits, single ``-`` and ``._/:`` of `text` are kept."""
+    safe = re.sub(r"-+", "-", re.sub(r"[^A-Za-z0-9._/:-]", "", text[:200]))
+    return f"<!-- {safe} -->"
+
+
 def script_json(json: str) -> str:
     """JSON inside <script type="application/json">: it cannot end the element, and means the same."""
     return json.translate(_SCRIPT)

@@ -42,7 +42,7 @@ def listed_tests(report: Report, budget_bytes: int) -> ListedTests:
 
     Rows come first; texts of attempts get what then is left, failed tests before flaky ones.
     """
-    cases = [case for verdict in _ORDER for case in report.cases if case.verdict is verdict]
+    cases = sorted(report.cases, key=lambda case: _ORDER.index(case.verdict))
     places, projects, machines = _Names(), _Names(), _Names()
     rows: list[list[Any]] = []
     used = 500

@@ -60,15 +60,9 @@ def pr_comment(
 
     Its first line is a hidden `marker`, by which the next run finds the comment to edit instead of writing another.
     """
-    hidden = hidden_marker(marker)
+    hidden = escape.html_comment(marker) + "\n"
     page = _page(view(report, comparison, rules), lighthouse, budget_bytes - size(hidden), groups=GROUPS // 5)
     return hidden + page if page else ""
-
-
-def hidden_marker(marker: str) -> str:
-    """The invisible first line of a comment. Only letters, digits and ``._/:`` of `marker` are kept."""
-    safe = "".join(char for char in marker if char.isascii() and (char.isalnum() or char in "._/:"))
-    return f"<!-- {safe[:200]} -->\n"
 
 
 def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups: int) -> str:
@@ -90,8 +84,9 @@ def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
     blame = [count(len(comparison.new_failures), "new failure")] if comparison and report.totals.failed else []
     blame += ["the Lighthouse gate does not hold"] if lighthouse and not lighthouse.gate_holds else []
     context = report.context
-    known = (("HTML report", context.report_url), ("run", context.url))
-    links = [(text, url) for text, url in known if escape.markdown_url(url)]
+    links = [
+        link for link in (("HTML report", context.report_url), ("run", context.url)) if escape.markdown_url(link[1])
+    ]
     parts = context_parts(report, comparison)
     words = (wording.symbol(report, lighthouse), wording.headline(report), ", ".join(blame))
     head = str(pieces().head(*words, parts, links)).rstrip() + "\n\n"
