@@ -279,8 +279,7 @@ class Engine:
             self._check_due[name] = now + self._terms.lost_check_interval
 
     def _trip(self, name: MachineName) -> None:
-        attempts = [attempt for attempt in self.ledger.attempts.values() if not attempt.stale]
-        here = [attempt for attempt in attempts if attempt.lease.machine == name]
+        here = [attempt for attempt in self.ledger.attempts.values() if attempt.lease.machine == name]
         passes = any(
             other.verdicts[Verdict.PASSED] for other in self.state.machines.values() if other.spec.name != name
         )

@@ -10,6 +10,7 @@ from typing import Any
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.facts import Facts
 from ci_dispatch.core.model import MachineName
+from report_merge.plain import one_line
 
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 _THROTTLING = ((0, "under-voltage"), (1, "frequency capped"), (2, "throttled"), (3, "soft temperature limit"))
@@ -81,7 +82,7 @@ class HealthReport:
         """One line: `[moruk] OK    SSH 122 ms / Disk 91 % free / Memory 23.0 % used / Load 0.18 (0.01/core)`."""
         verdict = "OK" if self.healthy else "FAILED" if self.reachable else "UNREACHABLE"
         label = f"[{self.machine}]".ljust(name_width + 2)
-        shown = [each.text for each in self.dimensions if each.text]
+        shown = [one_line(each.text) for each in self.dimensions if each.text]
         return f"{label} {verdict:6} {' / '.join(shown)}"
 
     def event(self) -> MachineChecked:

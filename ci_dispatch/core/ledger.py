@@ -21,6 +21,7 @@ from ci_dispatch.core.events import (
 )
 from ci_dispatch.core.model import (
     AttemptResult,
+    Ended,
     Lease,
     LeaseNumber,
     MachineName,
@@ -39,7 +40,7 @@ class Attempt:
     started: float | None = None
     ended: float | None = None
     result: AttemptResult | None = None
-    stale: bool = False
+    stale: bool = False  # a second end was told after its lease had ended; `result` is the first
     live: dict[TestId, TestResult] = field(default_factory=dict)
 
 
@@ -54,7 +55,8 @@ class Entry:
     history: list[tuple[LeaseNumber, MachineName, TestResult]] = field(default_factory=list)
     retries: int = 0  # of its own: after it failed
     moves: int = 0  # because of machines
-    downs: int = 0  # runners or machines that died while it ran
+    crashes: int = 0  # runners that died while it ran
+    losses: int = 0  # machines that were lost while it ran
     not_before: float = 0.0
     avoid: MachineName | None = None
     alone: bool = False
@@ -136,18 +138,24 @@ class Ledger:
 
     def _finish(self, event: AttemptFinished, at: float) -> None:
         attempt = self.attempts[event.lease]
-        attempt.result, attempt.stale = event.result, event.stale
-        attempt.ended = attempt.ended or at
+        self._suspect(event.result)  # evidence counts, also when it comes late
         if self.active.pop(event.lease, None) is None:
-            return  # evidence only
+            attempt.stale = True
+            return
+        attempt.result, attempt.ended = event.result, at
         for test in attempt.lease.shard.tests:
             self.entries[test].lease = None
         for result in event.result.results:
             entry = self.entries.get(result.test)
             if entry is not None and result.verdict is not Verdict.NOT_RUN:
                 entry.history.append((event.lease, event.machine, result))
-        for test in event.result.suspects:
-            self.entries[test].downs += 1
+
+    def _suspect(self, result: AttemptResult) -> None:
+        for test in result.suspects:
+            if result.ended in (Ended.LOST, Ended.LEASE_ENDED):
+                self.entries[test].losses += 1
+            elif result.ended is not Ended.CANCELLED:
+                self.entries[test].crashes += 1
 
     def _retry(self, event: RetryScheduled) -> None:
         for test in event.tests:

@@ -16,7 +16,7 @@ from report_merge.failures import UNKNOWN, FailureVerdict, Finding, Retry
 from report_merge.plain import first_line
 
 _OF_THE_MACHINE = (FailureVerdict.INFRASTRUCTURE, FailureVerdict.SETUP)
-POISON_AFTER = 2  # machines or runners that died while a test ran
+POISON_AFTER = 2  # runners, or machines, that died while a test ran: one of each may be chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +116,11 @@ def _after_nothing(
     why = result.reason or attempt.reason or f"the attempt was {attempt.ended}"
     if attempt.trouble in (Trouble.LOAD, Trouble.USAGE):
         return Final(verdict=Verdict.NOT_RUN, reason=why)
-    if entry.downs >= POISON_AFTER:
-        if attempt.ended is Ended.EXITED:
-            return Final(verdict=Verdict.FAILED, reason=f"took its test runner down {entry.downs} times: {why}")
-        return Final(verdict=Verdict.NOT_RUN, reason=f"took {entry.downs} machines down, not sent to another: {why}")
+    if entry.crashes >= POISON_AFTER:
+        return Final(verdict=Verdict.FAILED, reason=f"took its test runner down {entry.crashes} times: {why}")
+    if entry.losses >= POISON_AFTER:
+        return Final(verdict=Verdict.NOT_RUN, reason=f"took {entry.losses} machines down, not sent to another: {why}")
     if entry.moves >= policy.max_moves:
         return Final(verdict=Verdict.NOT_RUN, reason=f"given up after {entry.moves} moves: {why}")
-    return Again(reason=why, avoid=machine, alone=result.test in attempt.suspects)
+    # A runner that died tells little until its suspects run alone; a machine that was lost had many reasons to be.
+    return Again(reason=why, avoid=machine, alone=result.test in attempt.suspects and attempt.ended is Ended.EXITED)

@@ -26,12 +26,12 @@ TEST = make_tests(1)[0]
 EXITED = AttemptResult(ended=Ended.EXITED)
 
 
-def entry(*verdicts: Verdict, retries: int = 0, moves: int = 0, downs: int = 0) -> Entry:
+def entry(*verdicts: Verdict, retries: int = 0, moves: int = 0, crashes: int = 0, losses: int = 0) -> Entry:
     """A test with these results behind it, the last one being this attempt's."""
     history = [
         (LeaseNumber(n), HERE, TestResult(test=TEST.id, verdict=verdict)) for n, verdict in enumerate(verdicts, 1)
     ]
-    return Entry(TEST, history=history, retries=retries, moves=moves, downs=downs)
+    return Entry(TEST, history=history, retries=retries, moves=moves, crashes=crashes, losses=losses)
 
 
 def finding(verdict: FailureVerdict, retry: Retry) -> Finding:
@@ -112,11 +112,13 @@ def test_moving_ends_too() -> None:
 
 def test_a_suspect_is_sent_alone_and_after_two_deaths_nowhere() -> None:
     crashed = AttemptResult(ended=Ended.EXITED, trouble=Trouble.CRASH, suspects=(TEST.id,))
-    assert after(Verdict.NOT_RUN, entry(downs=1), attempt=crashed) == Again(reason="why not", avoid=HERE, alone=True)
-    runner_killer = after(Verdict.NOT_RUN, entry(downs=2), attempt=crashed)
+    once = Again(reason="why not", avoid=HERE, alone=True)
+    assert after(Verdict.NOT_RUN, entry(crashes=1), attempt=crashed) == once
+    assert after(Verdict.NOT_RUN, entry(crashes=1, losses=1), attempt=crashed) == once, "one of each may be chance"
+    runner_killer = after(Verdict.NOT_RUN, entry(crashes=2), attempt=crashed)
     assert isinstance(runner_killer, Final)
     assert runner_killer.verdict is Verdict.FAILED
-    machine_killer = after(Verdict.NOT_RUN, entry(downs=2), attempt=AttemptResult(ended=Ended.LOST))
+    machine_killer = after(Verdict.NOT_RUN, entry(losses=2), attempt=AttemptResult(ended=Ended.LOST))
     assert isinstance(machine_killer, Final)
     assert machine_killer.verdict is Verdict.NOT_RUN
 
