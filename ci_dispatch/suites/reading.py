@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ci_dispatch.core.model import Ended, Test, TestId, TestResult, Trouble, Verdict
 from ci_dispatch.ports import JobEnd, Reading
@@ -23,8 +24,11 @@ def assemble(
     """One result for each of `tests`. `note` helps a person to see why some have none, `exits` are its exit codes."""
     trouble, reason = _trouble(tests, news, end, note, {**NOT_FOUND, **(exits or {})})
     why = reason or end.reason or _with(note, _how(end))
+    results = tuple(news.ended.get(test.id) or _not_run(test, news, why) for test in tests)
+    if _complains(tests, news, end):
+        results = tuple(_doubted(result, why) for result in results)
     return Reading(
-        results=tuple(news.ended.get(test.id) or _not_run(test, news, why) for test in tests),
+        results=results,
         trouble=trouble,
         reason=reason,
         suspects=_suspects(tests, news, end, trouble),
@@ -38,6 +42,30 @@ def _not_run(test: Test, news: News, why: str) -> TestResult:
     elif test.id in news.begun:
         why = f"it had begun when {why}"
     return TestResult(test=test.id, verdict=Verdict.NOT_RUN, reason=why)
+
+
+def _told(tests: Sequence[Test], news: News) -> set[Verdict]:
+    return {news.ended[test.id].verdict for test in tests if test.id in news.ended}
+
+
+def _silent(tests: Sequence[Test], news: News) -> list[Test]:
+    """Tests the runner knew and said nothing about."""
+    return [test for test in tests if test.id not in news.ended and test.id in (news.planned or {test.id})]
+
+
+def _complains(tests: Sequence[Test], news: News, end: JobEnd) -> bool:
+    """Whether the runner says that something failed and none of its tests explains it: a hook, a worker, a plugin."""
+    if end.ended is not Ended.EXITED or not end.exit_code:
+        return False
+    broken = any(problem.trouble is Trouble.CRASH for problem in news.problems)
+    return broken or (not _silent(tests, news) and _told(tests, news) <= {Verdict.PASSED, Verdict.SKIPPED})
+
+
+def _doubted(result: TestResult, why: str) -> TestResult:
+    """A pass that its own runner does not vouch for: run again, it must not make a run green."""
+    if result.verdict is not Verdict.PASSED:
+        return result
+    return replace(result, verdict=Verdict.NOT_RUN, reason=f"it passed, but {why}")
 
 
 def _trouble(
@@ -59,13 +87,12 @@ def _trouble(
 
 def _by_its_tests(tests: Sequence[Test], news: News, end: JobEnd, note: str) -> tuple[Trouble, str]:
     """What the exit code and the news about the tests say when held against each other."""
-    told = [news.ended[test.id].verdict for test in tests if test.id in news.ended]
-    silent = [test for test in tests if test.id not in news.ended and test.id in (news.planned or {test.id})]
+    told, silent = _told(tests, news), _silent(tests, news)
     if not told:
         return _nothing(tests, news, end, note)
     if silent and end.exit_code:
         return Trouble.CRASH, _with(note, f"{_how(end)} with {len(silent)} tests to go")
-    if end.exit_code and Verdict.FAILED not in told and Verdict.FLAKY not in told:
+    if end.exit_code and not told & {Verdict.FAILED, Verdict.FLAKY}:
         return Trouble.CRASH, _with(note, f"{_how(end)} although no test failed")
     return Trouble.NONE, ""
 

@@ -136,8 +136,10 @@ def test_an_interrupted_runner_keeps_what_it_had(case: Case) -> None:
     assert reading.suspects == ()
 
 
-def test_a_complaining_runner_is_trouble_though_no_test_failed(case: Case) -> None:
+def test_a_pass_its_own_runner_does_not_vouch_for_is_none(case: Case) -> None:
     reading = case.run("passes", mode="complaining")
+    assert [result.verdict for result in reading.results] == [Verdict.NOT_RUN]
+    assert reading.results[0].reason.startswith("it passed, but ")
     assert reading.trouble is Trouble.CRASH
     assert reading.reason
 

@@ -1,0 +1,86 @@
+"""From a reporter's words to the expected tests: units as the runner wants them, errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ci_dispatch.config.sections import Split
+from ci_dispatch.core.errors import NothingToRun, UsageError
+from ci_dispatch.ports import Listing
+from ci_dispatch.suites.here import Answer
+from ci_dispatch.suites.listing import check, listing, plan_of
+
+
+def answer(*lines: object, exit_code: int = 0, errors: str = "") -> Answer:
+    live = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    return Answer(exit_code=exit_code, output="", errors=errors, live=live)
+
+
+def listed(*tests: dict[str, object], split: Split = Split.AUTO) -> Listing:
+    plan = plan_of(answer({"kind": "plan", "tests": tests}))
+    return listing(plan, split, runner="Playwright", workdir="e2e")
+
+
+TEST = {"id": "7", "project": "p", "file": "f", "title": ["g", "t"], "line": 3, "unit": "p f", "group": ""}
+
+
+@pytest.mark.parametrize(
+    ("unit", "group", "split", "expected"),
+    [
+        ("p f", "", Split.AUTO, ("p f", False)),
+        ("p f", "", Split.TEST, ("7", False)),
+        ("p f", "", Split.FILE, ("p f", False)),
+        ("", "", Split.AUTO, ("7", False)),
+        ("", "", Split.FILE, ("p f", False)),
+        ("p f", "g", Split.AUTO, ("p f", True)),
+        ("p f", "g", Split.TEST, ("g", True)),
+        ("g", "g", Split.FILE, ("g", True)),
+    ],
+)
+def test_split_never_cuts_a_group(unit: str, group: str, split: Split, expected: tuple[str, bool]) -> None:
+    (test,) = listed({**TEST, "unit": unit, "group": group}, split=split).tests
+    assert (test.unit, test.together) == expected
+
+
+def test_a_listed_test_has_its_places() -> None:
+    (test,) = listed(TEST).tests
+    assert (test.id, test.project, test.file, test.title, test.line) == ("7", "p", "f", ("g", "t"), 3)
+
+
+def test_tests_of_one_name_count_once_and_say_so() -> None:
+    found = listed(TEST, TEST)
+    assert len(found.tests) == 1
+    assert found.notes == ("1 tests have the name of another one and count once",)
+
+
+@pytest.mark.parametrize("tests", [[], [{}], [{"id": 7}], [{"id": ""}]])
+def test_no_tests_are_nothing_to_run(tests: list[dict[str, object]]) -> None:
+    with pytest.raises(NothingToRun, match="nothing to run"):
+        listed(*tests)
+
+
+def refusal(given: Answer) -> str:
+    with pytest.raises(UsageError) as caught:
+        check(given, plan_of(given), runner="Playwright", workdir="e2e", install="npm ci")
+    return str(caught.value)
+
+
+def test_a_missing_runner_is_to_be_installed() -> None:
+    said = refusal(answer(exit_code=127, errors="@playwright/test is not installed for e2e\n"))
+    assert "is not installed" in said
+    assert "npm ci (in e2e)" in said
+
+
+def test_load_errors_are_shown_together_as_plain_lines() -> None:
+    problems = [{"kind": "problem", "trouble": "load error", "message": f"\x1b[31mbroken\n {n}"} for n in range(7)]
+    said = refusal(answer(*problems, {"kind": "plan", "tests": []}, exit_code=1))
+    assert "\n  broken 0\n  broken 1" in said
+    assert "and 2 more" in said
+    assert "\x1b" not in said
+
+
+def test_a_runner_that_says_nothing_is_quoted() -> None:
+    assert "exited 3: out of cheese" in refusal(answer(exit_code=3, errors="out of cheese\n"))
+    assert "exited 0" in refusal(answer())

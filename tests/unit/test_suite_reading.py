@@ -1,0 +1,184 @@
+"""Every expected test gets exactly one result and every one without news a reason, whatever a runner left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci_dispatch.core.model import Ended, Test, TestId, Trouble, UnitId, Verdict
+from ci_dispatch.ports import JobEnd, Reading
+from ci_dispatch.suites.live import live_result, read_news
+from ci_dispatch.suites.reading import assemble
+
+NAMES = ("a", "b", "c")
+TESTS = tuple(Test(id=TestId(name), unit=UnitId(name), title=(name,), runner_id=name) for name in NAMES)
+PLAN = {"kind": "plan", "tests": [{"id": name} for name in NAMES]}
+ALL_PASSED = [{"kind": "end", "id": name, "verdict": "passed"} for name in NAMES]
+
+
+def exited(code: int) -> JobEnd:
+    return JobEnd(ended=Ended.EXITED, exit_code=code)
+
+
+def lines(news: Iterable[object]) -> list[bytes]:
+    return [json.dumps(entry).encode() for entry in news]
+
+
+def read(*news: object, end: JobEnd | None = None, note: str = "") -> Reading:
+    return assemble(TESTS, read_news(lines(news)), end or exited(0), note=note)
+
+
+def words(reading: Reading) -> str:
+    return " ".join(result.verdict for result in reading.results)
+
+
+def test_all_is_well_only_when_all_is_well() -> None:
+    reading = read(PLAN, *ALL_PASSED)
+    assert (words(reading), reading.trouble, reading.reason) == ("passed passed passed", Trouble.NONE, "")
+
+
+@pytest.mark.parametrize(
+    ("news", "end", "verdicts", "trouble", "says"),
+    [
+        ([], exited(0), "not run not run not run", Trouble.USAGE, "exited 0 and reported none of the 3"),
+        ([], exited(1), "not run not run not run", Trouble.CRASH, "exited 1 before the first test ended"),
+        ([PLAN], exited(1), "not run not run not run", Trouble.CRASH, "before the first test"),
+        ([{"kind": "plan", "tests": []}], exited(5), "not run not run not run", Trouble.LOAD, "knows none"),
+        ([PLAN, *ALL_PASSED[:2]], exited(0), "passed passed not run", Trouble.NONE, ""),
+        ([PLAN, *ALL_PASSED[:2]], exited(1), "passed passed not run", Trouble.CRASH, "with 1 tests to go"),
+        ([PLAN, *ALL_PASSED], exited(1), "not run not run not run", Trouble.CRASH, "although no test failed"),
+        ([PLAN, *ALL_PASSED[:1]], exited(137), "passed not run not run", Trouble.CRASH, "SIGKILL"),
+        ([PLAN], JobEnd(ended=Ended.EXITED, signal=11), "not run not run not run", Trouble.CRASH, "SIGSEGV"),
+        ([PLAN], exited(128 + 99), "not run not run not run", Trouble.CRASH, "signal 99"),
+        ([PLAN, *ALL_PASSED[:1]], JobEnd(ended=Ended.TIMED_OUT), "passed not run not run", Trouble.NONE, ""),
+        (
+            [{"kind": "problem", "trouble": "load error", "message": "\x1b[31mSyntaxError\x1b[0m: no"}],
+            exited(1),
+            "not run not run not run",
+            Trouble.LOAD,
+            "SyntaxError: no",
+        ),
+        ([{"kind": "problem"}, PLAN, *ALL_PASSED], exited(0), "passed passed passed", Trouble.CRASH, ""),
+    ],
+)
+def test_what_an_end_means(news: list[object], end: JobEnd, verdicts: str, trouble: Trouble, says: str) -> None:
+    reading = read(*news, end=end)
+    assert (words(reading), reading.trouble) == (verdicts, trouble)
+    assert says in reading.reason
+    assert all(result.reason for result in reading.results if result.verdict is Verdict.NOT_RUN)
+
+
+def test_a_failed_test_explains_an_exit_code_but_not_an_error_outside_of_tests() -> None:
+    told = [PLAN, *ALL_PASSED[:2], {"kind": "end", "id": "c", "verdict": "failed"}]
+    reading = read(*told, end=exited(1))
+    assert (words(reading), reading.trouble) == ("passed passed failed", Trouble.NONE)
+    reading = read(*told, {"kind": "problem", "trouble": "crash", "message": "the teardown broke"}, end=exited(1))
+    assert (words(reading), reading.trouble) == ("not run not run failed", Trouble.CRASH)
+    assert reading.results[0].reason == "it passed, but the teardown broke"
+    gone = {"kind": "plan", "tests": [{"id": "a"}, {"id": "b"}]}
+    assert words(read(gone, *ALL_PASSED[:2], end=exited(1))) == "not run not run not run"  # c explains nothing
+
+
+def test_a_test_the_runner_does_not_know_says_so_and_is_no_suspect() -> None:
+    plan = {"kind": "plan", "tests": [{"id": "a"}, {"id": "b"}]}
+    reading = read(plan, *ALL_PASSED[:2])
+    assert "deleted or renamed" in reading.results[2].reason
+    assert reading.trouble is Trouble.NONE
+
+
+def test_what_had_begun_when_the_runner_died_is_suspect() -> None:
+    begun = [{"kind": "begin", "id": name} for name in "ab"]
+    reading = read(PLAN, *begun, *ALL_PASSED[:1], end=exited(139))
+    assert reading.suspects == ("b",)
+    assert "it had begun when the runner was ended by SIGSEGV" in reading.results[1].reason
+    assert read(PLAN, *begun, end=JobEnd(ended=Ended.CANCELLED)).suspects == ()
+    assert read(PLAN, *begun, end=JobEnd(ended=Ended.LOST)).suspects == ("a", "b")
+
+
+def test_the_last_end_of_a_test_counts() -> None:
+    retried = [
+        {"kind": "end", "id": "a", "verdict": "failed", "final": False},
+        {"kind": "end", "id": "a", "verdict": "flaky"},
+    ]
+    assert words(read(PLAN, *retried, *ALL_PASSED[1:])) == "flaky passed passed"
+    assert live_result(lines(retried)[0]) is None
+    assert words(read(PLAN, retried[0], *ALL_PASSED[1:], end=exited(137))) == "failed passed passed"
+
+
+def test_what_nobody_asked_for_is_named_but_setup_is_expected() -> None:
+    plan = {
+        "kind": "plan",
+        "tests": [*PLAN["tests"], {"id": "x", "project": "p", "title": ["t"]}, {"id": "s", "setup": True}],
+    }
+    others = [{"kind": "end", "id": name, "verdict": "passed"} for name in "xsy"]
+    assert read(plan, *ALL_PASSED, *others).unexpected == ("p › t", "y")
+
+
+def test_numbers_that_no_clock_gives_are_unknown() -> None:
+    for seconds in (-1, 1e12, "7", True, None, float("nan"), float("inf")):
+        result = live_result(json.dumps({"kind": "end", "id": "a", "verdict": "passed", "seconds": seconds}).encode())
+        assert result is not None
+        assert result.seconds is None
+
+
+def test_a_kind_is_read_off_the_message() -> None:
+    for message, kind in [
+        ("TimeoutError: x", "TimeoutError"),
+        ("a.b.FooError", "a.b.FooError"),
+        ("it failed: Error", ""),
+    ]:
+        result = live_result(json.dumps({"kind": "end", "id": "a", "verdict": "failed", "message": message}).encode())
+        assert result is not None
+        assert result.kind == kind
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+strange_news = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["plan", "begin", "end", "problem", "done", "?"])},
+    optional={
+        "id": st.sampled_from(NAMES) | json_values,
+        "verdict": st.sampled_from(list(Verdict)) | json_values,
+        "tests": st.lists(st.fixed_dictionaries({"id": st.sampled_from(NAMES) | json_values}), max_size=4)
+        | json_values,
+        "trouble": st.sampled_from(list(Trouble)) | json_values,
+        "seconds": json_values,
+        "retries": json_values,
+        "message": json_values,
+    },
+)
+ends = st.builds(
+    JobEnd,
+    ended=st.sampled_from(Ended),
+    exit_code=st.none() | st.integers(0, 255),
+    signal=st.none() | st.integers(1, 200),
+    reason=st.text(max_size=5),
+)
+
+
+@given(st.lists(strange_news | json_values, max_size=12), ends, st.binary(max_size=40))
+def test_any_news_and_any_end_give_one_result_each_and_never_a_silent_pass(
+    news: list[object], end: JobEnd, junk: bytes
+) -> None:
+    cut = b"\n".join([*lines(news), junk]).split(b"\n")
+    reading = assemble(TESTS, read_news(cut), end)
+    assert [result.test for result in reading.results] == list(NAMES)
+    assert all(
+        result.reason for result in reading.results if result.verdict is Verdict.NOT_RUN and not told(news, result.test)
+    )
+    passed = {result.test for result in reading.results if result.verdict is Verdict.PASSED}
+    assert passed <= {name for name in NAMES if told(news, name)}
+    assert set(reading.suspects) <= set(NAMES)
+    if not any(told(news, name) for name in NAMES) and end.ended is Ended.EXITED:
+        assert reading.trouble is not Trouble.NONE
+
+
+def told(news: list[object], name: str) -> bool:
+    return any(isinstance(entry, dict) and entry.get("kind") == "end" and entry.get("id") == name for entry in news)
