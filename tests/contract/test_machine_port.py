@@ -16,7 +16,7 @@ import pytest
 from ci_dispatch.core.model import Ended
 from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.ports import MachineError, Tree
-from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
+from tests.fleet.recorder import STUBBORN, Recorder, Running, alive, job, marked, until
 
 KINDS = ["local_machine", pytest.param("ssh_machine", marks=pytest.mark.needs("sshd"))]
 
@@ -169,6 +169,15 @@ def test_what_a_job_leaves_running_is_ended_and_counted(machine: SupervisedMachi
     end = machine.run(job("daemon", "/bin/sh", "-c", "setsid sleep 300 & sleep 0.3; exit 0", cwd=cwd), Recorder())
     assert (end.exit_code, end.leaked) == (0, 1)
     assert "sleep" in end.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+def test_not_even_a_daemon_without_the_environment_escapes(machine: SupervisedMachine, cwd: str) -> None:
+    Path(cwd, "spawn").write_text("sleep 300 &\necho $! > daemon\n")
+    script = "env -i setsid /bin/sh spawn; while [ ! -s daemon ]; do sleep 0.05; done"
+    end = machine.run(job("escape", "/bin/sh", "-c", script, cwd=cwd), Recorder())
+    assert (end.exit_code, end.leaked) == (0, 1)
+    assert not alive(int(Path(cwd, "daemon").read_text()))
 
 
 def test_temporary_files_go_and_reports_come(machine: SupervisedMachine, cwd: str, tmp_path: Path) -> None:

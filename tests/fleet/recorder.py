@@ -78,18 +78,25 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def alive(pid: int) -> bool:
+    """Not even a zombie counts, which only waits for its parent to look."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+    except OSError:
+        return False
+
+
 def marked(folder: Path | str) -> list[int]:
     """Living processes whose environment names the folder: what a job of a machine with this workdir has running."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                alive = entry.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
-                if alive and f"CI_DISPATCH_JOB={folder}".encode() in entry.joinpath("environ").read_bytes():
+                if f"CI_DISPATCH_JOB={folder}".encode() in entry.joinpath("environ").read_bytes():
                     found.append(int(entry.name))
             except OSError:
                 continue
-    return [pid for pid in found if pid != os.getpid()]
+    return [pid for pid in found if pid != os.getpid() and alive(pid)]
 
 
 STUBBORN = """
