@@ -41,11 +41,13 @@ class Bus:
         """Let the faces move their clocks."""
         self._tell(self._sinks, lambda sink: sink.tick(now, self.state))
 
-    def close(self) -> None:
-        """Close every sink, the journal last; a failure to close is a warning to those still open."""
+    def close(self, *names: str) -> None:
+        """Close the sinks of these names, or all, the journal last; a failure is a warning to those still open."""
         for sink in sorted(self._sinks, key=lambda sink: sink.essential):
-            self._tell([sink], lambda sink: sink.close())
-        self._sinks = []
+            if not names or sink.name in names:
+                self._tell([sink], lambda sink: sink.close())
+                if sink in self._sinks:
+                    self._sinks.remove(sink)
 
     def _tell(self, sinks: Sequence[Sink], say: Callable[[Sink], None]) -> None:
         """Say something to each; those that fail are switched off after everybody has heard it."""

@@ -2,7 +2,7 @@
 
     events.jsonl            the journal: the run itself
     attempts/<lease>/       output.log, live.jsonl and the reports of each attempt
-    merged.xml summary.md run.json      what it came to
+    merged.xml summary.md run.json metrics.prom      what it came to
     controller.lock         held by the controller that drives it
 
 Disk trouble becomes a `UsageError` or `RunFolderError` that says what to do; nothing here is left half written.
@@ -54,6 +54,10 @@ class RunFolder:
     @property
     def run_json(self) -> Path:
         return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.prom"
 
     def open_journal(self) -> IO[bytes]:
         """The journal, open for appending and unbuffered. A last line cut by a killed controller is taken off first."""

@@ -17,6 +17,8 @@ SLACK_MEMORY = "slack.json"  # beside the runs: what was told before, so that a 
 
 Warn = Callable[[str, str], None]  # source, text
 
+DELIVERED = ("slack", "otel", "metrics")  # these send their last word when they are closed
+
 
 def open_channels(
     config: Config, folder: RunFolder, *, environ: Mapping[str, str], warn: Warn | None = None
@@ -50,7 +52,7 @@ def open_channels(
         found.append(_spans(config.metrics.otlp_endpoint, context, environ))
     from ci_dispatch.reporters.metrics.sink import MetricsReporter
 
-    files = [folder.path / "metrics.prom", *([Path(config.metrics.file)] if config.metrics.file else [])]
+    files = [folder.metrics, *([Path(config.metrics.file)] if config.metrics.file else [])]
     found.append(MetricsReporter(files, context=context, slowest=config.metrics.slowest_tests))
     return found
 

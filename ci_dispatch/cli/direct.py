@@ -19,6 +19,7 @@ from ci_dispatch import messages as m
 from ci_dispatch import runfolder
 from ci_dispatch.bus import Bus, Journal, read_journal, replay
 from ci_dispatch.cli import faces, outcome
+from ci_dispatch.cli.channels import DELIVERED
 from ci_dispatch.cli.fleet import open_machines
 from ci_dispatch.clock import SystemClock
 from ci_dispatch.config import Config, resolve
@@ -169,6 +170,7 @@ def _drive(
         crew = _crew(setting, suite, folder, machines, inbox, clock)
         with _signals(inbox):
             drive(engine, crew, bus, inbox, clock)
+        bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
         outcome.write(state, folder, runs_folder(setting), environ)
         assert state.finished is not None
         return ExitCode(state.finished.exit_code)

@@ -21,8 +21,11 @@ from ci_dispatch.runfolder import RunFolder
 from report_merge.failures import Finding, Rules, RulesError, classify, load_rules
 from report_merge.junit import write as write_junit
 from report_merge.model import RunContext
+from report_merge.render.escape import markdown
 from report_merge.render.markdown import job_summary
 from report_merge.render.text import final_lines
+
+SHOWN_WARNINGS = 20
 
 
 def write(state: RunState, folder: RunFolder, base: Path, environ: Mapping[str, str]) -> None:
@@ -31,11 +34,20 @@ def write(state: RunState, folder: RunFolder, base: Path, environ: Mapping[str, 
     merged = io.BytesIO()
     write_junit(report, merged)
     runfolder.write_whole(folder.merged_xml, merged.getvalue())
-    runfolder.write_whole(folder.summary, job_summary(report).encode())
+    runfolder.write_whole(folder.summary, (job_summary(report) + _warnings(state)).encode())
     runfolder.write_whole(folder.run_json, json.dumps(result.run_json(state), ensure_ascii=False, indent=1).encode())
     history, _ = read_timings(base)
     measured = timings.dumps(history.with_samples(samples(state)))
     runfolder.write_whole(runfolder.timings_file(base), measured.encode())
+
+
+def _warnings(state: RunState) -> str:
+    """What a person should know besides the verdict, such as a channel that could not deliver."""
+    shown = state.warnings[:SHOWN_WARNINGS]
+    lines = [f"> ⚠️ {markdown(warning.source)}: {markdown(warning.text, 300)}" for warning in shown]
+    if len(state.warnings) > len(shown):
+        lines.append(f"> ... and {len(state.warnings) - len(shown)} more in events.jsonl")
+    return "\n" + "\n>\n".join(lines) + "\n" if lines else ""
 
 
 def context(state: RunState, environ: Mapping[str, str]) -> RunContext:
