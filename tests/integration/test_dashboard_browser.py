@@ -299,7 +299,7 @@ def test_by_keyboard_alone(runs: Callable[..., Run], show: Callable[..., Opened]
     keys = opened.page.keyboard
     keys.press("/")
     opened.text("#query").to_be_focused()
-    keys.type("s:failed")
+    keys.type("s:passed")
     opened.text("#shown").to_contain_text("of 150")
     first, second = opened.page.locator("tr[data-n] button").nth(0), opened.page.locator("tr[data-n] button").nth(1)
     first.focus()
