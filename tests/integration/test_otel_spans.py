@@ -85,7 +85,8 @@ def test_run_machine_attempt(collector: Collector) -> None:
             assert by_id[span.parent_span_id].start_time_unix_nano <= span.start_time_unix_nano
     results = {span.name: attributes(span)["cicd.pipeline.task.run.result"] for span in attempts}
     assert results == {"attempt head-1": "failure", "attempt head-2": "success", "attempt head-3": "error",
-                       "attempt moved-4": "error", "attempt moved-5": "success", "attempt retry-6": "failure"}  # fmt: skip
+                       "attempt moved-4": "error", "attempt moved-5": "success",
+                       "attempt retry-6": "failure"}  # fmt: skip
     assert all("error.type" in attributes(span) for span in attempts if results[span.name] != "success")
 
 

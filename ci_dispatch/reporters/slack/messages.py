@@ -134,7 +134,7 @@ def _numbers(state: RunState, report: Report) -> list[tuple[str, str]]:
     planned = f" (planned {duration(report.makespan_planned)})" if report.makespan_planned else ""
     numbers.append(("Took", f"{duration(report.wall_seconds)}{planned}"))
     numbers.append(("Machines", f"{len(state.machines)}" + (f", lost {count(lost, 'time')}" if lost else "")))
-    numbers += [("Run again", count(len(state.retried), "test"))] if state.retried else []
+    numbers += [("Retried", count(len(state.retried), "test"))] if state.retried else []
     return numbers
 
 
@@ -142,7 +142,7 @@ def _cause(group: FailureGroup, moved: Change) -> Block:
     first = group.cases[0]
     more = f" and {count(len(group.cases) - 1, 'more test')}" if len(group.cases) > 1 else ""
     return b.section(
-        b.text_of(f"{blame(group, moved)} · {group.finding.category}", bold=True),
+        b.text_of(_label(group, moved), bold=True),
         b.text_of("\n"),
         b.name(group.title or group.fingerprint, 200),
         b.text_of("\n"),
@@ -152,12 +152,17 @@ def _cause(group: FailureGroup, moved: Change) -> Block:
 
 
 def blame(group: FailureGroup, moved: Change) -> str:
-    """Whose trouble it is: new, as before, flaky, or not the code at all."""
+    """Whose trouble it is: flaky, not the code at all, or of the code: new, or there before."""
     if group.verdict in (FailureVerdict.FLAKY, FailureVerdict.ENVIRONMENT, FailureVerdict.INFRASTRUCTURE):
         return str(group.verdict)
-    known = moved.before is not None and group.fingerprint in moved.before.fingerprints
-    word = "as before" if known else "new" if moved.before is not None else ""
-    return f"{word} · {group.verdict}" if word else str(group.verdict)
+    if moved.before is None:
+        return str(group.verdict)
+    return "as before" if group.fingerprint in moved.before.fingerprints else "new"
+
+
+def _label(group: FailureGroup, moved: Change) -> str:
+    word, category = blame(group, moved), group.finding.category
+    return category if category.startswith(word) else f"{word} · {category}"
 
 
 def _reply(group: FailureGroup, context: RunContext, moved: Change) -> Message:
@@ -172,9 +177,7 @@ def _reply(group: FailureGroup, context: RunContext, moved: Change) -> Message:
             b.section(b.text_of(f"{history(case)[:40]} "), b.name(title(case.key)), b.text_of(f" {one_line(ran, 60)} "))
         )
     elements = [
-        b.section(
-            b.text_of(f"{blame(group, moved)} · {group.finding.category}: ", bold=True), b.name(group.title, 300)
-        ),
+        b.section(b.text_of(f"{_label(group, moved)}: ", bold=True), b.name(group.title, 300)),
         b.bullets(tests),
     ]
     if len(group.cases) > TESTS_NAMED:
@@ -191,7 +194,7 @@ def _reply(group: FailureGroup, context: RunContext, moved: Change) -> Message:
 
 def _summary(report: Report, groups: Sequence[FailureGroup], moved: Change) -> str:
     """One sentence that is enough: `FAILED shop: 2 of 88 tests failed (1 new), 4 machines, 3m12s (main a1b2c3d)`."""
-    new = sum(blame(group, moved).startswith("new") for group in groups)
+    new = sum(blame(group, moved) == "new" for group in groups)
     where = " ".join(part for part in (report.context.branch, report.context.sha[:7]) if part)
     said = headline(report).removeprefix(f"{status(report)}: ")
     parts = [said + (f" ({new} new)" if new else ""), count(len(report.machines), "machine")]

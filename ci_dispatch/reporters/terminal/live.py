@@ -82,4 +82,6 @@ class LiveReporter:
         width, height = self._size()
         if not 0 <= now - self._drawn < REFRESH * 0.9 or state.finished is not None:
             self._frame, self._drawn = render(state, now, width, height, self._glyphs), now
+            if 0 < len(self._frame) < height - 4:
+                self._frame.insert(0, ())  # air between what stays and what moves
         self._outlet.write(self._screen.change(lines, self._frame, width))
