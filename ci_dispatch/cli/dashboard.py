@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ci_dispatch.cli.settings import Settings, configured
 from ci_dispatch.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from ci_dispatch.core.state import RunState
     from ci_dispatch.reporters.dashboard.follow import JournalTail, Replay
 
 TOKEN_VARIABLE = "CI_DISPATCH_DASHBOARD_TOKEN"  # noqa: S105  its name, not its value
@@ -61,7 +62,9 @@ def dashboard(
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    served = Dashboard(source, host=host, port=port, token=fixed_token(settings.environ))
+    served = Dashboard(
+        source, host=host, port=port, token=fixed_token(settings.environ), metrics=live_metrics(settings.environ)
+    )
     served.start()
     try:
         click.echo(f"Dashboard: {served.url}\nCtrl-C ends it.")
@@ -81,6 +84,14 @@ def _replayed(given: Path, speed: float | None) -> JournalTail | Replay:
 
     journal = given / "events.jsonl" if given.is_dir() else given
     return Replay(journal, speed) if speed else JournalTail(journal)
+
+
+def live_metrics(environ: Mapping[str, str]) -> Callable[[RunState], str]:
+    """What /metrics says about a run that goes on."""
+    from ci_dispatch.cli import outcome
+    from ci_dispatch.reporters import metrics
+
+    return lambda state: metrics.text(state, outcome.context(state, environ))
 
 
 def fixed_token(environ: Mapping[str, str]) -> str:

@@ -25,12 +25,13 @@ def open_faces(
     """
     faces: list[Sink] = open_channels(config, folder, environ=environ, warn=warn)
     if config.dashboard.enabled:
-        from ci_dispatch.cli.dashboard import fixed_token
+        from ci_dispatch.cli.dashboard import fixed_token, live_metrics
         from ci_dispatch.reporters.dashboard.sink import DashboardSink
 
         dashboard = DashboardSink(
-            config.dashboard.host, config.dashboard.port, token=fixed_token(environ), journal=folder.journal
-        )
+            config.dashboard.host, config.dashboard.port, token=fixed_token(environ), journal=folder.journal,
+            metrics=live_metrics(environ),
+        )  # fmt: skip
         click.echo(f"dashboard: {dashboard.url}", err=True)
         faces.append(dashboard)
 

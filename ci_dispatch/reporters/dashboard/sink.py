@@ -60,10 +60,16 @@ class DashboardSink:
     name = "dashboard"
     essential = False
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, token: str = "", journal: Path | None = None) -> None:
-        """`journal` has what happened before a resume. Raises UsageError when the address cannot be listened on."""
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *, token: str = "", journal: Path | None = None,
+        metrics: Callable[[RunState], str] | None = None,
+    ) -> None:  # fmt: skip
+        """`journal` has what happened before a resume, `metrics` writes the text of /metrics.
+
+        Raises UsageError when the address cannot be listened on.
+        """
         self._inbox = Inbox(journal=journal)
-        self._dashboard = Dashboard(self._inbox, host=host, port=port, token=token)
+        self._dashboard = Dashboard(self._inbox, host=host, port=port, token=token, metrics=metrics)
         self._dashboard.start()
 
     @property
