@@ -15,26 +15,26 @@ from ci_dispatch.cli.settings import Settings, configured
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--matrix", is_flag=True, help="As a matrix for GitHub Actions.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
-def plan(settings: Settings, as_json: bool, matrix: bool, extra: tuple[str, ...]) -> None:
+def plan(settings: Settings, as_json: bool, matrix: bool, extra: tuple[str, ...]) -> int:
     """Show who would run what, and how long it would take, without running it.
 
     Machines are not asked how they are: their cores come from the configuration.
     """
     if as_json and matrix:
         raise click.UsageError("--json and --matrix are two different outputs: give one")
+    if matrix:
+        from ci_dispatch.cli import github_run
+
+        return github_run.begin(settings, shards=0, matrix_only=True, extra=extra)
     from ci_dispatch.cli import direct
     from ci_dispatch.suites import open_suite
 
     config = settings.config
     setting = direct.Setting(root=settings.root, config=config, extra=(*config.suite.args, *extra))
     expected = direct.expect(setting, open_suite(config.suite, settings.root, setting.extra))
-    if matrix:
-        from ci_dispatch.cli.github import matrix_of
-
-        click.echo(matrix_of(settings, expected.tests, expected.seconds))
-        return
     data = _plan(expected, setting)
     click.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else _text(data))
+    return 0
 
 
 def _plan(expected: Any, setting: Any) -> dict[str, Any]:
