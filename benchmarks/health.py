@@ -1,5 +1,8 @@
 """Health of four machines from process start, against one plain `ssh HOST true` to the slowest of them in the same run.
 
+How many round trips each takes is the slope of its time over the line's round trip, so that what else the computer does
+hardly matters.
+
 The machines are the tests' lab (namespaces behind a line with the reference fleet's round trips), so this needs root.
 
     python -m benchmarks.health [ROUNDS]
@@ -14,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ci_dispatch.cli.health import ask_all
@@ -31,6 +36,8 @@ def main(rounds: int) -> None:
         try:
             lab.start()
             print(table(measure(lab, Path(folder), rounds), rounds))
+            print()
+            print(slopes(lab))
         finally:
             lab.stop()
 
@@ -87,6 +94,39 @@ def table(seconds: dict[str, list[float]], rounds: int) -> str:
     ]
     lines += [f"| {what} | {value * 1000:.0f} | {ratio} | {target} |" for what, value, ratio, target in rows]
     return "\n".join(lines)
+
+
+def slopes(lab: Lab) -> str:
+    """Round trips: how much longer each takes when the line is longer by so much."""
+    near, far = 0.1, 1.1
+    taken: dict[str, list[float]] = {}
+    for rtt in (near, far):
+        lab.wire("rtt", SLOWEST, str(rtt * 1000))
+        living = lab.machine(SLOWEST)
+        living.examine(60)
+        by_hand = ["ssh", "-F", str(lab.config.path), SLOWEST, "true"]
+        works: dict[str, Callable[[], object]] = {
+            "`ssh ilko2 true`": partial(subprocess.run, by_hand, check=True),
+            "the first check of a machine": partial(first_check, lab),
+            "a check over a living connection": partial(living.examine, 60),
+        }
+        for name, work in works.items():
+            samples = []
+            for _ in range(3):
+                time.sleep(2 * rtt)  # so that a channel is ready, as it is after 30 s
+                began = time.perf_counter()
+                work()
+                samples.append(time.perf_counter() - began)
+            taken.setdefault(name, []).append(statistics.median(samples))
+        living.close()
+    rows = [f"| {name} | {(slow - fast) / (far - near):.1f} |" for name, (fast, slow) in taken.items()]
+    return "\n".join(["| what | round trips, by slope |", "|---|---:|", *rows])
+
+
+def first_check(lab: Lab) -> None:
+    machine = lab.machine(SLOWEST)
+    assert machine.examine(60).reachable
+    machine.close()
 
 
 if __name__ == "__main__":
