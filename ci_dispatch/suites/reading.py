@@ -45,7 +45,9 @@ def _not_run(test: Test, news: News, why: str) -> TestResult:
 
 
 def _told(tests: Sequence[Test], news: News) -> set[Verdict]:
-    return {news.ended[test.id].verdict for test in tests if test.id in news.ended}
+    """What the runner said about the tests and about what it runs beside them in every invocation."""
+    ids = {test.id for test in tests} | news.helpers
+    return {result.verdict for test, result in news.ended.items() if test in ids}
 
 
 def _silent(tests: Sequence[Test], news: News) -> list[Test]:
@@ -88,7 +90,7 @@ def _trouble(
 def _by_its_tests(tests: Sequence[Test], news: News, end: JobEnd, note: str) -> tuple[Trouble, str]:
     """What the exit code and the news about the tests say when held against each other."""
     told, silent = _told(tests, news), _silent(tests, news)
-    if not told:
+    if not any(test.id in news.ended for test in tests):
         return _nothing(tests, news, end, note)
     if silent and end.exit_code:
         return Trouble.CRASH, _with(note, f"{_how(end)} with {len(silent)} tests to go")

@@ -39,6 +39,13 @@ def parcels(split: Split = Split.AUTO, **env: str) -> PytestSuite:
     return PytestSuite(root=PYTEST_SUITE, env={**OWN_PYTHON, "PYTHONDONTWRITEBYTECODE": "1", **env}, split=split)
 
 
+def own_copy(folder: Path) -> Path:
+    tree = folder / "tree"
+    shutil.copytree(REFERENCE_SUITE, tree, ignore=shutil.ignore_patterns("node_modules", "test-results"))
+    (tree / "node_modules").symlink_to(REFERENCE_SUITE / "node_modules")
+    return tree
+
+
 def counts(*readings: Reading) -> Counter[Verdict]:
     return Counter(result.verdict for reading in readings for result in reading.results)
 
@@ -140,10 +147,24 @@ def test_a_missing_browser_is_the_machines_trouble_and_no_failed_test(tmp_path: 
 
 
 @BOTH_NEEDED
+def test_when_the_setup_fails_its_dependents_say_so(tmp_path: Path) -> None:
+    tree = own_copy(tmp_path)
+    setup = tree / "tests" / "open.setup.ts"
+    setup.write_text(setup.read_text().replace("toBe(true)", "toBe(false)"))
+    extra = ["-c", "playwright.setup.config.ts"]
+    suite = PlaywrightSuite(root=tree, arguments=extra, env={"CHROMIUM": chromium() or ""})
+    tests = [test for test in suite.list_tests(60).tests if test.file == "tests/prices.spec.ts"]
+    reading = attempt(suite, tests, tmp_path / "a", root=tree, extra=extra)
+    assert counts(reading) == {Verdict.NOT_RUN: 15}
+    assert {result.reason for result in reading.results} == {
+        "what it depends on failed: open › open.setup.ts › the shop is open"
+    }
+    assert (reading.trouble, reading.unexpected) == (Trouble.NONE, ())
+
+
+@BOTH_NEEDED
 def test_a_failed_step_leaves_the_rest_of_its_serial_group_without_verdict(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    shutil.copytree(REFERENCE_SUITE, tree, ignore=shutil.ignore_patterns("node_modules", "test-results"))
-    (tree / "node_modules").symlink_to(REFERENCE_SUITE / "node_modules")
+    tree = own_copy(tmp_path)
     spec = tree / "tests" / "checkout.spec.ts"
     spec.write_text(re.sub(r"toHaveText\('4\.90 €'\)", "toHaveText('free', { timeout: 200 })", spec.read_text()))
     suite = PlaywrightSuite(root=tree, env={"CHROMIUM": chromium() or ""})

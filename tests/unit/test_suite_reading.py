@@ -118,6 +118,15 @@ def test_what_nobody_asked_for_is_named_but_setup_is_expected() -> None:
     assert read(plan, *ALL_PASSED, *others).unexpected == ("p › t", "y")
 
 
+def test_a_failed_setup_explains_an_exit_code() -> None:
+    plan = {"kind": "plan", "tests": [*PLAN["tests"], {"id": "s", "setup": True}]}
+    setup = {"kind": "end", "id": "s", "verdict": "failed"}
+    skipped = [{"kind": "end", "id": name, "verdict": "not run", "reason": "its setup failed"} for name in NAMES]
+    reading = read(plan, setup, *skipped, end=exited(1))
+    assert (words(reading), reading.trouble) == ("not run not run not run", Trouble.NONE)
+    assert read(PLAN, *skipped, end=exited(1)).trouble is Trouble.CRASH
+
+
 def test_numbers_that_no_clock_gives_are_unknown() -> None:
     for seconds in (-1, 1e12, "7", True, None, float("nan"), float("inf")):
         result = live_result(json.dumps({"kind": "end", "id": "a", "verdict": "passed", "seconds": seconds}).encode())
