@@ -69,7 +69,7 @@ def line_of(element: Element) -> int:
 def without_namespaces(root: Element) -> Element:
     """The same tree with tags and attributes reduced to their local names, and no declaration left.
 
-    A recovered tree may hold prefixes that nothing declares and declarations nobody accepts: it could not be read again.
+    A recovered tree may hold prefixes that nothing declares, or declarations nobody accepts: none could be read again.
     """
     for element in root.iter():
         name = local_name(element)

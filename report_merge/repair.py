@@ -22,8 +22,10 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _FORBIDDEN_REFERENCE = re.compile(r"&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01])|x0*(?:[0-8bcef]|1[0-9a-f]));", re.IGNORECASE)
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)")
 _VALUE = r"(?:\"[^\"]*\"|'[^']*')"
-_MARKUP = re.compile(
-    rf"<!\[CDATA\[.*?\]\]>|<!--.*?-->|<\?.*?\?>|<[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=\s*{_VALUE})+\s*/?>", re.DOTALL
+_MARKUP = re.compile(  # what is never closed reaches to the end: else every opening would be searched to the end again
+    r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)"
+    rf"|<[A-Za-z_][\w:.-]*+(?:\s++[\w:.-]++\s*+=\s*+{_VALUE})++\s*+/?>",
+    re.DOTALL,
 )
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
