@@ -36,6 +36,10 @@ class RunFolder:
         return RunId(self.path.name)
 
     @property
+    def begun(self) -> bool:
+        return self.journal.is_file() and self.journal.stat().st_size > 0
+
+    @property
     def journal(self) -> Path:
         return self.path / "events.jsonl"
 
@@ -118,10 +122,10 @@ def find(base: Path, name: str = "") -> RunFolder:
 
 
 def all_runs(base: Path) -> list[RunFolder]:
-    """All runs under `base`, oldest first."""
+    """All runs under `base` that began, oldest first."""
     folder = base / "runs"
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [RunFolder(path) for path in paths if (path / "events.jsonl").is_file()]
+    return [run for run in map(RunFolder, paths) if run.begun]
 
 
 def timings_file(base: Path) -> Path:

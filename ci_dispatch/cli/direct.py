@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -24,7 +24,6 @@ from ci_dispatch.cli.fleet import open_machines
 from ci_dispatch.clock import SystemClock
 from ci_dispatch.config import Config, resolve
 from ci_dispatch.config.document import to_document
-from ci_dispatch.config.sections import ProgressMode
 from ci_dispatch.controller import Inbox, drive
 from ci_dispatch.core import plan
 from ci_dispatch.core.errors import ExitCode, UsageError
@@ -112,8 +111,11 @@ def begin(
     )
 
 
-def resume(base: Path, name: str, *, environ: Mapping[str, str], mode: ProgressMode, follow: str = "") -> ExitCode:
-    """Finish the run `name` (or the newest) whose controller died; a run that is over only says how it ended."""
+def resume(base: Path, name: str, *, environ: Mapping[str, str], shown: Config, follow: str = "") -> ExitCode:
+    """Finish the run `name` (or the newest) whose controller died; a run that is over only says how it ended.
+
+    `shown` says which progress display and dashboard the one who resumes wants.
+    """
     folder = runfolder.find(base, name)
     with folder.held():
         state = RunState()
@@ -127,7 +129,7 @@ def resume(base: Path, name: str, *, environ: Mapping[str, str], mode: ProgressM
         )
     if state.finished is not None:
         return outcome.say_again(state, folder)
-    setting = _read_setting(state.started.settings, mode)
+    setting = _read_setting(state.started.settings, shown)
     suite = open_suite(setting.config.suite, setting.root, setting.extra)
     resumed = RunResumed(controller=f"{socket.gethostname()}, process {os.getpid()}")
     return _drive(setting, suite, folder, state, [resumed], environ=environ, follow=follow)
@@ -224,11 +226,11 @@ def _terms(config: Config, known: float) -> Terms:
     )
 
 
-def _read_setting(data: Mapping[str, Any], mode: ProgressMode) -> Setting:
-    """The setting a run began with, as its journal has it; only the progress display is of the one who resumes."""
+def _read_setting(data: Mapping[str, Any], shown: Config) -> Setting:
+    """The setting a run began with, as its journal has it; only how it is shown is of the one who resumes."""
     try:
-        options = {"progress.mode": mode}
-        config = resolve(data["config"], file="the journal", options=options).config
+        config = resolve(data["config"], file="the journal").config
+        config = replace(config, progress=shown.progress, dashboard=shown.dashboard)
         return Setting(root=Path(data["root"]), config=config, extra=tuple(data["extra"]))
     except KeyError as error:
         raise UsageError(

@@ -8,7 +8,7 @@ from ci_dispatch.cli.settings import Settings, configured
 
 
 @click.command()
-@configured("progress.mode")
+@configured("progress.mode", "dashboard.enabled", "dashboard.host", "dashboard.port")
 @click.option("--follow", default="", metavar="MACHINE|TEST", help="Show this machine's or test's output as it comes.")
 @click.argument("run", default="", metavar="[RUN]")
 def resume(settings: Settings, follow: str, run: str) -> int:
@@ -20,4 +20,4 @@ def resume(settings: Settings, follow: str, run: str) -> int:
     from ci_dispatch.cli import direct
 
     base = settings.root / settings.config.run.folder
-    return direct.resume(base, run, environ=settings.environ, follow=follow, mode=settings.config.progress.mode)
+    return direct.resume(base, run, environ=settings.environ, follow=follow, shown=settings.config)
