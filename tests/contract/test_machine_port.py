@@ -139,7 +139,7 @@ def test_cancel_lets_the_runner_write_its_reports(machine: SupervisedMachine, cw
 def test_cancel_ends_what_ignores_every_signal(machine: SupervisedMachine, cwd: str) -> None:
     running = Running(machine, job("stubborn", sys.executable, "-c", STUBBORN, cwd=cwd, interrupt_grace=0.3))
     until(lambda: running.heard.out == b"ready\n")
-    assert len(marked(machine.spec.workdir)) >= 4
+    until(lambda: len(marked(machine.spec.workdir)) >= 4)
     machine.cancel("stubborn")
     end = running.end()
     assert (end.ended, end.signal) == (Ended.CANCELLED, signal.SIGKILL)

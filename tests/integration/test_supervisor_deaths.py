@@ -95,7 +95,7 @@ def test_when_the_controller_is_killed_its_jobs_end_with_their_lease(
     ) as controller:
         assert controller.stdout is not None
         assert controller.stdout.readline() == b"ready\n"
-        assert len(marked(work)) >= 4
+        until(lambda: len(marked(work)) >= 4)
         controller.kill()
     until(lambda: list(work.glob("jobs/*/status")))
     assert not marked(work)
@@ -112,7 +112,7 @@ def _processes_in(work: Path) -> list[str]:
 def test_a_killed_supervisor_is_noticed_and_its_job_ended(machine: LocalMachine) -> None:
     place = machine.place("a")
     running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: len(marked(machine.spec.workdir)) >= 4)
     os.kill(supervisor_of(machine), signal.SIGKILL)
     end = running.end()
     assert end.ended is Ended.LOST
@@ -123,7 +123,7 @@ def test_a_killed_supervisor_is_noticed_and_its_job_ended(machine: LocalMachine)
 def test_a_later_run_sweeps_what_a_killed_supervisor_left(machine: LocalMachine) -> None:
     place = machine.place("a")
     running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: len(marked(machine.spec.workdir)) == 4)
     left = marked(machine.spec.workdir)
     streams = streaming()
     supervisor = supervisor_of(machine)

@@ -46,10 +46,10 @@ class SshMachine(SupervisedMachine):
                     return self._connect(command, until - time.monotonic())
         try:
             return live.open(command, until - time.monotonic())
-        except ConnectionLost:
-            raise
-        except MachineError:  # no more sessions on this connection: its owner has set MaxSessions lower
-            return self._connect(command, until - time.monotonic())
+        except MachineError:
+            if not live.alive:
+                raise
+            return self._connect(command, until - time.monotonic())  # no more sessions on it: MaxSessions is lower
 
     def _ask(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
         """Over a live connection when there is one; when that is dead, over a new one in the time that is left."""
