@@ -16,6 +16,7 @@ class Tally:
     """How far a run is: verdicts reached, and what running attempts have told so far."""
 
     total: int
+    decided: int  # with a verdict; what a running attempt has told may still be retried
     passed: int
     failed: int
     flaky: int
@@ -28,8 +29,10 @@ class Tally:
 
     @property
     def percent(self) -> int:
-        """Rounded down: 100 means every one."""
-        return 100 * self.done // self.total if self.total else 0
+        """Rounded down; 100 means that every test has its verdict."""
+        if not self.total:
+            return 0
+        return 100 if self.decided == self.total else min(99, 100 * self.done // self.total)
 
 
 def tally(state: RunState) -> Tally:
@@ -42,6 +45,7 @@ def tally(state: RunState) -> Tally:
         seen.update(machine.live)
     return Tally(
         total=state.total,
+        decided=state.decided,
         passed=seen[Verdict.PASSED],
         failed=seen[Verdict.FAILED],
         flaky=seen[Verdict.FLAKY],

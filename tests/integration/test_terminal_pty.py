@@ -62,6 +62,7 @@ class OnTerminal:
         self.screen = pyte.HistoryScreen(columns, rows, history=5000)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
+        self.errors = ""
         self.process = subprocess.Popen(
             argv, stdin=child, stdout=child, stderr=subprocess.PIPE, env={**BARE, "TERM": "xterm-256color", **environ}
         )
@@ -85,9 +86,9 @@ class OnTerminal:
         end = time.monotonic() + seconds
         while self.read(0.2) and time.monotonic() < end:
             pass
-        _, errors = self.process.communicate(timeout=10)
+        self.errors = self.process.communicate(timeout=10)[1].decode()
         os.close(self.fd)
-        assert self.process.returncode == 0, errors.decode()
+        assert self.process.returncode == 0, self.errors
         past = ["".join(row[x].data for x in range(self.screen.columns)) for row in self.screen.history.top]
         return [line.rstrip() for line in (*past, *self.screen.display) if line.strip()]
 
@@ -99,6 +100,14 @@ def test_on_a_terminal_auto_is_live(columns: int, rows: int) -> None:
     assert b"\x1b[?2026h" in terminal.raw
     assert sum(line.startswith("total ") for line in lines) == 1
     assert "ci-dispatch: FAILED 198 tests"[: columns - 2] in "\n".join(lines)
+
+
+def test_a_terminal_too_narrow_for_bars_gets_lines_and_is_told_why() -> None:
+    terminal = OnTerminal(command("live"), 20, 30, {})
+    lines = terminal.finish()
+    assert b"\x1b[?2026h" not in terminal.raw
+    assert terminal.errors.startswith("20 columns are too few for bars, lines are shown: make the terminal 40 wide\n")
+    assert "ci-dispatch: FAILED" in "".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ci_dispatch.core.state import RunState
 from ci_dispatch.ports import Sink
 from ci_dispatch.reporters.terminal.jsonl import JsonReporter, QuietReporter
 from ci_dispatch.reporters.terminal.live import Closing, LiveReporter
-from ci_dispatch.reporters.terminal.mode import CHOICES, Mode, choose, glyphs_for, reflows, use_colour
+from ci_dispatch.reporters.terminal.mode import CHOICES, LEAST_WIDTH, Mode, choose, glyphs_for, reflows, use_colour
 from ci_dispatch.reporters.terminal.plain import PlainReporter
 from ci_dispatch.reporters.terminal.screen import Outlet, Screen
 from ci_dispatch.result import report
@@ -44,6 +44,9 @@ def progress(
     isatty = stream.isatty()
     width, _ = _size_of(stream)
     mode = choose(asked, isatty=isatty, environ=environ, width=width)
+    if mode is Mode.LIVE and isatty and width < LEAST_WIDTH:
+        aside.write(f"{width} columns are too few for bars, lines are shown: make the terminal {LEAST_WIDTH} wide\n")
+        mode = Mode.PLAIN
     glyphs = glyphs_for(stream.encoding)
     colour = use_colour(isatty=isatty, environ=environ)
     match mode:

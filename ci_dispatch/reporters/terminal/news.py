@@ -118,10 +118,15 @@ class News:
                 lines.append(self._failure(result, event.machine, state))
         told_lost = event.result.trouble is Trouble.MACHINE and state.machines[event.machine].lost
         if event.result.trouble is not Trouble.NONE and not told_lost:
-            shard = one_line(state.ledger.attempts[event.lease].lease.shard.id)
-            reason = f": {one_line(event.result.reason)}" if event.result.reason else ""
-            lines.append(self._warning(f"{one_line(event.machine)}: shard {shard}, {event.result.trouble}{reason}"))
+            lines.append(self._trouble(event, state))
         return lines
+
+    def _trouble(self, event: AttemptFinished, state: RunState) -> Line:
+        shard = one_line(state.ledger.attempts[event.lease].lease.shard.id)
+        reason = f": {one_line(event.result.reason)}" if event.result.reason else ""
+        text = f"{one_line(event.machine)}: shard {shard}, {event.result.trouble}{reason}"
+        left = sum(result.verdict is Verdict.NOT_RUN for result in event.result.results)
+        return self._warning(text + (f"; {count(left, 'test')} to run again or elsewhere" if left else ""))
 
     # -- machines ---------------------------------------------------------------------------------------------------
 
