@@ -78,12 +78,16 @@ def without_namespaces(root: Element) -> Element:
             name = last if last in _JUNIT_TAGS else name.replace(":", "_")
         if name and name != element.tag:
             element.tag = name
-        for key in [str(key) for key in element.attrib if ":" in str(key) and not str(key).startswith(_XML)]:
+        for key in [str(key) for key in element.attrib if _is_foreign(str(key))]:
             value = str(element.attrib.pop(key))
             plain = key.rpartition("}")[2].replace(":", "_")
             element.set(plain, element.get(plain, value))
     etree.cleanup_namespaces(root)
     return root
+
+
+def _is_foreign(key: str) -> bool:
+    return (":" in key or key.startswith("{")) and not key.startswith(_XML)
 
 
 def text_of(element: Element) -> str:
