@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
-from ci_dispatch.core.errors import CiDispatchError, UsageError
+from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
 from ci_dispatch.core.events import TRANSIENT, Event, Stamped, Warned, dumps, loads
 from ci_dispatch.core.state import RunState
 from ci_dispatch.ports import Clock, Sink
@@ -17,6 +17,8 @@ from ci_dispatch.ports import Clock, Sink
 
 class JournalError(CiDispatchError):
     """The journal could not be written, so the run could not go on: nobody would know what had happened."""
+
+    exit_code = ExitCode.INCOMPLETE
 
 
 class Bus:

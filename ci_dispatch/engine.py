@@ -318,7 +318,7 @@ class Engine:
         nobody_ever = not self.ledger.attempts
         if not nobody_ever and now - self._stuck_since < self._terms.give_up_after:
             return ""
-        return "no healthy machine" + ("" if nobody_ever else f" for {self._terms.give_up_after:g} s")
+        return ending.nobody_left(self.state.machines.values())
 
     def _give_up(self, reason: str) -> None:
         for test, entry in self.ledger.entries.items():

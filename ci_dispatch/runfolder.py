@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ci_dispatch.core.errors import CiDispatchError, UsageError
+from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
 from ci_dispatch.core.model import RunId
 
 
 class RunFolderError(CiDispatchError):
     """The disk under the run folder does not take what must be written."""
+
+    exit_code = ExitCode.INCOMPLETE
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 
 from ci_dispatch.core import plan
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.model import Makespan, TestId, Verdict
-from ci_dispatch.core.state import RunState
+from ci_dispatch.core.state import MachineState, RunState
+
+SHOWN_MACHINES = 3  # of those that are in trouble: the reason stands beside every test that did not run
 
 
 def exit_code(state: RunState) -> ExitCode:
@@ -34,3 +37,10 @@ def makespan(state: RunState, now: float, head_share: float) -> Makespan:
         realised=round(now - state.started_at, 3),
         lower_bound=round(plan.lower_bound(units, fleet), 3),
     )
+
+
+def nobody_left(machines: Iterable[MachineState]) -> str:
+    """That no machine is left to go on, and what is the matter with each."""
+    told = [f"{machine.spec.name}: {machine.trouble}" for machine in machines if machine.trouble]
+    more = [f"and {len(told) - SHOWN_MACHINES} more"] if len(told) > SHOWN_MACHINES else []
+    return " - ".join(["no healthy machine", *told[:SHOWN_MACHINES], *more])

@@ -93,7 +93,7 @@ class HealthReport:
             cores=self.cores,
             seconds=round(self.seconds, 3),
             text=self.text(),
-            problems=self.problems,
+            problems=(*self.problems, *([f"try: {self.remedy}"] if self.remedy else [])),
         )
 
     def document(self) -> dict[str, Any]:

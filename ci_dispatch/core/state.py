@@ -56,6 +56,13 @@ class MachineState:
         return not self.lost and not self.fenced and (self.checked is None or self.checked.healthy)
 
     @property
+    def trouble(self) -> str:
+        """Why it gets no work; empty when it is usable, or when nobody knows."""
+        if self.fenced or self.lost or self.checked is None or self.checked.healthy:
+            return self.fenced or self.lost
+        return "; ".join(self.checked.problems)
+
+    @property
     def word(self) -> str:
         """The one word for its condition."""
         if self.fenced:
