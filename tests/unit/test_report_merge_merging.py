@@ -227,3 +227,12 @@ def test_what_is_written_from_a_report_reads_back_equal(rows: list[tuple[str, st
     output = io.BytesIO()
     write(Report(cases=cases), output)
     assert read(output.getvalue(), "a.xml").cases == cases
+
+
+def test_a_further_attempt_merged_into_a_merged_file_keeps_the_first_claimed_time(tmp_path: Path) -> None:
+    with (tmp_path / "merged.xml").open("wb") as stream:
+        merge_files([put(tmp_path, "attempt-1/a.xml", FAILED)], stream)
+    report, root = merged(tmp_path / "merged.xml", put(tmp_path, "attempt-2/a.xml", PASSED))
+    assert report.totals.flaky == 1
+    walls = root.findall("testsuite/properties/property[@name='report-merge.wall']")
+    assert [wall.get("value") for wall in walls] == ["9.500"]
