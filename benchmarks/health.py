@@ -36,7 +36,7 @@ def main(rounds: int) -> None:
         try:
             lab.start()
             print(table(measure(lab, Path(folder), rounds), rounds))
-            print()
+            print(flush=True)
             print(slopes(lab))
         finally:
             lab.stop()
