@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +90,18 @@ def test_endless_text_instead_of_a_greeting_is_refused() -> None:
         assert reader.feed(b"y\n" * 4096) == []
     with pytest.raises(NotOurs):
         reader.feed(b"y\n" * 10 * 4096)
+
+
+SUPERVISOR = sorted(Path(bootstrap.__file__).with_name("supervisor").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SUPERVISOR, ids=lambda path: path.name)
+def test_the_supervisor_is_python_3_8_with_nothing_but_its_library(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert all(alias.name.partition(".")[0] in sys.stdlib_module_names for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            assert (node.module or "").partition(".")[0] in sys.stdlib_module_names
+    later = {"removeprefix", "removesuffix", "is_relative_to", "file_digest", "to_thread"}
+    assert not later & {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
