@@ -120,7 +120,7 @@ class CommandSuite:
         told = told_by(folder / "junit.xml", tests) if self._writes_junit else Told()
         for result in told.results:
             news.ended.setdefault(result.test, result)
-        note = "\n".join(filter(None, (_evidence(told), tail_of(folder))))
+        note = "; its output: ".join(filter(None, (_evidence(told), tail_of(folder).strip())))
         return assemble(tests, news, end, note=note)
 
 

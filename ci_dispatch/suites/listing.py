@@ -56,13 +56,16 @@ def check(answer: Answer, plan: Plan, *, runner: str, workdir: str, install: str
         raise UsageError("The tests cannot be listed", why=f"{runner} exited {answer.exit_code}: {last}")
 
 
-def listing(plan: Plan, split: Split, *, runner: str, workdir: str) -> Listing:
-    """The expected tests. Raises NothingToRun when there are none: an empty selection is never a pass."""
+def listing(plan: Plan, split: Split, *, runner: str, workdir: str, said: str = "") -> Listing:
+    """The expected tests; `said` are the runner's complaints, such as a name that selects nothing.
+
+    Raises NothingToRun when there are none: an empty selection is never a pass.
+    """
     tests = {test.id: test for test in (_test(entry, split) for entry in plan.tests) if test.id}
     if not tests:
         raise NothingToRun(
             "There is nothing to run",
-            why=f"{runner} finds no tests in {workdir}",
+            why=": ".join(filter(None, (f"{runner} finds no tests in {workdir}", one_line(said, 500)))),
             try_="look at the arguments that select tests, and at the runner's own configuration",
         )
     twice = len(plan.tests) - len(tests)

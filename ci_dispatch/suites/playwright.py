@@ -77,7 +77,7 @@ class PlaywrightSuite:
         plan = plan_of(answer)
         self._check_version(plan.version)
         check(answer, plan, runner="Playwright", workdir=self._workdir, install="npm ci")
-        return listing(plan, self._split, runner="Playwright", workdir=self._workdir)
+        return listing(plan, self._split, runner="Playwright", workdir=self._workdir, said=answer.errors)
 
     def invocation(
         self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]

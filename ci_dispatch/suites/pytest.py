@@ -68,7 +68,7 @@ class PytestSuite:
         answer = here.ask(argv, cwd=cwd, env=env, deadline=deadline)
         plan = plan_of(answer)
         check(answer, plan, runner="pytest", workdir=self._workdir, install="install pytest for the suite's Python")
-        return listing(plan, self._split, runner="pytest", workdir=self._workdir)
+        return listing(plan, self._split, runner="pytest", workdir=self._workdir, said=answer.errors)
 
     def invocation(
         self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]

@@ -59,8 +59,9 @@ def _complains(tests: Sequence[Test], news: News, end: JobEnd) -> bool:
     """Whether the runner says that something failed and none of its tests explains it: a hook, a worker, a plugin."""
     if end.ended is not Ended.EXITED or not end.exit_code:
         return False
-    broken = any(problem.trouble is Trouble.CRASH for problem in news.problems)
-    return broken or (not _silent(tests, news) and _told(tests, news) <= {Verdict.PASSED, Verdict.SKIPPED})
+    if news.problems:  # a file that cannot be loaded explains the exit code and says nothing about the others
+        return any(problem.trouble is Trouble.CRASH for problem in news.problems)
+    return not _silent(tests, news) and _told(tests, news) <= {Verdict.PASSED, Verdict.SKIPPED}
 
 
 def _doubted(result: TestResult, why: str) -> TestResult:

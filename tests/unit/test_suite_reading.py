@@ -79,6 +79,8 @@ def test_a_failed_test_explains_an_exit_code_but_not_an_error_outside_of_tests()
     reading = read(*told, {"kind": "problem", "trouble": "crash", "message": "the teardown broke"}, end=exited(1))
     assert (words(reading), reading.trouble) == ("not run not run failed", Trouble.CRASH)
     assert reading.results[0].reason == "it passed, but the teardown broke"
+    load = {"kind": "problem", "trouble": "load error", "message": "c cannot be loaded"}
+    assert words(read(PLAN, load, *ALL_PASSED[:2], end=exited(1))) == "passed passed not run"
     gone = {"kind": "plan", "tests": [{"id": "a"}, {"id": "b"}]}
     assert words(read(gone, *ALL_PASSED[:2], end=exited(1))) == "not run not run not run"  # c explains nothing
 
