@@ -34,7 +34,7 @@ from ci_dispatch.core.model import (
 )
 from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.demo import demo_events
-from ci_dispatch.reporters.terminal.cells import Style, cells, clip, fit, line_cells, text_of
+from ci_dispatch.reporters.terminal.cells import Style, ansi, cells, clip, fit, line_cells, text_of
 from ci_dispatch.reporters.terminal.mode import ASCII, UNICODE, Glyphs
 from ci_dispatch.reporters.terminal.view import render
 from report_merge.plain import one_line
@@ -197,3 +197,9 @@ def test_names_are_cut_in_the_middle_and_wide_characters_count_twice() -> None:
 @given(st.lists(st.tuples(st.text(max_size=30).map(one_line), st.sampled_from(list(Style)))), st.integers(1, 40))
 def test_a_clipped_line_never_exceeds_its_width(pieces: list[tuple[str, Style]], width: int) -> None:
     assert line_cells(clip(tuple(pieces), width)) <= width
+
+
+def test_what_is_painted_has_no_sequence_but_ours() -> None:
+    line = (("\x1b[2Jcleared\x07", Style.PLAIN), ("\u202egreen", Style.GOOD))
+    assert ansi(line) == "cleared\x1b[32mgreen\x1b[0m"
+    assert text_of(line) == "clearedgreen"

@@ -106,7 +106,7 @@ def _bar(good: int, failed: int, total: int, width: int, glyphs: Glyphs) -> list
     if not width:
         return []
     done = good + failed
-    filled = width if total and done >= total else min(width - 1, width * done // total) if total else 0
+    filled = min(width, width * done // total) if total else 0
     if done and not filled:
         filled = 1
     red = min(filled, max(1, round(filled * failed / done))) if failed else 0
