@@ -17,6 +17,7 @@ import click
 from ci_dispatch import runfolder
 from ci_dispatch.bus import Bus, Journal, read_journal, replay
 from ci_dispatch.cli import direct, faces, github_telling, outcome
+from ci_dispatch.cli.channels import DELIVERED
 from ci_dispatch.cli.fleet import open_machines
 from ci_dispatch.cli.github_reports import adopt
 from ci_dispatch.cli.github_target import connect, find_run, repository_of, target_of, token_of
@@ -37,6 +38,7 @@ from ci_dispatch.github.environment import Surroundings
 from ci_dispatch.github.hands import Hands
 from ci_dispatch.github.outgoing import Terms
 from ci_dispatch.github.restoring import FILE, Dispatched, Target, dumps, restore
+from ci_dispatch.messages import Noticed
 from ci_dispatch.ports import Suite
 from ci_dispatch.runfolder import RunFolder
 from ci_dispatch.suites import open_suite
@@ -128,7 +130,9 @@ def _drive(
     clock, inbox, config, target = SystemClock(), Inbox(), settings.config, dispatched.target
     with ExitStack() as stack:
         stack.enter_context(folder.held())
-        shown = faces.open_faces(config, folder, environ=settings.environ)
+        shown = faces.open_faces(
+            config, folder, environ=settings.environ, warn=lambda source, text: inbox.post(Noticed(source, text))
+        )
         bus = Bus(state, clock, [Journal(folder.open_journal()), *shown])
         stack.callback(bus.close)
         for event in first:
@@ -155,6 +159,7 @@ def _drive(
         )
         with github_telling.signals(inbox.post):
             drive(dispatcher, lanes, bus, inbox, clock)
+        bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
         outcome.write(state, folder, settings.root / config.run.folder, settings.environ)
         github_telling.tell(state, folder, [run.run for run in dispatcher.runs], Surroundings(settings.environ))
     if dispatcher.refusal is not None:
