@@ -19,8 +19,9 @@ from ci_dispatch import messages as m
 from ci_dispatch import runfolder
 from ci_dispatch.bus import Bus, Journal, read_journal, replay
 from ci_dispatch.cli import faces, outcome
-from ci_dispatch.cli.channels import DELIVERED
+from ci_dispatch.cli.channels import DELIVERED, exit_code
 from ci_dispatch.cli.fleet import open_machines
+from ci_dispatch.cli.tree import work_tree
 from ci_dispatch.clock import SystemClock
 from ci_dispatch.config import Config, resolve
 from ci_dispatch.config.document import to_document
@@ -33,7 +34,7 @@ from ci_dispatch.core.retry import RetryPolicy
 from ci_dispatch.core.state import RunState
 from ci_dispatch.crew import Crew
 from ci_dispatch.engine import Engine, Terms
-from ci_dispatch.ports import Machine, Suite, Tree
+from ci_dispatch.ports import Machine, Suite
 from ci_dispatch.runfolder import RunFolder
 from ci_dispatch.suites import open_suite
 
@@ -174,8 +175,7 @@ def _drive(
             drive(engine, crew, bus, inbox, clock)
         bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
         outcome.write(state, folder, runs_folder(setting), environ)
-        assert state.finished is not None
-        return ExitCode(state.finished.exit_code)
+        return exit_code(config, state)
 
 
 def _crew(
@@ -191,7 +191,7 @@ def _crew(
         run=folder.id,
         machines=machines,
         suite=suite,
-        tree=Tree(root=setting.root, exclude=(config.run.folder, *config.suite.exclude)),
+        tree=work_tree(config, setting.root),
         folder=folder.attempts,
         post=inbox.post,
         lease_seconds=config.run.lease,

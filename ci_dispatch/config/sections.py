@@ -44,6 +44,11 @@ class Split(StrEnum):
     FILE = "file"
 
 
+class Transfer(StrEnum):
+    COPY = "copy"
+    GIT = "git"
+
+
 class ProgressMode(StrEnum):
     AUTO = "auto"
     LIVE = "live"
@@ -152,6 +157,11 @@ class Run:
     deadline: float = setting(6 * 3600.0, duration(1), "Longest time for the whole run.", flag="--deadline")
     give_up_after: float = setting(
         300.0, duration(0), "The run ends incomplete after this long without any usable machine."
+    )
+    transfer: Transfer = setting(
+        Transfer.COPY,
+        choice(Transfer),
+        "How the work tree gets to a machine. copy: as it lies here; git: the machine fetches the commit from `origin`.",
     )
     sync_timeout: float = setting(300.0, duration(1), "Longest time for bringing the work tree to a machine.")
 
