@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ci_dispatch.cli import outcome
 from ci_dispatch.config import Config
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.state import RunState
 from ci_dispatch.ports import Sink
 from ci_dispatch.runfolder import RunFolder
@@ -55,6 +55,14 @@ def open_channels(
     files = [folder.metrics, *([Path(config.metrics.file)] if config.metrics.file else [])]
     found.append(MetricsReporter(files, context=context, slowest=config.metrics.slowest_tests))
     return found
+
+
+def exit_code(config: Config, state: RunState) -> ExitCode:
+    """How the process ends: the run's own code; a message that had to be delivered and was not makes a green run 2."""
+    assert state.finished is not None
+    code = ExitCode(state.finished.exit_code)
+    undelivered = config.slack.required and any(warning.source == "slack" for warning in state.warnings)
+    return ExitCode.USAGE if undelivered and code is ExitCode.PASSED else code
 
 
 def _spans(endpoint: str, context: Callable[[RunState], RunContext], environ: Mapping[str, str]) -> Sink:

@@ -17,7 +17,7 @@ import click
 from ci_dispatch import runfolder
 from ci_dispatch.bus import Bus, Journal, read_journal, replay
 from ci_dispatch.cli import direct, faces, github_telling, outcome
-from ci_dispatch.cli.channels import DELIVERED
+from ci_dispatch.cli.channels import DELIVERED, exit_code
 from ci_dispatch.cli.fleet import open_machines
 from ci_dispatch.cli.github_reports import adopt
 from ci_dispatch.cli.github_target import connect, find_run, repository_of, target_of, token_of
@@ -164,8 +164,7 @@ def _drive(
         github_telling.tell(state, folder, [run.run for run in dispatcher.runs], Surroundings(settings.environ))
     if dispatcher.refusal is not None:
         raise dispatcher.refusal
-    assert state.finished is not None
-    return ExitCode(state.finished.exit_code)
+    return exit_code(config, state)
 
 
 def _hands(
