@@ -161,7 +161,7 @@ class Run:
     transfer: Transfer = setting(
         Transfer.COPY,
         choice(Transfer),
-        "How the work tree gets to a machine. copy: as it lies here; git: the machine fetches the commit from `origin`.",
+        "How the work tree gets to a machine. copy: as it lies here; git: it fetches the commit from `origin`.",
     )
     sync_timeout: float = setting(300.0, duration(1), "Longest time for bringing the work tree to a machine.")
 
