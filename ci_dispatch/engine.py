@@ -20,7 +20,6 @@ from ci_dispatch.core.events import (
     Event,
     Interrupted,
     LeaseGranted,
-    MachineFenced,
     MachineLost,
     RunFinished,
     TestFinished,
@@ -258,7 +257,8 @@ class Engine:
         if result.unexpected:
             text = f"{len(result.unexpected)} tests ran that nobody asked for, the first: {result.unexpected[0]}"
             self._publish(Warned(source=lease.machine, text=text))
-        self._trip(lease.machine)
+        if fenced := breaker.trips(self.state, lease.machine):
+            self._publish(fenced)
         usable = [machine.spec.name for machine in self._usable()]
         for event in settle(
             self.ledger,
@@ -277,15 +277,6 @@ class Engine:
         if not self.state.machines[name].lost:
             self._publish(MachineLost(machine=name, reason=reason))
             self._check_due[name] = now + self._terms.lost_check_interval
-
-    def _trip(self, name: MachineName) -> None:
-        here = [attempt for attempt in self.ledger.attempts.values() if attempt.lease.machine == name]
-        passes = any(
-            other.verdicts[Verdict.PASSED] for other in self.state.machines.values() if other.spec.name != name
-        )
-        reason = breaker.opens(here, others_pass=passes)
-        if reason and not self.state.machines[name].fenced:
-            self._publish(MachineFenced(machine=name, reason=reason))
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ci_dispatch.core.events import MachineFenced
 from ci_dispatch.core.ledger import Attempt
-from ci_dispatch.core.model import AttemptResult, Ended, Trouble, Verdict
+from ci_dispatch.core.model import AttemptResult, Ended, MachineName, Trouble, Verdict
+from ci_dispatch.core.state import RunState
 
 OPENS_AFTER = 3  # attempts in a row in which nothing on this machine went well
 MASS_FAILURE = 3  # tests at least, for "it fails everything" to say something about the machine
 
 _LOST = (Ended.LOST, Ended.LEASE_ENDED, Ended.NOT_STARTED)
 _SICK = (Trouble.SETUP, Trouble.MACHINE, Trouble.CRASH)
+
+
+def trips(state: RunState, name: MachineName) -> MachineFenced | None:
+    """The event that fences a machine off, when what it ran calls for it and it is not fenced off yet."""
+    machine = state.machines[name]
+    here = [attempt for attempt in state.ledger.attempts.values() if attempt.lease.machine == name]
+    others_pass = any(o.verdicts[Verdict.PASSED] for o in state.machines.values() if o is not machine)
+    reason = "" if machine.fenced else opens(here, others_pass=others_pass)
+    return MachineFenced(machine=name, reason=reason) if reason else None
 
 
 def opens(attempts: Iterable[Attempt], *, others_pass: bool) -> str:

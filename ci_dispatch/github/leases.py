@@ -6,9 +6,9 @@ from collections.abc import Callable
 from random import Random
 
 from ci_dispatch.core import breaker
-from ci_dispatch.core.events import AttemptFinished, AttemptStarted, Event, LeaseGranted, MachineFenced, RetryScheduled
+from ci_dispatch.core.events import AttemptFinished, AttemptStarted, Event, LeaseGranted, RetryScheduled
 from ci_dispatch.core.matrix import ANY_MACHINE, Entry
-from ci_dispatch.core.model import AttemptResult, Ended, Lease, LeaseNumber, MachineName, Verdict
+from ci_dispatch.core.model import AttemptResult, Ended, Lease, LeaseNumber, MachineName
 from ci_dispatch.core.settle import Classify, one_result_each, settle
 from ci_dispatch.core.state import RunState
 from ci_dispatch.github.outgoing import Terms
@@ -70,7 +70,8 @@ class Leases:
         track.settled = True
         if stale:
             return
-        self._trip(lease.machine)
+        if lease.machine != ANY_MACHINE and (fenced := breaker.trips(self._state, lease.machine)):
+            self._publish(fenced)
         usable = [name for name, machine in self._state.machines.items() if machine.usable and name != ANY_MACHINE]
         for event in settle(
             self._ledger,
@@ -85,11 +86,3 @@ class Leases:
             self._publish(event)
             if isinstance(event, RetryScheduled) and event.counts and event.avoid is None and not event.alone:
                 track.owed.update(event.tests)
-
-    def _trip(self, name: MachineName) -> None:
-        if name == ANY_MACHINE or self._state.machines[name].fenced:
-            return
-        here = [a for a in self._ledger.attempts.values() if not a.stale and a.lease.machine == name]
-        passes = any(o.verdicts[Verdict.PASSED] for o in self._state.machines.values() if o.spec.name != name)
-        if reason := breaker.opens(here, others_pass=passes):
-            self._publish(MachineFenced(machine=name, reason=reason))
