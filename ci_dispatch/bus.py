@@ -47,24 +47,29 @@ class Bus:
         """Close the sinks of these names, or all, the journal last; a failure is a warning to those still open."""
         for sink in sorted(self._sinks, key=lambda sink: sink.essential):
             if not names or sink.name in names:
-                self._tell([sink], lambda sink: sink.close())
+                self._tell([sink], lambda sink: sink.close(), failed="")
                 if sink in self._sinks:
                     self._sinks.remove(sink)
 
-    def _tell(self, sinks: Sequence[Sink], say: Callable[[Sink], None]) -> None:
+    def _tell(
+        self,
+        sinks: Sequence[Sink],
+        say: Callable[[Sink], None],
+        failed: str = "switched off, the run goes on without it: ",
+    ) -> None:
         """Say something to each; those that fail are switched off after everybody has heard it."""
-        failed: list[tuple[Sink, Exception]] = []
+        deaf: list[tuple[Sink, Exception]] = []
         for sink in list(sinks):
             try:
                 say(sink)
             except Exception as error:
                 if sink.essential:
                     raise
-                failed.append((sink, error))  # a face of the run must not change the run
-        for sink, reason in failed:
+                deaf.append((sink, error))  # a face of the run must not change the run
+        for sink, reason in deaf:
             self._sinks.remove(sink)
             why = str(reason) or type(reason).__name__
-            self.publish(Warned(source=sink.name, text=f"switched off, the run goes on without it: {why}"))
+            self.publish(Warned(source=sink.name, text=failed + why))
 
 
 class Journal:
