@@ -1,0 +1,403 @@
+"""The hands: whatever happens to a job, exactly one message tells its end, and everything heard on the way arrives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ci_dispatch import crew as crew_module
+from ci_dispatch import messages as m
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.model import (
+    Connection,
+    Ended,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    RunId,
+    Shard,
+    ShardId,
+    ShardKind,
+    Test,
+    TestId,
+    TestResult,
+    Trouble,
+    Verdict,
+)
+from ci_dispatch.crew import Crew
+from ci_dispatch.ports import Invocation, Job, JobEnd, JobListener, Listing, MachineError, Place, Reading, Tree
+from tests.simulation import VirtualClock, make_tests
+
+FAR, NEAR = MachineName("far"), MachineName("near")
+TESTS = make_tests(2)
+EXITED = JobEnd(ended=Ended.EXITED, exit_code=0, seconds=1.5)
+BROKEN = MachineError("it did not work", stage="sync", why="no route")
+
+
+class FakeMachine:
+    """Does what the test says, and remembers what it was asked for."""
+
+    def __init__(self, name: MachineName = FAR, connection: Connection = Connection.SSH) -> None:
+        self.spec = MachineSpec(name=name, connection=connection)
+        self.asked: list[str] = []
+        self.jobs: list[Job] = []
+        self.runs: Callable[[Job, JobListener], JobEnd] = lambda _job, _listener: EXITED
+        self.syncs: Callable[[], None] = lambda: None
+        self.left_behind = 0
+        self.breaks_at = ""
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.breaks_at == what.partition(" ")[0]:
+            raise BROKEN
+
+    def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
+        self._ask(f"check busy={busy}")
+        return MachineChecked(machine=self.spec.name, healthy=True, reachable=True, seconds=deadline)
+
+    def sync(self, tree: Tree, deadline: float) -> None:
+        self._ask("sync")
+        self.syncs()
+
+    def place(self, job_id: str) -> Place:
+        return Place(tree="/far/tree", attempt=f"/far/{job_id}")
+
+    def run(self, job: Job, listener: JobListener) -> JobEnd:
+        self._ask(f"run {job.id}")
+        self.jobs.append(job)
+        return self.runs(job, listener)
+
+    def cancel(self, job_id: str) -> None:
+        self._ask(f"cancel {job_id}")
+
+    def kill(self, job_id: str) -> None:
+        self._ask(f"kill {job_id}")
+
+    def collect(self, job_id: str, into: Path, deadline: float) -> None:
+        self._ask(f"collect {job_id}")
+
+    def sweep(self, deadline: float) -> int:
+        self._ask("sweep")
+        return self.left_behind
+
+    def close(self) -> None: ...
+
+
+class FakeSuite:
+    name = "fake"
+    title = "fake"
+
+    def __init__(self) -> None:
+        self.reading = Reading(results=tuple(TestResult(test=t.id, verdict=Verdict.PASSED) for t in TESTS))
+        self.defect: Exception | None = None
+
+    def tools(self) -> tuple[str, ...]:
+        return ()
+
+    def list_tests(self, deadline: float) -> Listing:
+        return Listing(tests=TESTS)
+
+    def invocation(
+        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+    ) -> Invocation:
+        words = (str(workers), str(shard), *(test.id for test in tests), *extra)
+        return Invocation(argv=words, cwd=place.tree)
+
+    def live_result(self, line: bytes) -> TestResult | None:
+        return TestResult(test=TestId(line.decode()), verdict=Verdict.PASSED) if line.startswith(b"t") else None
+
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+        if self.defect:
+            raise self.defect
+        return self.reading
+
+
+class Room:
+    """A crew with fake machines, and everything it posted."""
+
+    def __init__(self, folder: Path, *machines: FakeMachine, prepare: str = "") -> None:
+        self.folder = folder
+        self.suite = FakeSuite()
+        self.posted: list[m.Message] = []
+        self.crew = Crew(
+            run=RunId("r"),
+            machines={machine.spec.name: machine for machine in machines},
+            suite=self.suite,
+            tree=Tree(root=folder),
+            folder=folder / "attempts",
+            post=self.posted.append,
+            lease_seconds=12.0,
+            shard_timeout=60.0,
+            sync_timeout=30.0,
+            check_timeout=5.0,
+            clock=VirtualClock(),
+            prepare=prepare,
+            extra=("--extra",),
+        )
+
+    def start(self, number: int = 1, machine: MachineName = FAR) -> None:
+        shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tuple(test.id for test in TESTS))
+        lease = Lease(number=LeaseNumber(number), shard=shard, machine=machine, granted=0.0, expires=12.0)
+        self.crew.carry_out(m.Start(lease, TESTS, workers=3))
+
+    def work(self, number: int = 1, machine: MachineName = FAR) -> m.Finished:
+        self.start(number, machine)
+        return self.ends(number)
+
+    def ends(self, number: int = 1) -> m.Finished:
+        assert self.crew.wait(10.0)
+        [end] = [each for each in self.posted if isinstance(each, m.Finished) and each.lease == number]
+        return end
+
+    def noticed(self) -> list[str]:
+        return [message.text for message in self.posted if isinstance(message, m.Noticed)]
+
+
+def speaks(job: Job, listener: JobListener) -> JobEnd:
+    listener.started()
+    listener.output(b"hel")
+    listener.live(b"t00000\nnoise\nt0")
+    listener.beat()
+    listener.output(b"lo")
+    listener.live(b"0001\n")
+    return EXITED
+
+
+def test_everything_a_job_says_is_passed_on_and_kept(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    machine.runs = speaks
+    room = Room(tmp_path, machine)
+    end = room.work()
+    number = LeaseNumber(1)
+    results = room.suite.reading.results
+    assert room.posted == [
+        m.Started(number),
+        m.Output(number, "hel"),
+        m.Reported(number, results[0]),
+        m.Beat(number),
+        m.Output(number, "lo"),
+        m.Reported(number, results[1]),
+        m.Collecting(number),
+        end,
+    ]
+    assert (tmp_path / "attempts/1/output.log").read_bytes() == b"hello"
+    assert (tmp_path / "attempts/1/live.jsonl").read_bytes() == b"t00000\nnoise\nt00001\n"
+    assert (end.result.ended, end.result.exit_code, end.result.seconds) == (Ended.EXITED, 0, 1.5)
+    assert end.result.results == results
+    assert machine.asked == ["sweep", "sync", "run r-1", "collect r-1"]
+
+
+def test_a_job_has_its_lease_and_its_limits(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    Room(tmp_path, machine).work(7)
+    [job] = machine.jobs
+    assert (job.id, job.lease_seconds, job.timeout) == ("r-7", 12.0, 60.0)
+    assert job.invocation.argv == ("3", "7", "t00000", "t00001", "--extra")
+
+
+def test_a_resumed_job_goes_on_where_the_earlier_controller_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "attempts" / "1"
+    folder.mkdir(parents=True)
+    (folder / "output.log").write_bytes(b"before ")
+    (folder / "live.jsonl").write_bytes(b"t00000\n")
+    machine = FakeMachine()
+    machine.runs = speaks
+    Room(tmp_path, machine).work()
+    assert (machine.jobs[0].output_offset, machine.jobs[0].live_offset) == (7, 7)
+    assert (folder / "output.log").read_bytes() == b"before hello"
+
+
+@pytest.mark.parametrize("stage", ["sweep", "sync", "run"])
+def test_a_machine_that_cannot_is_not_a_failed_test(tmp_path: Path, stage: str) -> None:
+    machine = FakeMachine()
+    machine.breaks_at = stage
+    end = Room(tmp_path, machine).work()
+    assert (end.result.ended, end.result.trouble) == (Ended.NOT_STARTED, Trouble.MACHINE)
+    assert "it did not work: no route" in end.result.reason
+
+
+def test_a_defect_of_ours_leaves_no_lease_without_an_end(tmp_path: Path) -> None:
+    room = Room(tmp_path, FakeMachine())
+    room.suite.defect = ZeroDivisionError("oops")
+    end = room.work()
+    assert end.result.ended is Ended.NOT_STARTED
+    assert end.result.reason == "internal error: oops"
+    assert ["oops" in text and "lease 1" in text for text in room.noticed()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("ended", "trouble", "collected"),
+    [
+        (Ended.EXITED, Trouble.NONE, True),
+        (Ended.CANCELLED, Trouble.NONE, True),
+        (Ended.LOST, Trouble.MACHINE, False),
+        (Ended.LEASE_ENDED, Trouble.MACHINE, True),
+    ],
+)
+def test_reports_are_fetched_from_every_machine_that_is_still_there(
+    tmp_path: Path, ended: Ended, trouble: Trouble, collected: bool
+) -> None:
+    machine = FakeMachine()
+    machine.runs = lambda _job, _listener: JobEnd(ended=ended, reason="why")
+    end = Room(tmp_path, machine).work()
+    assert (end.result.ended, end.result.trouble, end.result.reason) == (ended, trouble, "why")
+    assert ("collect r-1" in machine.asked) is collected
+    assert end.result.results, "what was heard before counts"
+
+
+def test_what_the_reader_says_is_in_the_result(tmp_path: Path) -> None:
+    room = Room(tmp_path, FakeMachine())
+    room.suite.reading = replace(
+        room.suite.reading, trouble=Trouble.CRASH, reason="died", suspects=(TESTS[0].id,), unexpected=("setup",)
+    )
+    result = room.work().result
+    assert (result.trouble, result.reason, result.suspects, result.unexpected) == (
+        Trouble.CRASH, "died", (TESTS[0].id,), ("setup",),
+    )  # fmt: skip
+
+
+def test_reports_that_cannot_be_fetched_are_said(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    machine.breaks_at = "collect"
+    end = Room(tmp_path, machine).work()
+    assert end.result.ended is Ended.EXITED
+    assert end.result.reason.startswith("its reports could not be fetched: it did not work")
+
+
+def test_a_machine_is_made_ready_once_a_run(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    machine.left_behind = 2
+    room = Room(tmp_path, machine)
+    room.work(1)
+    room.work(2)
+    assert machine.asked.count("sync") == machine.asked.count("sweep") == 1
+    assert room.noticed() == ["2 processes that an earlier run had left behind were ended"]
+
+
+def test_a_machine_that_could_not_be_made_ready_is_tried_again(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    machine.breaks_at = "sync"
+    room = Room(tmp_path, machine)
+    room.work(1)
+    machine.breaks_at = ""
+    assert room.work(2).result.ended is Ended.EXITED
+
+
+def test_prepare_runs_where_the_tree_was_brought_to_and_nowhere_else(tmp_path: Path) -> None:
+    far, near = FakeMachine(), FakeMachine(NEAR, Connection.LOCAL)
+    room = Room(tmp_path, far, near, prepare="npm ci")
+    room.work(1, FAR)
+    room.work(2, NEAR)
+    assert [job.id for job in far.jobs] == ["r-prepare-far", "r-1"]
+    assert far.jobs[0].invocation.argv == ("/bin/sh", "-c", "npm ci")
+    assert [job.id for job in near.jobs] == ["r-2"]
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (JobEnd(ended=Ended.EXITED, exit_code=3), "exit code 3: no registry"),
+        (JobEnd(ended=Ended.TIMED_OUT, reason="after 30 s"), "after 30 s: no registry"),
+    ],
+)
+def test_a_tree_that_cannot_be_made_ready_is_the_machines_trouble(tmp_path: Path, end: JobEnd, said: str) -> None:
+    machine = FakeMachine()
+
+    def fails(_job: Job, listener: JobListener) -> JobEnd:
+        listener.output(b"no registry\n")
+        return end
+
+    machine.runs = fails
+    result = Room(tmp_path, machine, prepare="npm ci").work().result
+    assert (result.ended, result.trouble) == (Ended.NOT_STARTED, Trouble.MACHINE)
+    assert "npm ci" in result.reason
+    assert said in result.reason
+    assert len(machine.jobs) == 1, "its tests were not begun"
+
+
+def test_what_is_cancelled_before_it_began_never_runs(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    room = Room(tmp_path, machine)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        reached.set()
+        assert go_on.wait(10)
+
+    machine.syncs = slow
+    room.start()
+    assert reached.wait(10)
+    room.crew.carry_out(m.Cancel(LeaseNumber(1), FAR))
+    go_on.set()
+    end = room.ends()
+    assert (end.result.ended, machine.jobs) == (Ended.CANCELLED, [])
+
+
+@pytest.mark.parametrize(("now", "asked"), [(False, "cancel r-1"), (True, "kill r-1")])
+def test_cancel_is_gentle_or_now_and_a_silent_machine_is_no_error(tmp_path: Path, now: bool, asked: str) -> None:
+    machine = FakeMachine()
+    room = Room(tmp_path, machine)
+    room.work()
+    machine.breaks_at = asked.partition(" ")[0]
+    room.crew.carry_out(m.Cancel(LeaseNumber(1), FAR, now=now))
+    assert room.crew.wait(10.0)
+    assert machine.asked[-1] == asked
+
+
+def test_waiting_ends_by_its_deadline_and_says_whether_everything_has_ended(tmp_path: Path) -> None:
+    machine, go_on = FakeMachine(), threading.Event()
+    room = Room(tmp_path, machine)
+
+    def blocks(_job: Job, _listener: JobListener) -> JobEnd:
+        assert go_on.wait(10)
+        return EXITED
+
+    machine.runs = blocks
+    room.start()
+    assert not room.crew.wait(0.0)
+    go_on.set()
+    assert room.crew.wait(10.0)
+
+
+def checks(room: Room, machine: FakeMachine) -> str:
+    room.crew.carry_out(m.Check(machine.spec.name))
+    assert room.crew.wait(10.0)
+    assert isinstance(room.posted[-1], m.Checked)
+    return machine.asked[-1]
+
+
+def test_load_is_judged_until_our_own_tests_make_it(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    room = Room(tmp_path, machine, FakeMachine(NEAR, Connection.LOCAL))
+    assert checks(room, machine) == "check busy=False"
+    room.work()
+    assert checks(room, machine) == "check busy=True"
+
+
+def test_the_only_computer_there_is_may_be_busy(tmp_path: Path) -> None:
+    machine = FakeMachine(NEAR, Connection.LOCAL)
+    assert checks(Room(tmp_path, machine), machine) == "check busy=True"
+
+
+def test_a_watcher_gets_pieces_and_not_without_end_but_the_file_has_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew_module, "SHOWN_OUTPUT", 4)
+    monkeypatch.setattr(crew_module, "FOLLOWED_OUTPUT", 8)
+    machine = FakeMachine()
+
+    def chatters(_job: Job, listener: JobListener) -> JobEnd:
+        for word in (b"abcdef", b"ghij", b"klmn"):
+            listener.output(word)
+        return EXITED
+
+    machine.runs = chatters
+    room = Room(tmp_path, machine)
+    room.work()
+    assert [each.text for each in room.posted if isinstance(each, m.Output)] == ["abcd", "ef", "ghij"]
+    assert (tmp_path / "attempts/1/output.log").read_bytes() == b"abcdefghijklmn"
