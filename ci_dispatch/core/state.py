@@ -136,6 +136,7 @@ class RunState:
                 self.machines = {spec.name: MachineState(spec) for spec in event.machines}
             case RunResumed():
                 self.resumed.append(event)
+                self.interrupted = None  # whoever resumes wants the rest
             case VerdictReached(verdict=verdict):
                 self.verdicts[verdict] += 1
             case RetryScheduled(tests=tests, counts=counts):

@@ -16,6 +16,7 @@ from ci_dispatch.core.events import (
     MachineChecked,
     MachineFenced,
     MachineLost,
+    RunResumed,
     Stamped,
 )
 from ci_dispatch.core.model import (
@@ -292,3 +293,10 @@ def test_one_result_for_each_test_even_when_a_reader_forgets_some() -> None:
     assert script.state.ledger.entries[TestId("t00000")].verdict is Verdict.PASSED
     assert script.state.ledger.entries[TestId("t00001")].verdict is None
     assert script.state.ledger.of_machine(A), "it is handed out again"
+
+
+def test_a_resumed_run_is_no_longer_interrupted() -> None:
+    script = Script()
+    script.say(m.Signalled(2), 1.0)
+    script.state.apply(Stamped(seq=script.state.seq + 1, at=2.0, event=RunResumed(controller="another")))
+    assert script.state.interrupted is None
