@@ -55,8 +55,8 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
             why="the plan of this dispatch does not know it",
             try_="pass the workflow's own inputs `plan` and `dispatch_id` to the action, unchanged",
         )
-    spec = _spec(settings, job, here)
     folder = output.resolve() / str(here.attempt)
+    spec = _spec(settings, job, here, folder.parent)
     earlier = earlier_attempts(settings, here, dispatch_id, job.shard) if here.attempt > 1 else []
     todo = left_to_do(tests, earlier)
     hopeless = earlier and earlier[-1].trouble in (Trouble.LOAD, Trouble.USAGE)
@@ -162,12 +162,17 @@ def _wait(crew: Crew, inbox: Inbox, lease: Lease, log: Fenced, clock: SystemCloc
             until = clock.now() + 1.0
 
 
-def _spec(settings: Settings, job: Job, here: Surroundings) -> MachineSpec:
-    """This machine, as the configuration describes it when the plan names it."""
+def _spec(settings: Settings, job: Job, here: Surroundings, output: Path) -> MachineSpec:
+    """This machine, as the configuration describes it when the plan names it.
+
+    Its files are this job's alone: several runner services on one machine must not clear away each other's.
+    """
     named = job.machine if job.machine != ANY_MACHINE else here.environ.get("RUNNER_NAME", "this machine")
     known = next((spec for spec in settings.config.machines if spec.name == named), None)
     spec = known or MachineSpec(name=MachineName(named))
-    return replace(spec, connection=Connection.LOCAL, cores=cores_here(), workers=job.workers or spec.workers)
+    private = Path(here.environ.get("RUNNER_TEMP") or output) / "ci-dispatch-jobs"
+    workers = job.workers or spec.workers
+    return replace(spec, connection=Connection.LOCAL, cores=cores_here(), workers=workers, workdir=str(private))
 
 
 def _counts(result: AttemptResult) -> dict[str, str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WINDOW = 1800.0  # seconds the budget is for
-BUDGET = 120  # requests in a window: a quarter of GITHUB_TOKEN's 1,000 an hour
+BUDGET = 120  # requests in a window at the default interval: a quarter of GITHUB_TOKEN's 1,000 an hour
+DEFAULT_INTERVAL = 15.0  # seconds; who asks for a shorter one pays with more requests
 SLOWEST = 60.0  # seconds between two looks, however little is left
 RESERVE = 6  # for a dispatch, a re-run, a listing and what else comes up
 
@@ -17,10 +18,13 @@ RESERVE = 6  # for a dispatch, a re-run, a listing and what else comes up
 class Pace:
     """`interval` is the shortest time between looks."""
 
-    interval: float = 15.0
-    budget: int = BUDGET
+    interval: float = DEFAULT_INTERVAL
     _window_began: float = 0.0
     _sent_before: int = 0
+
+    @property
+    def budget(self) -> int:
+        return max(BUDGET, round(BUDGET * DEFAULT_INTERVAL / self.interval))
 
     def next_look(self, now: float, sent: int, owed: int, remaining: int | None = None) -> float:
         """Seconds until the next look. `sent`: requests so far; `owed`: those that must come, such as downloads.

@@ -54,6 +54,9 @@ class Handler(BaseHTTPRequestHandler):
 class ApiHandler(Handler):
     def answer_any(self) -> None:
         path, body = self._read()
+        if path.startswith("/_double/upload/"):
+            self._upload(path, body)
+            return
         fault = self.double.faults.take(self.command, path)
         if fault and fault.before:
             fault.before()
@@ -66,6 +69,15 @@ class ApiHandler(Handler):
         self._finish(path, body, status, answer, headers)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer_any
+
+    def _upload(self, path: str, body: bytes) -> None:
+        """What the stand-in of actions/upload-artifact sends; GitHub has a service of its own for it."""
+        url = urlsplit(path)
+        run = self.double.hub.runs.get(int(url.path.rsplit("/", 1)[1]))
+        with self.double.lock:
+            if run is not None:
+                self.double.hub.upload(run, parse_qs(url.query)["name"][0], body)
+        self._send(201, b"", {})
 
     def _finish(self, path: str, body: bytes, status: int, answer: bytes, headers: dict[str, str]) -> None:
         given = {name.lower(): value for name, value in self.headers.items()}
