@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from statistics import median
 
 from ci_dispatch.core.model import TestId
@@ -49,7 +50,16 @@ def dumps(timings: Timings) -> str:
 
 def loads(text: str) -> Timings:
     """Raises ValueError for anything `dumps` did not write: the caller goes on without timings and says so."""
-    raw = json.loads(text)
-    if not isinstance(raw, dict) or raw.get("version") != _VERSION or not isinstance(raw.get("samples"), dict):
-        raise ValueError("not a timings file of this version")
-    return Timings({TestId(test): tuple(float(s) for s in samples) for test, samples in raw["samples"].items()})
+    try:
+        raw = json.loads(text)
+        if raw["version"] != _VERSION:
+            raise ValueError(f"version {raw['version']!r}, this is version {_VERSION}")
+        return Timings({TestId(test): tuple(map(_seconds, samples)) for test, samples in raw["samples"].items()})
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a timings file: {error}") from error
+
+
+def _seconds(sample: object) -> float:
+    if isinstance(sample, (int, float)) and isfinite(sample) and sample >= 0:
+        return float(sample)
+    raise ValueError(f"{sample!r} is no duration")
