@@ -65,6 +65,7 @@ class Dispatcher:
         self._first_checks: set[MachineName] = set()
         self._unreachable: dict[MachineName, int] = {}
         self._past = past
+        self._silent: set[MachineName] = set()  # healthy or not, GitHub's runners there do not work
         self._changed = False  # something the next controller must know
 
     @property
@@ -183,7 +184,7 @@ class Dispatcher:
     def _send(self, now: float) -> list[g.Asked]:
         """Hand out everything nobody has: the whole plan at first, later what came back."""
         held = {test for tracked in self.runs for track in tracked.tracks.values() for test in _held(track)}
-        batches = self._outgoing.batches(now, held)
+        batches = self._outgoing.batches(now, held, self._silent)
         for batch in batches:
             tracked = Tracked.of(batch, now)
             self.runs.append(tracked)
@@ -243,6 +244,7 @@ class Dispatcher:
                 case Took(shard=shard, runner=runner):
                     self._changed = self._changed or tracked.tracks[shard].lease is None
                     self._leases.taken(tracked.tracks[shard], runner, now)
+                    self._silent.discard(self._leases.machine_of(tracked.tracks[shard]))
                 case Over(shard=shard, result=result):
                     track = tracked.tracks[shard]
                     if not track.settled:
@@ -254,6 +256,8 @@ class Dispatcher:
     def _maybe_lost(self, track: Track, result: AttemptResult, now: float) -> None:
         """A machine without a single running shard of ours, that has just lost one, is lost."""
         machine = self._leases.machine_of(track)
+        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.trouble is Trouble.MACHINE:
+            self._silent.add(machine)
         others = (t for t in self._open_tracks() if self._leases.machine_of(t) == machine)
         if result.ended is Ended.LOST and not any(t.started is not None for t in others):
             self._lose(machine, result.reason, now)

@@ -49,10 +49,14 @@ class Outgoing:
         self._sends = numbers  # dispatches so far: part of their ids
         self._shards = 0
 
-    def batches(self, now: float, held: Collection[TestId]) -> list[Batch]:
-        """What can be sent now; nothing when no test is ready or no machine usable."""
+    def batches(self, now: float, held: Collection[TestId], silent: Collection[MachineName] = ()) -> list[Batch]:
+        """What can be sent now; nothing when no test is ready or no machine usable.
+
+        `silent` machines, whose runners take no jobs, get some only when there is nobody else.
+        """
         ready = [entry for entry in self._state.ledger.ready(now) if entry.test.id not in held]
-        usable = self._usable()
+        everybody = self._usable()
+        usable = [spec for spec in everybody if spec.name not in silent] or everybody
         if not ready or not usable:
             return []
         first = not self._state.ledger.attempts and not held

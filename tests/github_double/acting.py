@@ -150,10 +150,10 @@ class ActWorker:
         assert self.double is not None
         assert process.stdout is not None
         log: list[str] = []
-        for line in process.stdout:
-            with self.double.lock:
-                self._line(job, line, log)
-        process.wait()
+        with process:
+            for line in process.stdout:
+                with self.double.lock:
+                    self._line(job, line, log)
         with self.double.lock:
             if job.status == "completed" or job.runner_died is not None:
                 return  # cancelled, or its machine is gone: nobody tells

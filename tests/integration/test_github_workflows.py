@@ -1,0 +1,193 @@
+"""Workflows, action.yml, the command line and the documentation say the same, and every linter there is agrees."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+from ci_dispatch.cli import github
+from ci_dispatch.config.reading import SETTINGS
+from tests.components import JS, ROOT, tool
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+EXAMPLES = sorted((ROOT / "examples" / "github").glob("*.yml"))
+ACTION = ROOT / "action.yml"
+BIN = Path(sys.executable).parent
+BAD = """
+on: push
+permissions: {}
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo ${{ github.event.head_commit.message }} ${{ steps.nobody.outputs.x }}
+      - uses: actions/checkout@v4
+        wiht: {}
+"""
+
+
+def load(file: Path) -> dict[str, Any]:
+    return dict(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
+
+
+def ran(*command: str | Path) -> tuple[int, str]:
+    answer = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A workflow that every linter must object to: one that never does proves nothing."""
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "bad.yml").write_text(BAD)
+    return folder / "bad.yml"
+
+
+@pytest.mark.needs("actionlint")
+def test_actionlint_is_content(bad: Path) -> None:
+    program = tool("actionlint")
+    assert program is not None
+    assert ran(program, *WORKFLOWS, *EXAMPLES) == (0, "")
+    code, text = ran(program, bad)
+    assert code == 1
+    assert "wiht" in text
+
+
+def test_zizmor_is_content_even_when_pedantic(bad: Path) -> None:
+    options = ("--offline", "--persona=pedantic", "--no-progress", "--strict-collection", "--no-exit-codes")
+    code, text = ran(BIN / "zizmor", *options[:-1], ".github", "action.yml")
+    assert code == 0, text
+    assert "No findings to report" in text
+    code, text = ran(BIN / "zizmor", "--offline", "--persona=pedantic", "--no-progress", bad)
+    assert "template-injection" in text or code != 0
+
+
+def test_the_schemas_hold(bad: Path) -> None:
+    code, text = ran(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS, *EXAMPLES)
+    assert code == 0, text
+    code, text = ran(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION)
+    assert code == 0, text
+    assert ran(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", bad)[0] == 1
+
+
+@pytest.mark.needs("workflow-tools")
+def test_githubs_own_language_service_is_content(bad: Path) -> None:
+    folder = JS / "workflow-tools"
+    command = ("node", "--no-warnings", "--import", folder / "json-imports.mjs", folder / "check.mjs")
+    assert ran(*command, *WORKFLOWS, *EXAMPLES, ACTION) == (0, "")
+    code, text = ran(*command, bad)
+    assert code == 1
+    assert "wiht" in text
+
+
+def test_every_workflow_is_pinned_timed_and_without_rights_it_does_not_need() -> None:
+    for file in (*WORKFLOWS, *EXAMPLES):
+        workflow = load(file)
+        assert workflow["permissions"] == {}, file
+        for job in workflow["jobs"].values():
+            assert "timeout-minutes" in job, file
+            assert "permissions" in job, file
+            for used in (step["uses"] for step in job["steps"] if "uses" in step):
+                assert re.fullmatch(r"\./|OWNER/ci-dispatch@v1|[\w/-]+@[0-9a-f]{40}", used), (file, used)
+
+
+def test_nothing_is_interpolated_into_a_script() -> None:
+    for file in (*WORKFLOWS, *EXAMPLES):
+        for job in load(file)["jobs"].values():
+            assert not [step for step in job["steps"] if "${{" in step.get("run", "")], file
+    assert not [step for step in load(ACTION)["runs"]["steps"] if "${{" in step.get("run", "")]
+
+
+def test_self_hosted_machines_are_reached_by_dispatch_only() -> None:
+    for file in (*WORKFLOWS, *EXAMPLES):
+        workflow = load(file)
+        machines = [job for job in workflow["jobs"].values() if job["runs-on"] != "ubuntu-latest"]
+        if machines:
+            assert set(workflow["on"]) == {"workflow_dispatch"}, file
+            assert set(workflow["on"]["workflow_dispatch"]["inputs"]) == {"matrix", "plan", "dispatch_id"}
+            assert "${{ inputs.dispatch_id }}" in workflow["run-name"]
+            assert all(job["strategy"]["fail-fast"] is False for job in machines)
+
+
+# -- action.yml = command line = documentation ------------------------------------------------------------------------
+
+NOT_AN_OPTION = {"command", "working-directory", "token", "runners-token", "upload", "retention-days", "python"}
+OTHER_NAMES = {"machines": "machine"}  # several at once here, one option each there
+
+
+def variables() -> dict[str, str]:
+    """The variable each input of the action reaches the program by."""
+    step = next(step for step in load(ACTION)["runs"]["steps"] if step.get("id") == "run")
+    found = {}
+    for variable, value in step["env"].items():
+        if named := re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", value):
+            found[named[1]] = variable
+    return found
+
+
+def test_every_input_reaches_the_program_under_a_name_it_knows() -> None:
+    settings = {setting.variable for setting in SETTINGS} | {"CI_DISPATCH_CONFIG"}
+    commands = (github.dispatch, github.watch, github.cancel, github.shard, github.merge)
+    parameters = {str(p.envvar) for command in commands for p in command.params if p.envvar}
+    known = settings | parameters | {"COMMAND", "GITHUB_TOKEN", "CI_RUNNERS_TOKEN"}
+    assert set(variables().values()) <= known
+    unused = (
+        set(load(ACTION)["inputs"]) - set(variables()) - {"working-directory", "upload", "retention-days", "python"}
+    )
+    assert unused == set()
+    assert parameters <= set(variables().values()), "an option that the action cannot set"
+
+
+def test_every_option_of_a_github_command_has_its_input() -> None:
+    inputs = set(load(ACTION)["inputs"])
+    elsewhere = {
+        "progress",
+        "dashboard",
+        "dashboard-host",
+        "dashboard-port",
+        "runner",
+        "workdir",
+        "output",
+        "help",
+        "extra",
+    }
+    for command in (github.dispatch, github.watch, github.cancel, github.shard, github.merge):
+        for parameter in command.params:
+            name = parameter.opts[-1].removeprefix("--") if isinstance(parameter, click.Option) else str(parameter.name)
+            assert name in inputs | elsewhere | {"machine"}, (command.name, name)
+
+
+def test_help_texts_are_the_same_in_the_action_and_on_the_command_line() -> None:
+    described = {name: spec["description"] for name, spec in load(ACTION)["inputs"].items()}
+    meanings = {setting.variable: setting.meaning for setting in SETTINGS}
+    for name in ("max-retries", "queue-timeout", "shard-timeout"):
+        assert described[name] == meanings[variables()[name]], name
+
+
+def test_the_documentation_lists_what_the_action_has() -> None:
+    text = (ROOT / "docs" / "github-actions.md").read_text(encoding="utf-8")
+    action = load(ACTION)
+    for part in ("inputs", "outputs"):
+        for name, spec in action[part].items():
+            assert f"| `{name}` | {spec['description']} |" in text, f"{part}: {name}"
+    listed = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
+    assert listed - {"strategy", "runners-token"} <= set(action["inputs"]) | set(action["outputs"])
+
+
+def test_every_output_the_program_writes_is_one_of_the_action() -> None:
+    from ci_dispatch.cli.github_telling import outputs_of
+    from ci_dispatch.core.state import RunState
+    from ci_dispatch.runfolder import RunFolder
+
+    declared = load(ACTION)["outputs"]
+    assert set(outputs_of(RunState(), RunFolder(Path("x")), [1, None])) <= set(declared)
+    for name, spec in declared.items():
+        assert spec["value"] == f"${{{{ steps.run.outputs.{name} }}}}"
