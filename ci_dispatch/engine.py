@@ -112,8 +112,8 @@ class Engine:
             case m.Tick():
                 pass
             case m.Checked(event=event):
-                self._checked(event.machine, now)
                 self._publish(event)
+                self._checked(event.machine, now)
             case m.Finished(lease=number, result=result):
                 self._end(number, result, now)
             case m.Signalled(signal=signal):

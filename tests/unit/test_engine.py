@@ -134,6 +134,38 @@ def test_machines_are_checked_again_every_thirty_seconds() -> None:
     assert script.say(m.Tick(), 32.0) == [], "one check at a time"
 
 
+def test_without_first_checks_the_first_one_comes_with_the_interval() -> None:
+    script = Script()
+    assert not [effect for effect in script.effects if isinstance(effect, m.Check)]
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 29.0)
+    assert script.say(m.Tick(), 29.5) == []
+    assert script.say(m.Tick(), 30.0) == [m.Check(A), m.Check(B)]
+
+
+def test_a_lost_machine_is_asked_every_five_seconds_whether_it_is_back() -> None:
+    script = Script(tests=8, terms=Terms(head_share=0.3, check_first=False))
+    gone = AttemptResult(ended=Ended.NOT_STARTED, trouble=Trouble.MACHINE, reason="no route")
+    script.say(m.Started(script.lease_of(B)), 0.5)
+    script.say(m.Finished(script.lease_of(A), gone), 1.0)
+    assert script.said(MachineLost) == [MachineLost(machine=A, reason="no route")]
+    assert not script.state.ledger.of_machine(A), "no more work until it is well again"
+
+    def asked(at: float) -> bool:
+        script.say(m.Beat(script.lease_of(B)), at)
+        return m.Check(A) in script.say(m.Tick(), at)
+
+    assert not asked(5.9)
+    assert asked(6.0)
+    script.say(checked(A, healthy=False), 7.0)
+    assert not asked(11.9)
+    assert asked(12.0)
+    script.say(checked(A, healthy=True), 13.0)
+    assert script.state.ledger.of_machine(A), "it has work again"
+    script.say(m.Started(script.lease_of(A)), 14.0)
+    assert not asked(20.0), "and is asked as seldom as the others"
+
+
 def test_a_silent_machine_is_lost_after_its_lease_and_its_work_is_handed_out_at_once() -> None:
     script = Script()
     script.say(m.Started(script.lease_of(A)), 0.5)
