@@ -191,3 +191,11 @@ def test_every_output_the_program_writes_is_one_of_the_action() -> None:
     assert set(outputs_of(RunState(), RunFolder(Path("x")), [1, None])) <= set(declared)
     for name, spec in declared.items():
         assert spec["value"] == f"${{{{ steps.run.outputs.{name} }}}}"
+
+
+def test_every_fault_in_the_documentation_has_its_test() -> None:
+    text = (ROOT / "docs" / "github-faults.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\S+\.py)::(\w+)`", text)
+    assert len(named) > 30
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / "integration" / file).read_text(encoding="utf-8"), test
