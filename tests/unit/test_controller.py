@@ -11,7 +11,7 @@ from ci_dispatch import messages as m
 from ci_dispatch.bus import Bus
 from ci_dispatch.controller import Every, Inbox, drive
 from ci_dispatch.core.events import Stamped
-from ci_dispatch.core.model import AttemptResult, Ended, MachineName, MachineSpec, TestResult, Verdict
+from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
 from ci_dispatch.core.state import RunState
 from ci_dispatch.engine import Engine, Terms
 from report_merge.failures import UNKNOWN
@@ -99,6 +99,20 @@ def test_deadlines_are_seen_and_faces_move_while_nobody_says_anything() -> None:
     assert engine.finished
     assert bus.state.verdicts[Verdict.NOT_RUN] == 4
     assert face.ticks > 4
+
+
+def test_deadlines_are_seen_while_somebody_talks_without_end() -> None:
+    """News moves no plan: a chatty machine must not keep a silent one from being noticed."""
+
+    class Chatty(Inbox):
+        def take(self, seconds: float) -> m.Message:
+            return m.Output(LeaseNumber(99), "and another thing")
+
+    clock, inbox = Clock(), Chatty()
+    bus = Bus(RunState(), clock, [])
+    engine = engine_of(bus, terms=Terms(check_first=False, start_grace=5.0, give_up_after=1.0))
+    drive(engine, Hands(inbox, silent=True), bus, inbox, clock)
+    assert bus.state.verdicts[Verdict.NOT_RUN] == 4
 
 
 def test_whatever_goes_wrong_nothing_is_left_running() -> None:

@@ -279,6 +279,26 @@ def test_a_machine_is_made_ready_once_a_run(tmp_path: Path) -> None:
     assert room.noticed() == ["2 processes that an earlier run had left behind were ended"]
 
 
+def test_two_shards_of_one_machine_wait_for_the_one_work_tree(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    room = Room(tmp_path, machine)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        reached.set()
+        assert go_on.wait(10)
+
+    machine.syncs = slow
+    room.start(1)
+    assert reached.wait(10)
+    room.start(2)
+    assert not room.crew.wait(0.2), "both wait"
+    assert machine.asked == ["sweep", "sync"]
+    go_on.set()
+    assert [room.ends(number).result.ended for number in (1, 2)] == [Ended.EXITED, Ended.EXITED]
+    assert machine.asked.count("sync") == 1
+
+
 def test_a_machine_that_could_not_be_made_ready_is_tried_again(tmp_path: Path) -> None:
     machine = FakeMachine()
     machine.breaks_at = "sync"
