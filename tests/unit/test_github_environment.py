@@ -1,0 +1,137 @@
+"""What a job hears from GitHub's runner and tells it, hostile text included; the runners' state; the dialects."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.model import MachineName, MachineSpec
+from ci_dispatch.github.dialect import PUBLIC_API, dialect_of
+from ci_dispatch.github.environment import Fenced, Surroundings
+from ci_dispatch.github.refusals import RateLimited, Refused, Unavailable, refusal
+from ci_dispatch.github.runners import of_machine, with_runners
+from ci_dispatch.github.views import RunnerView, runner_is
+
+HERE = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "octo/repo", "GITHUB_EVENT_NAME": "pull_request"}
+
+
+def event(tmp_path: Path, data: object) -> Surroundings:
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps(data))
+    return Surroundings({**HERE, "GITHUB_EVENT_PATH": str(file)})
+
+
+def test_a_pull_request_from_elsewhere_is_told_from_ours(tmp_path: Path) -> None:
+    assert event(tmp_path, {"pull_request": {"head": {"repo": {"full_name": "octo/repo"}}}}).fork() == ""
+    assert event(tmp_path, {"pull_request": {"head": {"repo": {"full_name": "x/fork"}}}}).fork() == "x/fork"
+    assert "gone" in event(tmp_path, {"pull_request": {"head": {"repo": None}}}).fork()
+    assert "gone" in event(tmp_path, ["what"]).fork()  # what cannot be read is not ours
+    assert "gone" in Surroundings(HERE).fork()
+    assert Surroundings({**HERE, "GITHUB_EVENT_NAME": "push"}).fork() == ""
+
+
+def test_outputs_may_hold_anything(tmp_path: Path) -> None:
+    file = tmp_path / "output"
+    here = Surroundings({"GITHUB_OUTPUT": str(file)})
+    here.set_outputs({"verdict": "passed\nverdict=failed\nEOF", "run": "a"})
+    lines = file.read_text().splitlines()
+    name, _, delimiter = lines[0].partition("<<")
+    assert (name, len(delimiter) > 30) == ("verdict", True)
+    assert lines[1:5] == ["passed", "verdict=failed", "EOF", delimiter]
+    assert lines[5].startswith("run<<")
+    assert lines[5] != f"run<<{delimiter}"
+
+
+def test_off_github_nothing_is_written_and_nothing_annotated() -> None:
+    stream = io.StringIO()
+    here = Surroundings({})
+    here.set_outputs({"a": "b"})
+    here.add_summary("x")
+    here.annotate(["::error::x"], stream)
+    assert (stream.getvalue(), here.summary_used(), here.attempt, here.run) == ("", 0, 1, None)
+
+
+def test_the_summary_is_appended_to_and_its_size_known(tmp_path: Path) -> None:
+    file = tmp_path / "summary"
+    file.write_text("by another step\n")
+    here = Surroundings({"GITHUB_STEP_SUMMARY": str(file)})
+    assert here.summary_used() == 16
+    here.add_summary("ours")
+    assert file.read_text() == "by another step\nours\n"
+
+
+def test_foreign_output_cannot_command_the_runner_nor_end_its_fence() -> None:
+    stream = io.StringIO()
+    with Fenced(stream, on_github=True) as fence:
+        token = stream.getvalue().removeprefix("::stop-commands::").strip()
+        fence.write("::error::owned\n")
+        fence.write(f"::{token}::\n::set-output name=x::y\n")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == f"::stop-commands::{token}"
+    assert lines[-1] == f"::{token}::"
+    assert lines[1:-1].count(f"::{token}::") == 0
+
+
+def test_at_a_desk_output_is_passed_on_as_it_is() -> None:
+    stream = io.StringIO()
+    with Fenced(stream, on_github=False) as fence:
+        fence.write("plain\n")
+    assert stream.getvalue() == "plain\n"
+
+
+@pytest.mark.parametrize(
+    ("runner", "machine", "expected"),
+    [("moruk", "moruk", True), ("moruk-2", "moruk", True), ("moruk_e2e", "moruk", True), ("moruk2", "moruk", False),
+     ("pi", "pi2", False), ("", "pi", False)],
+)  # fmt: skip
+def test_a_runner_is_known_by_its_machines_name(runner: str, machine: str, expected: bool) -> None:
+    assert runner_is(runner, machine) is expected
+
+
+def test_a_healthy_machine_without_a_runner_online_gets_no_work() -> None:
+    spec = MachineSpec(name=MachineName("moruk"), labels=("self-hosted", "Moruk"))
+    fine = MachineChecked(machine=spec.name, healthy=True, reachable=True, text="ok")
+
+    def runner(name: str, *labels: str, online: bool = True) -> RunnerView:
+        return RunnerView(name=name, online=online, busy=False, labels=labels)
+
+    assert with_runners(fine, spec, [runner("moruk-1"), runner("moruk-2", online=False)]) == fine
+    off = with_runners(fine, spec, [runner("moruk-1", online=False)])
+    assert (off.healthy, off.reachable, off.problems) == (False, True, ("its GitHub runner is offline: moruk-1",))
+    assert "GitHub has no runner of it" in with_runners(fine, spec, []).problems
+    by_label = runner("build-7", "self-hosted", "moruk", "x64")
+    assert of_machine(spec, [by_label, runner("other", "self-hosted")]) == [by_label]
+
+
+def test_dialects() -> None:
+    assert dialect_of("").api_url == PUBLIC_API
+    assert dialect_of("https://api.octo.ghe.com/").run_details
+    enterprise = dialect_of("https://github.example.com/api/v3")
+    assert (enterprise.run_details, enterprise.max_inputs, enterprise.api_version) == (False, 10, None)
+    for bad in ("github.com", "ftp://github.com", "https://"):
+        with pytest.raises(UsageError, match="GITHUB_API_URL"):
+            dialect_of(bad)
+
+
+def test_refusals_are_told_apart() -> None:
+    def of(status: int, text: str, **headers: str) -> Exception:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return refusal("It was not done", status, text, named, permission="actions: write", now=1000.0)
+
+    assert isinstance(of(502, "Bad Gateway"), Unavailable)
+    limited = of(403, "API rate limit exceeded for user", x_ratelimit_reset="1100")
+    assert isinstance(limited, RateLimited)
+    assert limited.seconds == 101
+    weak = of(403, "Resource not accessible by personal access token", x_accepted_github_permissions="actions=write")
+    assert isinstance(weak, Refused)
+    assert "lacks the permission `actions: write`" in str(weak)
+    assert "GitHub accepts: actions: write" in str(weak)
+    assert "set GITHUB_TOKEN" in str(of(401, "Bad credentials"))
+    running = of(403, "This workflow is already running")
+    assert isinstance(running, Refused)
+    assert running.status == 403
