@@ -24,7 +24,8 @@ export default defineConfig({
   fullyParallel: process.env.FULLY_PARALLEL === '1',
   retries: Number(process.env.RETRIES ?? 0),
   forbidOnly: true,
-  timeout: 30_000,
+  timeout: 120_000, // machines under test are often busy ones
+  expect: { timeout: 15_000 },
   reporter: 'line',
   use: { ...browser, baseURL: url },
   projects: [
@@ -32,5 +33,5 @@ export default defineConfig({
     { name: 'mobile', use: { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } },
     { name: 'tablet', use: { viewport: { width: 820, height: 1180 }, hasTouch: true } },
   ],
-  webServer: { command: 'node serve.js', url, reuseExistingServer: false, timeout: 30_000 },
+  webServer: { command: 'node serve.js', url, reuseExistingServer: false, timeout: 120_000 },
 });

@@ -17,7 +17,6 @@ import pytest
 
 from ci_dispatch.machines.ssh.machine import CONFIG_VARIABLE
 from tests.components import REFERENCE_SUITE
-from tests.fleet.fixtures import lab, lab_of_session, ssh_keys  # noqa: F401  # fixtures
 from tests.fleet.lab import ROUND_TRIPS, Lab
 
 pytestmark = [pytest.mark.needs("sshd", "namespaces"), pytest.mark.slow, pytest.mark.timeout(600)]
@@ -94,7 +93,7 @@ def wait_for(journal: Path, *words: str) -> None:
 
 
 @pytest.fixture
-def sleepers(tmp_path: Path, lab: Lab) -> Path:  # noqa: F811
+def sleepers(tmp_path: Path, lab: Lab) -> Path:
     """A suite of 120 tests of 0.4 s each, every twentieth of which fails, over the lab's four machines."""
     (tmp_path / "runner.py").write_text(SLEEPERS)
     (tmp_path / "tests.txt").write_text("".join(f"t{n:03}\n" for n in range(120)))
@@ -114,7 +113,7 @@ def every_test_has_its_true_verdict(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("death", ["power off", "black hole"])
-def test_a_machine_dies_and_the_others_finish_its_work(lab: Lab, sleepers: Path, death: str) -> None:  # noqa: F811
+def test_a_machine_dies_and_the_others_finish_its_work(lab: Lab, sleepers: Path, death: str) -> None:
     died: list[float] = []
 
     def kill(journal: Path) -> None:
@@ -153,7 +152,7 @@ def test_a_machine_dies_and_the_others_finish_its_work(lab: Lab, sleepers: Path,
     assert again[0] - max([lost, *free]) < 5, "handed out again"
 
 
-def test_a_full_disk_moves_the_work_and_is_said(lab: Lab, sleepers: Path) -> None:  # noqa: F811
+def test_a_full_disk_moves_the_work_and_is_said(lab: Lab, sleepers: Path) -> None:
     def fill(journal: Path) -> None:
         wait_for(journal, '"TestFinished"')
         lab.hosts["pi"].inside(f"dd if=/dev/zero of={lab.hosts['pi'].work}/fill bs=64k count=4000 2>/dev/null; true")
@@ -165,7 +164,7 @@ def test_a_full_disk_moves_the_work_and_is_said(lab: Lab, sleepers: Path) -> Non
     every_test_has_its_true_verdict(outcome)
 
 
-def test_nothing_is_left_running_on_any_machine(lab: Lab, sleepers: Path) -> None:  # noqa: F811
+def test_nothing_is_left_running_on_any_machine(lab: Lab, sleepers: Path) -> None:
     before = {name: host.processes() for name, host in lab.hosts.items()}
     every_test_has_its_true_verdict(run(lab, sleepers))
     end = time.monotonic() + 15
@@ -178,7 +177,7 @@ def test_nothing_is_left_running_on_any_machine(lab: Lab, sleepers: Path) -> Non
 
 
 @pytest.mark.needs("playwright", "chromium")
-def test_the_reference_suite_over_four_machines_gives_what_one_machine_gives(lab: Lab, tmp_path: Path) -> None:  # noqa: F811
+def test_the_reference_suite_over_four_machines_gives_what_one_machine_gives(lab: Lab, tmp_path: Path) -> None:
     tree = tmp_path / "shop"
     ignore = ["node_modules", "test-results", "playwright-report", ".ci-dispatch"]
     subprocess.run(["cp", "-r", str(REFERENCE_SUITE), str(tree)], check=True)
