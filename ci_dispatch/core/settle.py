@@ -63,7 +63,7 @@ def settle(
             line,
             policy=policy,
             finding=classify(line) if line.verdict is Verdict.FAILED else None,
-            elsewhere=bool(set(usable) - {machine for _, machine, _ in entry.history} - {lease.machine}),
+            elsewhere=bool(set(usable) - {machine for _, machine, _ in entry.history}),
             delay=delays.setdefault(retry, policy.delay(retry, random)),
         )
     _keep_together(ledger, decisions)

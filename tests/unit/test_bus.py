@@ -100,3 +100,29 @@ def test_close_closes_everybody() -> None:
     faces = [Face("a"), Face("b")]
     Bus(RunState(), VirtualClock(), faces).close()
     assert all(face.closed for face in faces)
+
+
+def test_the_journal_is_closed_last_so_that_it_has_everybodys_last_word() -> None:
+    closed: list[str] = []
+
+    class Named(Face):
+        def close(self) -> None:
+            closed.append(self.name)
+
+    journal = Named("journal")
+    journal.essential = True
+    Bus(RunState(), VirtualClock(), [journal, Named("terminal"), Named("slack")]).close()
+    assert closed == ["terminal", "slack", "journal"]
+
+
+@pytest.mark.parametrize("moment", ["tick", "close"])
+def test_a_journal_is_never_switched_off(moment: str) -> None:
+    class Broken(Face):
+        essential = True
+
+        def close(self) -> None:
+            raise OSError("disk")
+
+    bus = Bus(RunState(), VirtualClock(), [Broken("journal", trouble="disk" if moment == "tick" else "")])
+    with pytest.raises((RuntimeError, OSError), match="disk"):
+        bus.tick(0.0) if moment == "tick" else bus.close()

@@ -71,6 +71,17 @@ def test_the_longest_units_start_first_and_never_on_a_core_that_makes_them_the_l
     assert longest <= {"local", "ilko2"}, "the fastest cores"
 
 
+def test_units_come_longest_first_and_alike_ones_in_the_same_order_always() -> None:
+    assert [unit.id for unit in units([1.0, 3.0, 2.0, 3.0])] == ["u00001", "u00003", "u00002", "u00000"]
+
+
+def test_the_head_grows_with_what_is_known_and_is_everything_for_one_machine() -> None:
+    assert plan.head_share(0.0, 4) == plan.HEAD_SHARE_UNKNOWN
+    assert plan.head_share(1.0, 4) == plan.HEAD_SHARE_KNOWN
+    assert plan.HEAD_SHARE_UNKNOWN < plan.head_share(0.5, 4) < plan.HEAD_SHARE_KNOWN
+    assert plan.head_share(0.0, 1) == 1.0
+
+
 def test_a_unit_is_never_cut() -> None:
     whole = units([1.0] * 30, unit_size=5)
     heads = plan.heads(whole, FLEET, 1.0)
@@ -87,6 +98,27 @@ def test_pulls_shrink_to_what_is_worth_a_start() -> None:
     worth = plan.WORTH_A_START * plan.START_UP * FLEET[0].power
     assert sizes == sorted(sizes, reverse=True)
     assert all(size * 2.0 >= worth for size in sizes[:-1])
+
+
+def test_a_pull_is_filled_up_with_what_still_fits() -> None:
+    fleet = [MachineSpec(name=MachineName(name), cores=1) for name in ("a", "b")]
+    batch = plan.pull(units([12.0, 8.0, 2.0, *[1.0] * 20]), fleet[0], fleet)  # its share: 42 / 2 / 1.5 = 14
+    assert [unit.seconds for unit in batch] == [12.0, 2.0]
+
+
+def test_the_slots_of_a_machine_share_what_it_is_worth() -> None:
+    one, two = (MachineSpec(name=MachineName("a"), cores=4, slots=slots) for slots in (1, 2))
+    other = MachineSpec(name=MachineName("b"), cores=4)
+    rest = units([1.0] * 600)
+    assert len(plan.pull(rest, two, [two, other])) == len(plan.pull(rest, one, [one, other])) / 2
+    assert len(plan.pull(rest, one, [one])) == 600
+    assert len(plan.pull(rest, two, [two])) < 600, "the other slot wants some too"
+
+
+def test_a_planned_makespan_has_the_runners_start_and_the_longest_unit_in_it() -> None:
+    machine = MachineSpec(name=MachineName("a"), cores=4, speed=0.5)
+    assert plan.planned_makespan(units([8.0] * 4), [machine], 1.0) == plan.START_UP + 16.0
+    assert plan.planned_makespan(units([20.0, 1.0]), [machine], 1.0) == plan.START_UP + 40.0
 
 
 def test_nothing_to_plan_is_an_empty_plan_not_an_error() -> None:

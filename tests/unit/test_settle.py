@@ -43,7 +43,7 @@ def lines(*verdicts: Verdict) -> tuple[TestResult, ...]:
     return tuple(TestResult(test=TestId(f"t{n:05}"), verdict=verdict) for n, verdict in enumerate(verdicts))
 
 
-def settled(result: AttemptResult, *, together: bool = False) -> list[Event]:
+def settled(result: AttemptResult, *, together: bool = False, jitter: float = 0.0) -> list[Event]:
     tests = make_tests(len(result.results), unit_size=len(result.results) if together else 1)
     tests = tuple(replace(test, together=together) for test in tests)
     book = Ledger()
@@ -53,7 +53,7 @@ def settled(result: AttemptResult, *, together: bool = False) -> list[Event]:
     book.apply(LeaseGranted(lease=given), 0.0)
     book.apply(AttemptFinished(lease=given.number, machine=HERE, result=result), 1.0)
     return settle(
-        book, given, result, usable=[HERE, THERE], policy=RetryPolicy(jitter=0.0), classify=lambda _line: UNKNOWN,
+        book, given, result, usable=[HERE, THERE], policy=RetryPolicy(jitter=jitter), classify=lambda _line: UNKNOWN,
         random=Random(1), now=100.0,
     )  # fmt: skip
 
@@ -74,6 +74,23 @@ def test_failures_of_one_attempt_go_back_together_after_the_same_wait() -> None:
     assert [event for event in events if isinstance(event, RetryScheduled)] == [
         RetryScheduled(tests=(TestId("t00001"), TestId("t00002")), reason="unknown", not_before=105.0, counts=True)
     ]
+
+
+def test_chance_parts_attempts_and_not_the_tests_of_one() -> None:
+    events = settled(AttemptResult(ended=Ended.EXITED, results=lines(F, F, F)), jitter=0.5)
+    [again] = [event for event in events if isinstance(event, RetryScheduled)]
+    assert len(again.tests) == 3
+    assert again.not_before != 105.0
+
+
+def test_a_suspect_goes_back_alone_and_the_others_together() -> None:
+    suspects = (TestId("t00001"),)
+    result = AttemptResult(ended=Ended.EXITED, trouble=Trouble.CRASH, results=lines(N, N, N), suspects=suspects)
+    again = [event for event in settled(result) if isinstance(event, RetryScheduled)]
+    assert {event.tests: (event.alone, event.avoid) for event in again} == {
+        (TestId("t00000"), TestId("t00002")): (False, HERE),
+        suspects: (True, HERE),
+    }
 
 
 def test_a_serial_group_goes_back_as_a_whole() -> None:
