@@ -105,9 +105,10 @@ class World:
             attempt=job.attempt,
             machine=machine,
             result=AttemptResult(ended=Ended.EXITED, exit_code=int(bad), trouble=self.trouble, results=results),
+            plan=inputs["plan"],
         )
         name = report.artifact_name(told.dispatch, told.shard, told.attempt)
-        data = zipped({report.FILE: report_text(told), "junit.xml": "<testsuites/>"})
+        data = zipped({report.FILE: report_text(told), "junit.xml": junit(results)})
         conclusion = "failure" if bad else "success"
         return Script(seconds=self.seconds, conclusion=conclusion, artifacts={name: self.archive(job, data)})
 
@@ -117,6 +118,16 @@ class World:
             message = "expect(received).toBe(expected)"
             return TestResult(test=test, verdict=Verdict.FAILED, seconds=1.0, message=message, detail=message)
         return TestResult(test=test, verdict=Verdict.PASSED, seconds=1.0)
+
+
+def junit(results: Sequence[TestResult]) -> str:
+    cases = "".join(
+        f'<testcase classname="c" name="{line.test}" time="1">'
+        + ("<failure/>" if line.verdict is Verdict.FAILED else "")
+        + "</testcase>"
+        for line in results
+    )
+    return f'<testsuites><testsuite name="s">{cases}</testsuite></testsuites>'
 
 
 def report_text(told: report.ShardReport) -> str:

@@ -1,0 +1,197 @@
+"""The commands as people type them, in real time, against the double: dispatch, watch, cancel, merge."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.github_double import GitHubDouble
+from tests.integration.github_run import Clock, World, double_of
+
+FLEET = (("moruk", 2), ("pi", 1))
+CONFIG = """
+[suite]
+runner = "pytest"
+[health]
+skip = true
+[github]
+strategy = "pinned"
+poll_interval = "1s"
+[[machine]]
+name = "moruk"
+cores = 2
+labels = ["self-hosted", "moruk"]
+[[machine]]
+name = "pi"
+cores = 1
+labels = ["self-hosted", "pi"]
+"""
+TESTS = "import pytest\n\n\n@pytest.mark.parametrize('n', range(12))\ndef test_one(n):\n    pass\n"
+
+
+class Desk:
+    """A suite on somebody's desk, and the double it talks to."""
+
+    def __init__(self, folder: Path, world: World, double: GitHubDouble) -> None:
+        self.folder, self.world, self.double = folder, world, double
+        (folder / "ci-dispatch.toml").write_text(CONFIG)
+        (folder / "test_suite.py").write_text(TESTS)
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        self.env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI_DISPATCH_"))
+        }
+        self.env |= {
+            "GITHUB_TOKEN": double.token,
+            "GITHUB_API_URL": double.url,
+            "GITHUB_REPOSITORY": double.repository,
+            "GITHUB_REF_NAME": "main",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ci_dispatch", *words]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, env=self.env | env, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, *words: str, **env: str) -> tuple[int, str, str]:
+        with self.start(*words, **env) as process:
+            out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+
+class RealClock(Clock):
+    def now(self) -> float:
+        return time.time()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    world = World(seconds=1.0)
+    with double_of(world, RealClock(), FLEET) as double:
+        yield Desk(tmp_path, world, double)
+        assert double.findings() == []
+        assert double.token_leaks == []
+
+
+def test_dispatch_from_a_desk_needs_a_token_and_nothing_else(desk: Desk, tmp_path: Path) -> None:
+    desk.world.fails = {}
+    output, summary = tmp_path / "output", tmp_path / "summary"
+    code, out, err = desk.run("dispatch", GITHUB_OUTPUT=str(output), GITHUB_STEP_SUMMARY=str(summary))
+    assert code == 0, err
+    assert "PASSED 12 tests" in out
+    assert "verdict<<" in output.read_text()
+    assert "12" in summary.read_text()
+    assert len(desk.double.hub.runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"GITHUB_TOKEN": ""}, "the variable GITHUB_TOKEN holds no token"),
+        ({"GITHUB_TOKEN": "ghs_wrong"}, "set GITHUB_TOKEN to a token that is valid"),
+        ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL is not an http or https address"),
+        ({"GITHUB_REPOSITORY": ""}, "--repository OWNER/NAME"),
+        ({"GITHUB_REF_NAME": ""}, "--ref BRANCH"),
+        ({"CI_DISPATCH_WORKFLOW": "nowhere.yml"}, "on the default branch"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said_with_what_to_set(desk: Desk, env: dict[str, str], says: str) -> None:
+    code, _, err = desk.run("dispatch", **env)
+    assert code in (2, 5)
+    assert says in err
+    assert "Traceback" not in err
+    assert desk.double.hub.runs == {}
+
+
+def matrix(desk: Desk) -> dict[str, str]:
+    code, out, err = desk.run("dispatch", "--matrix-only", "--shards", "4")
+    assert code == 0, err
+    made: list[dict[str, str]] = json.loads(out)["dispatches"]
+    assert len(made) == 1
+    assert desk.double.exchanges == []
+    return made[0] | {"matrix": json.dumps(made[0]["matrix"])}
+
+
+def dispatched(desk: Desk) -> int:
+    hub = desk.double.hub
+    with desk.double.lock:
+        run = hub.dispatch(hub.workflows["e2e-shard.yml"], "main", matrix(desk))
+        hub.tick()
+    return run.id
+
+
+def test_a_run_is_watched_from_anywhere(desk: Desk) -> None:
+    """Nobody here knows the run: its plan is in what its shards have uploaded."""
+    run = dispatched(desk)
+    time.sleep(1.5)
+    code, out, err = desk.run("watch", f"https://github.com/octo-org/octo-repo/actions/runs/{run}")
+    assert code == 0, err
+    assert "PASSED 12 tests" in out
+    assert len(desk.double.hub.runs) == 1
+
+
+def finished(desk: Desk, run: int) -> None:
+    deadline = time.monotonic() + 30
+    while desk.double.hub.runs[run].status != "completed":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        with desk.double.lock:
+            desk.double.hub.tick()
+
+
+def test_a_run_that_was_run_again_is_watched_with_its_earlier_attempt(desk: Desk) -> None:
+    desk.world.fails = {"test_suite.py::test_one[3]": 1}
+    run, hub = dispatched(desk), desk.double.hub
+    finished(desk, run)
+    with desk.double.lock:
+        hub.rerun(hub.runs[run], lambda job: job.conclusion != "success")
+        hub.tick()
+    code, out, err = desk.run("watch", str(run))
+    assert code == 0, err
+    assert "PASSED 12 tests: 11 passed, 0 failed, 1 flaky" in out
+    assert desk.world.ran[-1].tests == ("test_suite.py::test_one[3]",)
+
+
+def test_a_run_is_cancelled(desk: Desk) -> None:
+    desk.world.seconds = 600.0
+    run = dispatched(desk)
+    code, out, err = desk.run("cancel", str(run))
+    assert code == 0, err
+    assert f"Run {run}" in out
+    assert desk.double.hub.runs[run].conclusion == "cancelled"
+
+
+def test_reports_are_merged(desk: Desk, tmp_path: Path) -> None:
+    run = dispatched(desk)
+    finished(desk, run)
+    code, _, err = desk.run("merge", str(run), "-o", "all.xml")
+    assert code == 0, err
+    assert (tmp_path / "all.xml").read_text().count("<testcase") == 12
+
+
+def test_an_unknown_run_is_said_to_be(desk: Desk) -> None:
+    code, _, err = desk.run("watch", "no-such-run")
+    assert code == 2
+    assert "There is no dispatched run no-such-run" in err
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_takes_the_worker_run_with_it(desk: Desk, number: int, expected: int) -> None:
+    desk.world.seconds = 600.0
+    with desk.start("dispatch") as process:
+        deadline = time.monotonic() + 60
+        while not desk.double.hub.runs and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == expected
+    assert [run.conclusion for run in desk.double.hub.runs.values()] == ["cancelled"]
