@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from ci_dispatch.bus import Bus, Journal, read_journal, replay
 from ci_dispatch.cli import faces, outcome
 from ci_dispatch.cli.channels import DELIVERED, exit_code
 from ci_dispatch.cli.fleet import open_machines
+from ci_dispatch.cli.signals import signals
 from ci_dispatch.cli.tree import work_tree
 from ci_dispatch.clock import SystemClock
 from ci_dispatch.config import Config, resolve
@@ -171,7 +171,7 @@ def _drive(
             random=Random(),
         )
         crew = _crew(setting, suite, folder, machines, inbox, clock)
-        with _signals(inbox):
+        with signals(inbox.post):
             drive(engine, crew, bus, inbox, clock)
         bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
         outcome.write(state, folder, runs_folder(setting), environ)
@@ -240,19 +240,6 @@ def _read_setting(data: Mapping[str, Any], shown: Config) -> Setting:
 
 def _notice(inbox: Inbox, source: str, text: str) -> None:
     inbox.post(m.Noticed(source, text))
-
-
-@contextmanager
-def _signals(inbox: Inbox) -> Iterator[None]:
-    """INT and TERM become messages; a second one of them too, which then means: now."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda received, _frame: inbox.post(m.Signalled(received)))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _new_id() -> RunId:

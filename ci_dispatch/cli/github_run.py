@@ -22,6 +22,7 @@ from ci_dispatch.cli.fleet import open_machines
 from ci_dispatch.cli.github_reports import adopt
 from ci_dispatch.cli.github_target import connect, find_run, repository_of, target_of, token_of
 from ci_dispatch.cli.settings import Settings
+from ci_dispatch.cli.signals import signals
 from ci_dispatch.clock import SystemClock
 from ci_dispatch.config import Config
 from ci_dispatch.core import plan
@@ -157,7 +158,7 @@ def _drive(
             post=inbox.post,
             stop=stop,
         )
-        with github_telling.signals(inbox.post):
+        with signals(inbox.post):
             drive(dispatcher, lanes, bus, inbox, clock)
         bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
         outcome.write(state, folder, settings.root / config.run.folder, settings.environ)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 
 import click
 
-from ci_dispatch import messages as m
 from ci_dispatch import result
 from ci_dispatch.cli import outcome
 from ci_dispatch.cli.settings import Settings
@@ -29,19 +27,6 @@ from report_merge.render.markdown import job_summary
 from report_merge.render.workflow_commands import annotations_of
 
 SIGHT_SECONDS = 25.0  # how old the runners' state may be
-
-
-@contextmanager
-def signals(post: Callable[[m.Signalled], None]) -> Iterator[None]:
-    """INT and TERM become messages."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda received, _frame: post(m.Signalled(received)))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def outputs_of(state: RunState, folder: RunFolder, runs: Sequence[int | None]) -> dict[str, str]:

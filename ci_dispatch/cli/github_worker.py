@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 
 from ci_dispatch import messages as m
-from ci_dispatch.cli import github_telling
 from ci_dispatch.cli.fleet import health_policy
 from ci_dispatch.cli.github_reports import earlier_attempts
 from ci_dispatch.cli.settings import Settings, cores_here
+from ci_dispatch.cli.signals import signals
 from ci_dispatch.clock import SystemClock
 from ci_dispatch.controller import Inbox
 from ci_dispatch.core.batches import Job, Plan, job_of, unpack
@@ -138,7 +138,7 @@ def _execute(
             clock=clock,
             extra=sent.extra,
         )
-        with github_telling.signals(inbox.post), Fenced(sys.stdout, on_github=here.on_github) as log:
+        with signals(inbox.post), Fenced(sys.stdout, on_github=here.on_github) as log:
             crew.carry_out(m.Start(lease, tests, spec.workers_per_shard))
             return _wait(crew, inbox, lease, log, clock)
 
