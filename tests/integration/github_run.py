@@ -179,6 +179,7 @@ class Simulation:
         self.dispatcher = self._dispatcher(())
         self.inbox: deque[g.Heard] = deque()
         self.alive = True
+        self.dies_when_saving = False  # the journal has its leases, the file of dispatches does not
 
     def _dispatcher(self, restored: Sequence[Tracked]) -> Dispatcher:
         bus = Bus(self.state, self.clock, [self.journal])
@@ -255,8 +256,9 @@ class Simulation:
             if not self.alive:
                 return
             match wish:
-                case g.Save(dispatches=dispatches):
-                    self.saved = dispatches
+                case g.Save():
+                    self.alive = not self.dies_when_saving
+                    self.saved = wish.dispatches if self.alive else ()
                 case m.Check(machine=name):
                     up = name not in self.unreachable
                     self.inbox.append(m.Checked(MachineChecked(machine=name, healthy=up, reachable=up, cores=4)))

@@ -474,6 +474,7 @@ def test_a_controller_killed_at_any_time_is_followed_by_one_that_finishes_the_ru
     run.clock.moment += 30
     assert run.killed_and_watched() == 1
     assert verdicts(run) == {"passed": 38, "flaky": 1, "failed": 1}
+    assert not [e for e in run.journal.of(AttemptFinished) if e.stale]  # type: ignore[union-attr]  # nothing told twice
 
 
 @pytest.mark.parametrize("save", [True, False])
@@ -486,6 +487,17 @@ def test_killed_between_writing_down_and_dispatching(start: Start, save: bool) -
 
     run.double.fault(Fault(method="POST", path="/dispatches", status=0, processed=save, before=kill))
     assert run.run() == -1
+    assert run.killed_and_watched() == 0
+    assert verdicts(run) == {"passed": 40}
+    assert len(run.double.hub.runs) == 1
+
+
+def test_killed_before_anything_was_written_down(start: Start) -> None:
+    """The journal has leases of a dispatch that nobody wrote down: it was never sent, so its tests are free."""
+    run = start(World())
+    run.dies_when_saving = True
+    assert run.run() == -1
+    run.dies_when_saving = False
     assert run.killed_and_watched() == 0
     assert verdicts(run) == {"passed": 40}
     assert len(run.double.hub.runs) == 1
