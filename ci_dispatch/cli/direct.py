@@ -175,6 +175,11 @@ def _drive(
             drive(engine, crew, bus, inbox, clock)
         bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
         outcome.write(state, folder, runs_folder(setting), environ)
+        if environ.get("GITHUB_ACTIONS") == "true":
+            from ci_dispatch.cli import github_telling
+            from ci_dispatch.github.environment import Surroundings
+
+            github_telling.tell(state, folder, [], Surroundings(environ))
         return exit_code(config, state)
 
 
