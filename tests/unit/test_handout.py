@@ -94,12 +94,13 @@ def test_a_lone_machine_keeps_something_for_those_that_may_come_back() -> None:
 
 def test_a_suspect_gets_a_shard_of_its_own() -> None:
     table = Table(tests=2)
-    first = table.next(A)
+    first = table.next(A, usable=[A], fleet=[A])
     assert first is not None
+    assert len(first.tests) == 2
     table.give_back(A, alone=True)
-    shard = table.next(B)
+    shard = table.next(B, usable=[B], fleet=[B])
     assert shard is not None
-    assert len(shard.tests) == 1
+    assert len(shard.tests) == 1, "although nobody else is there to take the other"
 
 
 def test_the_kind_of_a_shard_says_why_it_runs() -> None:

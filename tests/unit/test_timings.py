@@ -60,7 +60,9 @@ def test_anything_else_is_refused(text: str) -> None:
         timings.loads(text)
 
 
-@pytest.mark.parametrize("samples", ["7", '{"a": 7}', '{"a": null}', '{"a": [[]]}', '{"a": [NaN]}', '{"a": [-1]}'])
+@pytest.mark.parametrize(
+    "samples", ["7", '{"a": 7}', '{"a": null}', '{"a": [[]]}', '{"a": [NaN]}', '{"a": [Infinity]}', '{"a": [-1]}']
+)
 def test_samples_of_a_strange_shape_are_refused_and_never_crash(samples: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         timings.loads(f'{{"version": 1, "samples": {samples}}}')
