@@ -15,7 +15,7 @@ from ci_dispatch.ports import Job, JobEnd, JobListener, MachineError
 _BEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 6.0  # the machine beats once a second: longer silence is a dead connection or a frozen machine
 _CONNECT_SECONDS = 5.0
-_LOOK_SECONDS = 0.1  # how often wishes to cancel are looked at
+_LOOK_SECONDS = 0.25  # how often wishes to cancel are looked at
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # between connections
 
 

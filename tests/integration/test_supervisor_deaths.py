@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -151,6 +152,32 @@ def _arguments(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
         return []
+
+
+def test_a_sweep_leaves_a_folder_alone_that_a_supervisor_is_about_to_lock(machine: LocalMachine) -> None:
+    """Two controllers on one host: the sweep of one came between the folder of the other's job and its lock."""
+    jobs = Path(machine.spec.workdir) / "jobs"
+    young, old = jobs / ".new-young", jobs / ".new-old"
+    for folder in (young, old):
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
+    os.utime(old, (0, 0))
+    with (young / "lock").open() as lock:
+        assert machine.sweep(10) == 0
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_two_controllers_that_start_together_let_each_other_live(machine: LocalMachine) -> None:
+    others = [LocalMachine(machine.spec) for _ in range(4)]
+    runs = []
+    for number, other in enumerate(others):
+        other.sync(Tree(root=Path(machine.spec.workdir).parent / "tree"), 5)
+        work = job(f"job-{number}", sys.executable, "-c", "import time; time.sleep(0.3)", cwd=str(Path.cwd()))
+        runs.append(Running(other, work))
+        assert other.sweep(10) == 0
+    assert [run.end(20).ended for run in runs] == [Ended.EXITED] * 4
 
 
 def test_a_sweep_leaves_the_jobs_of_a_living_run_alone(machine: LocalMachine) -> None:

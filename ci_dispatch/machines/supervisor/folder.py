@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from typing import Any
 
+NEWBORN = ".new-"  # how the name of a folder begins until its supervisor holds the lock
 OUTPUT = "out.log"
 INTERNAL = frozenset(
     {OUTPUT, "lock", "lease", "cancel", "cancel.now", "status", "status.space", "tmp"}
@@ -32,7 +33,7 @@ class Folder:
         """A new folder under a name of its own next to `beside`, with `files` in it. Raises OSError."""
         parent = os.path.dirname(beside)
         os.makedirs(parent, mode=0o700, exist_ok=True)
-        folder = Folder(tempfile.mkdtemp(prefix=".new-", dir=parent))
+        folder = Folder(tempfile.mkdtemp(prefix=NEWBORN, dir=parent))
         try:
             for name, data in files.items():
                 path = folder.file(name)

@@ -52,7 +52,8 @@ def _supervise(folder: Folder, path: str, spec: dict[str, Any], told: int) -> No
     """The supervisor's whole life, in a process of its own; `told` is closed when the job may be attached to."""
     try:
         _detach(told)
-        folder.lock()
+        if not folder.lock():
+            raise OSError("somebody else holds the lock of a folder nobody knows")  # noqa: TRY301
         os.rename(folder.path, path)  # from here on others see it, supervised from the first moment
         folder.path = path
         os.close(told)

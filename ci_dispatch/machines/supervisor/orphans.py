@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from .attach import bury
-from .folder import Folder
+from .folder import NEWBORN, Folder
 from .processes import end_members, processes
 
+NEWBORN_SECONDS = 600.0  # far longer than any supervisor needs from making its folder to locking it
 KEEP_SECONDS = 3 * 24 * 3600.0  # an attempt's files, for a person who looks for them
 
 
@@ -24,10 +25,11 @@ def sweep(root: str) -> dict[str, Any]:
     ended = running = 0
     for name in _entries(jobs):
         folder = Folder(os.path.join(jobs, name))
-        if folder.supervised():
+        if name.startswith(NEWBORN):  # its lock is not ours to try: a supervisor may be about to take it
+            if _age(folder.path) > NEWBORN_SECONDS:
+                folder.remove()
+        elif folder.supervised():
             running += 1
-        elif name.startswith(".new-"):
-            folder.remove()
         elif folder.status() is None:
             ended += bury(folder)
         elif _age(folder.file("status")) > KEEP_SECONDS:
