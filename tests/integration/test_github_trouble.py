@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.core.events import AttemptFinished, MachineLost
+from ci_dispatch.core.model import MachineName
 from tests.github_double import Fault, Script, zipped
 from tests.github_double.entities import Job
 from tests.github_double.faults import secondary_limit
@@ -47,6 +48,18 @@ def test_a_machine_that_health_checks_call_dead_is_not_waited_for(start: Start) 
     assert run.clock.now() - START < 300
     assert posts(run, "dispatches") == ["dispatches", "dispatches"]
     assert posts(run, "cancel") == ["cancel"]  # the old run would look alive for minutes
+
+
+def test_a_machine_whose_runner_died_gets_no_new_work_though_ssh_calls_it_healthy(start: Start) -> None:
+    """Every test fails twice, so that there is much to hand out again; the largest machine has no runner any more."""
+    world = World(script=on("local", Script(dies_after=5)), fails={f"t{n:03}": 2 for n in range(40)})
+    run = start(world)
+    assert run.run() == 0
+    assert verdicts(run) == {"flaky": 40}
+    _, *later = run.double.hub.runs.values()
+    assert later
+    assert not [job.labels for again in later for job in again.jobs if "local" in job.labels]
+    assert run.state.machines[MachineName("local")].usable  # its health checks went on to say so
 
 
 def test_a_shutdown_signal_is_no_test_failure(start: Start) -> None:
