@@ -163,6 +163,7 @@ def _drive(
         bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
         outcome.write(state, folder, settings.root / config.run.folder, settings.environ)
         github_telling.tell(state, folder, [run.run for run in dispatcher.runs], Surroundings(settings.environ))
+        github_telling.comment(settings, state, target)
     if dispatcher.refusal is not None:
         raise dispatcher.refusal
     return exit_code(config, state)

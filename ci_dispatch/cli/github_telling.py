@@ -11,6 +11,7 @@ import click
 
 from ci_dispatch import result
 from ci_dispatch.cli import outcome
+from ci_dispatch.cli.github_target import connect
 from ci_dispatch.cli.settings import Settings
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.events import MachineChecked
@@ -18,12 +19,15 @@ from ci_dispatch.core.model import MachineSpec, Verdict
 from ci_dispatch.core.state import RunState
 from ci_dispatch.github.api import GitHub
 from ci_dispatch.github.client import Client
+from ci_dispatch.github.comment import keep_comment
 from ci_dispatch.github.dialect import dialect_of
 from ci_dispatch.github.environment import Surroundings
+from ci_dispatch.github.restoring import Target
 from ci_dispatch.github.runners import with_runners
 from ci_dispatch.github.views import RunnerView
 from ci_dispatch.runfolder import RunFolder
-from report_merge.render.markdown import job_summary
+from report_merge.render import escape
+from report_merge.render.markdown import job_summary, pr_comment
 from report_merge.render.workflow_commands import annotations_of
 
 SIGHT_SECONDS = 25.0  # how old the runners' state may be
@@ -55,6 +59,23 @@ def tell(state: RunState, folder: RunFolder, runs: Sequence[int | None], here: S
     here.set_outputs(outputs_of(state, folder, runs))
     here.add_summary(job_summary(report, already_used_bytes=here.summary_used()))
     here.annotate(annotations_of(report))
+
+
+def comment(settings: Settings, state: RunState, target: Target) -> None:
+    """Keep the comment on the pull request up to date, when it is wanted and this is one; a failure is a warning."""
+    here = Surroundings(settings.environ)
+    pull = here.pull_request() if settings.config.github.comment else None
+    if pull is None or here.repository != target.repository:
+        return
+    report = result.report(state, outcome.context(state, settings.environ))
+    text = pr_comment(report, marker=f"ci-dispatch/{target.workflow}/{report.context.title}")
+    github = connect(settings, target.repository)
+    try:
+        with closing(github.client):
+            keep_comment(github, pull, text)
+    except GitHubRefused as error:
+        click.echo(f"warning: {error}", err=True)
+        here.annotate([f"::warning title=The pull request has no comment::{escape.workflow_data(str(error))}"])
 
 
 def runner_sight(

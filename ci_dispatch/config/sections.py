@@ -226,7 +226,7 @@ class GitHub:
     deadline: float = setting(
         5.5 * 3600.0, duration(1), "Longest time for everything; a hosted orchestrator is ended after 6 h."
     )
-    comment: bool = setting(False, boolean(), "Keep a comment on the pull request up to date.", flag="--comment")
+    comment: bool = setting(False, boolean(), "Keep a comment on the pull request up to date.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

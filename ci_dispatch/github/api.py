@@ -12,16 +12,19 @@ from ci_dispatch.github.dialect import Dialect
 from ci_dispatch.github.refusals import Refused, Unavailable
 from ci_dispatch.github.views import (
     ArtifactView,
+    CommentView,
     JobView,
     RunnerView,
     RunView,
     artifact_view,
+    comment_view,
     job_view,
     run_view,
     runner_view,
 )
 
 PAGE = 100
+COMMENTS = "pull-requests: write"
 MAX_PAGES = 20  # a list has an end even when the server's has none
 
 View = TypeVar("View")
@@ -78,6 +81,16 @@ class GitHub:
     def _post(self, run: int, part: str, what: str) -> None:
         self.client.write(Call(what=what, url=self._run_url(run, part), permission="actions: write"))
 
+    def write_comment(self, pull: int, text: str) -> None:
+        self._comment("POST", f"issues/{pull}/comments", text, f"The comment on pull request {pull} was not written")
+
+    def edit_comment(self, comment: int, text: str) -> None:
+        self._comment("PATCH", f"issues/comments/{comment}", text, f"The comment {comment} was not edited")
+
+    def _comment(self, method: str, part: str, text: str, what: str) -> None:
+        body = {"body": text}
+        self.client.write(Call(what=what, url=f"{self._path}/{part}", permission=COMMENTS, body=body), method)
+
     # -- reads ------------------------------------------------------------------------------------------------------
 
     def run(self, run: int) -> RunView:
@@ -128,6 +141,22 @@ class GitHub:
         url = f"{self._path}/actions/runners"
         call = Call(what="The runners' state could not be read", url=url, permission="administration: read")
         return self._pages(call, "runners", runner_view)
+
+    def comments(self, pull: int) -> tuple[CommentView, ...]:
+        """The comments of a pull request, oldest first; GitHub lists them without saying how many there are."""
+        found: list[CommentView] = []
+        for page in range(1, MAX_PAGES + 1):
+            call = Call(
+                what=f"The comments of pull request {pull} could not be read",
+                url=f"{self._path}/issues/{pull}/comments",
+                permission=COMMENTS,  # they are only read to write one
+                parameters={self._dialect.page_size: PAGE, "page": page},
+            )
+            items = _understood(call, lambda body: [comment_view(item) for item in body], self.client.read(call))
+            found += items
+            if len(items) < PAGE:
+                break
+        return tuple(found)
 
     def _run_url(self, run: int, part: str = "") -> str:
         return f"{self._path}/actions/runs/{run}" + (f"/{part}" if part else "")

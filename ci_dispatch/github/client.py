@@ -90,9 +90,9 @@ class Client:
             raise Unavailable(call.what, why="GitHub did not say where it is")
         return location
 
-    def write(self, call: Call) -> Any:
-        """One POST, sent once."""
-        text = self._ask(self._writer, "POST", call, {}).text
+    def write(self, call: Call, method: str = "POST") -> Any:
+        """One POST or PATCH, sent once."""
+        text = self._ask(self._writer, method, call, {}).text
         return _parsed(call.what, text) if text else None
 
     def _ask(self, client: github.Github, method: str, call: Call, headers: Mapping[str, str]) -> Answer:

@@ -7,6 +7,7 @@ method does nothing but log.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
@@ -67,6 +68,17 @@ class Surroundings:
         repo = head.get("repo") if isinstance(head, dict) else None
         name = str(repo.get("full_name", "")) if isinstance(repo, dict) else "a repository that is gone"
         return "" if name == self.repository else name
+
+    def pull_request(self) -> int | None:
+        """The number of the pull request this is about, when it comes from this repository; else None."""
+        if not self.environ.get("GITHUB_EVENT_NAME", "").startswith("pull_request") or self.fork():
+            return None
+        pull = self.event().get("pull_request")
+        number = pull.get("number") if isinstance(pull, dict) else None
+        if isinstance(number, int):
+            return number
+        found = re.fullmatch(r"refs/pull/(\d+)/\w+", self.environ.get("GITHUB_REF", ""))
+        return int(found[1]) if found else None
 
     # -- what a job tells -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ PERMISSION_HELP = {
     "token with Actions: read and write (classic: scope repo). Pull requests from forks never get it",
     "actions: read": "in a workflow, give the job `permissions: actions: read`; from your desk, a fine-grained token "
     "with Actions: read (classic: scope repo)",
+    "pull-requests: write": "in a workflow, give the job `permissions: pull-requests: write`; from elsewhere, a "
+    "fine-grained token with Pull requests: read and write (classic: scope repo)",
     "checks: read": "in a workflow, give the job `permissions: checks: read`",
     "administration: read": "GITHUB_TOKEN never has it: make a fine-grained token with Administration: read and "
     "give it as CI_RUNNERS_TOKEN, or go without: the machines' own health checks are enough",

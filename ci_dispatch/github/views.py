@@ -54,6 +54,13 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommentView:
+    id: int
+    text: str
+    trusted: bool  # written by an app, or by somebody who may write here: an outsider can copy any marker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactView:
     id: int
     name: str
@@ -79,6 +86,15 @@ def run_view(body: Mapping[str, Any]) -> RunView:
         attempt=int(body.get("run_attempt") or 1),
         title=_word(body.get("display_title")),
         url=_word(body.get("html_url")),
+    )
+
+
+def comment_view(data: Mapping[str, Any]) -> CommentView:
+    """Apps comment as bots; people by their standing: https://docs.github.com/graphql/reference/enums."""
+    author = data.get("user") or {}  # None: the account is gone
+    known = data.get("author_association") in ("OWNER", "MEMBER", "COLLABORATOR")
+    return CommentView(
+        id=int(data["id"]), text=str(data.get("body") or ""), trusted=known or author.get("type") == "Bot"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.github_double.description import official
+from tests.github_double.entities import Comment
 from tests.github_double.faults import Fault, Faults
 from tests.github_double.recording import Exchange
 from tests.github_double.server import ApiHandler, BlobHandler, Rate, Server
@@ -18,7 +20,10 @@ from tests.github_double.state import Hub
 from tests.github_double.worker import ScriptedWorker, Worker
 from tests.github_double.workflows import Workflow
 
-ALL = frozenset({"actions:write", "checks:read", "administration:read", "contents:read"})
+ALL = frozenset({"actions:write", "checks:read", "administration:read", "contents:read", "pull-requests:write"})
+
+# The vendored description has the Actions part only; comments are held against no description.
+UNJUDGED = re.compile(r"/repos/[^/]+/[^/]+/issues/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class GitHubDouble:
         self.faults = Faults()
         self.rate = Rate()
         self.returns_run_details = True  # False: GitHub Enterprise Server up to 3.20
+        self.comments: list[Comment] = []
         self.blobs: dict[str, Blob] = {}
         self.token_leaks: list[str] = []  # signed URLs that were asked for with our token
         self.exchanges: list[Exchange] = []
@@ -95,6 +101,6 @@ class GitHubDouble:
         return [
             f"{x.method} {x.url} {x.status}: {finding}"
             for x in list(self.exchanges)
-            if x.status and "/_double/" not in x.url
+            if x.status and "/_double/" not in x.url and not UNJUDGED.match(x.url)
             for finding in judge.findings(x)
         ]

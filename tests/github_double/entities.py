@@ -102,3 +102,14 @@ class Lag:
     listing: float = 0.0  # a new run in the list of runs
     jobs: float = 0.0  # the jobs of a new run or attempt
     rerun: float = 0.0  # the run object after a re-run was accepted
+
+
+@dataclass(slots=True)
+class Comment:
+    """What somebody said on a pull request; `association` is who that is to the repository."""
+
+    id: int
+    pull: int
+    body: str
+    bot: bool = True
+    association: str = "NONE"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.github_double.asking import Answer, Asked
-from tests.github_double.entities import Conflict, Job, Run
+from tests.github_double.asking import Answer, Asked, found
+from tests.github_double.entities import Comment, Conflict, Job, Run
 from tests.github_double.shapes import stamp
 from tests.github_double.workflows import Refused
 
@@ -199,3 +199,25 @@ def artifact_zip(asked: Asked) -> Answer:
 def runners(asked: Asked) -> Answer:
     shown = [asked.shapes.runner(r) for r in asked.double.hub.runners]
     return asked.page("runners", shown, f"{asked.shapes.url}/actions/runners")
+
+
+@route("GET", r"/issues/(\d+)/comments", "pull-requests:read")
+def comments(asked: Asked) -> Answer:
+    """A bare list, without `total_count` (https://docs.github.com/rest/issues/comments)."""
+    mine = [asked.shapes.comment(comment) for comment in asked.double.comments if comment.pull == int(asked.path[0])]
+    size, page = int(asked.query.get("per_page", 30)), int(asked.query.get("page", 1))
+    return Answer(body=mine[(page - 1) * size : page * size])
+
+
+@route("POST", r"/issues/(\d+)/comments", "pull-requests:write")
+def create_comment(asked: Asked) -> Answer:
+    comment = Comment(asked.double.hub.next_id(), int(asked.path[0]), asked.body["body"])
+    asked.double.comments.append(comment)
+    return Answer(status=201, body=asked.shapes.comment(comment))
+
+
+@route("PATCH", r"/issues/comments/(\d+)", "pull-requests:write")
+def update_comment(asked: Asked) -> Answer:
+    comment = found(next((c for c in asked.double.comments if c.id == int(asked.path[0])), None))
+    comment.body = asked.body["body"]
+    return Answer(body=asked.shapes.comment(comment))

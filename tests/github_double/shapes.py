@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.github_double.entities import Artifact, Job, Run, Runner
+from tests.github_double.entities import Artifact, Comment, Job, Run, Runner
 from tests.github_double.workflows import Workflow
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "github-openapi"
@@ -131,6 +131,10 @@ class Shapes:
             "message": text,
             "path": ".github",
         }
+
+    def comment(self, comment: Comment) -> Body:
+        user = {"login": "somebody", "type": "Bot" if comment.bot else "User"}
+        return {"id": comment.id, "body": comment.body, "user": user, "author_association": comment.association}
 
     def rate_limit(self, limit: int, remaining: int, reset: int) -> Body:
         rate = {"limit": limit, "remaining": remaining, "reset": reset, "used": limit - remaining}

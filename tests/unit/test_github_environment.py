@@ -35,6 +35,17 @@ def test_a_pull_request_from_elsewhere_is_told_from_ours(tmp_path: Path) -> None
     assert Surroundings({**HERE, "GITHUB_EVENT_NAME": "push"}).fork() == ""
 
 
+def test_the_number_of_the_pull_request(tmp_path: Path) -> None:
+    ours = {"head": {"repo": {"full_name": "octo/repo"}}}
+    assert event(tmp_path, {"pull_request": {"number": 7, **ours}}).pull_request() == 7
+    unnumbered = dict(event(tmp_path, {"pull_request": ours}).environ)
+    assert Surroundings(unnumbered | {"GITHUB_REF": "refs/pull/8/merge"}).pull_request() == 8
+    assert Surroundings(unnumbered | {"GITHUB_REF": "refs/heads/pull/8/merge"}).pull_request() is None
+    fork = {"number": 9, "head": {"repo": {"full_name": "x/fork"}}}
+    assert event(tmp_path, {"pull_request": fork}).pull_request() is None
+    assert Surroundings({**HERE, "GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/pull/8/merge"}).pull_request() is None
+
+
 def test_outputs_may_hold_anything(tmp_path: Path) -> None:
     file = tmp_path / "output"
     here = Surroundings({"GITHUB_OUTPUT": str(file)})
