@@ -23,7 +23,6 @@ from ci_dispatch.core.events import (
     MachineLost,
     RunFinished,
     TestFinished,
-    VerdictReached,
     Warned,
 )
 from ci_dispatch.core.handout import Handout
@@ -34,7 +33,6 @@ from ci_dispatch.core.model import (
     LeaseNumber,
     MachineName,
     Trouble,
-    Verdict,
 )
 from ci_dispatch.core.retry import RetryPolicy
 from ci_dispatch.core.settle import Classify, one_result_each, settle
@@ -296,7 +294,8 @@ class Engine:
             reason = self._stopping or self._stuck(now)
             if not reason:
                 return
-            self._give_up(reason)
+            for verdict in ending.give_up(self.ledger, reason):
+                self._publish(verdict)
         end = ending.makespan(self.state, now, self._terms.head_share)
         self._publish(RunFinished(exit_code=ending.exit_code(self.state), makespan=end, reason=self._stopping))
 
@@ -310,10 +309,3 @@ class Engine:
         if not nobody_ever and now - self._stuck_since < self._terms.give_up_after:
             return ""
         return ending.nobody_left(self.state.machines.values())
-
-    def _give_up(self, reason: str) -> None:
-        for test, entry in self.ledger.entries.items():
-            if entry.verdict is None:
-                failed = entry.failures > 0  # it ran and failed: that is known, whatever else was planned
-                verdict = Verdict.FAILED if failed else Verdict.NOT_RUN
-                self._publish(VerdictReached(test=test, verdict=verdict, reason=reason))

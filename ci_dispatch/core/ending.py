@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from ci_dispatch.core import plan
 from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core.events import VerdictReached
+from ci_dispatch.core.ledger import Ledger
 from ci_dispatch.core.model import Makespan, TestId, Verdict
 from ci_dispatch.core.state import MachineState, RunState
 
@@ -37,6 +39,15 @@ def makespan(state: RunState, now: float, head_share: float) -> Makespan:
         realised=round(now - state.started_at, 3),
         lower_bound=round(plan.lower_bound(units, fleet), 3),
     )
+
+
+def give_up(ledger: Ledger, reason: str) -> list[VerdictReached]:
+    """A verdict for every test that has none: one that ran and failed has failed, whatever else was planned for it."""
+    return [
+        VerdictReached(test=test, verdict=Verdict.FAILED if entry.failures else Verdict.NOT_RUN, reason=reason)
+        for test, entry in ledger.entries.items()
+        if entry.verdict is None
+    ]
 
 
 def nobody_left(machines: Iterable[MachineState]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ci_dispatch.core import ending
 from ci_dispatch.core.errors import ExitCode, GitHubRefused, worst
-from ci_dispatch.core.events import Event, RunFinished, VerdictReached
+from ci_dispatch.core.events import Event, RunFinished
 from ci_dispatch.core.matrix import ANY_MACHINE
-from ci_dispatch.core.model import Makespan, Verdict
+from ci_dispatch.core.model import Makespan
 from ci_dispatch.core.state import RunState
 from ci_dispatch.github import messages as g
 from ci_dispatch.github.outgoing import Terms
@@ -67,7 +68,8 @@ class Ending:
             reason = self.stopping or ("" if waiting or pooled else self._stuck(now))
             if not reason:
                 return
-            self._give_up(reason)
+            for verdict in ending.give_up(self._state.ledger, reason):
+                self._publish(verdict)
         self._publish(RunFinished(exit_code=self._exit_code(), makespan=self._makespan(now), reason=reason))
 
     def _stuck(self, now: float) -> str:
@@ -80,25 +82,11 @@ class Ending:
         nobody_ever = not self._state.ledger.attempts
         if not nobody_ever and now - self._stuck_since < self._terms.give_up_after:
             return ""
-        return "no healthy machine" + ("" if nobody_ever else f" for {self._terms.give_up_after:g} s")
-
-    def _give_up(self, reason: str) -> None:
-        for test, entry in self._state.ledger.entries.items():
-            if entry.verdict is None:
-                verdict = Verdict.FAILED if entry.failures else Verdict.NOT_RUN
-                self._publish(VerdictReached(test=test, verdict=verdict, reason=reason))
+        return ending.nobody_left(self._state.machines[name] for name in names)
 
     def _exit_code(self) -> ExitCode:
-        codes = [ExitCode.PASSED]
-        if self._state.interrupted:
-            codes.append(ExitCode.TERMINATED if self._state.interrupted == 15 else ExitCode.INTERRUPTED)
-        if self.refusal:
-            codes.append(ExitCode.GITHUB_REFUSED)
-        if not self._state.ledger.complete:
-            codes.append(ExitCode.INCOMPLETE)
-        if self._state.verdicts[Verdict.FAILED]:
-            codes.append(ExitCode.TESTS_FAILED)
-        return worst(codes)
+        refused = [ExitCode.GITHUB_REFUSED] if self.refusal else []
+        return worst([ending.exit_code(self._state), *refused])
 
     def _makespan(self, now: float) -> Makespan:
         started = self._state.started
