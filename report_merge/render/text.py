@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from report_merge import failures
 from report_merge.model import Report
+from report_merge.plain import one_line
 from report_merge.render import escape
 from report_merge.render.wording import count, counts, duration, history, status, title
 
+REASON_LIMIT = 2000
 GROUPS_SHOWN = 20
 TESTS_SHOWN = 5
 
@@ -27,7 +29,8 @@ def final_lines(
     if len(groups) > GROUPS_SHOWN:
         lines += [f"... and {count(len(groups) - GROUPS_SHOWN, 'more cause')}: see the report", ""]
     for missing in report.missing[:GROUPS_SHOWN]:
-        reason = f": {escape.terminal_name(missing.reason)}" if missing.reason else ""
+        # A reason may end in the command that mends it: whole, or it is of no use.
+        reason = f": {escape.workflow_log(one_line(missing.reason, REASON_LIMIT))}" if missing.reason else ""
         lines.append(f"MISSING {missing.what} {escape.terminal_name(missing.name)}{reason}")
     for problem in report.problems[:GROUPS_SHOWN]:
         where = escape.terminal_name(problem.file) + (f":{problem.line}" if problem.line else "")
