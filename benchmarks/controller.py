@@ -7,8 +7,8 @@ import tempfile
 import time
 from random import Random
 
-from ci_dispatch.bus import Journal
 from ci_dispatch.core.model import MachineName, MachineSpec
+from ci_dispatch.run.event_bus import Journal
 from tests.simulation import World, make_tests, simulate
 
 MACHINES, TESTS = 100, 10_000
@@ -24,7 +24,7 @@ def main() -> None:
     seconds = {test.id: random.lognormvariate(1.5, 0.8) for test in tests}
     with tempfile.TemporaryFile("w+b", buffering=0) as file:
         before = time.process_time()
-        state = simulate(tests, fleet, World(seconds=seconds), sinks=[Journal(file)])
+        state = simulate(tests, fleet, World(seconds=seconds), reporters=[Journal(file)])
         cpu = time.process_time() - before
         journal = file.tell()
     assert state.finished is not None

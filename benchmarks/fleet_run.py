@@ -19,9 +19,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ci_dispatch.core import plan
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh.machine import CONFIG_VARIABLE
+from ci_dispatch.planning import planner
 from tests.components import HOW_TO_GET, present
 from tests.fleet.lab import ROUND_TRIPS, Lab
 from tests.fleet.servers import Keys
@@ -103,7 +103,7 @@ def run(tree: Path, lab: Lab) -> Measured:
 def table(seconds: dict[str, float], learning: Measured, measured: Measured) -> str:
     tests = make_tests(TESTS)
     truth = {test.id: seconds[test.id] for test in tests}
-    bound = plan.lower_bound(plan.units_of(tests, truth), fleet())
+    bound = planner.lower_bound(planner.units_of(tests, truth), fleet())
     lines = [
         f"{TESTS} sleeping tests, {sum(seconds.values()):.0f} s of work; cores and speed {FLEET}",
         f"round trips in ms {ROUND_TRIPS}",

@@ -7,9 +7,9 @@ from random import Random
 from statistics import mean
 from unittest import mock
 
-from ci_dispatch.core import plan
 from ci_dispatch.core.model import MachineName, MachineSpec
-from ci_dispatch.engine import Terms
+from ci_dispatch.planning import planner
+from ci_dispatch.run.control import Terms
 from tests.simulation import SimulatedFleet, World, make_tests, simulate
 
 CORES = {"local": 16, "moruk": 24, "ilko2": 4, "pi": 4}
@@ -43,17 +43,17 @@ def one(seed: int, share: float, *, misjudged: float, start_up: float) -> float:
         world = World(seconds=seconds, start_up=start_up)
         state = simulate(tests, believed, world, expected=expected, terms=Terms(head_share=share))
     assert state.finished is not None
-    return state.finished.makespan.realised / plan.lower_bound(plan.units_of(tests, seconds), true)
+    return state.finished.makespan.realised / planner.lower_bound(planner.units_of(tests, seconds), true)
 
 
 def main() -> None:
     print(f"{TESTS} tests, durations known to ±{NOISE:.0%}, {SEEDS} seeds; makespan / lower bound, mean and p90\n")
     print("| head | speeds right | p90 | speeds misjudged (sigma 0.3) | p90 |")
     print("|---:|---:|---:|---:|---:|")
-    for share in (0.0, 0.5, 0.75, 0.85, plan.HEAD_SHARE_KNOWN, 1.0):
+    for share in (0.0, 0.5, 0.75, 0.85, planner.HEAD_SHARE_KNOWN, 1.0):
         cells = []
         for misjudged in (0.0, 0.3):
-            ratios = sorted(one(seed, share, misjudged=misjudged, start_up=plan.START_UP) for seed in range(SEEDS))
+            ratios = sorted(one(seed, share, misjudged=misjudged, start_up=planner.START_UP) for seed in range(SEEDS))
             cells += [f"{mean(ratios):.2f}", f"{ratios[int(len(ratios) * 0.9)]:.2f}"]
         print(f"| {share:.2f} | {' | '.join(cells)} |")
 

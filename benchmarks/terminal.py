@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from ci_dispatch.bus import Bus
 from ci_dispatch.config.channels import Slack, SlackChannel
 from ci_dispatch.core.events import TRANSIENT, Stamped
 from ci_dispatch.core.model import MachineName, MachineSpec, RunId
-from ci_dispatch.core.state import RunState
-from ci_dispatch.ports import Sink
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.edges import change
 from ci_dispatch.reporters.slack.setup import open_slack
@@ -22,7 +19,10 @@ from ci_dispatch.reporters.terminal.live import LiveReporter
 from ci_dispatch.reporters.terminal.mode import UNICODE
 from ci_dispatch.reporters.terminal.plain import PlainReporter
 from ci_dispatch.reporters.terminal.screen import Screen
-from ci_dispatch.result import report
+from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.ports import Reporter
+from ci_dispatch.run.run_report import report
+from ci_dispatch.run.state import RunState
 from report_merge import failures
 from report_merge.model import RunContext
 from tests.recorded_runs import steps
@@ -73,21 +73,21 @@ def large_run() -> list[Stamped]:
     tests = make_tests(TESTS)
     seconds = {test.id: random.lognormvariate(1.5, 0.8) for test in tests}
     recorder = Recorder()
-    simulate(tests, fleet, World(seconds=seconds), sinks=[recorder])
+    simulate(tests, fleet, World(seconds=seconds), reporters=[recorder])
     return recorder.events
 
 
-def cpu(events: Sequence[Stamped], sink: Sink | None) -> tuple[float, int]:
-    """Seconds of CPU to fold a run and show it to `sink`, and how many ticks there were."""
+def cpu(events: Sequence[Stamped], reporter: Reporter | None) -> tuple[float, int]:
+    """Seconds of CPU to fold a run and show it to `reporter`, and how many ticks there were."""
     state, ticks, before = RunState(), 0, time.process_time()
     for now, stamped in steps(events, state):
         ticks += stamped is None
-        if sink is None:
+        if reporter is None:
             continue
         if stamped is None:
-            sink.tick(now, state)
+            reporter.tick(now, state)
         else:
-            sink.handle(stamped, state)
+            reporter.handle(stamped, state)
     return time.process_time() - before, ticks
 
 
@@ -99,12 +99,12 @@ def terminal(events: Sequence[Stamped]) -> None:
     print("|---|---:|---:|---:|")
     for name, width in (("live, 200 columns", 200), ("live, 80 columns", 80), ("plain", 0)):
         out = Nowhere()
-        sink: Sink = (
+        reporter: Reporter = (
             LiveReporter(out, Screen(colour=True, reflows=True), size=lambda width=width: (width, 50),  # type: ignore[misc]
                          glyphs=UNICODE, closing=lambda _: [])
             if width else PlainReporter(out, colour=False, glyphs=UNICODE, closing=lambda _: [])
         )  # fmt: skip
-        used = cpu(events, sink)[0] - fold
+        used = cpu(events, reporter)[0] - fold
         print(f"| {name} | {used / ticks * 1000:.2f} ms | {used / seconds:.2%} | {out.size / seconds:,.0f} |")
 
 
@@ -120,7 +120,7 @@ def slack_message(events: Sequence[Stamped]) -> None:
           f"{len(final.blocks)} blocks; Slack refuses about 13,200 characters and 51 blocks.")  # fmt: skip
 
 
-def published(face: Sink | None) -> float:
+def published(face: Reporter | None) -> float:
     """Wall seconds until the last event of the made-up run was published to `face`, in real order, without pauses."""
 
     class Clock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ci_dispatch import messages as m
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import (
     Connection,
@@ -23,8 +22,19 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
-from ci_dispatch.crew import Crew
-from ci_dispatch.ports import Invocation, Job, JobEnd, JobListener, Listing, MachineError, Place, Reading, Tree
+from ci_dispatch.fleets.machines.executor import Crew
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.ports import (
+    AttemptPaths,
+    AttemptReading,
+    Invocation,
+    Job,
+    JobEnd,
+    JobListener,
+    Listing,
+    MachineError,
+    WorkTree,
+)
 from tests.simulation import VirtualClock, make_tests
 
 FAR, NEAR = MachineName("far"), MachineName("near")
@@ -54,12 +64,12 @@ class FakeMachine:
         self._ask(f"check busy={busy}")
         return MachineChecked(machine=self.spec.name, healthy=True, reachable=True, seconds=deadline)
 
-    def sync(self, tree: Tree, deadline: float) -> None:
+    def sync(self, tree: WorkTree, deadline: float) -> None:
         self._ask("sync")
         self.syncs()
 
-    def place(self, job_id: str) -> Place:
-        return Place(tree="/far/tree", attempt=f"/far/{job_id}")
+    def place(self, job_id: str) -> AttemptPaths:
+        return AttemptPaths(tree="/far/tree", attempt=f"/far/{job_id}")
 
     def run(self, job: Job, listener: JobListener) -> JobEnd:
         self._ask(f"run {job.id}")
@@ -87,7 +97,7 @@ class FakeSuite:
     title = "fake"
 
     def __init__(self) -> None:
-        self.reading = Reading(results=tuple(TestResult(test=t.id, verdict=Verdict.PASSED) for t in TESTS))
+        self.reading = AttemptReading(results=tuple(TestResult(test=t.id, verdict=Verdict.PASSED) for t in TESTS))
         self.defect: Exception | None = None
 
     def tools(self) -> tuple[str, ...]:
@@ -97,7 +107,7 @@ class FakeSuite:
         return Listing(tests=TESTS)
 
     def invocation(
-        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
     ) -> Invocation:
         words = (str(workers), str(shard), *(test.id for test in tests), *extra)
         return Invocation(argv=words, cwd=place.tree)
@@ -105,7 +115,7 @@ class FakeSuite:
     def live_result(self, line: bytes) -> TestResult | None:
         return TestResult(test=TestId(line.decode()), verdict=Verdict.PASSED) if line.startswith(b"t") else None
 
-    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
         if self.defect:
             raise self.defect
         return self.reading
@@ -122,7 +132,7 @@ class Room:
             run=RunId("r"),
             machines={machine.spec.name: machine for machine in machines},
             suite=self.suite,
-            tree=Tree(root=folder),
+            tree=WorkTree(root=folder),
             folder=folder / "attempts",
             post=self.posted.append,
             lease_seconds=12.0,

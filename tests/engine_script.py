@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-from ci_dispatch import messages as m
-from ci_dispatch.bus import Bus
 from ci_dispatch.core.events import Event, MachineChecked, Stamped
 from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
-from ci_dispatch.core.state import RunState
-from ci_dispatch.engine import Engine, Terms
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.control import Engine, Terms
+from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.state import RunState
 from report_merge.failures import UNKNOWN
 from tests.simulation import VirtualClock, make_tests, run_started
 

@@ -15,15 +15,15 @@ from typing import Any
 import pyte
 
 from ci_dispatch.core.events import AttemptOutput
-from ci_dispatch.core.state import RunState
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.edges import Told, change
 from ci_dispatch.reporters.terminal import closing_lines
 from ci_dispatch.reporters.terminal.live import LiveReporter
 from ci_dispatch.reporters.terminal.mode import UNICODE
 from ci_dispatch.reporters.terminal.screen import Screen
-from ci_dispatch.result import report
+from ci_dispatch.run.run_report import report
+from ci_dispatch.run.state import RunState
 from report_merge import failures
 from report_merge.model import RunContext
 from tests.components import chromium

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ci_dispatch.core.events import TRANSIENT, Stamped, loads
-from ci_dispatch.core.state import RunState
-from ci_dispatch.ports import Sink
+from ci_dispatch.run.ports import Reporter
+from ci_dispatch.run.state import RunState
 
 RUNS = Path(__file__).parent / "data" / "runs"
 
@@ -30,14 +30,14 @@ def steps(events: Iterable[Stamped], state: RunState, every: float = 0.5) -> Ite
         yield stamped.at, stamped
 
 
-def play(events: Iterable[Stamped], *sinks: Sink, close: bool = True) -> RunState:
+def play(events: Iterable[Stamped], *reporters: Reporter, close: bool = True) -> RunState:
     state = RunState()
     for now, stamped in steps(events, state):
-        for sink in sinks:
+        for reporter in reporters:
             if stamped is None:
-                sink.tick(now, state)
+                reporter.tick(now, state)
             else:
-                sink.handle(stamped, state)
-    for sink in sinks if close else ():
-        sink.close()
+                reporter.handle(stamped, state)
+    for reporter in reporters if close else ():
+        reporter.close()
     return state

@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from ci_dispatch import messages as m
-from ci_dispatch.bus import Bus
-from ci_dispatch.core import plan
 from ci_dispatch.core.events import MachineChecked, RunStarted
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
+    FailureCause,
     LeaseNumber,
     MachineName,
     MachineSpec,
@@ -25,14 +23,16 @@ from ci_dispatch.core.model import (
     Test,
     TestId,
     TestResult,
-    Trouble,
     UnitId,
     Verdict,
 )
-from ci_dispatch.core.retry import RetryPolicy
-from ci_dispatch.core.state import RunState
-from ci_dispatch.engine import Engine, Terms
-from ci_dispatch.ports import Sink
+from ci_dispatch.planning import planner
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.control import Engine, Terms
+from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.ports import Reporter
+from ci_dispatch.run.retry import RetryPolicy
+from ci_dispatch.run.state import RunState
 from report_merge.failures import UNKNOWN
 
 Behaviour = Callable[[int], Verdict]  # of the n-th execution of a test, from 0
@@ -67,7 +67,7 @@ class World:
     behaviour: Mapping[TestId, Behaviour] = field(default_factory=dict)
     outages: Sequence[Outage] = ()
     killers: frozenset[TestId] = frozenset()  # take their runner down
-    start_up: float = plan.START_UP
+    start_up: float = planner.START_UP
     live: bool = True  # runners report tests as they finish
 
 
@@ -168,11 +168,11 @@ class SimulatedFleet:
             results.get(t.id) or TestResult(test=t.id, verdict=Verdict.NOT_RUN, reason="the runner died")
             for t in start.tests
         )
-        trouble = Trouble.CRASH if killer else Trouble.NONE
+        trouble = FailureCause.CRASH if killer else FailureCause.NONE
         suspects = (killer[1],) if killer else ()
         return AttemptResult(
             ended=Ended.EXITED,
-            trouble=trouble,
+            cause=trouble,
             exit_code=1 if killer else 0,
             seconds=end,
             results=every,
@@ -188,7 +188,7 @@ def make_tests(count: int, *, unit_size: int = 1) -> tuple[Test, ...]:
 
 
 def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected: Mapping[TestId, float]) -> RunStarted:
-    units = plan.units_of(tests, expected)
+    units = planner.units_of(tests, expected)
     return RunStarted(
         run=RunId("simulated"),
         title="simulated",
@@ -196,8 +196,8 @@ def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected
         tests=tuple(tests),
         machines=tuple(machines),
         expected_seconds={str(test): seconds for test, seconds in expected.items()},
-        planned=plan.planned_makespan(units, machines),
-        lower_bound=plan.lower_bound(units, machines),
+        planned=planner.planned_makespan(units, machines),
+        lower_bound=planner.lower_bound(units, machines),
     )
 
 
@@ -209,14 +209,14 @@ def simulate(
     expected: Mapping[TestId, float] | None = None,
     terms: Terms | None = None,
     seed: int = 0,
-    sinks: Sequence[Sink] = (),
+    reporters: Sequence[Reporter] = (),
     tick: float = 1.0,
     limit: float = 100_000.0,
 ) -> RunState:
     """A whole run on paper. Raises AssertionError when it does not end within `limit` virtual seconds."""
     clock = VirtualClock()
     state = RunState()
-    bus = Bus(state, clock, sinks)
+    bus = Bus(state, clock, reporters)
     terms = terms or Terms(retry=RetryPolicy(max_retries=2))
     engine = Engine(state, bus.publish, terms=terms, classify=lambda _result: UNKNOWN, random=Random(seed))
     fleet = SimulatedFleet(machines, world, clock)

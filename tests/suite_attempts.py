@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ci_dispatch.core.model import Ended, Test, TestId, Verdict
-from ci_dispatch.ports import JobEnd, Place, Reading, Suite
+from ci_dispatch.run.ports import AttemptPaths, AttemptReading, JobEnd, Suite
 from ci_dispatch.suites.command import CommandSuite
 from ci_dispatch.suites.playwright import PlaywrightSuite
 from ci_dispatch.suites.pytest import PytestSuite
@@ -54,10 +54,10 @@ def attempt(
     workers: int = 1,
     extra: Sequence[str] = (),
     interrupt_when: Callable[[bytes], bool] | None = None,
-) -> Reading:
+) -> AttemptReading:
     """One attempt at `tests` in the work tree `root`; INT as soon as `interrupt_when` likes the runner's news."""
     folder.mkdir(parents=True)
-    place = Place(tree=str(root), attempt=str(folder))
+    place = AttemptPaths(tree=str(root), attempt=str(folder))
     call = suite.invocation(tests, place, workers=workers, shard=1, total=1, extra=extra)
     for name, content in call.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -113,5 +113,5 @@ def name_of(test: Test) -> str:
     return test.title[-1].removeprefix("test_").replace("_", " ")
 
 
-def verdicts(reading: Reading) -> Mapping[TestId, Verdict]:
+def verdicts(reading: AttemptReading) -> Mapping[TestId, Verdict]:
     return {result.test: result.verdict for result in reading.results}

@@ -16,8 +16,8 @@ from ci_dispatch.cli.settings import Settings, configured
 from ci_dispatch.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from ci_dispatch.core.state import RunState
     from ci_dispatch.reporters.dashboard.follow import JournalTail, Replay
+    from ci_dispatch.run.state import RunState
 
 TOKEN_VARIABLE = "CI_DISPATCH_DASHBOARD_TOKEN"  # noqa: S105  its name, not its value
 TOKEN_LENGTH = 16
@@ -51,14 +51,14 @@ def dashboard(
     RUN is an id, the beginning of one, or a run's folder; the newest run when it is left out. The page follows a run
     of another process, and shows one that is over or died. It only shows, and only to who has the link.
     """
-    from ci_dispatch import runfolder
     from ci_dispatch.reporters.dashboard.follow import JournalTail
     from ci_dispatch.reporters.dashboard.service import Dashboard
+    from ci_dispatch.run import run_folder
 
     if run and replay:
-        raise UsageError("The dashboard was not started", why="RUN and --replay are two runs", try_="give one of them")
+        raise UsageError("The dashboard was not started", why="RUN and --replay are two runs", hint="give one of them")
     runs = settings.root / settings.config.run.folder
-    source = _replayed(replay, speed) if replay else JournalTail(runfolder.find(runs, run or "").journal)
+    source = _replayed(replay, speed) if replay else JournalTail(run_folder.find(runs, run or "").journal)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -88,10 +88,10 @@ def _replayed(given: Path, speed: float | None) -> JournalTail | Replay:
 
 def live_metrics(environ: Mapping[str, str]) -> Callable[[RunState], str]:
     """What /metrics says about a run that goes on."""
-    from ci_dispatch.cli import outcome
+    from ci_dispatch.app import result_files
     from ci_dispatch.reporters import metrics
 
-    return lambda state: metrics.text(state, outcome.context(state, environ))
+    return lambda state: metrics.text(state, result_files.context(state, environ))
 
 
 def fixed_token(environ: Mapping[str, str]) -> str:
@@ -101,6 +101,6 @@ def fixed_token(environ: Mapping[str, str]) -> str:
         raise UsageError(
             f"{TOKEN_VARIABLE} cannot be used as a token",
             why=f"it needs {TOKEN_LENGTH} or more of the characters A-Z a-z 0-9 _ ~ -",
-            try_="`openssl rand -hex 16` makes a good one; without the variable a new token is made",
+            hint="`openssl rand -hex 16` makes a good one; without the variable a new token is made",
         )
     return token

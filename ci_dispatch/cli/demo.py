@@ -25,22 +25,22 @@ def demo(settings: Settings) -> int:
     import shutil
     import tempfile
 
-    from ci_dispatch.cli import direct
+    from ci_dispatch.app import run
     from ci_dispatch.demo import FOLDER
     from ci_dispatch.demo.mortal import MortalMachine
 
     root = Path(tempfile.mkdtemp(prefix="ci-dispatch-demo-"))
     shutil.copytree(FOLDER, root, dirs_exist_ok=True)
-    setting = direct.Setting(root=root, config=_config(settings, root))
+    setting = run.RunSpec(root=root, config=_config(settings, root))
 
-    def with_a_mortal(machines: direct.Machines) -> direct.Machines:
+    def with_a_mortal(machines: run.Machines) -> run.Machines:
         return {
             name: MortalMachine(machine, DIES_AFTER) if name == MORTAL else machine
             for name, machine in machines.items()
         }
 
     click.echo(f"A corner shop's tests over {len(FLEET)} machines; {MORTAL} will die. In {root}\n", err=True)
-    code = direct.begin(setting, environ=settings.environ, arrange=with_a_mortal)
+    code = run.begin(setting, environ=settings.environ, arrange=with_a_mortal)
     click.echo("\nThe demo went as planned if this says FAILED (exit code 1): one test is wrong on purpose.", err=True)
     click.echo(f"Look at {root}/.ci-dispatch/runs/: merged.xml, summary.md, run.json, events.jsonl", err=True)
     return 0 if code == 1 else code

@@ -40,9 +40,9 @@ def dispatch(settings: Settings, shards: int, matrix_only: bool, extra: tuple[st
     Checks the machines, plans a matrix, starts the worker workflow, runs failed jobs again, sends what a dead machine
     owes elsewhere, and gives one verdict. Locally it needs GITHUB_TOKEN and nothing else.
     """
-    from ci_dispatch.cli import github_run
+    from ci_dispatch.app import dispatch
 
-    return github_run.begin(settings, shards=shards, matrix_only=matrix_only, extra=extra)
+    return dispatch.begin(settings, shards=shards, matrix_only=matrix_only, extra=extra)
 
 
 @click.command()
@@ -54,9 +54,9 @@ def watch(settings: Settings, run: str) -> int:
     RUN is GitHub's id or address of the worker run, or the name of a run folder. Default: the newest run. Where the run
     folder is not at hand, the plan is read from the reports its shards have uploaded.
     """
-    from ci_dispatch.cli import github_run
+    from ci_dispatch.app import dispatch
 
-    return github_run.again(settings, run)
+    return dispatch.again(settings, run)
 
 
 @click.command()
@@ -67,9 +67,9 @@ def cancel(settings: Settings, run: str) -> int:
 
     RUN is as for `ci-dispatch watch`.
     """
-    from ci_dispatch.cli import github_run
+    from ci_dispatch.app import dispatch
 
-    return github_run.cancel(settings, run)
+    return dispatch.cancel(settings, run)
 
 
 @click.command()
@@ -84,9 +84,9 @@ def shard(settings: Settings, entry: str, plan: str, dispatch_id: str, output: P
 
     At its second attempt and later it runs only what failed or never ran, when the earlier reports can be had.
     """
-    from ci_dispatch.cli import github_worker
+    from ci_dispatch.app import shard
 
-    return github_worker.run(settings, entry=entry, plan=plan, dispatch_id=dispatch_id, output=output)
+    return shard.run(settings, entry=entry, plan=plan, dispatch_id=dispatch_id, output=output)
 
 
 @click.command()
@@ -99,6 +99,6 @@ def merge(settings: Settings, run: str, output: Path) -> int:
 
     RUN is as for `ci-dispatch watch`; inside a worker workflow, its own run.
     """
-    from ci_dispatch.cli import github_reports
+    from ci_dispatch.app import merge
 
-    return github_reports.merge(settings, run, output)
+    return merge.merge(settings, run, output)

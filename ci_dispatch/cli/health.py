@@ -12,8 +12,8 @@ import click
 
 from ci_dispatch.cli.settings import Settings, configured
 from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
-from ci_dispatch.core.health import DIMENSIONS, HealthReport, summary
 from ci_dispatch.core.model import Connection, MachineSpec
+from ci_dispatch.run.health import DIMENSIONS, HealthReport, summary
 
 if TYPE_CHECKING:
     from ci_dispatch.machines.supervised import SupervisedMachine
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[MACHINE]...")
 def health(settings: Settings, as_json: bool, watch: bool, only: str, names: tuple[str, ...]) -> int:
     """Ask every machine how it is: reachable, disk, memory, load, clock, tools. Exit code 4 when none is healthy."""
-    from ci_dispatch.cli.fleet import health_policy
+    from ci_dispatch.app.machines import health_policy
     from ci_dispatch.machines import open_machine
 
     wanted = _dimensions(only)
@@ -88,7 +88,7 @@ def _dimensions(only: str) -> frozenset[str]:
     unknown = sorted(wanted - set(DIMENSIONS))
     if unknown:
         raise UsageError(
-            f"--only {only}", why=f"there is no dimension {', '.join(unknown)}", try_=f"--only {','.join(DIMENSIONS)}"
+            f"--only {only}", why=f"there is no dimension {', '.join(unknown)}", hint=f"--only {','.join(DIMENSIONS)}"
         )
     return wanted
 
@@ -112,5 +112,5 @@ def _chosen(machines: Sequence[MachineSpec], names: Sequence[str]) -> list[Machi
         if name not in known:
             nearest = get_close_matches(name, known, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"one of {', '.join(known)}"
-            raise UsageError(f"There is no machine {name}", why="it is not in the configuration", try_=hint)
+            raise UsageError(f"There is no machine {name}", why="it is not in the configuration", hint=hint)
     return [machine for machine in machines if not names or machine.name in names]

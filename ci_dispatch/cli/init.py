@@ -29,10 +29,10 @@ def init(force: bool, stdout: bool) -> None:
             stream.write(text)
     except FileExistsError:
         raise UsageError(
-            f"{file} was not written", why="it exists", try_="edit it, or replace it with: ci-dispatch init --force"
+            f"{file} was not written", why="it exists", hint="edit it, or replace it with: ci-dispatch init --force"
         ) from None
     except OSError as error:
-        raise UsageError(f"{file} was not written", why=str(error.strerror), try_="look at the folder") from None
+        raise UsageError(f"{file} was not written", why=str(error.strerror), hint="look at the folder") from None
     click.echo(f"Wrote {file}: {recognised}. What counts now: ci-dispatch config --explain")
 
 

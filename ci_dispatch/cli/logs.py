@@ -24,12 +24,12 @@ def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) ->
 
     RUN is its id, the beginning of it, or its folder; the newest when not given. Escape sequences are left out.
     """
-    from ci_dispatch import runfolder
     from ci_dispatch.core.errors import UsageError
     from ci_dispatch.reporters.attempt_logs import JournalReader, OutputReader, check, chosen, heading
+    from ci_dispatch.run import run_folder
     from report_merge.render.escape import workflow_log
 
-    folder = runfolder.find(settings.root / settings.config.run.folder, run)
+    folder = run_folder.find(settings.root / settings.config.run.folder, run)
     journal = JournalReader(folder.journal)
     journal.read()
     state = journal.state
@@ -53,7 +53,7 @@ def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) ->
         journal.read()
     if not readers:
         raise UsageError(
-            "There is no output to show", why="no attempt of this run fits", try_="ci-dispatch logs --help"
+            "There is no output to show", why="no attempt of this run fits", hint="ci-dispatch logs --help"
         )
     if not last:
         click.echo("The attempts printed nothing.", err=True)

@@ -20,7 +20,7 @@ def notify(settings: Settings, test: bool) -> int:
 
     if not test:
         raise UsageError(
-            "Nothing was sent", why="messages about runs are sent by runs", try_="ci-dispatch notify --test"
+            "Nothing was sent", why="messages about runs are sent by runs", hint="ci-dispatch notify --test"
         )
     slack = settings.config.slack
     places = setup.clients(slack, settings.environ)
@@ -28,7 +28,7 @@ def notify(settings: Settings, test: bool) -> int:
         raise UsageError(
             "Nothing was sent",
             why=setup.missing(slack, settings.environ) or "no channel is configured",
-            try_=f"add [[slack.channel]] with its id to ci-dispatch.toml and set {slack.token_env}, "
+            hint=f"add [[slack.channel]] with its id to ci-dispatch.toml and set {slack.token_env}, "
             f"or set {slack.webhook_env} alone",
         )
     refused = 0

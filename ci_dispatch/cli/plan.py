@@ -23,35 +23,35 @@ def plan(settings: Settings, as_json: bool, matrix: bool, extra: tuple[str, ...]
     if as_json and matrix:
         raise click.UsageError("--json and --matrix are two different outputs: give one")
     if matrix:
-        from ci_dispatch.cli import github_run
+        from ci_dispatch.app import dispatch
 
-        return github_run.begin(settings, shards=0, matrix_only=True, extra=extra)
-    from ci_dispatch.cli import direct
+        return dispatch.begin(settings, shards=0, matrix_only=True, extra=extra)
+    from ci_dispatch.app import run
     from ci_dispatch.suites import open_suite
 
     config = settings.config
-    setting = direct.Setting(root=settings.root, config=config, extra=(*config.suite.args, *extra))
-    expected = direct.expect(setting, open_suite(config.suite, settings.root, setting.extra))
+    setting = run.RunSpec(root=settings.root, config=config, extra=(*config.suite.args, *extra))
+    expected = run.expect(setting, open_suite(config.suite, settings.root, setting.extra))
     data = _plan(expected, setting)
     click.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else _text(data))
     return 0
 
 
 def _plan(expected: Any, setting: Any) -> dict[str, Any]:
-    from ci_dispatch.core import plan
+    from ci_dispatch.planning import planner
 
     fleet = setting.config.fleet
-    units = plan.units_of(expected.tests, expected.seconds)
-    share = plan.head_share(expected.known, len(fleet))
-    heads = plan.heads(units, fleet, share)
+    units = planner.units_of(expected.tests, expected.seconds)
+    share = planner.head_share(expected.known, len(fleet))
+    heads = planner.heads(units, fleet, share)
     given = {unit.id for head in heads.values() for unit in head}
     return {
         "tests": len(expected.tests),
         "units": len(units),
         "known_durations": round(expected.known, 3),
         "seconds": round(sum(unit.seconds for unit in units), 1),
-        "planned_makespan": round(plan.planned_makespan(units, fleet, share), 1),
-        "lower_bound": round(plan.lower_bound(units, fleet), 1),
+        "planned_makespan": round(planner.planned_makespan(units, fleet, share), 1),
+        "lower_bound": round(planner.lower_bound(units, fleet), 1),
         "machines": [
             {
                 "name": machine.name,

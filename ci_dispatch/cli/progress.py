@@ -20,9 +20,9 @@ def progress(settings: Settings, demo: bool, speed: float) -> None:
     if not demo:
         raise UsageError(
             "There is no progress to show", why="only a run has progress",
-            try_="ci-dispatch progress --demo, or ci-dispatch dashboard for a run that is going on",
+            hint="ci-dispatch progress --demo, or ci-dispatch dashboard for a run that is going on",
         )  # fmt: skip
-    from ci_dispatch.cli.playback import play
-    from ci_dispatch.reporters.demo import demo_events
+    from ci_dispatch.app.playback import play
+    from ci_dispatch.demo.recording import demo_events
 
     play(demo_events(time.time()), settings, speed)

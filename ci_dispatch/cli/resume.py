@@ -17,7 +17,8 @@ def resume(settings: Settings, follow: str, run: str) -> int:
     RUN is its id, the beginning of it, or its folder; the newest when not given. The run goes on under the
     configuration it began with.
     """
-    from ci_dispatch.cli import direct
+
+    from ci_dispatch.app.run import resume as resume_run
 
     base = settings.root / settings.config.run.folder
-    return direct.resume(base, run, environ=settings.environ, follow=follow, shown=settings.config)
+    return resume_run(base, run, environ=settings.environ, follow=follow, shown=settings.config)

@@ -28,8 +28,8 @@ def run(settings: Settings, follow: str, extra: tuple[str, ...]) -> int:
 
     Without any configuration: the suite of this repository, on this computer's cores.
     """
-    from ci_dispatch.cli import direct
+    from ci_dispatch.app import run
 
     config = settings.config
-    setting = direct.Setting(root=settings.root, config=config, extra=(*config.suite.args, *extra))
-    return direct.begin(setting, environ=settings.environ, follow=follow)
+    setting = run.RunSpec(root=settings.root, config=config, extra=(*config.suite.args, *extra))
+    return run.begin(setting, environ=settings.environ, follow=follow)

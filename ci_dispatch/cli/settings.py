@@ -88,7 +88,7 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError:
-        raise UsageError("Nothing was started", why="the current folder is gone", try_="cd to another") from None
+        raise UsageError("Nothing was started", why="the current folder is gone", hint="cd to another") from None
 
 
 def find(here: Path) -> tuple[Path | None, Path]:
@@ -123,13 +123,13 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{file} was not read", why=f"byte {error.start} is not UTF-8", try_="save it as UTF-8, as TOML asks for"
+            f"{file} was not read", why=f"byte {error.start} is not UTF-8", hint="save it as UTF-8, as TOML asks for"
         ) from None
     except OSError as error:
         raise UsageError(
             f"{file} was not read",
             why=str(error.strerror),
-            try_="name another with --config, or write one: ci-dispatch init",
+            hint="name another with --config, or write one: ci-dispatch init",
         ) from None
 
 

@@ -130,7 +130,7 @@ class Retry:
     jitter: float = setting(
         0.10, share(), "Random part of each wait, either way, so that retries do not come all at once."
     )
-    max_moves: int = setting(5, integer(0, 100), "How often a test goes to another machine because of a machine.")
+    max_reassignments: int = setting(5, integer(0, 100), "How often a test moves because of a machine.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,19 +53,19 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
 
 
 class CiDispatchError(Exception):
-    """`what` did not happen, `why`, and what to `try_`: shown to the user as it stands, never as a traceback."""
+    """`what` did not happen, `why`, and what to `hint`: shown to the user as it stands, never as a traceback."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
 
-    def __init__(self, what: str, *, why: str = "", try_: str = "") -> None:
+    def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         self.what = what
         self.why = why
-        self.try_ = try_
+        self.hint = hint
         super().__init__(what)
 
     def __str__(self) -> str:
         text = f"{self.what}: {self.why}" if self.why else self.what
-        return f"{text}\n  try: {self.try_}" if self.try_ else text
+        return f"{text}\n  try: {self.hint}" if self.hint else text
 
 
 class UsageError(CiDispatchError):

@@ -72,7 +72,7 @@ class MachineLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MachineFenced:
+class MachineQuarantined:
     """The circuit breaker opened: it answers, but what it runs fails; it gets no more work in this run."""
 
     machine: MachineName
@@ -120,14 +120,14 @@ class AttemptFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled:
-    """Tests that go back into the queue: not before `not_before`, and preferably not on `avoid`."""
+    """Tests that go back into the queue: not before `not_before`, and preferably not on `avoid_machine`."""
 
     tests: tuple[TestId, ...]
     reason: str
     not_before: float
-    avoid: MachineName | None = None
+    avoid_machine: MachineName | None = None
     counts: bool = False  # uses up one of the tests' own retries
-    alone: bool = False  # a suspect: it gets a shard of its own
+    isolate: bool = False  # a suspect: it gets a shard of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ Event: TypeAlias = (
     | RunResumed
     | MachineChecked
     | MachineLost
-    | MachineFenced
+    | MachineQuarantined
     | LeaseGranted
     | AttemptStarted
     | AttemptOutput
@@ -190,8 +190,8 @@ TRANSIENT = (AttemptOutput,)  # shown and forgotten: never in the journal
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
-        RunStarted, RunResumed, MachineChecked, MachineLost, MachineFenced, LeaseGranted, AttemptStarted, AttemptOutput,
-        TestFinished, AttemptFinished, RetryScheduled, VerdictReached, Interrupted, Warned, RunFinished,
+        RunStarted, RunResumed, MachineChecked, MachineLost, MachineQuarantined, LeaseGranted, AttemptStarted,
+        AttemptOutput, TestFinished, AttemptFinished, RetryScheduled, VerdictReached, Interrupted, Warned, RunFinished,
     )
 }  # fmt: skip
 

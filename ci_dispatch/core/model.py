@@ -10,8 +10,24 @@ from typing import NewType
 from report_merge.model import Verdict  # the same word in both packages
 
 __all__ = [
-    "AttemptResult", "Connection", "Ended", "Lease", "LeaseNumber", "MachineName", "MachineSpec", "Makespan", "RunId",
-    "Shard", "ShardId", "ShardKind", "Test", "TestId", "TestResult", "Trouble", "UnitId", "Verdict",
+    "AttemptResult",
+    "Connection",
+    "Ended",
+    "FailureCause",
+    "Lease",
+    "LeaseNumber",
+    "MachineName",
+    "MachineSpec",
+    "Makespan",
+    "RunId",
+    "Shard",
+    "ShardId",
+    "ShardKind",
+    "Test",
+    "TestId",
+    "TestResult",
+    "UnitId",
+    "Verdict",
 ]  # fmt: skip
 
 TestId = NewType("TestId", str)  # the same on every machine
@@ -30,7 +46,7 @@ class Test:
 
     id: TestId
     unit: UnitId  # tests of one unit are never sent apart
-    together: bool = False  # the runner itself repeats the whole unit when one of it fails (Playwright's `serial`)
+    atomic: bool = False  # the runner itself repeats the whole unit when one of it fails (Playwright's `serial`)
     project: str = ""
     file: str = ""
     title: tuple[str, ...] = ()
@@ -68,7 +84,7 @@ class ShardKind(StrEnum):
     HEAD = "head"  # the weighted start of a machine
     TAIL = "tail"  # pulled later, ever smaller
     RETRY = "retry"  # failed tests again
-    MOVED = "moved"  # what another machine lost
+    REASSIGNED = "reassigned"  # what another machine lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +119,7 @@ class Ended(StrEnum):
     NOT_STARTED = "not started"  # the machine could not begin: no disk, no tree, no runner
 
 
-class Trouble(StrEnum):
+class FailureCause(StrEnum):
     """What stood in the way of an attempt as a whole; decides what a retry can help."""
 
     NONE = ""
@@ -119,7 +135,7 @@ class AttemptResult:
     """Everything an attempt brought home: one result per expected test, whatever happened."""
 
     ended: Ended
-    trouble: Trouble = Trouble.NONE
+    cause: FailureCause = FailureCause.NONE
     reason: str = ""
     exit_code: int | None = None
     seconds: float = 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import Ended, MachineSpec
-from ci_dispatch.ports import Job, JobEnd, JobListener, Machine, MachineError, Place, Tree
+from ci_dispatch.run.ports import AttemptPaths, Job, JobEnd, JobListener, Machine, MachineError, WorkTree
 
 
 class MortalMachine:
@@ -32,11 +32,11 @@ class MortalMachine:
             )
         return self._machine.check(deadline, busy=busy)
 
-    def sync(self, tree: Tree, deadline: float) -> None:
+    def sync(self, tree: WorkTree, deadline: float) -> None:
         self._alive()
         self._machine.sync(tree, deadline)
 
-    def place(self, job_id: str) -> Place:
+    def place(self, job_id: str) -> AttemptPaths:
         return self._machine.place(job_id)
 
     def run(self, job: Job, listener: JobListener) -> JobEnd:

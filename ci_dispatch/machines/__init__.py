@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ci_dispatch.core.health import HealthPolicy
 from ci_dispatch.core.model import Connection, MachineSpec
+from ci_dispatch.run.health import HealthPolicy
 
 if TYPE_CHECKING:
     from ci_dispatch.machines.supervised import SupervisedMachine

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ci_dispatch.ports import MachineError
+from ci_dispatch.run.ports import MachineError
 
 MAX_FILES = 20_000
 MAX_BYTES = 512 * 1024 * 1024  # of all files together, unpacked
@@ -41,7 +41,7 @@ def unpack(archive: IO[bytes], into: Path) -> int:
         raise _broken(str(error)) from error
     except OSError as error:
         raise MachineError(
-            "the reports cannot be stored", stage="collect", why=f"{error.strerror}: {error.filename}", try_="make room"
+            "the reports cannot be stored", stage="collect", why=f"{error.strerror}: {error.filename}", hint="make room"
         ) from error
     return count
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from ci_dispatch.ports import MachineError
+from ci_dispatch.run.ports import MachineError
 
 NEED = b"need"  # the machine's answer when it has no copy of this supervisor yet
 NO_PYTHON = b"no-python"

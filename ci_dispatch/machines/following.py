@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from ci_dispatch.core.model import Ended
-from ci_dispatch.machines.conversation import ConnectionLost, Conversation, result_of
 from ci_dispatch.machines.frames import Frame
-from ci_dispatch.ports import Job, JobEnd, JobListener, MachineError
+from ci_dispatch.machines.supervisor_client import ConnectionLost, Conversation, result_of
+from ci_dispatch.run.ports import Job, JobEnd, JobListener, MachineError
 
 _BEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 6.0  # the machine beats once a second: longer silence is a dead connection or a frozen machine

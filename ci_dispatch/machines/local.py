@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from ci_dispatch.core.health import HealthPolicy
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines.conversation import ConnectionLost, Stream
 from ci_dispatch.machines.supervised import SupervisedMachine
-from ci_dispatch.ports import MachineError, Tree
+from ci_dispatch.machines.supervisor_client import ConnectionLost, Stream
+from ci_dispatch.run.health import HealthPolicy
+from ci_dispatch.run.ports import MachineError, WorkTree
 
 _COMPLAINTS = 2000
 
@@ -28,7 +28,7 @@ class LocalMachine(SupervisedMachine):
         # The programs of our own environment (node, the virtual environment's pytest) are the suite's too.
         self._environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
 
-    def sync(self, tree: Tree, deadline: float) -> None:  # noqa: ARG002  # nothing to wait for
+    def sync(self, tree: WorkTree, deadline: float) -> None:  # noqa: ARG002  # nothing to wait for
         if not tree.root.is_dir():
             raise MachineError(f"the work tree {tree.root} does not exist", stage="sync")
         self._tree = str(tree.root.resolve())

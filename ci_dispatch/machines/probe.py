@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ci_dispatch.ports import MachineError
+from ci_dispatch.run.ports import MachineError
 
 _BODY = " ".join(
     line.strip()

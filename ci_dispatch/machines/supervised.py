@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ci_dispatch.core.events import MachineChecked
-from ci_dispatch.core.facts import read
-from ci_dispatch.core.health import Answer, HealthPolicy, HealthReport, judge
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.machines import probe
 from ci_dispatch.machines.archive import MAX_BYTES, unpack
-from ci_dispatch.machines.conversation import ConnectionLost, Conversation, Stream, result_of
 from ci_dispatch.machines.following import Following, folder_name
+from ci_dispatch.machines.supervisor_client import ConnectionLost, Conversation, Stream, result_of
 from ci_dispatch.machines.work_tree import snapshot
-from ci_dispatch.ports import Job, JobEnd, JobListener, MachineError, Place, Tree
+from ci_dispatch.run.health import Answer, HealthPolicy, HealthReport, judge
+from ci_dispatch.run.ports import AttemptPaths, Job, JobEnd, JobListener, MachineError, WorkTree
+from ci_dispatch.run.probe_output import read
 
 _LONGEST_ANSWER = 256 * 1024
 
@@ -70,7 +70,7 @@ class SupervisedMachine:
             if facts is None or not facts.complete:
                 trouble, stage = f"command: the answer is not complete: {text.strip()[-200:]!r}", "command"
         except MachineError as error:
-            trouble, stage, remedy = f"{error.stage}: {error.why or error.what}", error.stage, error.try_
+            trouble, stage, remedy = f"{error.stage}: {error.why or error.what}", error.stage, error.hint
         answer = Answer(
             machine=self.spec.name,
             asked=asked,
@@ -102,7 +102,7 @@ class SupervisedMachine:
             stream.close()
         return answer.decode("utf-8", "replace"), first
 
-    def sync(self, tree: Tree, deadline: float) -> None:
+    def sync(self, tree: WorkTree, deadline: float) -> None:
         until = time.monotonic() + deadline
         here = snapshot(tree)
         request = {"state": here.state, "sha": tree.sha, "remote_url": tree.remote_url}
@@ -114,10 +114,10 @@ class SupervisedMachine:
         result = result_of(frame)
         self._root, self._tree, self._tree_state = str(result["root"]), str(result["tree"]), here.state
 
-    def place(self, job_id: str) -> Place:
+    def place(self, job_id: str) -> AttemptPaths:
         if not self._root:
-            raise MachineError("the work tree is not on the machine yet", stage="sync", try_="sync it first")
-        return Place(tree=self._tree, attempt=f"{self._root}/jobs/{folder_name(job_id)}")
+            raise MachineError("the work tree is not on the machine yet", stage="sync", hint="sync it first")
+        return AttemptPaths(tree=self._tree, attempt=f"{self._root}/jobs/{folder_name(job_id)}")
 
     def run(self, job: Job, listener: JobListener) -> JobEnd:
         try:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ci_dispatch.ports import MachineError, Tree
+from ci_dispatch.run.ports import MachineError, WorkTree
 
 _NEVER = (".git", ".ci-dispatch", "node_modules", ".venv", "__pycache__")  # where no git says what to leave out
 _GIT_SECONDS = 60
@@ -43,7 +43,7 @@ class Snapshot:
             raise _unreadable(self.root, error) from error
 
 
-def snapshot(tree: Tree) -> Snapshot:
+def snapshot(tree: WorkTree) -> Snapshot:
     """What there is to send now. A tree with a commit is identified by it, any other by its content.
 
     Raises MachineError when it cannot be read.
@@ -119,5 +119,5 @@ def _unreadable(root: Path, error: OSError) -> MachineError:
         f"the work tree {root} cannot be read",
         stage="sync",
         why=f"{error.filename}: {error.strerror}",
-        try_="run it again",
+        hint="run it again",
     )

@@ -12,11 +12,11 @@ from typing import IO
 
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import loads
-from ci_dispatch.core.ledger import Attempt
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.tally import clock, name_of
-from ci_dispatch.runfolder import RunFolder
+from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
 from report_merge.render.escape import terminal
 from report_merge.render.wording import count
@@ -40,7 +40,7 @@ class JournalReader:
                 data = stream.read()
         except OSError as error:
             raise UsageError(
-                f"{self._journal} cannot be read", why=error.strerror or "", try_="ls .ci-dispatch/runs"
+                f"{self._journal} cannot be read", why=error.strerror or "", hint="ls .ci-dispatch/runs"
             ) from None
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
@@ -49,7 +49,7 @@ class JournalReader:
                 self.state.apply(loads(line.decode()))
             except (ValueError, KeyError) as error:
                 raise UsageError(
-                    f"{self._journal} is damaged", why=str(error), try_="read attempts/*/output.log beside it"
+                    f"{self._journal} is damaged", why=str(error), hint="read attempts/*/output.log beside it"
                 ) from None
         return bool(whole)
 
@@ -69,18 +69,18 @@ def check(state: RunState, machine: str, test: str) -> None:
     """Raises UsageError for a machine or a test that the run does not know."""
     if machine and MachineName(machine) not in state.machines:
         raise UsageError(
-            f"No machine of this run is called {machine}", try_=f"one of: {', '.join(state.machines) or 'none'}"
+            f"No machine of this run is called {machine}", hint=f"one of: {', '.join(state.machines) or 'none'}"
         )
     if test and not _tests(state, test):
-        names = {name_of(state, known): known for known in state.ledger.entries}
-        near = get_close_matches(test, [*names, *state.ledger.entries], n=1, cutoff=0.5)
-        raise UsageError(f"No test of this run is called {test}", try_=f"did you mean: {near[0]}" if near else "")
+        names = {name_of(state, known): known for known in state.ledger.records}
+        near = get_close_matches(test, [*names, *state.ledger.records], n=1, cutoff=0.5)
+        raise UsageError(f"No test of this run is called {test}", hint=f"did you mean: {near[0]}" if near else "")
 
 
 def _tests(state: RunState, test: str) -> list[TestId]:
-    if TestId(test) in state.ledger.entries:
+    if TestId(test) in state.ledger.records:
         return [TestId(test)]
-    return [known for known in state.ledger.entries if test in name_of(state, known)]
+    return [known for known in state.ledger.records if test in name_of(state, known)]
 
 
 def heading(number: LeaseNumber, attempt: Attempt) -> str:

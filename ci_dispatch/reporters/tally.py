@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ci_dispatch.core.model import Test, TestId, TestResult, Verdict
-from ci_dispatch.core.state import MachineState, RunState
+from ci_dispatch.run.state import MachineState, RunState
 from report_merge.model import CaseKey
 from report_merge.plain import one_line
 from report_merge.render.wording import title
@@ -72,7 +72,7 @@ def trouble(machine: MachineState) -> str:
     if machine.usable:
         return ""
     problems = "; ".join(machine.checked.problems) if machine.checked and not machine.checked.healthy else ""
-    return one_line(machine.fenced or machine.lost or problems)
+    return one_line(machine.quarantined or machine.lost or problems)
 
 
 def test_name(test: Test) -> str:
@@ -82,7 +82,7 @@ def test_name(test: Test) -> str:
 
 def name_of(state: RunState, test: TestId) -> str:
     """The name of a test of this run; its id when the run does not know it."""
-    entry = state.ledger.entries.get(test)
+    entry = state.ledger.records.get(test)
     return test_name(entry.test) if entry else one_line(test)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
-from ci_dispatch.ports import Invocation, JobEnd, Listing, Place, Reading
+from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import here, runner_files
 from ci_dispatch.suites.attempt_files import news_of, tail_of
 from ci_dispatch.suites.junit import Told, told_by
@@ -77,7 +77,7 @@ class CommandSuite:
             raise UsageError(
                 "The tests cannot be listed",
                 why=f"`{self._list[0]}` exited {answer.exit_code}: {last}",
-                try_=f"run it by hand in {self._workdir}; `list` in the section [suite] says what is called",
+                hint=f"run it by hand in {self._workdir}; `list` in the section [suite] says what is called",
             )
         names = [line for line in answer.output.splitlines() if line.strip()]
         if not names:
@@ -87,7 +87,7 @@ class CommandSuite:
         return Listing(tests=tuple(tests.values()), notes=(f"{twice} tests are listed twice",) if twice else ())
 
     def invocation(
-        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
     ) -> Invocation:
         names = [test.runner_id for test in tests]
         cwd = posixpath.normpath(posixpath.join(place.tree, self._workdir))
@@ -114,7 +114,7 @@ class CommandSuite:
     def live_result(self, line: bytes) -> TestResult | None:
         return live_result(line)
 
-    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
         """What the live file tells and, for tests it does not mention, what the JUnit file does."""
         news = news_of(folder)
         told = told_by(folder / "junit.xml", tests) if self._writes_junit else Told()
@@ -163,7 +163,7 @@ def _words(key: str, command: str) -> tuple[str, ...]:
         raise UsageError(
             f"`{key}` in the section [suite] is empty",
             why='runner = "command" needs both: `list` prints the tests, `command` runs them',
-            try_=f'{key} = "..."; docs/suites.md has examples',
+            hint=f'{key} = "..."; docs/suites.md has examples',
         )
     return words
 

@@ -36,12 +36,12 @@ def recognise(root: Path, workdir: str = ".") -> Recognised:
             raise UsageError(
                 "The suite is not clear",
                 why=f"{top} has several: {choices}",
-                try_=f'ci-dispatch.toml with [suite] runner = "{found[0].runner}", workdir = "{found[0].workdir}"',
+                hint=f'ci-dispatch.toml with [suite] runner = "{found[0].runner}", workdir = "{found[0].workdir}"',
             )
     raise UsageError(
         "No suite was found",
         why=f"neither a Playwright nor a pytest configuration is in {top} or {DEPTH} folders below it",
-        try_='`ci-dispatch init` writes a configuration; runner = "command" serves any other test runner',
+        hint='`ci-dispatch init` writes a configuration; runner = "command" serves any other test runner',
     )
 
 

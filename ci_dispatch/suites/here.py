@@ -31,7 +31,7 @@ def folder(root: Path, workdir: str) -> Path:
         raise UsageError(
             "The tests cannot be listed",
             why=f"the suite's folder {workdir} does not exist in {root}",
-            try_="correct `workdir` in the section [suite] of ci-dispatch.toml",
+            hint="correct `workdir` in the section [suite] of ci-dispatch.toml",
         )
     return path
 
@@ -50,7 +50,7 @@ def ask(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: flo
             raise UsageError(
                 "The tests cannot be listed",
                 why=f"`{' '.join(argv[:3])} ...` did not end within {deadline:g} s",
-                try_="run it by hand and see what it waits for, or raise `list_timeout` in the section [suite]",
+                hint="run it by hand and see what it waits for, or raise `list_timeout` in the section [suite]",
             ) from error
         finally:
             _end(process)
@@ -77,7 +77,7 @@ def _start(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subproc
         raise UsageError(
             "The tests cannot be listed",
             why=f"{argv[0]} cannot be started: {error.strerror}",
-            try_=f"install {argv[0]} on this machine, or put it on the PATH",
+            hint=f"install {argv[0]} on this machine, or put it on the PATH",
         ) from error
 
 

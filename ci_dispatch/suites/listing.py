@@ -9,7 +9,7 @@ from typing import Any
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, UnitId
-from ci_dispatch.ports import Listing
+from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.here import Answer
 from ci_dispatch.suites.live import entries, parse, text, texts
 from report_merge.plain import one_line, plain
@@ -42,14 +42,14 @@ def plan_of(answer: Answer) -> Plan:
 def check(answer: Answer, plan: Plan, *, runner: str, workdir: str, install: str) -> None:
     """Raise UsageError when the runner is missing or the suite cannot be loaded."""
     if answer.exit_code == NO_RUNNER:
-        raise UsageError("The tests cannot be listed", why=one_line(answer.errors), try_=f"{install} (in {workdir})")
+        raise UsageError("The tests cannot be listed", why=one_line(answer.errors), hint=f"{install} (in {workdir})")
     if plan.problems:
         shown = "".join(f"\n  {one_line(problem, 500)}" for problem in plan.problems[:SHOWN_PROBLEMS])
         more = len(plan.problems) - SHOWN_PROBLEMS
         raise UsageError(
             "The suite cannot be loaded",
             why=shown + (f"\n  and {more} more" if more > 0 else ""),
-            try_=f"run {runner} by hand in {workdir} and mend this: nothing was sent anywhere",
+            hint=f"run {runner} by hand in {workdir} and mend this: nothing was sent anywhere",
         )
     if not plan.made:
         last = one_line("\n".join((answer.errors or answer.output).strip().splitlines()[-5:]), 1000)
@@ -66,7 +66,7 @@ def listing(plan: Plan, split: Split, *, runner: str, workdir: str, said: str = 
         raise NothingToRun(
             "There is nothing to run",
             why=": ".join(filter(None, (f"{runner} finds no tests in {workdir}", one_line(said, 500)))),
-            try_="look at the arguments that select tests, and at the runner's own configuration",
+            hint="look at the arguments that select tests, and at the runner's own configuration",
         )
     twice = len(plan.tests) - len(tests)
     notes = (f"{twice} tests have the name of another one and count once",) if twice else ()
@@ -81,7 +81,7 @@ def _test(entry: Mapping[str, Any], split: Split) -> Test:
     return Test(
         id=TestId(test),
         unit=UnitId(units[split] or test),
-        together=bool(group),
+        atomic=bool(group),
         project=project,
         file=file,
         title=texts(entry.get("title")),
@@ -97,5 +97,5 @@ def refuse(arguments: Iterable[str], reserved: Sequence[str]) -> None:
         raise UsageError(
             f"The runner cannot be given {' '.join(given)}",
             why="ci-dispatch itself says which tests run, where, and where their results go",
-            try_="leave it out; to select tests, give the runner's own filters, which the listing then uses too",
+            hint="leave it out; to select tests, give the runner's own filters, which the listing then uses too",
         )

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ci_dispatch.core.model import TestId, TestResult, Trouble, Verdict
+from ci_dispatch.core.model import FailureCause, TestId, TestResult, Verdict
 from report_merge.plain import strip_ansi
 
 MAX_LINE = 64 << 20  # bytes; a plan of very many tests is one line
@@ -27,7 +27,7 @@ _KIND = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure)\b")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    trouble: Trouble
+    trouble: FailureCause
     message: str
 
 
@@ -133,8 +133,8 @@ def _number(entry: Mapping[str, Any], name: str) -> float | None:
     return float(value) if 0 <= value < 1e9 else None
 
 
-def _trouble(entry: Mapping[str, Any]) -> Trouble:
+def _trouble(entry: Mapping[str, Any]) -> FailureCause:
     try:
-        return Trouble(text(entry, "trouble") or Trouble.CRASH)
+        return FailureCause(text(entry, "trouble") or FailureCause.CRASH)
     except ValueError:
-        return Trouble.CRASH
+        return FailureCause.CRASH

@@ -8,7 +8,7 @@ from typing import Any
 
 from ci_dispatch.config.sections import Runner
 from ci_dispatch.config.sections import Suite as Settings
-from ci_dispatch.ports import Suite
+from ci_dispatch.run.ports import Suite
 from ci_dispatch.suites.command import CommandSuite
 from ci_dispatch.suites.detect import Recognised, recognise
 from ci_dispatch.suites.playwright import PlaywrightSuite

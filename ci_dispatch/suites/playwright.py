@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.model import Test, TestResult, Trouble, Verdict
-from ci_dispatch.ports import Invocation, JobEnd, Listing, Place, Reading
+from ci_dispatch.core.model import FailureCause, Test, TestResult, Verdict
+from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import here, runner_files
 from ci_dispatch.suites.attempt_files import news_of, tail_of
 from ci_dispatch.suites.listing import check, listing, plan_of, refuse
@@ -80,7 +80,7 @@ class PlaywrightSuite:
         return listing(plan, self._split, runner="Playwright", workdir=self._workdir, said=answer.errors)
 
     def invocation(
-        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
     ) -> Invocation:
         del shard, total  # Playwright's own sharding would cut what is cut already
         refuse(extra, RESERVED)
@@ -119,13 +119,13 @@ class PlaywrightSuite:
         result = live_result(line)
         return _without_browser(result) if result else None
 
-    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
         reading = assemble(tests, news_of(folder), end, note=tail_of(folder))
         results = tuple(_without_browser(result) for result in reading.results)
         changed = [new for new, old in zip(results, reading.results, strict=True) if new is not old]
         if not changed:
             return reading
-        return replace(reading, results=results, trouble=Trouble.SETUP, reason=changed[0].reason)
+        return replace(reading, results=results, cause=FailureCause.SETUP, reason=changed[0].reason)
 
     def _check_version(self, version: str) -> None:
         numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
@@ -133,7 +133,7 @@ class PlaywrightSuite:
             raise UsageError(
                 "The tests cannot be selected exactly",
                 why=f"this suite's Playwright is {version}, and --last-failed came with {'.'.join(map(str, OLDEST))}",
-                try_="npm install --save-dev @playwright/test@latest",
+                hint="npm install --save-dev @playwright/test@latest",
             )
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ci_dispatch.config.sections import Split
-from ci_dispatch.core.model import Test, TestResult, Trouble
-from ci_dispatch.ports import Invocation, JobEnd, Listing, Place, Reading
+from ci_dispatch.core.model import FailureCause, Test, TestResult
+from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import here, runner_files
 from ci_dispatch.suites.attempt_files import news_of, tail_of
 from ci_dispatch.suites.listing import check, listing, plan_of, refuse
@@ -21,7 +21,7 @@ from ci_dispatch.suites.live import live_result
 from ci_dispatch.suites.reading import assemble
 
 # https://docs.pytest.org/en/stable/reference/exit-codes.html; 5 (nothing collected) is what the plan says better.
-EXITS = {3: Trouble.CRASH, 4: Trouble.USAGE}
+EXITS = {3: FailureCause.CRASH, 4: FailureCause.USAGE}
 
 # What decides which tests run where or where their results go: ours to say, or the count of the tests would be wrong.
 RESERVED = (
@@ -71,7 +71,7 @@ class PytestSuite:
         return listing(plan, self._split, runner="pytest", workdir=self._workdir, said=answer.errors)
 
     def invocation(
-        self, tests: Sequence[Test], place: Place, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
     ) -> Invocation:
         del shard, total  # pytest knows no shards
         refuse(extra, RESERVED)
@@ -104,5 +104,5 @@ class PytestSuite:
     def live_result(self, line: bytes) -> TestResult | None:
         return live_result(line)
 
-    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> Reading:
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
         return assemble(tests, news_of(folder), end, note=tail_of(folder), exits=EXITS)

@@ -10,26 +10,29 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ci_dispatch.core.model import Ended, Test, TestId, TestResult, Trouble, Verdict
-from ci_dispatch.ports import JobEnd, Reading
+from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, TestResult, Verdict
+from ci_dispatch.run.ports import AttemptReading, JobEnd
 from ci_dispatch.suites.live import News
 from report_merge.plain import one_line
 
-NOT_FOUND = {126: Trouble.SETUP, 127: Trouble.SETUP}  # the shell's and our launchers' words for a missing program
+NOT_FOUND = {
+    126: FailureCause.SETUP,
+    127: FailureCause.SETUP,
+}  # a missing program, by the shell and our launchers
 
 
 def assemble(
-    tests: Sequence[Test], news: News, end: JobEnd, *, note: str = "", exits: Mapping[int, Trouble] | None = None
-) -> Reading:
+    tests: Sequence[Test], news: News, end: JobEnd, *, note: str = "", exits: Mapping[int, FailureCause] | None = None
+) -> AttemptReading:
     """One result for each of `tests`. `note` helps a person to see why some have none, `exits` are its exit codes."""
     trouble, reason = _trouble(tests, news, end, note, {**NOT_FOUND, **(exits or {})})
     why = reason or end.reason or _with(note, _how(end))
     results = tuple(news.ended.get(test.id) or _not_run(test, news, why) for test in tests)
     if _complains(tests, news, end):
         results = tuple(_doubted(result, why) for result in results)
-    return Reading(
+    return AttemptReading(
         results=results,
-        trouble=trouble,
+        cause=trouble,
         reason=reason,
         suspects=_suspects(tests, news, end, trouble),
         unexpected=_unexpected(tests, news),
@@ -60,7 +63,7 @@ def _complains(tests: Sequence[Test], news: News, end: JobEnd) -> bool:
     if end.ended is not Ended.EXITED or not end.exit_code:
         return False
     if news.problems:  # a file that cannot be loaded explains the exit code and says nothing about the others
-        return any(problem.trouble is Trouble.CRASH for problem in news.problems)
+        return any(problem.trouble is FailureCause.CRASH for problem in news.problems)
     return not _silent(tests, news) and _told(tests, news) <= {Verdict.PASSED, Verdict.SKIPPED}
 
 
@@ -72,49 +75,49 @@ def _doubted(result: TestResult, why: str) -> TestResult:
 
 
 def _trouble(
-    tests: Sequence[Test], news: News, end: JobEnd, note: str, exits: Mapping[int, Trouble]
-) -> tuple[Trouble, str]:
+    tests: Sequence[Test], news: News, end: JobEnd, note: str, exits: Mapping[int, FailureCause]
+) -> tuple[FailureCause, str]:
     """What stood in the way of the attempt as a whole, when the runner ended by itself."""
     code = end.exit_code or 0
     if end.ended is not Ended.EXITED:
-        return Trouble.NONE, ""
+        return FailureCause.NONE, ""
     if news.problems:
         problem = news.problems[0]
         return problem.trouble, one_line(problem.message, 1000)
     if end.signal or code > 128:
-        return Trouble.CRASH, _with(note, _how(end))
+        return FailureCause.CRASH, _with(note, _how(end))
     if code in exits:
         return exits[code], _with(note, _how(end))
     return _by_its_tests(tests, news, end, note)
 
 
-def _by_its_tests(tests: Sequence[Test], news: News, end: JobEnd, note: str) -> tuple[Trouble, str]:
+def _by_its_tests(tests: Sequence[Test], news: News, end: JobEnd, note: str) -> tuple[FailureCause, str]:
     """What the exit code and the news about the tests say when held against each other."""
     told, silent = _told(tests, news), _silent(tests, news)
     if not any(test.id in news.ended for test in tests):
         return _nothing(tests, news, end, note)
     if silent and end.exit_code:
-        return Trouble.CRASH, _with(note, f"{_how(end)} with {len(silent)} tests to go")
+        return FailureCause.CRASH, _with(note, f"{_how(end)} with {len(silent)} tests to go")
     if end.exit_code and not told & {Verdict.FAILED, Verdict.FLAKY}:
-        return Trouble.CRASH, _with(note, f"{_how(end)} although no test failed")
-    return Trouble.NONE, ""
+        return FailureCause.CRASH, _with(note, f"{_how(end)} although no test failed")
+    return FailureCause.NONE, ""
 
 
-def _nothing(tests: Sequence[Test], news: News, end: JobEnd, note: str) -> tuple[Trouble, str]:
+def _nothing(tests: Sequence[Test], news: News, end: JobEnd, note: str) -> tuple[FailureCause, str]:
     """The runner ended by itself and not one of the tests has news."""
     if news.planned is not None and not news.planned.intersection(test.id for test in tests):
         return (
-            Trouble.LOAD,
+            FailureCause.LOAD,
             f"the runner knows none of the {len(tests)} tests: deleted or renamed since they were listed?",
         )
     if not end.exit_code:
-        return Trouble.USAGE, _with(note, f"{_how(end)} and reported none of the {len(tests)} tests")
-    return Trouble.CRASH, _with(note, f"{_how(end)} before the first test ended")
+        return FailureCause.USAGE, _with(note, f"{_how(end)} and reported none of the {len(tests)} tests")
+    return FailureCause.CRASH, _with(note, f"{_how(end)} before the first test ended")
 
 
-def _suspects(tests: Sequence[Test], news: News, end: JobEnd, trouble: Trouble) -> tuple[TestId, ...]:
+def _suspects(tests: Sequence[Test], news: News, end: JobEnd, trouble: FailureCause) -> tuple[TestId, ...]:
     """What was running when a runner or machine died; a cancelled runner did not die of its tests."""
-    if end.ended is Ended.CANCELLED or (end.ended is Ended.EXITED and trouble is not Trouble.CRASH):
+    if end.ended is Ended.CANCELLED or (end.ended is Ended.EXITED and trouble is not FailureCause.CRASH):
         return ()
     return tuple(test.id for test in tests if test.id in news.begun and test.id not in news.ended)
 

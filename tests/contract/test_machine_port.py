@@ -1,4 +1,4 @@
-"""What every machine promises (ci_dispatch/ports.py), asked of each kind there is."""
+"""What every machine promises (ci_dispatch/run/ports.py), asked of each kind there is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from ci_dispatch.core.model import Ended
 from ci_dispatch.machines.supervised import SupervisedMachine
-from ci_dispatch.ports import MachineError, Tree
+from ci_dispatch.run.ports import MachineError, WorkTree
 from tests.fleet.recorder import STUBBORN, Recorder, Running, alive, job, marked, until
 
 KINDS = ["local_machine", pytest.param("ssh_machine", marks=pytest.mark.needs("sshd"))]
@@ -33,7 +33,7 @@ def tree(tmp_path: Path) -> Path:
 def machine(request: pytest.FixtureRequest, tree: Path) -> Iterator[SupervisedMachine]:
     """Synced, and at the end of the test nothing of it may be running."""
     machine: SupervisedMachine = request.getfixturevalue(request.param)
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     yield machine
     left = marked(machine.spec.workdir)
     for pid in left:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.core.errors import NothingToRun, UsageError
-from ci_dispatch.core.model import Ended, Test, Trouble, Verdict
-from ci_dispatch.ports import JobEnd, Place, Reading, Suite
+from ci_dispatch.core.model import Ended, FailureCause, Test, Verdict
+from ci_dispatch.run.ports import AttemptPaths, AttemptReading, JobEnd, Suite
 from tests.suite_attempts import attempt, name_of, named, open_sample, sample, verdicts
 
 EXITED = JobEnd(ended=Ended.EXITED, exit_code=0)
@@ -30,7 +30,7 @@ class Case:
     def open(self, mode: str = "") -> Suite:
         return open_sample(self.runner, self.root, mode=mode)
 
-    def run(self, *names: str, mode: str = "", interrupt_when: Callable[[bytes], bool] | None = None) -> Reading:
+    def run(self, *names: str, mode: str = "", interrupt_when: Callable[[bytes], bool] | None = None) -> AttemptReading:
         """One attempt at the named tests of the first project; of all tests when none is named."""
         self.attempts += 1
         tests = [named(self.tests, name) for name in names] or self.tests
@@ -42,7 +42,7 @@ class Case:
         *,
         mode: str = "",
         interrupt_when: Callable[[bytes], bool] | None = None,
-    ) -> Reading:
+    ) -> AttemptReading:
         self.attempts += 1
         folder = self.folder / f"attempt-{self.attempts}"
         return attempt(self.open(mode), tests, folder, root=self.root, interrupt_when=interrupt_when)
@@ -76,7 +76,7 @@ def test_every_expected_test_has_exactly_one_result(case: Case) -> None:
     assert [result.test for result in reading.results] == [test.id for test in case.tests]
     expected = {"fails": Verdict.FAILED, "is skipped": Verdict.SKIPPED}
     assert verdicts(reading) == {test.id: expected.get(name_of(test), Verdict.PASSED) for test in case.tests}
-    assert (reading.trouble, reading.unexpected) == (Trouble.NONE, ())
+    assert (reading.cause, reading.unexpected) == (FailureCause.NONE, ())
     assert all(result.seconds is not None for result in reading.results)
     assert all("one is" in result.message for result in reading.results if result.verdict is Verdict.FAILED)
     assert all("not today" in result.reason for result in reading.results if result.verdict is Verdict.SKIPPED)
@@ -104,13 +104,13 @@ def test_a_test_that_is_gone_was_not_run_and_keeps_no_other_from_running(case: C
 def test_when_every_test_is_gone_the_attempt_is_in_trouble(case: Case) -> None:
     reading = case.run("may go", mode="gone")
     assert [result.verdict for result in reading.results] == [Verdict.NOT_RUN]
-    assert reading.trouble in (Trouble.LOAD, Trouble.USAGE)  # no retry can help
+    assert reading.cause in (FailureCause.LOAD, FailureCause.USAGE)  # no retry can help
     assert reading.reason
 
 
 def test_a_runner_that_dies_leaves_its_tests_without_a_verdict_and_a_suspect(case: Case) -> None:
     reading = case.run("passes", "may kill", "comes last", mode="killing")
-    assert reading.trouble is Trouble.CRASH
+    assert reading.cause is FailureCause.CRASH
     assert "SIGKILL" in reading.reason
     by_name = dict(zip(("passes", "may kill", "comes last"), reading.results, strict=True))
     assert by_name["may kill"].verdict is Verdict.NOT_RUN
@@ -123,7 +123,7 @@ def test_a_runner_that_dies_leaves_its_tests_without_a_verdict_and_a_suspect(cas
 def test_a_test_that_ends_its_process_is_never_passed(case: Case) -> None:
     reading = case.run("passes", "may crash", mode="crashing")
     assert reading.results[1].verdict in (Verdict.FAILED, Verdict.NOT_RUN)
-    assert reading.results[1].verdict is Verdict.FAILED or reading.trouble is Trouble.CRASH
+    assert reading.results[1].verdict is Verdict.FAILED or reading.cause is FailureCause.CRASH
 
 
 def test_an_interrupted_runner_keeps_what_it_had(case: Case) -> None:
@@ -140,7 +140,7 @@ def test_a_pass_its_own_runner_does_not_vouch_for_is_none(case: Case) -> None:
     reading = case.run("passes", mode="complaining")
     assert [result.verdict for result in reading.results] == [Verdict.NOT_RUN]
     assert reading.results[0].reason.startswith("it passed, but ")
-    assert reading.trouble is Trouble.CRASH
+    assert reading.cause is FailureCause.CRASH
     assert reading.reason
 
 
@@ -153,14 +153,14 @@ def test_a_lost_machine_leaves_a_reason_for_every_test(case: Case, tmp_path: Pat
 def test_exit_code_0_without_any_news_is_no_pass(case: Case, tmp_path: Path) -> None:
     reading = case.open().read(case.tests, tmp_path, EXITED)
     assert {result.verdict for result in reading.results} == {Verdict.NOT_RUN}
-    assert reading.trouble is Trouble.USAGE
+    assert reading.cause is FailureCause.USAGE
 
 
 @pytest.mark.parametrize("code", [126, 127])
 def test_a_runner_that_is_not_there_is_the_machines_trouble(case: Case, tmp_path: Path, code: int) -> None:
     (tmp_path / "output.log").write_text("node: command not found\n")
     reading = case.open().read(case.tests, tmp_path, JobEnd(ended=Ended.EXITED, exit_code=code))
-    assert reading.trouble is Trouble.SETUP
+    assert reading.cause is FailureCause.SETUP
     assert "node: command not found" in reading.reason
 
 
@@ -190,7 +190,7 @@ def test_live_news_are_what_the_end_says(case: Case) -> None:
 
 def test_an_invocation_is_exact_whatever_the_order_and_touches_only_its_place(case: Case) -> None:
     suite = case.open()
-    place = Place(tree="/far/tree", attempt="/far/attempt 1")
+    place = AttemptPaths(tree="/far/tree", attempt="/far/attempt 1")
     call = suite.invocation(case.tests, place, workers=3, shard=2, total=5, extra=())
     assert call.cwd == "/far/tree"
     assert all(not Path(name).is_absolute() and ".." not in name for name in call.files)

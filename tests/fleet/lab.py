@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from ci_dispatch.core.health import HealthPolicy
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh.machine import SshMachine
+from ci_dispatch.run.health import HealthPolicy
 from tests.fleet.servers import SSHD, Keys, SshConfig, public
 
 ROUND_TRIPS = {"moruk": 8.0, "ilko2": 115.0, "pi": 28.0, "spare": 20.0}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ci_dispatch.ports import Invocation, Job, JobEnd, Machine
+from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine
 
 
 class Recorder:

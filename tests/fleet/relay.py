@@ -61,23 +61,23 @@ class Relay:
             self.connections += 1
             self._pairs.append((near, far))
             left = [2]
-            for source, sink in ((near, far), (far, near)):
-                thread = threading.Thread(target=self._pump, args=(source, sink, left), daemon=True)
+            for source, reporter in ((near, far), (far, near)):
+                thread = threading.Thread(target=self._pump, args=(source, reporter, left), daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, left: list[int]) -> None:
+    def _pump(self, source: socket.socket, reporter: socket.socket, left: list[int]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
-                sink.sendall(data)
-        for end in (source, sink):
+                reporter.sendall(data)
+        for end in (source, reporter):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         left[0] -= 1
         if not left[0]:  # both directions have ended
             source.close()
-            sink.close()
+            reporter.close()
 
 
 @contextlib.contextmanager

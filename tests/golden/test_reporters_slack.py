@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ci_dispatch.core.state import RunState
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.blocks import MESSAGE_CHARACTERS, Message
 from ci_dispatch.reporters.slack.edges import Change, Edge, Place, Told, change
-from ci_dispatch.result import report
+from ci_dispatch.run.run_report import report
+from ci_dispatch.run.state import RunState
 from report_merge import failures
 from report_merge.model import RunContext
 from tests.recorded_runs import play, recorded
@@ -104,14 +104,14 @@ def large() -> RunState:
     for number in range(200):
         name = f"machine-{number:03}-with-a-very-long-name-{'x' * 80}"
         state.machines[name] = replace(one, spec=replace(one.spec, name=name))  # type: ignore[index, arg-type]
-    entry = next(entry for entry in state.ledger.entries.values() if entry.failures)
+    entry = next(entry for entry in state.ledger.records.values() if entry.failures)
     for number in range(60):
         title = f"{'very ' * 60}long {number}"
         test = replace(entry.test, id=f"t{number}", title=(title,))  # type: ignore[arg-type]
         words = f"Error{number}: {'word ' * 200}"
         history = [(lease, machine, replace(result, kind=f"Kind{number}Error", message=words, detail=words * 40))
                    for lease, machine, result in entry.history]  # fmt: skip
-        state.ledger.entries[test.id] = replace(entry, test=test, history=history)
+        state.ledger.records[test.id] = replace(entry, test=test, history=history)
     return state
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from ci_dispatch.core.state import RunState
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.terminal import closing_lines
 from ci_dispatch.reporters.terminal.cells import text_of
 from ci_dispatch.reporters.terminal.jsonl import JsonReporter, QuietReporter
 from ci_dispatch.reporters.terminal.mode import ASCII, UNICODE
 from ci_dispatch.reporters.terminal.plain import PlainReporter
 from ci_dispatch.reporters.terminal.view import render
+from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded, steps
 
 Golden = Callable[[str, str], None]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ci_dispatch.github.api import GitHub
-from ci_dispatch.github.client import Client
-from ci_dispatch.github.dialect import dialect_of
+from ci_dispatch.fleets.actions.rest.api import GitHub
+from ci_dispatch.fleets.actions.rest.client import Client
+from ci_dispatch.fleets.actions.rest.server import dialect_of
 from tests.github_double.double import GitHubDouble
 
 

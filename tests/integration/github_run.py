@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from ci_dispatch import messages as m
-from ci_dispatch.bus import Bus
-from ci_dispatch.core.batches import unpack
 from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
-from ci_dispatch.core.matrix import ANY_MACHINE, Strategy
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
+    FailureCause,
     MachineName,
     MachineSpec,
     RunId,
@@ -24,18 +21,21 @@ from ci_dispatch.core.model import (
     Test,
     TestId,
     TestResult,
-    Trouble,
     UnitId,
     Verdict,
 )
-from ci_dispatch.core.state import RunState
-from ci_dispatch.github import messages as g
-from ci_dispatch.github import report
-from ci_dispatch.github.dispatcher import Dispatcher
-from ci_dispatch.github.hands import Hands
-from ci_dispatch.github.outgoing import Terms
-from ci_dispatch.github.restoring import FILE, Dispatched, Target, dumps, load, restore
-from ci_dispatch.github.tracking import Tracked
+from ci_dispatch.fleets.actions import messages as g
+from ci_dispatch.fleets.actions import shard_report
+from ci_dispatch.fleets.actions.executor import Hands
+from ci_dispatch.fleets.actions.fleet import Dispatcher
+from ci_dispatch.fleets.actions.run.batches import unpack
+from ci_dispatch.fleets.actions.run.dispatch_planner import Terms
+from ci_dispatch.fleets.actions.run.dispatch_state import FILE, Dispatched, Target, dumps, load, restore
+from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, Strategy
+from ci_dispatch.fleets.actions.run.workflow_run import Tracked
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.state import RunState
 from report_merge.failures import classify
 from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
 from tests.github_double.entities import Job
@@ -79,7 +79,7 @@ class World:
     seconds: float = 20.0  # of each job
     fails: Mapping[str, int] = field(default_factory=dict)  # test -> so many times, then it passes
     script: Callable[[Job], Script | None] = lambda _job: None  # something else than running the shard
-    trouble: Trouble = Trouble.NONE
+    cause: FailureCause = FailureCause.NONE
     archive: Callable[[Job, bytes], bytes] = lambda _job, data: data  # what the upload does to the artifact
     ran: list[Ran] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -96,19 +96,19 @@ class World:
         tests = [test.id for test in unpack(inputs["plan"]).tests[ShardId(shard)] if test.id not in done]
         machine = job.runner.name if job.runner else "?"
         self.ran.append(Ran(job.run, shard, job.attempt, machine, tuple(tests)))
-        results = tuple(self._result(test) for test in tests) if not self.trouble else ()
+        results = tuple(self._result(test) for test in tests) if not self.cause else ()
         done.update(line.test for line in results if line.verdict is Verdict.PASSED)
-        bad = bool(self.trouble) or any(line.verdict is Verdict.FAILED for line in results)
-        told = report.ShardReport(
+        bad = bool(self.cause) or any(line.verdict is Verdict.FAILED for line in results)
+        told = shard_report.ShardReport(
             dispatch=inputs["dispatch_id"],
             shard=ShardId(shard),
             attempt=job.attempt,
             machine=machine,
-            result=AttemptResult(ended=Ended.EXITED, exit_code=int(bad), trouble=self.trouble, results=results),
+            result=AttemptResult(ended=Ended.EXITED, exit_code=int(bad), cause=self.cause, results=results),
             plan=inputs["plan"],
         )
-        name = report.artifact_name(told.dispatch, told.shard, told.attempt)
-        data = zipped({report.FILE: report_text(told), "junit.xml": junit(results)})
+        name = shard_report.artifact_name(told.dispatch, told.shard, told.attempt)
+        data = zipped({shard_report.FILE: report_text(told), "junit.xml": junit(results)})
         conclusion = "failure" if bad else "success"
         return Script(seconds=self.seconds, conclusion=conclusion, artifacts={name: self.archive(job, data)})
 
@@ -130,7 +130,7 @@ def junit(results: Sequence[TestResult]) -> str:
     return f'<testsuites><testsuite name="s">{cases}</testsuite></testsuites>'
 
 
-def report_text(told: report.ShardReport) -> str:
+def report_text(told: shard_report.ShardReport) -> str:
     from ci_dispatch.core import codec
 
     return json.dumps({"v": 1, **codec.encode(told)})

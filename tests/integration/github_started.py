@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.core.matrix import Strategy
-from ci_dispatch.core.retry import RetryPolicy
-from ci_dispatch.github.outgoing import Terms
+from ci_dispatch.fleets.actions.run.dispatch_planner import Terms
+from ci_dispatch.fleets.actions.run.matrix import Strategy
+from ci_dispatch.run.retry import RetryPolicy
 from tests.github_double import GitHubDouble
 from tests.integration.github_run import FLEET, Clock, Simulation, World, double_of, suite
 
@@ -43,7 +43,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def verdicts(simulation: Simulation) -> Counter[str]:
-    entries = simulation.state.ledger.entries.values()
+    entries = simulation.state.ledger.records.values()
     return Counter(str(entry.verdict) for entry in entries)
 
 

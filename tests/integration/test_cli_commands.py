@@ -12,7 +12,7 @@ import pytest
 from ci_dispatch.cli.settings import find, read_settings
 from ci_dispatch.config import load
 from ci_dispatch.core.events import TRANSIENT, dumps
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.demo.recording import demo_events
 from tests.integration.cli_process import ci_dispatch
 
 LAST_LINE = "ci-dispatch: FAILED 198 tests: 195 passed, 1 failed, 1 flaky, 1 skipped, 0 not run; 4 machines; 20.8s"

@@ -53,7 +53,7 @@ def test_a_command_ends_with_the_code_it_returns() -> None:
 
 def test_what_why_and_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:
     guarded(
-        failing(FleetError("No machine is healthy", why="4 of 4 cannot be reached", try_="ci-dispatch health")), [], {}
+        failing(FleetError("No machine is healthy", why="4 of 4 cannot be reached", hint="ci-dispatch health")), [], {}
     )
     assert capsys.readouterr() == (
         "", "error: No machine is healthy: 4 of 4 cannot be reached\n  try: ci-dispatch health\n",

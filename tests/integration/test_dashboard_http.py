@@ -18,10 +18,10 @@ import pytest
 
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import AttemptOutput, Stamped, Warned, dumps
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import guard, service
+from ci_dispatch.reporters.dashboard.reporter import DashboardReporter, Inbox
 from ci_dispatch.reporters.dashboard.service import Dashboard
-from ci_dispatch.reporters.dashboard.sink import DashboardSink, Inbox
+from ci_dispatch.run.state import RunState
 from tests.data.dashboard.simulated import START, Simulation
 
 DEADLINE = 10.0
@@ -271,19 +271,19 @@ class TestEnd:
             with pytest.raises(UsageError, match="cannot listen") as refused:
                 Dashboard(Inbox(), port=other.getsockname()[1])
         assert "in use" in refused.value.why
-        assert "--port 0" in refused.value.try_
+        assert "--port 0" in refused.value.hint
 
     def test_the_sink_hands_over_and_fails_loudly_when_its_thread_has_ended(self) -> None:
-        sink = DashboardSink()
+        reporter = DashboardReporter()
         try:
-            sink.handle(a_run()[0], RunState())
-            sink.tick(0.0, RunState())
-            sink._dashboard.failure = "OSError: gone"
+            reporter.handle(a_run()[0], RunState())
+            reporter.tick(0.0, RunState())
+            reporter._dashboard.failure = "OSError: gone"
             with pytest.raises(RuntimeError, match="gone"):
-                sink.handle(Stamped(seq=2, at=0.0, event=Warned(source="a", text="b")), RunState())
+                reporter.handle(Stamped(seq=2, at=0.0, event=Warned(source="a", text="b")), RunState())
         finally:
-            sink.close()
-            sink.close()
+            reporter.close()
+            reporter.close()
 
 
 def test_the_command_follows_a_journal_and_ends_by_a_signal(tmp_path: Path) -> None:

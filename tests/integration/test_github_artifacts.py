@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.github.api import GitHub
-from ci_dispatch.github.artifacts import BadArtifact, Limits, fetch, unpack
-from ci_dispatch.github.refusals import Unavailable
-from ci_dispatch.github.views import ArtifactView
+from ci_dispatch.fleets.actions.rest.api import GitHub
+from ci_dispatch.fleets.actions.rest.artifacts import BadArtifact, Limits, fetch, unpack
+from ci_dispatch.fleets.actions.rest.errors import Unavailable
+from ci_dispatch.fleets.actions.rest.models import ArtifactView
 from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
 from tests.integration.github_client import client_of
 from tests.integration.test_github_client import WORKER, inputs

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.github.api import GitHub
-from ci_dispatch.github.refusals import RateLimited, Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.api import GitHub
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable
 from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, zipped
 from tests.github_double.entities import Job
 from tests.github_double.faults import message, secondary_limit

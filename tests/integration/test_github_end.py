@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ci_dispatch import messages as m
 from ci_dispatch.core.events import AttemptFinished, RunFinished, Warned
-from ci_dispatch.core.matrix import Strategy
+from ci_dispatch.fleets.actions.run.matrix import Strategy
+from ci_dispatch.run import messages as m
 from tests.github_double import Fault
 from tests.integration.github_run import START, World
 from tests.integration.github_started import PINNED, Start, posts, verdicts

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from ci_dispatch.core.batches import unpack
-from ci_dispatch.core.matrix import Strategy
-from ci_dispatch.core.model import ShardId, Trouble, Verdict
-from ci_dispatch.core.retry import RetryPolicy
+from ci_dispatch.core.model import FailureCause, ShardId, Verdict
+from ci_dispatch.fleets.actions.run.batches import unpack
+from ci_dispatch.fleets.actions.run.matrix import Strategy
+from ci_dispatch.run.retry import RetryPolicy
 from tests.github_double import Fault, Script
 from tests.github_double.entities import Job
 from tests.github_double.faults import message, secondary_limit
@@ -52,12 +52,14 @@ def test_each_expected_test_has_one_verdict_when_all_three_kinds_of_trouble_meet
     run = start(world, tests=480, terms=replace(PINNED, shards=48), fleet=FLEET)
     assert run.run() == 1
     assert verdicts(run) == {"passed": 478, "flaky": 1, "failed": 1}
-    entries = {str(test): entry for test, entry in run.state.ledger.entries.items()}
-    assert entries[flaky[0]].verdict is Verdict.FLAKY
-    assert [result.verdict for _, _, result in entries["t200"].history] == [Verdict.FAILED] * 3
+    records = {str(test): entry for test, entry in run.state.ledger.records.items()}
+    assert records[flaky[0]].verdict is Verdict.FLAKY
+    assert [result.verdict for _, _, result in records["t200"].history] == [Verdict.FAILED] * 3
     assert len(posts(run, "rerun-failed-jobs")) == 1
     moved = [ran for ran in world.ran if ran.machine != "pi" and ran.run != world.ran[0].run]
-    assert {test for ran in moved for test in ran.tests} >= {test for test, entry in entries.items() if entry.moves}
+    assert {test for ran in moved for test in ran.tests} >= {
+        test for test, entry in records.items() if entry.reassignments
+    }
     print(posts(run), f"{run.clock.now() - START:.0f} s, {len(run.double.exchanges)} requests")
 
 
@@ -124,7 +126,7 @@ def test_a_worker_workflow_that_makes_no_jobs_is_not_tried_again(start: Start) -
     run = start(World())
     run.double.workflow("e2e-shard.yml", BROKEN)
     assert run.run() == 4
-    assert "made no jobs (startup_failure)" in next(iter(run.state.ledger.entries.values())).reason
+    assert "made no jobs (startup_failure)" in next(iter(run.state.ledger.records.values())).reason
     assert posts(run) == ["dispatches"]
 
 
@@ -169,7 +171,7 @@ def test_a_failing_test_is_tried_max_retries_times_with_growing_backoff(start: S
 
 
 def test_what_no_retry_can_help_is_not_tried_again(start: Start) -> None:
-    run = start(World(trouble=Trouble.LOAD))
+    run = start(World(cause=FailureCause.LOAD))
     assert run.run() == 4
     assert verdicts(run) == {"not run": 40}
     assert posts(run) == ["dispatches"]

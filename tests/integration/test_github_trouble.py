@@ -68,7 +68,7 @@ def test_a_shutdown_signal_is_no_test_failure(start: Start) -> None:
     run = start(world)
     assert run.run() == 0
     assert verdicts(run) == {"passed": 40}
-    assert not any(entry.retries for entry in run.state.ledger.entries.values())
+    assert not any(entry.retries for entry in run.state.ledger.records.values())
 
 
 def test_a_queue_that_never_starts_is_left_after_its_timeout(start: Start) -> None:

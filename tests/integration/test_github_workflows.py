@@ -183,9 +183,9 @@ def test_the_documentation_lists_what_the_action_has() -> None:
 
 
 def test_every_output_the_program_writes_is_one_of_the_action() -> None:
-    from ci_dispatch.cli.github_telling import outputs_of
-    from ci_dispatch.core.state import RunState
-    from ci_dispatch.runfolder import RunFolder
+    from ci_dispatch.app.github_output import outputs_of
+    from ci_dispatch.run.run_folder import RunFolder
+    from ci_dispatch.run.state import RunState
 
     declared = load(ACTION)["outputs"]
     assert set(outputs_of(RunState(), RunFolder(Path("x")), [1, None])) <= set(declared)

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.core.health import Grade, HealthReport
 from ci_dispatch.core.model import Ended
-from ci_dispatch.ports import MachineError, Tree
+from ci_dispatch.run.health import Grade, HealthReport
+from ci_dispatch.run.ports import MachineError, WorkTree
 from tests.fleet.lab import Lab
 from tests.fleet.recorder import STUBBORN, Recorder, Running, job, until
 
 pytestmark = pytest.mark.needs("sshd", "namespaces")
 
 
-def tree(folder: Path) -> Tree:
+def tree(folder: Path) -> WorkTree:
     (folder / "tree" / "sub").mkdir(parents=True)
     (folder / "tree" / "sub" / "hello.txt").write_text("hello")
-    return Tree(root=folder / "tree")
+    return WorkTree(root=folder / "tree")
 
 
 def grade(report: HealthReport, name: str) -> tuple[Grade, str]:
@@ -157,8 +157,8 @@ def test_a_disk_that_fills_up_under_a_job_is_the_reason_in_its_status(lab: Lab, 
         assert "No space left on device" in second.reason
         (tmp_path / "tree" / "new.txt").write_bytes(b"x" * 1_000_000)
         with pytest.raises(MachineError, match="No space left on device"):
-            machine.sync(Tree(root=tmp_path / "tree"), 30)
+            machine.sync(WorkTree(root=tmp_path / "tree"), 30)
     finally:
         host.inside(f"rm -f {host.work}/fill")
-    machine.sync(Tree(root=tmp_path / "tree"), 30)
+    machine.sync(WorkTree(root=tmp_path / "tree"), 30)
     machine.close()

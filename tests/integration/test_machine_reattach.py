@@ -13,7 +13,7 @@ import pytest
 
 from ci_dispatch.core.model import Ended, MachineName, MachineSpec
 from ci_dispatch.machines.ssh.machine import SshMachine
-from ci_dispatch.ports import Job, Tree
+from ci_dispatch.run.ports import Job, WorkTree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
 from tests.fleet.relay import Relay, relay
@@ -63,7 +63,7 @@ def line(loopback: Loopback, tmp_path: Path) -> Iterator[Line]:
         config.add("m", between.port, key=loopback.keys.user, known=loopback.keys.host)
         spec = MachineSpec(name=MachineName("m"), workdir=str(tmp_path / "work"))
         machine = SshMachine(spec, config_file=str(config.path))
-        machine.sync(Tree(root=tmp_path / "tree"), 20)
+        machine.sync(WorkTree(root=tmp_path / "tree"), 20)
         yield Line(machine, between)
         machine.close()
         assert not marked(spec.workdir), "processes were left behind"

@@ -15,7 +15,7 @@ from ci_dispatch.core.model import Ended
 from ci_dispatch.machines.archive import unpack
 from ci_dispatch.machines.ssh.machine import SshMachine
 from ci_dispatch.machines.work_tree import snapshot
-from ci_dispatch.ports import MachineError, Tree
+from ci_dispatch.run.ports import MachineError, WorkTree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import Recorder, Running, job, until
 
@@ -52,7 +52,7 @@ def git(folder: Path, *words: str) -> str:
 
 @pytest.mark.needs("sshd")
 def test_files_modes_and_links_arrive_and_dependencies_stay_where_they_are(machine: SshMachine, tree: Path) -> None:
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     there = Path(machine.place("x").tree)
     assert arrived(machine) == {"src/a.py", "run.sh", "link"}
     assert os.access(there / "run.sh", os.X_OK)
@@ -62,30 +62,30 @@ def test_files_modes_and_links_arrive_and_dependencies_stay_where_they_are(machi
     (tree / "src" / "a.py").unlink()
     (tree / "link").unlink()
     (tree / "src" / "b.py").write_text("b")
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     assert arrived(machine) == {"src/b.py", "run.sh", "node_modules/installed.js"}
 
 
 @pytest.mark.needs("sshd")
 def test_an_unchanged_tree_is_not_sent_again(machine: SshMachine, tree: Path) -> None:
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     there = Path(machine.place("x").tree, "src", "a.py")
     written = there.stat().st_mtime_ns, there.stat().st_ino
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     assert (there.stat().st_mtime_ns, there.stat().st_ino) == written
     (tree / "src" / "a.py").write_text("changed")
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     assert there.read_text() == "changed"
 
 
 @pytest.mark.needs("sshd")
 def test_a_tree_that_a_job_is_using_is_left_alone(machine: SshMachine, tree: Path) -> None:
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     used = machine.place("busy").tree
     running = Running(machine, job("busy", "/bin/sh", "-c", "echo in; sleep 3; cat src/a.py", cwd=used))
     until(lambda: running.heard.out)
     (tree / "src" / "a.py").write_text("changed")
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     assert machine.place("x").tree != used
     assert Path(machine.place("x").tree, "src", "a.py").read_text() == "changed"
     assert running.end().exit_code == 0
@@ -96,10 +96,10 @@ def test_a_tree_that_a_job_is_using_is_left_alone(machine: SshMachine, tree: Pat
 def test_a_job_does_not_begin_in_a_tree_that_has_become_another(
     machine: SshMachine, loopback: Loopback, tree: Path, tmp_path: Path
 ) -> None:
-    machine.sync(Tree(root=tree), 20)
+    machine.sync(WorkTree(root=tree), 20)
     (tree / "src" / "a.py").write_text("changed")
     other = loopback.machine(workdir=tmp_path / "far")
-    other.sync(Tree(root=tree), 20)
+    other.sync(WorkTree(root=tree), 20)
     other.close()
     end = machine.run(job("late", "true", cwd=machine.place("late").tree), Recorder())
     assert end.ended is Ended.NOT_STARTED
@@ -116,14 +116,14 @@ def test_a_commit_is_checked_out_where_the_machine_can_get_it_and_copied_where_i
     git(tree, "commit", "-qm", "one")
     git(tree, "config", "uploadpack.allowAnySHA1InWant", "true")
     sha = git(tree, "rev-parse", "HEAD")
-    machine.sync(Tree(root=tree, sha=sha, remote_url=f"file://{tree}"), 30)
+    machine.sync(WorkTree(root=tree, sha=sha, remote_url=f"file://{tree}"), 30)
     there = Path(machine.place("x").tree)
     assert (there / ".git").is_dir()
     assert (there / "src" / "a.py").read_text() == "a"
     git(tree, "commit", "-qm", "two", "--allow-empty")
     second = git(tree, "rev-parse", "HEAD")
     (there / "src" / "a.py").write_text("touched by a test")
-    machine.sync(Tree(root=tree, sha=second, remote_url="file:///nowhere"), 30)
+    machine.sync(WorkTree(root=tree, sha=second, remote_url="file:///nowhere"), 30)
     assert (there / "src" / "a.py").read_text() == "a"
 
 
@@ -134,34 +134,34 @@ def test_what_git_ignores_and_patterns_exclude_does_not_go(tree: Path) -> None:
     (tree / "out").mkdir()
     (tree / "out" / "deep.txt").write_text("x")
     git(tree, "add", "run.sh")
-    assert snapshot(Tree(root=tree)).files == (".gitignore", "link", "out/deep.txt", "run.sh", "src/a.py")
-    assert snapshot(Tree(root=tree, exclude=("out/", "*.sh"))).files == (".gitignore", "link", "src/a.py")
+    assert snapshot(WorkTree(root=tree)).files == (".gitignore", "link", "out/deep.txt", "run.sh", "src/a.py")
+    assert snapshot(WorkTree(root=tree, exclude=("out/", "*.sh"))).files == (".gitignore", "link", "src/a.py")
 
 
 def test_a_folder_that_git_ignores_is_not_empty(tree: Path) -> None:
     git(tree, "init", "-q")
     (tree / ".gitignore").write_text("src\n")
-    assert snapshot(Tree(root=tree / "src")).files == ("a.py",)
+    assert snapshot(WorkTree(root=tree / "src")).files == ("a.py",)
 
 
 def test_the_state_follows_names_modes_contents_and_links(tree: Path) -> None:
-    states = {snapshot(Tree(root=tree)).state}
+    states = {snapshot(WorkTree(root=tree)).state}
     (tree / "run.sh").chmod(0o644)
-    states.add(snapshot(Tree(root=tree)).state)
+    states.add(snapshot(WorkTree(root=tree)).state)
     (tree / "run.sh").rename(tree / "walk.sh")
-    states.add(snapshot(Tree(root=tree)).state)
+    states.add(snapshot(WorkTree(root=tree)).state)
     (tree / "link").unlink()
     (tree / "link").symlink_to("walk.sh")
-    states.add(snapshot(Tree(root=tree)).state)
+    states.add(snapshot(WorkTree(root=tree)).state)
     (tree / "src" / "a.py").write_text("b")
     os.utime(tree / "src" / "a.py", ns=(1, 1))
-    states.add(snapshot(Tree(root=tree)).state)
+    states.add(snapshot(WorkTree(root=tree)).state)
     assert len(states) == 5
 
 
 def test_a_tree_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="does not exist"):
-        snapshot(Tree(root=tmp_path / "nowhere"))
+        snapshot(WorkTree(root=tmp_path / "nowhere"))
 
 
 def packed(*members: tuple[str, bytes, bytes]) -> io.BytesIO:

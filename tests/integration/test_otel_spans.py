@@ -13,8 +13,8 @@ pytest.importorskip("opentelemetry.sdk", reason="needs ci-dispatch[otel]: pip in
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.metrics.otel import SpanReporter, SpansNotSent
+from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from tests.recorded_runs import play, recorded
 

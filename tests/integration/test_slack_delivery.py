@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.bus import Bus
 from ci_dispatch.config.channels import Slack, SlackChannel, When
 from ci_dispatch.core.events import AttemptOutput, RunStarted, Stamped
 from ci_dispatch.core.model import RunId
-from ci_dispatch.core.state import RunState
-from ci_dispatch.reporters.demo import demo_events
-from ci_dispatch.reporters.slack import client, conversation, sink
+from ci_dispatch.demo.recording import demo_events
+from ci_dispatch.reporters.slack import client, conversation
+from ci_dispatch.reporters.slack.reporter import CLOSE_DEADLINE, SlackReporter, Warn
 from ci_dispatch.reporters.slack.setup import missing, open_slack
-from ci_dispatch.reporters.slack.sink import SlackReporter, Warn
+from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from tests.recorded_runs import recorded
 from tests.slack_double import (
@@ -189,7 +189,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 def test_whatever_slack_does_the_verdict_stands_and_the_trouble_is_told(
     slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(sink, "CLOSE_DEADLINE", 1.0)
+    monkeypatch.setattr(reporter, "CLOSE_DEADLINE", 1.0)
     undisturbed = told(red(), reporter(slack, tmp_path / "a.json"))
     slack.always, words = FAULTS[fault]
     state = told(red(), reporter(slack, tmp_path / "b.json"), pause=0.01)
@@ -199,7 +199,7 @@ def test_whatever_slack_does_the_verdict_stands_and_the_trouble_is_told(
 
 
 def test_nobody_listens(slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink, "CLOSE_DEADLINE", 1.0)
+    monkeypatch.setattr(reporter, "CLOSE_DEADLINE", 1.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -286,5 +286,5 @@ def test_secrets_are_not_in_what_is_told(slack: SlackDouble, tmp_path: Path) -> 
 
 
 def test_timeouts_are_shorter_than_a_run_s_patience() -> None:
-    assert client.TIMEOUT <= sink.CLOSE_DEADLINE
+    assert client.TIMEOUT <= CLOSE_DEADLINE
     assert isinstance(recorded("green")[0].event, RunStarted)

@@ -251,4 +251,4 @@ def test_every_exception_of_paramiko_has_words_of_its_own(ssh_keys: Keys) -> Non
         assert ("the connection broke" in told.what) == broken, kind
         assert told.stage
         assert told.why
-        assert told.try_
+        assert told.hint

@@ -18,8 +18,8 @@ import pytest
 
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.model import Test, Trouble, Verdict
-from ci_dispatch.ports import Reading
+from ci_dispatch.core.model import FailureCause, Test, Verdict
+from ci_dispatch.run.ports import AttemptReading
 from ci_dispatch.suites.playwright import PlaywrightSuite
 from ci_dispatch.suites.pytest import PytestSuite
 from tests.components import REFERENCE_SUITE, ROOT, chromium
@@ -46,7 +46,7 @@ def own_copy(folder: Path) -> Path:
     return tree
 
 
-def counts(*readings: Reading) -> Counter[Verdict]:
+def counts(*readings: AttemptReading) -> Counter[Verdict]:
     return Counter(result.verdict for reading in readings for result in reading.results)
 
 
@@ -70,7 +70,7 @@ def test_the_reference_suite_cut_in_three_gives_what_playwright_alone_gives(tmp_
         attempt(suite, shard, tmp_path / str(number), root=REFERENCE_SUITE, workers=2)
         for number, shard in enumerate(cut(tests, 3))
     ]
-    assert [(reading.trouble, reading.unexpected) for reading in readings] == [(Trouble.NONE, ())] * 3
+    assert [(reading.cause, reading.unexpected) for reading in readings] == [(FailureCause.NONE, ())] * 3
     assert counts(*readings) == {Verdict.PASSED: 195, Verdict.SKIPPED: 3}
     # One project by Playwright alone: the same tests with the same verdicts.
     alone = subprocess.run(
@@ -94,7 +94,7 @@ def test_units_are_what_playwright_would_not_cut() -> None:
     by_file = {test.file: {t.unit for t in tests if t.file == test.file} for test in tests}
     assert len(by_file["tests/prices.spec.ts"]) == 5  # the file says `mode: 'parallel'`
     assert {len(units) for file, units in by_file.items() if "prices" not in file} == {1}
-    assert {test.file for test in tests if test.together} == {"tests/checkout.spec.ts"}
+    assert {test.file for test in tests if test.atomic} == {"tests/checkout.spec.ts"}
 
 
 @BOTH_NEEDED
@@ -142,7 +142,7 @@ def test_a_missing_browser_is_the_machines_trouble_and_no_failed_test(tmp_path: 
     tests = [test for test in tests if test.project == "desktop"]
     reading = attempt(suite, tests, tmp_path / "a", root=REFERENCE_SUITE)
     assert counts(reading) == {Verdict.NOT_RUN: 5, Verdict.PASSED: 5}  # prices need no browser
-    assert reading.trouble is Trouble.SETUP
+    assert reading.cause is FailureCause.SETUP
     assert "Executable doesn't exist" in reading.reason or "/nowhere/chromium" in reading.reason
 
 
@@ -159,7 +159,7 @@ def test_when_the_setup_fails_its_dependents_say_so(tmp_path: Path) -> None:
     assert {result.reason for result in reading.results} == {
         "what it depends on failed: open › open.setup.ts › the shop is open"
     }
-    assert (reading.trouble, reading.unexpected) == (Trouble.NONE, ())
+    assert (reading.cause, reading.unexpected) == (FailureCause.NONE, ())
 
 
 @BOTH_NEEDED
@@ -173,7 +173,7 @@ def test_a_failed_step_leaves_the_rest_of_its_serial_group_without_verdict(tmp_p
     words = [result.verdict for result in reading.results]
     assert words == [Verdict.PASSED, Verdict.FAILED, Verdict.NOT_RUN, Verdict.NOT_RUN, Verdict.NOT_RUN]
     assert "serial group" in reading.results[2].reason
-    assert reading.trouble is Trouble.NONE
+    assert reading.cause is FailureCause.NONE
 
 
 @BOTH_NEEDED
@@ -185,7 +185,7 @@ def test_a_port_that_is_taken_is_the_machines_trouble(tmp_path: Path) -> None:
         reading = attempt(suite, tests, tmp_path / "a", root=REFERENCE_SUITE)
         other.shutdown()
     assert counts(reading) == {Verdict.NOT_RUN: 2}
-    assert reading.trouble is Trouble.SETUP
+    assert reading.cause is FailureCause.SETUP
     assert "config.webServer" in reading.reason
 
 
@@ -200,7 +200,7 @@ def test_one_bad_test_is_its_own_trouble_only(tmp_path: Path, mode: str, name: s
     reading = attempt(suite, tests, tmp_path / "a", root=REFERENCE_SUITE)
     bad = {test.id for test in tests if test.title == (name,)}
     assert verdicts(reading) == {test.id: verdict if test.id in bad else Verdict.PASSED for test in tests}
-    assert reading.trouble is Trouble.NONE
+    assert reading.cause is FailureCause.NONE
 
 
 @BOTH_NEEDED
@@ -224,7 +224,7 @@ def test_the_pytest_suite_gives_what_pytest_alone_gives(tmp_path: Path) -> None:
         attempt(suite, shard, tmp_path / str(number), root=PYTEST_SUITE, workers=workers)
         for number, (shard, workers) in enumerate(zip(cut(tests, 2), (1, 2), strict=True))
     ]
-    assert [(reading.trouble, reading.unexpected) for reading in readings] == [(Trouble.NONE, ())] * 2
+    assert [(reading.cause, reading.unexpected) for reading in readings] == [(FailureCause.NONE, ())] * 2
     assert counts(*readings) == {Verdict.PASSED: 50, Verdict.SKIPPED: 2}
     alone = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     said = subprocess.run(alone, cwd=PYTEST_SUITE, check=True, timeout=120, capture_output=True, text=True).stdout
@@ -235,8 +235,8 @@ def test_the_pytest_suite_gives_what_pytest_alone_gives(tmp_path: Path) -> None:
 def test_an_xdist_group_stays_in_one_process_and_in_order(tmp_path: Path, workers: int) -> None:
     suite = parcels()
     tests = [test for test in suite.list_tests(60).tests if "journey" in test.file or "postage" in test.file]
-    assert len({test.unit for test in tests if test.together}) == 1
-    assert sum(test.together for test in tests) == 3
+    assert len({test.unit for test in tests if test.atomic}) == 1
+    assert sum(test.atomic for test in tests) == 3
     reading = attempt(suite, tests, tmp_path / "a", root=PYTEST_SUITE, workers=workers)
     assert set(verdicts(reading).values()) == {Verdict.PASSED}
 
@@ -251,7 +251,7 @@ def test_a_crash_loses_no_other_test_of_a_pytest_run(tmp_path: Path, workers: in
         assert by_name["test_may_crash"].verdict is Verdict.NOT_RUN
         assert reading.suspects == (by_name["test_may_crash"].test,)
         assert by_name["test_may_vanish"].verdict is Verdict.NOT_RUN
-        assert reading.trouble is Trouble.CRASH
+        assert reading.cause is FailureCause.CRASH
     else:
         assert by_name["test_may_crash"].verdict is Verdict.FAILED
         assert "crashed while running" in by_name["test_may_crash"].message
@@ -282,7 +282,7 @@ def test_split_by_file_keeps_files_whole() -> None:
 def test_a_file_that_cannot_be_imported_on_a_machine_keeps_no_other_from_running(tmp_path: Path) -> None:
     tests = [test for test in parcels().list_tests(60).tests if "unstable" in test.file or "postage" in test.file]
     reading = attempt(parcels(PARCELS_MODE="unloadable"), tests, tmp_path / "a", root=PYTEST_SUITE)
-    assert reading.trouble is Trouble.LOAD
+    assert reading.cause is FailureCause.LOAD
     assert "cannot be imported" in reading.reason
     assert {test.file for test, r in zip(tests, reading.results, strict=True) if r.verdict is Verdict.NOT_RUN} == {
         "tests/test_unstable.py"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.core.errors import NothingToRun, UsageError
-from ci_dispatch.core.model import Trouble, Verdict
-from ci_dispatch.ports import Reading
+from ci_dispatch.core.model import FailureCause, Verdict
+from ci_dispatch.run.ports import AttemptReading
 from ci_dispatch.suites.command import CommandSuite
 from ci_dispatch.suites.playwright import PlaywrightSuite
 from ci_dispatch.suites.pytest import PytestSuite
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 SEVERAL = ("passes", "may go", "comes last")
 
 
-def run_command(tmp_path: Path, mode: str, *names: str) -> Reading:
+def run_command(tmp_path: Path, mode: str, *names: str) -> AttemptReading:
     root = sample("command", tmp_path / "tree")
     suite = open_sample("command", root, mode=mode)
     tests = open_sample("command", root).list_tests(30).tests
@@ -30,7 +30,7 @@ def run_command(tmp_path: Path, mode: str, *names: str) -> Reading:
 def test_exit_code_0_with_an_empty_report_or_none(tmp_path: Path, mode: str) -> None:
     reading = run_command(tmp_path, mode)
     assert {result.verdict for result in reading.results} == {Verdict.NOT_RUN}
-    assert reading.trouble is Trouble.USAGE
+    assert reading.cause is FailureCause.USAGE
 
 
 def test_a_truncated_report(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_report_of_an_earlier_run(tmp_path: Path) -> None:
     root = sample("command", tmp_path / "tree")
     (root / "report.xml").write_text('<testsuite><testcase classname="sample" name="passes"/></testsuite>')
 
-    def attempted(mode: str, folder: str) -> Reading:
+    def attempted(mode: str, folder: str) -> AttemptReading:
         suite = CommandSuite(
             root=root,
             list_command="python3 run.py list",
@@ -93,7 +93,7 @@ def test_a_playwright_that_is_not_installed_on_the_machine(tmp_path: Path) -> No
     (root / "node_modules").unlink()
     reading = attempt(suite, tests, tmp_path / "a", root=root)
     assert {result.verdict for result in reading.results} == {Verdict.NOT_RUN}
-    assert reading.trouble is Trouble.SETUP
+    assert reading.cause is FailureCause.SETUP
     assert "@playwright/test is not installed" in reading.reason
 
 
@@ -103,7 +103,7 @@ def test_a_pytest_that_is_not_installed_on_the_machine(tmp_path: Path) -> None:
     suite = open_sample("pytest", root, CI_DISPATCH_PYTHON="/nowhere/python")
     reading = attempt(suite, tests, tmp_path / "a", root=root)
     assert {result.verdict for result in reading.results} == {Verdict.NOT_RUN}
-    assert reading.trouble is Trouble.SETUP
+    assert reading.cause is FailureCause.SETUP
     assert "/nowhere/python cannot be started" in reading.reason
 
 

@@ -17,7 +17,7 @@ from ci_dispatch.core.model import Connection, Ended, MachineName, MachineSpec
 from ci_dispatch.machines import bootstrap
 from ci_dispatch.machines.local import LocalMachine
 from ci_dispatch.machines.supervised import SupervisedMachine
-from ci_dispatch.ports import Tree
+from ci_dispatch.run.ports import WorkTree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
 from tests.fleet.servers import descendants
@@ -29,11 +29,11 @@ import json, sys
 from pathlib import Path
 from ci_dispatch.core.model import Connection, MachineSpec
 from ci_dispatch.machines import open_machine
-from ci_dispatch.ports import Tree
+from ci_dispatch.run.ports import WorkTree
 from tests.fleet.recorder import STUBBORN, Recorder, job
 given = json.loads(sys.argv[1])
 machine = open_machine(MachineSpec(name=given["name"], connection=Connection(given["kind"]), workdir=given["work"]))
-machine.sync(Tree(root=Path(given["tree"])), 20)
+machine.sync(WorkTree(root=Path(given["tree"])), 20)
 class Shouting(Recorder):
     def output(self, data):
         print(data.decode(), end="", flush=True)
@@ -52,7 +52,7 @@ def machine(tmp_path: Path) -> Iterator[LocalMachine]:
     (tmp_path / "tree").mkdir()
     spec = MachineSpec(name=MachineName("local"), connection=Connection.LOCAL, workdir=str(tmp_path / "work"))
     machine = LocalMachine(spec)
-    machine.sync(Tree(root=tmp_path / "tree"), 5)
+    machine.sync(WorkTree(root=tmp_path / "tree"), 5)
     yield machine
     assert not marked(spec.workdir), "processes were left behind"
 
@@ -173,7 +173,7 @@ def test_two_controllers_that_start_together_let_each_other_live(machine: LocalM
     others = [LocalMachine(machine.spec) for _ in range(4)]
     runs = []
     for number, other in enumerate(others):
-        other.sync(Tree(root=Path(machine.spec.workdir).parent / "tree"), 5)
+        other.sync(WorkTree(root=Path(machine.spec.workdir).parent / "tree"), 5)
         work = job(f"job-{number}", sys.executable, "-c", "import time; time.sleep(0.3)", cwd=str(Path.cwd()))
         runs.append(Running(other, work))
         assert other.sweep(10) == 0

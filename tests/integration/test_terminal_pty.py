@@ -22,25 +22,25 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PLAYER = """
 import os, sys, time
-from ci_dispatch.bus import Bus
+from ci_dispatch.run.event_bus import Bus
 from ci_dispatch.core.events import TRANSIENT
-from ci_dispatch.core.state import RunState
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.run.state import RunState
+from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.terminal import progress
 mode, speed, follow = sys.argv[1], float(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else ""
 state, now = RunState(), 0.0
-sink = progress(mode, stream=sys.stdout, aside=sys.stderr, environ=os.environ, follow=follow)
+reporter = progress(mode, stream=sys.stdout, aside=sys.stderr, environ=os.environ, follow=follow)
 for stamped in demo_events():
     while stamped.at - now > 1e-9:
         step = min(0.5, stamped.at - now)
         now += step
         time.sleep(step / speed)
-        sink.tick(now, state)
+        reporter.tick(now, state)
     if not isinstance(stamped.event, TRANSIENT):
         state.apply(stamped)
-    sink.handle(stamped, state)
+    reporter.handle(stamped, state)
 print("handled", file=sys.stderr, flush=True)
-sink.close()
+reporter.close()
 """
 BARE = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "PYTHONUTF8": "1"}
 

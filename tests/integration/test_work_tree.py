@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.cli.tree import work_tree
+from ci_dispatch.app.work_tree import work_tree
 from ci_dispatch.config import Config
 from ci_dispatch.config.sections import Transfer
 from ci_dispatch.core.errors import UsageError

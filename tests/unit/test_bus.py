@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from ci_dispatch.bus import Bus, Journal, JournalError
 from ci_dispatch.core.events import AttemptOutput, Stamped, Warned
 from ci_dispatch.core.model import LeaseNumber, MachineName
-from ci_dispatch.core.state import RunState
+from ci_dispatch.run.event_bus import Bus, Journal, JournalError
+from ci_dispatch.run.state import RunState
 from tests.simulation import VirtualClock
 
 

@@ -22,7 +22,7 @@ from ci_dispatch.config.schema import json_schema
 from ci_dispatch.config.sections import SECTIONS, MachineKeys, Retry, Runner
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.core.retry import RetryPolicy
+from ci_dispatch.run.retry import RetryPolicy
 
 ALL = (*SETTINGS, *settings_of(MachineKeys), *settings_of(SlackChannel))
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from ci_dispatch import controller
-from ci_dispatch import messages as m
-from ci_dispatch.bus import Bus
-from ci_dispatch.controller import Every, Inbox, drive
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
-from ci_dispatch.core.state import RunState
-from ci_dispatch.engine import Engine, Terms
+from ci_dispatch.run import loop
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.control import Engine, Terms
+from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.loop import Every, Inbox, drive
+from ci_dispatch.run.state import RunState
 from report_merge.failures import UNKNOWN
 from tests.simulation import make_tests, run_started
 
@@ -87,7 +87,7 @@ def test_a_run_is_driven_to_its_end() -> None:
     drive(engine, hands, bus, inbox, clock)
     assert engine.finished
     assert bus.state.verdicts[Verdict.PASSED] == 4
-    assert hands.waited == [controller.ENDING_SECONDS]
+    assert hands.waited == [loop.ENDING_SECONDS]
     assert not [effect for effect in hands.effects if isinstance(effect, m.Cancel)], "nothing was left to end"
 
 
@@ -123,7 +123,7 @@ def test_whatever_goes_wrong_nothing_is_left_running() -> None:
         drive(engine, hands, bus, inbox, clock)
     [lease] = engine.ledger.active
     assert hands.effects[-1] == m.Cancel(lease, MachineName("a"), now=True)
-    assert hands.waited == [controller.ENDING_SECONDS]
+    assert hands.waited == [loop.ENDING_SECONDS]
 
 
 def test_messages_come_in_order_and_silence_is_a_tick() -> None:

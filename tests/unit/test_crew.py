@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch import crew as crew_module
-from ci_dispatch import messages as m
 from ci_dispatch.core.model import (
     Connection,
     Ended,
+    FailureCause,
     LeaseNumber,
-    Trouble,
 )
-from ci_dispatch.ports import Job, JobEnd, JobListener
+from ci_dispatch.fleets.machines import executor as crew_module
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.ports import Job, JobEnd, JobListener
 from tests.crew_room import EXITED, FAR, NEAR, TESTS, FakeMachine, Room
 
 
@@ -79,7 +79,7 @@ def test_a_machine_that_cannot_is_not_a_failed_test(tmp_path: Path, stage: str) 
     machine = FakeMachine()
     machine.breaks_at = stage
     end = Room(tmp_path, machine).work()
-    assert (end.result.ended, end.result.trouble) == (Ended.NOT_STARTED, Trouble.MACHINE)
+    assert (end.result.ended, end.result.cause) == (Ended.NOT_STARTED, FailureCause.MACHINE)
     assert "it did not work: no route" in end.result.reason
 
 
@@ -95,19 +95,19 @@ def test_a_defect_of_ours_leaves_no_lease_without_an_end(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("ended", "trouble", "collected"),
     [
-        (Ended.EXITED, Trouble.NONE, True),
-        (Ended.CANCELLED, Trouble.NONE, True),
-        (Ended.LOST, Trouble.MACHINE, False),
-        (Ended.LEASE_ENDED, Trouble.MACHINE, True),
+        (Ended.EXITED, FailureCause.NONE, True),
+        (Ended.CANCELLED, FailureCause.NONE, True),
+        (Ended.LOST, FailureCause.MACHINE, False),
+        (Ended.LEASE_ENDED, FailureCause.MACHINE, True),
     ],
 )
 def test_reports_are_fetched_from_every_machine_that_is_still_there(
-    tmp_path: Path, ended: Ended, trouble: Trouble, collected: bool
+    tmp_path: Path, ended: Ended, trouble: FailureCause, collected: bool
 ) -> None:
     machine = FakeMachine()
     machine.runs = lambda _job, _listener: JobEnd(ended=ended, reason="why")
     end = Room(tmp_path, machine).work()
-    assert (end.result.ended, end.result.trouble, end.result.reason) == (ended, trouble, "why")
+    assert (end.result.ended, end.result.cause, end.result.reason) == (ended, trouble, "why")
     assert ("collect r-1" in machine.asked) is collected
     assert end.result.results, "what was heard before counts"
 
@@ -115,11 +115,11 @@ def test_reports_are_fetched_from_every_machine_that_is_still_there(
 def test_what_the_reader_says_is_in_the_result(tmp_path: Path) -> None:
     room = Room(tmp_path, FakeMachine())
     room.suite.reading = replace(
-        room.suite.reading, trouble=Trouble.CRASH, reason="died", suspects=(TESTS[0].id,), unexpected=("setup",)
+        room.suite.reading, cause=FailureCause.CRASH, reason="died", suspects=(TESTS[0].id,), unexpected=("setup",)
     )
     result = room.work().result
-    assert (result.trouble, result.reason, result.suspects, result.unexpected) == (
-        Trouble.CRASH, "died", (TESTS[0].id,), ("setup",),
+    assert (result.cause, result.reason, result.suspects, result.unexpected) == (
+        FailureCause.CRASH, "died", (TESTS[0].id,), ("setup",),
     )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def test_a_tree_that_cannot_be_made_ready_is_the_machines_trouble(tmp_path: Path
 
     machine.runs = fails
     result = Room(tmp_path, machine, prepare="npm ci").work().result
-    assert (result.ended, result.trouble) == (Ended.NOT_STARTED, Trouble.MACHINE)
+    assert (result.ended, result.cause) == (Ended.NOT_STARTED, FailureCause.MACHINE)
     assert "npm ci" in result.reason
     assert said in result.reason
     assert len(machine.jobs) == 1, "its tests were not begun"

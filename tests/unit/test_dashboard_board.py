@@ -39,10 +39,10 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import board as board_module
 from ci_dispatch.reporters.dashboard.board import Board
 from ci_dispatch.reporters.dashboard.deltas import Deltas
+from ci_dispatch.run.state import RunState
 from tests.data.dashboard.simulated import Simulation
 from tests.simulation import Outage, World, make_tests, simulate
 
@@ -181,7 +181,7 @@ def test_it_follows_the_real_engine_through_outages_crashes_and_flaky_tests(seed
         killers=frozenset({tests[11].id}),
     )
     seen = Collecting()
-    state = simulate(tests, machines, world, seed=seed, sinks=[seen])
+    state = simulate(tests, machines, world, seed=seed, reporters=[seen])
     board, page = Board("e"), None
     for stamped in seen.events:
         board.apply(stamped)
@@ -193,7 +193,7 @@ def test_it_follows_the_real_engine_through_outages_crashes_and_flaky_tests(seed
     assert board.unreadable == 0
     assert page is not None
     assert page.seen() == page_of(board).seen()
-    verdicts = {test: entry.verdict.value for test, entry in state.ledger.entries.items() if entry.verdict}
+    verdicts = {test: entry.verdict.value for test, entry in state.ledger.records.items() if entry.verdict}
     assert {tests[n].id: row[1] for n, row in page.tests.items()} == verdicts
     assert sum(group["count"] for group in page.groups) == sum(
         word in ("failed", "flaky", "not run") for word in verdicts.values()
@@ -233,7 +233,7 @@ def decided(n: int, verdict: Verdict = Verdict.PASSED, reason: str = "") -> Even
 
 def test_a_test_that_a_machine_lost_says_from_whom_it_comes() -> None:
     lost = ended(1, "a", result(0, Verdict.NOT_RUN), how=Ended.LOST)
-    moved = RetryScheduled(tests=(TestId("t0"),), reason="machine", not_before=0.0, avoid=MachineName("a"))
+    moved = RetryScheduled(tests=(TestId("t0"),), reason="machine", not_before=0.0, avoid_machine=MachineName("a"))
     page = page_of(board_of(*begun(1), granted(1, "a", 0), lost, moved, granted(2, "b", 0)))
     _, state, machine, _, tries, flags, moved_from, _ = page.tests[0]
     assert (state, NAMES[machine], tries, flags, NAMES[moved_from]) == ("waiting", "b", 0, "m", "a")

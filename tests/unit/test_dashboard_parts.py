@@ -25,12 +25,12 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
-from ci_dispatch.core.state import MachineState, RunState
 from ci_dispatch.reporters.dashboard import causes, detail, guard, snapshot
 from ci_dispatch.reporters.dashboard.follow import JournalTail, Replay
-from ci_dispatch.reporters.dashboard.sink import Inbox
+from ci_dispatch.reporters.dashboard.reporter import Inbox
 from ci_dispatch.reporters.dashboard.tails import Tails
 from ci_dispatch.reporters.dashboard.timeline import ROWS, Lane, Timeline
+from ci_dispatch.run.state import MachineState, RunState
 from tests.data.dashboard.simulated import START, Simulation
 from tests.unit.test_dashboard_board import begun, board_of, ended, granted, result, run_started
 from tests.unit.test_escape import HOSTILE
@@ -298,7 +298,7 @@ class TestJournal:
     def test_what_is_no_journal_is_refused_with_the_remedy(self, tmp_path: Path, text: str) -> None:
         with pytest.raises(UsageError, match=r"not the journal of a run") as refused:
             JournalTail(self.write(tmp_path / "x", text))
-        assert "events.jsonl" in refused.value.try_
+        assert "events.jsonl" in refused.value.hint
 
     def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot be read"):
@@ -346,6 +346,6 @@ class TestJournal:
 def test_a_result_that_says_it_was_flaky_is_a_failure_to_show() -> None:
     flaky = TestResult(test=TestId("t0"), verdict=Verdict.FLAKY, message="once", retries=1)
     board = board_of(*begun(1), granted(1, "a", 0), ended(1, "a", flaky))
-    found = snapshot.last_failure(board.state.ledger.entries[TestId("t0")], board.state)
+    found = snapshot.last_failure(board.state.ledger.records[TestId("t0")], board.state)
     assert found is not None
     assert found[1].message == "once"

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from ci_dispatch import messages as m
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
     LeaseGranted,
-    MachineFenced,
     MachineLost,
+    MachineQuarantined,
     RunResumed,
     Stamped,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
+    FailureCause,
     LeaseNumber,
     MachineSpec,
     TestId,
     TestResult,
-    Trouble,
     Verdict,
 )
-from ci_dispatch.core.retry import RetryPolicy
-from ci_dispatch.core.state import RunState
-from ci_dispatch.engine import Terms
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.control import Terms
+from ci_dispatch.run.retry import RetryPolicy
+from ci_dispatch.run.state import RunState
 from tests.engine_script import A, B, Script, checked, starts
 from tests.simulation import Outage, World, make_tests, simulate
 
@@ -46,7 +46,7 @@ def test_no_healthy_machine_ends_the_run_at_once_and_incomplete() -> None:
     script.say(checked(B, healthy=False))
     assert script.state.finished is not None
     assert script.state.finished.exit_code == ExitCode.INCOMPLETE
-    assert {entry.reason for entry in script.state.ledger.entries.values()} == {"no healthy machine"}
+    assert {entry.reason for entry in script.state.ledger.records.values()} == {"no healthy machine"}
 
 
 def test_an_unhealthy_machine_that_recovers_comes_back() -> None:
@@ -82,7 +82,7 @@ def test_without_first_checks_the_first_one_comes_with_the_interval() -> None:
 
 def test_a_lost_machine_is_asked_every_five_seconds_whether_it_is_back() -> None:
     script = Script(tests=8, terms=Terms(head_share=0.3, check_first=False))
-    gone = AttemptResult(ended=Ended.NOT_STARTED, trouble=Trouble.MACHINE, reason="no route")
+    gone = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.MACHINE, reason="no route")
     script.say(m.Started(script.lease_of(B)), 0.5)
     script.say(m.Finished(script.lease_of(A), gone), 1.0)
     assert script.said(MachineLost) == [MachineLost(machine=A, reason="no route")]
@@ -124,8 +124,8 @@ def test_what_a_lost_machine_had_reported_counts_and_only_the_rest_runs_again() 
     script.say(m.Reported(number, TestResult(test=done, verdict=Verdict.PASSED)), 1.0)
     script.say(m.Beat(script.lease_of(B)), 12.0)
     script.say(m.Tick(), 12.6)
-    assert script.state.ledger.entries[done].verdict is Verdict.PASSED
-    assert script.state.ledger.entries[left].verdict is None
+    assert script.state.ledger.records[done].verdict is Verdict.PASSED
+    assert script.state.ledger.records[left].verdict is None
 
 
 def test_a_late_result_of_a_lost_machine_is_evidence_and_changes_nothing() -> None:
@@ -139,7 +139,7 @@ def test_a_late_result_of_a_lost_machine_is_evidence_and_changes_nothing() -> No
     last = script.said(AttemptFinished)[-1]
     assert isinstance(last, AttemptFinished)
     assert last.stale
-    assert not any(script.state.ledger.entries[test].history for test in tests)
+    assert not any(script.state.ledger.records[test].history for test in tests)
 
 
 def test_reports_on_their_way_keep_the_lease() -> None:
@@ -198,13 +198,13 @@ def test_the_deadline_ends_a_run_incomplete() -> None:
 
 
 def test_a_machine_that_comes_to_nothing_three_times_is_fenced() -> None:
-    script = Script(tests=30, terms=Terms(head_share=0.1, check_first=False, retry=RetryPolicy(max_moves=50)))
+    script = Script(tests=30, terms=Terms(head_share=0.1, check_first=False, retry=RetryPolicy(max_reassignments=50)))
     for at in range(1, 4):
         number = script.lease_of(A)
-        sick = AttemptResult(ended=Ended.EXITED, trouble=Trouble.SETUP, reason="no browser")
+        sick = AttemptResult(ended=Ended.EXITED, cause=FailureCause.SETUP, reason="no browser")
         script.say(m.Finished(number, sick), float(at))
-    [fenced] = script.said(MachineFenced)
-    assert isinstance(fenced, MachineFenced)
+    [fenced] = script.said(MachineQuarantined)
+    assert isinstance(fenced, MachineQuarantined)
     assert fenced.machine == A
     assert "no browser" in fenced.reason
     assert not script.state.ledger.of_machine(A)
@@ -223,7 +223,7 @@ def test_a_dead_machine_is_noticed_within_15_s_and_its_work_runs_elsewhere_5_s_l
     fleet = [MachineSpec(name=name, cores=4) for name in (A, B)]
     world = World(seconds={test.id: 4.0 for test in tests}, outages=[Outage(A, moment)])
     recorder = Times()
-    state = simulate(tests, fleet, world, sinks=[recorder], tick=0.25)
+    state = simulate(tests, fleet, world, reporters=[recorder], tick=0.25)
     assert state.verdicts[Verdict.PASSED] == 60
     assert recorder.lost is not None
     assert recorder.lost - moment < 15
@@ -259,8 +259,8 @@ def test_one_result_for_each_test_even_when_a_reader_forgets_some() -> None:
     number = script.lease_of(A)
     line = TestResult(test=TestId("t00000"), verdict=Verdict.PASSED)
     script.say(m.Finished(number, AttemptResult(ended=Ended.EXITED, results=(line,))), 1.0)
-    assert script.state.ledger.entries[TestId("t00000")].verdict is Verdict.PASSED
-    assert script.state.ledger.entries[TestId("t00001")].verdict is None
+    assert script.state.ledger.records[TestId("t00000")].verdict is Verdict.PASSED
+    assert script.state.ledger.records[TestId("t00001")].verdict is None
     assert script.state.ledger.of_machine(A), "it is handed out again"
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from random import Random
 
-from ci_dispatch import messages as m
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import AttemptStarted, MachineLost, RunFinished, TestFinished
-from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, TestResult, Trouble, Verdict
-from ci_dispatch.core.retry import RetryPolicy
-from ci_dispatch.engine import Engine, Terms
+from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, LeaseNumber, TestResult, Verdict
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.control import Engine, Terms
+from ci_dispatch.run.retry import RetryPolicy
 from report_merge.failures import UNKNOWN
 from tests.engine_script import A, B, Script, checked, starts
 
-GONE = AttemptResult(ended=Ended.NOT_STARTED, trouble=Trouble.MACHINE, reason="no route")
+GONE = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.MACHINE, reason="no route")
 
 
 def test_a_machine_gets_one_shard_a_slot() -> None:
@@ -85,7 +85,7 @@ def test_a_fleet_that_is_gone_is_waited_for_a_while() -> None:
     script.say(m.Tick(), 130.5)
     assert script.state.finished is not None
     assert script.state.finished.exit_code == ExitCode.INCOMPLETE
-    assert {entry.reason for entry in script.state.ledger.entries.values()} == {"no healthy machine - a: no route"}
+    assert {entry.reason for entry in script.state.ledger.records.values()} == {"no healthy machine - a: no route"}
 
 
 def test_what_failed_is_failed_although_it_was_to_be_tried_again() -> None:
@@ -93,7 +93,7 @@ def test_what_failed_is_failed_although_it_was_to_be_tried_again() -> None:
     script = Script(machines=1, terms=terms)
     script.finish(A, Verdict.FAILED, at=1.0)
     script.say(m.Tick(), 31.0)
-    assert {entry.verdict for entry in script.state.ledger.entries.values()} == {Verdict.FAILED}
+    assert {entry.verdict for entry in script.state.ledger.records.values()} == {Verdict.FAILED}
     assert script.state.finished is not None
     assert script.state.finished.exit_code == ExitCode.TESTS_FAILED
 

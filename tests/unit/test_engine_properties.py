@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import Stamped, dumps, loads
 from ci_dispatch.core.model import MachineName, MachineSpec, TestId, Verdict
-from ci_dispatch.core.state import RunState
+from ci_dispatch.run.state import RunState
 from tests.simulation import Behaviour, Outage, World, make_tests, simulate
 
 BEHAVIOURS: dict[str, Behaviour] = {
@@ -32,7 +32,7 @@ TRUTH = {
 
 
 class Recorder:
-    """An essential sink that keeps every event as its journal line."""
+    """An essential reporter that keeps every event as its journal line."""
 
     name = "recorder"
     essential = True
@@ -77,11 +77,11 @@ def test_every_test_has_one_verdict_and_it_is_the_true_one(seed: int, count: int
     )
     recorder = Recorder()
 
-    state = simulate(tests, fleet, world, seed=seed, sinks=[recorder])
+    state = simulate(tests, fleet, world, seed=seed, reporters=[recorder])
 
-    assert {t: e.verdict for t, e in state.ledger.entries.items()} == {t: TRUTH[word] for t, word in words.items()}
+    assert {t: e.verdict for t, e in state.ledger.records.items()} == {t: TRUTH[word] for t, word in words.items()}
     assert state.ledger.complete
-    failed = any(verdict is Verdict.FAILED for verdict in (e.verdict for e in state.ledger.entries.values()))
+    failed = any(verdict is Verdict.FAILED for verdict in (e.verdict for e in state.ledger.records.values()))
     assert state.finished is not None
     assert state.finished.exit_code == (ExitCode.TESTS_FAILED if failed else ExitCode.PASSED)
     assert not state.ledger.active
@@ -92,8 +92,8 @@ def test_every_test_has_one_verdict_and_it_is_the_true_one(seed: int, count: int
     for line in recorder.lines:
         replayed.apply(loads(line))
     assert replayed.verdicts == state.verdicts
-    assert {t: e.history for t, e in replayed.ledger.entries.items()} == {
-        t: e.history for t, e in state.ledger.entries.items()
+    assert {t: e.history for t, e in replayed.ledger.records.items()} == {
+        t: e.history for t, e in state.ledger.records.items()
     }
 
 
@@ -119,8 +119,8 @@ def test_a_test_that_takes_two_runners_down_is_not_sent_to_a_third() -> None:
     killer = TestId("t00003")
     world = World(seconds={test.id: 1.0 for test in tests}, killers=frozenset({killer}))
     state = simulate(tests, fleet, world)
-    assert state.ledger.entries[killer].verdict is Verdict.FAILED
-    assert "took its test runner down 2 times" in state.ledger.entries[killer].reason
+    assert state.ledger.records[killer].verdict is Verdict.FAILED
+    assert "took its test runner down 2 times" in state.ledger.records[killer].reason
     assert sum(killer in a.lease.shard.tests for a in state.ledger.attempts.values()) == 2
-    others = [entry.verdict for test, entry in state.ledger.entries.items() if test != killer]
+    others = [entry.verdict for test, entry in state.ledger.records.items() if test != killer]
     assert others == [Verdict.PASSED] * 11, "a suspect is isolated: nobody else suffers from it"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_dispatch.bus import read_journal
 from ci_dispatch.core import events
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Stamped, Unrecognised, Warned, dumps, loads
+from ci_dispatch.run.event_bus import read_journal
 
 KINDS = list(events._KINDS.values())
 DATA = st.recursive(

@@ -11,19 +11,19 @@ import pytest
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineName, MachineSpec
-from ci_dispatch.github.dialect import PUBLIC_API, dialect_of
-from ci_dispatch.github.environment import Fenced, Surroundings
-from ci_dispatch.github.refusals import RateLimited, Refused, Unavailable, refusal
-from ci_dispatch.github.runners import of_machine, with_runners
-from ci_dispatch.github.views import RunnerView, runner_is
+from ci_dispatch.fleets.actions.environment import ActionsEnvironment, StoppedCommands
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable, refusal
+from ci_dispatch.fleets.actions.rest.models import RunnerView, runner_is
+from ci_dispatch.fleets.actions.rest.runners import of_machine, with_runners
+from ci_dispatch.fleets.actions.rest.server import PUBLIC_API, dialect_of
 
 HERE = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "octo/repo", "GITHUB_EVENT_NAME": "pull_request"}
 
 
-def event(tmp_path: Path, data: object) -> Surroundings:
+def event(tmp_path: Path, data: object) -> ActionsEnvironment:
     file = tmp_path / "event.json"
     file.write_text(json.dumps(data))
-    return Surroundings({**HERE, "GITHUB_EVENT_PATH": str(file)})
+    return ActionsEnvironment({**HERE, "GITHUB_EVENT_PATH": str(file)})
 
 
 def test_a_pull_request_from_elsewhere_is_told_from_ours(tmp_path: Path) -> None:
@@ -31,24 +31,27 @@ def test_a_pull_request_from_elsewhere_is_told_from_ours(tmp_path: Path) -> None
     assert event(tmp_path, {"pull_request": {"head": {"repo": {"full_name": "x/fork"}}}}).fork() == "x/fork"
     assert "gone" in event(tmp_path, {"pull_request": {"head": {"repo": None}}}).fork()
     assert "gone" in event(tmp_path, ["what"]).fork()  # what cannot be read is not ours
-    assert "gone" in Surroundings(HERE).fork()
-    assert Surroundings({**HERE, "GITHUB_EVENT_NAME": "push"}).fork() == ""
+    assert "gone" in ActionsEnvironment(HERE).fork()
+    assert ActionsEnvironment({**HERE, "GITHUB_EVENT_NAME": "push"}).fork() == ""
 
 
 def test_the_number_of_the_pull_request(tmp_path: Path) -> None:
     ours = {"head": {"repo": {"full_name": "octo/repo"}}}
     assert event(tmp_path, {"pull_request": {"number": 7, **ours}}).pull_request() == 7
     unnumbered = dict(event(tmp_path, {"pull_request": ours}).environ)
-    assert Surroundings(unnumbered | {"GITHUB_REF": "refs/pull/8/merge"}).pull_request() == 8
-    assert Surroundings(unnumbered | {"GITHUB_REF": "refs/heads/pull/8/merge"}).pull_request() is None
+    assert ActionsEnvironment(unnumbered | {"GITHUB_REF": "refs/pull/8/merge"}).pull_request() == 8
+    assert ActionsEnvironment(unnumbered | {"GITHUB_REF": "refs/heads/pull/8/merge"}).pull_request() is None
     fork = {"number": 9, "head": {"repo": {"full_name": "x/fork"}}}
     assert event(tmp_path, {"pull_request": fork}).pull_request() is None
-    assert Surroundings({**HERE, "GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/pull/8/merge"}).pull_request() is None
+    assert (
+        ActionsEnvironment({**HERE, "GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/pull/8/merge"}).pull_request()
+        is None
+    )
 
 
 def test_outputs_may_hold_anything(tmp_path: Path) -> None:
     file = tmp_path / "output"
-    here = Surroundings({"GITHUB_OUTPUT": str(file)})
+    here = ActionsEnvironment({"GITHUB_OUTPUT": str(file)})
     here.set_outputs({"verdict": "passed\nverdict=failed\nEOF", "run": "a"})
     lines = file.read_text().splitlines()
     name, _, delimiter = lines[0].partition("<<")
@@ -60,7 +63,7 @@ def test_outputs_may_hold_anything(tmp_path: Path) -> None:
 
 def test_off_github_nothing_is_written_and_nothing_annotated() -> None:
     stream = io.StringIO()
-    here = Surroundings({})
+    here = ActionsEnvironment({})
     here.set_outputs({"a": "b"})
     here.add_summary("x")
     here.annotate(["::error::x"], stream)
@@ -70,7 +73,7 @@ def test_off_github_nothing_is_written_and_nothing_annotated() -> None:
 def test_the_summary_is_appended_to_and_its_size_known(tmp_path: Path) -> None:
     file = tmp_path / "summary"
     file.write_text("by another step\n")
-    here = Surroundings({"GITHUB_STEP_SUMMARY": str(file)})
+    here = ActionsEnvironment({"GITHUB_STEP_SUMMARY": str(file)})
     assert here.summary_used() == 16
     here.add_summary("ours")
     assert file.read_text() == "by another step\nours\n"
@@ -78,7 +81,7 @@ def test_the_summary_is_appended_to_and_its_size_known(tmp_path: Path) -> None:
 
 def test_foreign_output_cannot_command_the_runner_nor_end_its_fence() -> None:
     stream = io.StringIO()
-    with Fenced(stream, on_github=True) as fence:
+    with StoppedCommands(stream, on_github=True) as fence:
         token = stream.getvalue().removeprefix("::stop-commands::").strip()
         fence.write("::error::owned\n")
         fence.write(f"::{token}::\n::set-output name=x::y\n")
@@ -90,7 +93,7 @@ def test_foreign_output_cannot_command_the_runner_nor_end_its_fence() -> None:
 
 def test_at_a_desk_output_is_passed_on_as_it_is() -> None:
     stream = io.StringIO()
-    with Fenced(stream, on_github=False) as fence:
+    with StoppedCommands(stream, on_github=False) as fence:
         fence.write("plain\n")
     assert stream.getvalue() == "plain\n"
 

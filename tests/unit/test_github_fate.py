@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ci_dispatch.core.model import ShardId
-from ci_dispatch.github.fate import Fate, fate, needs_notes, shard_of
-from ci_dispatch.github.rerun import MAX_ATTEMPTS, Remedy, Standing, remedy
-from ci_dispatch.github.views import JobView, StepView
+from ci_dispatch.fleets.actions.rest.models import JobView, StepView
+from ci_dispatch.fleets.actions.run.job_outcome import Fate, fate, needs_notes, shard_of
+from ci_dispatch.fleets.actions.run.rerun import MAX_ATTEMPTS, Remedy, Standing, remedy
 
 LOST = (
     "The self-hosted runner lost communication with the server. Verify the machine is running and has a healthy "

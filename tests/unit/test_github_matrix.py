@@ -1,4 +1,4 @@
-"""Plan to matrix: nothing lost, nothing twice, nothing that GitHub refuses."""
+"""DispatchPlan to matrix: nothing lost, nothing twice, nothing that GitHub refuses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_dispatch.core import plan
-from ci_dispatch.core.batches import MAX_INPUTS, MAX_JOBS, Plan, batches, job_of, pack, unpack
 from ci_dispatch.core.errors import NothingToRun, UsageError
-from ci_dispatch.core.matrix import ANY_MACHINE, Strategy, deal, entries
 from ci_dispatch.core.model import MachineName, MachineSpec, ShardId, ShardKind, Test, TestId, UnitId
+from ci_dispatch.fleets.actions.run.batches import MAX_INPUTS, MAX_JOBS, DispatchPlan, batches, job_of, pack, unpack
+from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, Strategy, deal, matrix_jobs
+from ci_dispatch.planning import planner
 
 FLEET = tuple(
     MachineSpec(name=MachineName(name), cores=cores, labels=("self-hosted", name))
@@ -29,8 +29,8 @@ def suite(count: int, *, tests_per_unit: int = 1, title: str = "works") -> list[
     ]
 
 
-def units(tests: list[Test], seconds: float = 3.0) -> list[plan.Unit]:
-    return plan.units_of(tests, {test.id: seconds + (int(test.id[1:]) % 5) for test in tests})
+def units(tests: list[Test], seconds: float = 3.0) -> list[planner.Unit]:
+    return planner.units_of(tests, {test.id: seconds + (int(test.id[1:]) % 5) for test in tests})
 
 
 @given(
@@ -44,7 +44,7 @@ def test_every_test_is_in_exactly_one_job(
     count: int, per_unit: int, strategy: Strategy, shards: int, machines: int
 ) -> None:
     tests = suite(count, tests_per_unit=per_unit)
-    jobs = entries(units(tests), FLEET[:machines], strategy=strategy, shards=shards)
+    jobs = matrix_jobs(units(tests), FLEET[:machines], strategy=strategy, shards=shards)
     assert sorted(test for job in jobs for test in job.shard.tests) == sorted(test.id for test in tests)
     assert all(job.shard.tests for job in jobs)
     assert len({job.shard.id for job in jobs}) == len(jobs)
@@ -53,7 +53,7 @@ def test_every_test_is_in_exactly_one_job(
 
 
 def test_the_reference_fleet_gets_48_shards_in_proportion_to_its_cores() -> None:
-    jobs = entries(units(suite(480)), FLEET, strategy=Strategy.PINNED, shards=48)
+    jobs = matrix_jobs(units(suite(480)), FLEET, strategy=Strategy.PINNED, shards=48)
     assert {m.name: sum(job.machine == m.name for job in jobs) for m in FLEET} == {
         "local": 16,
         "moruk": 24,
@@ -64,7 +64,7 @@ def test_the_reference_fleet_gets_48_shards_in_proportion_to_its_cores() -> None
 
 
 def test_a_mixed_plan_has_pinned_heads_and_a_pooled_tail_longest_first() -> None:
-    jobs = entries(units(suite(400), 60.0), FLEET, strategy=Strategy.MIXED, pool=("self-hosted", "e2e"))
+    jobs = matrix_jobs(units(suite(400), 60.0), FLEET, strategy=Strategy.MIXED, pool=("self-hosted", "e2e"))
     heads = [job for job in jobs if job.shard.kind is ShardKind.HEAD]
     tail = [job for job in jobs if job.shard.kind is ShardKind.TAIL]
     assert {job.machine for job in heads} == {m.name for m in FLEET}
@@ -76,9 +76,9 @@ def test_a_mixed_plan_has_pinned_heads_and_a_pooled_tail_longest_first() -> None
 
 def test_an_empty_matrix_is_never_made() -> None:
     with pytest.raises(NothingToRun, match="no tests"):
-        entries([], FLEET, strategy=Strategy.PINNED)
+        matrix_jobs([], FLEET, strategy=Strategy.PINNED)
     with pytest.raises(NothingToRun, match="no machine"):
-        entries(units(suite(3)), (), strategy=Strategy.PINNED)
+        matrix_jobs(units(suite(3)), (), strategy=Strategy.PINNED)
     with pytest.raises(NothingToRun):
         batches([], {}, name="d", timeout_minutes=60)
 
@@ -94,7 +94,7 @@ def test_deal_makes_equal_parts_and_no_empty_one() -> None:
 def test_no_dispatch_exceeds_the_limit_and_nothing_is_lost(count: int, shards: int, limit: int) -> None:
     tests = suite(count, title="straße 日本 " * 3)
     known = {test.id: test for test in tests}
-    jobs = entries(units(tests), FLEET, strategy=Strategy.PINNED, shards=shards)
+    jobs = matrix_jobs(units(tests), FLEET, strategy=Strategy.PINNED, shards=shards)
     sent = batches(jobs, known, name="d", timeout_minutes=30, max_inputs=limit)
     for batch in sent:
         assert len(json.dumps(batch.inputs, ensure_ascii=False, separators=(",", ":"))) <= limit
@@ -108,7 +108,7 @@ def test_no_dispatch_exceeds_the_limit_and_nothing_is_lost(count: int, shards: i
 
 def test_more_than_256_jobs_become_several_dispatches() -> None:
     tests = suite(600)
-    jobs = entries(units(tests), FLEET, strategy=Strategy.PINNED, shards=600)
+    jobs = matrix_jobs(units(tests), FLEET, strategy=Strategy.PINNED, shards=600)
     sent = batches(jobs, {test.id: test for test in tests}, name="d", timeout_minutes=30)
     assert [len(batch.entries) for batch in sent] == [MAX_JOBS, MAX_JOBS, 88]
     assert MAX_INPUTS == 65_535
@@ -116,13 +116,13 @@ def test_more_than_256_jobs_become_several_dispatches() -> None:
 
 def test_one_unit_that_is_too_large_says_so() -> None:
     tests = suite(300, tests_per_unit=300)
-    jobs = entries(units(tests), FLEET, strategy=Strategy.PINNED)
+    jobs = matrix_jobs(units(tests), FLEET, strategy=Strategy.PINNED)
     with pytest.raises(UsageError, match="must stay together"):
         batches(jobs, {test.id: test for test in tests}, name="d", timeout_minutes=30, max_inputs=1500)
 
 
 def test_a_plan_comes_back_as_it_was_and_always_as_the_same_text() -> None:
-    sent = Plan(tests={ShardId("head-1"): tuple(suite(3))}, extra=("--headed", "it's"))
+    sent = DispatchPlan(tests={ShardId("head-1"): tuple(suite(3))}, extra=("--headed", "it's"))
     assert unpack(pack(sent)) == sent
     assert pack(sent) == pack(sent)
 

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_dispatch.core.errors import UnreadableReport
-from ci_dispatch.core.model import AttemptResult, Ended, ShardId, TestId, TestResult, Trouble, Verdict
-from ci_dispatch.github.pace import SLOWEST, WINDOW, Pace
-from ci_dispatch.github.report import FILE, ShardReport, artifact_name, attempt_of, parse, read, write
+from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, ShardId, TestId, TestResult, Verdict
+from ci_dispatch.fleets.actions.run.poll_budget import SLOWEST, WINDOW, Pace
+from ci_dispatch.fleets.actions.shard_report import FILE, ShardReport, artifact_name, attempt_of, parse, read, write
 
 HEAD = '{"v":1,"dispatch":"d","shard":"s","attempt":1,"machine":"m","result":{'
 
 
 def report(*results: TestResult) -> ShardReport:
-    result = AttemptResult(ended=Ended.EXITED, exit_code=1, seconds=2.5, results=results, trouble=Trouble.NONE)
+    result = AttemptResult(ended=Ended.EXITED, exit_code=1, seconds=2.5, results=results, cause=FailureCause.NONE)
     return ShardReport(dispatch="r.1", shard=ShardId("head-1"), attempt=2, machine="moruk", result=result, plan="p")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from ci_dispatch.core.events import AttemptFinished, LeaseGranted, RetryScheduled
-from ci_dispatch.core.handout import AVOID_SECONDS, Handout
-from ci_dispatch.core.ledger import Ledger
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -16,6 +14,8 @@ from ci_dispatch.core.model import (
     ShardKind,
     TestId,
 )
+from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS, Handout
+from ci_dispatch.run.ledger import Ledger
 from tests.simulation import make_tests, run_started
 
 A, B = (MachineSpec(name=MachineName(name), cores=1) for name in ("a", "b"))
@@ -50,13 +50,17 @@ class Table:
             self.ledger.apply(LeaseGranted(lease=lease), now)
         return shard
 
-    def give_back(self, machine: MachineSpec, *, counts: bool = False, alone: bool = False, wait: float = 0.0) -> None:
+    def give_back(
+        self, machine: MachineSpec, *, counts: bool = False, isolate: bool = False, wait: float = 0.0
+    ) -> None:
         """The machine's last lease ended and came to nothing."""
         number = self.ledger.last_lease
         tests = self.ledger.attempts[number].lease.shard.tests
         result = AttemptResult(ended=Ended.EXITED)
         self.ledger.apply(AttemptFinished(lease=number, machine=machine.name, result=result), 0.0)
-        again = RetryScheduled(tests=tests, reason="x", not_before=wait, avoid=machine.name, counts=counts, alone=alone)
+        again = RetryScheduled(
+            tests=tests, reason="x", not_before=wait, avoid_machine=machine.name, counts=counts, isolate=isolate
+        )
         self.ledger.apply(again, 0.0)
 
 
@@ -97,7 +101,7 @@ def test_a_suspect_gets_a_shard_of_its_own() -> None:
     first = table.next(A, usable=[A], fleet=[A])
     assert first is not None
     assert len(first.tests) == 2
-    table.give_back(A, alone=True)
+    table.give_back(A, isolate=True)
     shard = table.next(B, usable=[B], fleet=[B])
     assert shard is not None
     assert len(shard.tests) == 1, "although nobody else is there to take the other"
@@ -111,7 +115,7 @@ def test_the_kind_of_a_shard_says_why_it_runs() -> None:
         table.give_back(A, counts=counts)
         shard = table.next(B)
         kinds.append(shard and shard.kind)
-    assert kinds == [ShardKind.MOVED, ShardKind.RETRY]
+    assert kinds == [ShardKind.REASSIGNED, ShardKind.RETRY]
 
 
 def test_a_machine_is_avoided_for_a_while_but_not_for_ever() -> None:

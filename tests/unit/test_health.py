@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_dispatch.core import facts as reading
-from ci_dispatch.core.facts import Disk, Facts
-from ci_dispatch.core.health import DIMENSIONS, Answer, Grade, HealthPolicy, HealthReport, judge, summary
 from ci_dispatch.core.model import MachineName
+from ci_dispatch.run import probe_output as reading
+from ci_dispatch.run.health import DIMENSIONS, Answer, Grade, HealthPolicy, HealthReport, judge, summary
+from ci_dispatch.run.probe_output import Disk, Facts
 
 DATA = Path(__file__).parents[1] / "data" / "health"
 NOW = 1790000000.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ci_dispatch.machines.ssh.known_hosts import fingerprint, read
 from ci_dispatch.machines.ssh.settings import jump_hops, parse
-from ci_dispatch.ports import MachineError
+from ci_dispatch.run.ports import MachineError
 
 KEY = base64.b64encode(b"key one").decode()
 OTHER = base64.b64encode(b"key two").decode()

@@ -12,7 +12,6 @@ from ci_dispatch.core.events import (
     TestFinished,
     VerdictReached,
 )
-from ci_dispatch.core.ledger import Ledger
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -27,6 +26,7 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
+from ci_dispatch.run.ledger import Ledger
 from tests.simulation import make_tests, run_started
 
 TESTS = make_tests(3)
@@ -64,14 +64,14 @@ def ledger(*events: Event) -> Ledger:
 
 def test_a_result_under_a_lease_that_has_ended_is_evidence_and_changes_nothing() -> None:
     lost = AttemptFinished(lease=LeaseNumber(1), machine=A, result=AttemptResult(ended=Ended.LOST))
-    again = RetryScheduled(tests=(IDS[0],), reason="lost", not_before=0.0, avoid=A)
+    again = RetryScheduled(tests=(IDS[0],), reason="lost", not_before=0.0, avoid_machine=A)
     book = ledger(granted(1, A, IDS[0]), lost, again, granted(2, B, IDS[0]))
     book.apply(finished(1, A, failed(IDS[0]), stale=True), 9.0)
-    assert book.entries[IDS[0]].history == []
+    assert book.records[IDS[0]].history == []
     assert book.attempts[LeaseNumber(1)].stale
     assert list(book.active) == [2]
     book.apply(finished(2, B, passed(IDS[0])), 10.0)
-    assert [result.verdict for _, _, result in book.entries[IDS[0]].history] == [Verdict.PASSED]
+    assert [result.verdict for _, _, result in book.records[IDS[0]].history] == [Verdict.PASSED]
 
 
 def test_lease_numbers_only_grow() -> None:
@@ -98,8 +98,8 @@ def test_a_decided_test_is_never_handed_out_again_and_never_decided_again() -> N
 
 def test_live_news_decides_nothing() -> None:
     book = ledger(granted(1, A, IDS[0]), TestFinished(lease=LeaseNumber(1), result=failed(IDS[0])))
-    assert book.entries[IDS[0]].history == []
-    assert book.entries[IDS[0]].verdict is None
+    assert book.records[IDS[0]].history == []
+    assert book.records[IDS[0]].verdict is None
 
 
 def test_complete_means_every_test_has_a_verdict_and_ran() -> None:
@@ -117,5 +117,5 @@ def test_backoff_keeps_a_test_out_of_the_ready_ones() -> None:
     book = ledger(granted(1, A, IDS[0]), finished(1, A, failed(IDS[0])), again)
     assert [entry.test.id for entry in book.ready(49.0)] == list(IDS[1:])
     assert IDS[0] in [entry.test.id for entry in book.ready(50.0)]
-    assert book.entries[IDS[0]].retries == 1
-    assert book.entries[IDS[0]].moves == 0
+    assert book.records[IDS[0]].retries == 1
+    assert book.records[IDS[0]].reassignments == 0

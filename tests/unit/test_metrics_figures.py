@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from ci_dispatch.core.model import MachineName, Verdict
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.metrics import text
 from ci_dispatch.reporters.metrics.figures import TEST_BUCKETS, Figure, figures, histogram
 from ci_dispatch.reporters.metrics.formats import as_json, prometheus
+from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from tests.data.runs.make_recorded import HOSTILE
 from tests.recorded_runs import play, recorded

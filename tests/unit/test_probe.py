@@ -12,7 +12,7 @@ import pytest
 
 from ci_dispatch.machines import bootstrap, probe
 from ci_dispatch.machines.frames import Frame, FrameReader, NotOurs
-from ci_dispatch.ports import MachineError
+from ci_dispatch.run.ports import MachineError
 
 COMMANDS = [
     probe.command("n0", root="~/with blank", path="/opt/bin:/bin", tools=("node", "git")),

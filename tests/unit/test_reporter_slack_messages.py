@@ -9,7 +9,7 @@ import pytest
 from ci_dispatch.reporters.slack import blocks as b
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.edges import Change, Edge, Told, change
-from ci_dispatch.result import report
+from ci_dispatch.run.run_report import report
 from report_merge import failures
 from report_merge.failures import FailureGroup
 from report_merge.model import RunContext

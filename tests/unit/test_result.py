@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from ci_dispatch import result
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -32,7 +31,8 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
-from ci_dispatch.core.state import RunState
+from ci_dispatch.run import run_report
+from ci_dispatch.run.state import RunState
 from report_merge.model import Outcome, RunContext
 from report_merge.model import Verdict as Shown
 from tests.simulation import make_tests, run_started
@@ -86,7 +86,7 @@ RUN = (
 
 
 def test_every_test_is_one_case_with_all_its_attempts() -> None:
-    report = result.report(state(*RUN), RunContext())
+    report = run_report.report(state(*RUN), RunContext())
     cases = dict(zip((FAILED, PASSED, FLAKY, SKIPPED), report.cases, strict=True))
     assert [case.verdict for case in report.cases] == [Shown.FAILED, Shown.PASSED, Shown.FLAKY, Shown.SKIPPED]
     [failed] = cases[FAILED].attempts
@@ -111,7 +111,7 @@ def test_a_test_without_a_verdict_is_missing_and_never_passed() -> None:
     """It even passed once, in an attempt that its runner did not vouch for."""
     verdicts = (VerdictReached(test=PASSED, verdict=Verdict.NOT_RUN, reason="nobody left"),)
     run = state(granted(1, FAILED, PASSED), ended(1, line(PASSED, Verdict.PASSED)), *verdicts)
-    report = result.report(run, RunContext())
+    report = run_report.report(run, RunContext())
     assert {case.verdict for case in report.cases} == {Shown.NOT_RUN}
     assert [(gone.name, gone.reason) for gone in report.missing] == [
         (TESTS[0].full_name, "no verdict"),
@@ -122,7 +122,7 @@ def test_a_test_without_a_verdict_is_missing_and_never_passed() -> None:
 
 
 def test_run_json_has_the_whole_run() -> None:
-    data = json.loads(json.dumps(result.run_json(state(*RUN, Warned(source="here", text="mind this")))))
+    data = json.loads(json.dumps(run_report.run_json(state(*RUN, Warned(source="here", text="mind this")))))
     assert (data["version"], data["verdict"], data["exit_code"], data["expected"]) == (1, "FAILED", 1, 4)
     assert data["counts"] == {"passed": 1, "failed": 1, "flaky": 1, "skipped": 1, "not run": 0}
     assert data["makespan"] == {"planned": 10.0, "realised": 12.0, "lower_bound": 9.0}
@@ -149,4 +149,4 @@ def test_run_json_has_the_whole_run() -> None:
     ],
 )
 def test_the_verdict_is_one_word(code: ExitCode | None, word: str) -> None:
-    assert result.verdict_word(state(finished=code)) == word
+    assert run_report.verdict_word(state(finished=code)) == word

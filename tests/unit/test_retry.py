@@ -7,17 +7,17 @@ from random import Random
 
 import pytest
 
-from ci_dispatch.core.ledger import Entry
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
+    FailureCause,
     LeaseNumber,
     MachineName,
     TestResult,
-    Trouble,
     Verdict,
 )
-from ci_dispatch.core.retry import Again, Decision, Final, RetryPolicy, decide
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.retry import Again, Decision, Final, RetryPolicy, decide
 from report_merge.failures import UNKNOWN, FailureVerdict, Finding, Retry
 from tests.simulation import make_tests
 
@@ -26,12 +26,16 @@ TEST = make_tests(1)[0]
 EXITED = AttemptResult(ended=Ended.EXITED)
 
 
-def entry(*verdicts: Verdict, retries: int = 0, moves: int = 0, crashes: int = 0, losses: int = 0) -> Entry:
+def entry(
+    *verdicts: Verdict, retries: int = 0, reassignments: int = 0, crashes: int = 0, losses: int = 0
+) -> TestRecord:
     """A test with these results behind it, the last one being this attempt's."""
     history = [
         (LeaseNumber(n), HERE, TestResult(test=TEST.id, verdict=verdict)) for n, verdict in enumerate(verdicts, 1)
     ]
-    return Entry(TEST, history=history, retries=retries, moves=moves, crashes=crashes, losses=losses)
+    return TestRecord(
+        TEST, history=history, retries=retries, reassignments=reassignments, crashes=crashes, losses=losses
+    )
 
 
 def finding(verdict: FailureVerdict, retry: Retry) -> Finding:
@@ -40,7 +44,7 @@ def finding(verdict: FailureVerdict, retry: Retry) -> Finding:
 
 def after(
     verdict: Verdict,
-    known: Entry,
+    known: TestRecord,
     *,
     attempt: AttemptResult = EXITED,
     found: Finding = UNKNOWN,
@@ -74,13 +78,13 @@ def test_a_failed_test_is_retried_at_most_max_retries_times() -> None:
 
 def test_the_second_failure_is_looked_at_from_another_machine() -> None:
     again = after(Verdict.FAILED, entry(Verdict.FAILED, Verdict.FAILED, retries=1))
-    assert again == Again(reason="boom", delay=5.0, counts=True, avoid=HERE)
+    assert again == Again(reason="boom", delay=5.0, counts=True, avoid_machine=HERE)
 
 
 def test_what_the_machine_lacks_goes_to_another_one_without_using_a_retry() -> None:
     missing_browser = finding(FailureVerdict.INFRASTRUCTURE, Retry.NEVER)
     again = after(Verdict.FAILED, entry(Verdict.FAILED, retries=2), found=missing_browser)
-    assert again == Again(reason="infrastructure.x: boom", avoid=HERE)
+    assert again == Again(reason="infrastructure.x: boom", avoid_machine=HERE)
     nowhere_left = after(Verdict.FAILED, entry(Verdict.FAILED), found=missing_browser, elsewhere=False)
     assert nowhere_left == Final(verdict=Verdict.FAILED, reason="boom")
 
@@ -90,29 +94,29 @@ def test_what_no_retry_can_help_is_not_retried() -> None:
     assert after(Verdict.FAILED, entry(Verdict.FAILED), found=snapshot) == Final(verdict=Verdict.FAILED, reason="boom")
 
 
-@pytest.mark.parametrize("trouble", [Trouble.LOAD, Trouble.USAGE])
-def test_a_suite_that_cannot_be_loaded_is_never_retried(trouble: Trouble) -> None:
-    attempt = AttemptResult(ended=Ended.EXITED, trouble=trouble)
+@pytest.mark.parametrize("trouble", [FailureCause.LOAD, FailureCause.USAGE])
+def test_a_suite_that_cannot_be_loaded_is_never_retried(trouble: FailureCause) -> None:
+    attempt = AttemptResult(ended=Ended.EXITED, cause=trouble)
     assert after(Verdict.NOT_RUN, entry(), attempt=attempt) == Final(verdict=Verdict.NOT_RUN, reason="why not")
 
 
 @pytest.mark.parametrize("ended", [Ended.LOST, Ended.LEASE_ENDED, Ended.NOT_STARTED, Ended.TIMED_OUT, Ended.CANCELLED])
 def test_a_machines_trouble_moves_the_test_and_costs_it_nothing(ended: Ended) -> None:
-    attempt = AttemptResult(ended=ended, trouble=Trouble.MACHINE)
-    assert after(Verdict.NOT_RUN, entry(retries=2), attempt=attempt) == Again(reason="why not", avoid=HERE)
+    attempt = AttemptResult(ended=ended, cause=FailureCause.MACHINE)
+    assert after(Verdict.NOT_RUN, entry(retries=2), attempt=attempt) == Again(reason="why not", avoid_machine=HERE)
 
 
 def test_moving_ends_too() -> None:
     lost = AttemptResult(ended=Ended.LOST)
-    given_up = after(Verdict.NOT_RUN, entry(moves=5), attempt=lost)
+    given_up = after(Verdict.NOT_RUN, entry(reassignments=5), attempt=lost)
     assert isinstance(given_up, Final)
     assert given_up.verdict is Verdict.NOT_RUN
     assert "given up after 5 moves" in given_up.reason
 
 
 def test_a_suspect_is_sent_alone_and_after_two_deaths_nowhere() -> None:
-    crashed = AttemptResult(ended=Ended.EXITED, trouble=Trouble.CRASH, suspects=(TEST.id,))
-    once = Again(reason="why not", avoid=HERE, alone=True)
+    crashed = AttemptResult(ended=Ended.EXITED, cause=FailureCause.CRASH, suspects=(TEST.id,))
+    once = Again(reason="why not", avoid_machine=HERE, isolate=True)
     assert after(Verdict.NOT_RUN, entry(crashes=1), attempt=crashed) == once
     assert after(Verdict.NOT_RUN, entry(crashes=1, losses=1), attempt=crashed) == once, "one of each may be chance"
     runner_killer = after(Verdict.NOT_RUN, entry(crashes=2), attempt=crashed)

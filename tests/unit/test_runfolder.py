@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch import runfolder
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.model import RunId
-from ci_dispatch.runfolder import RunFolder, RunFolderError
+from ci_dispatch.run import run_folder
+from ci_dispatch.run.run_folder import RunFolder, RunFolderError
 
 
 def runs(base: Path, *names: str) -> list[RunFolder]:
     """Runs that began."""
-    folders = [runfolder.create(base, RunId(name)) for name in names]
+    folders = [run_folder.create(base, RunId(name)) for name in names]
     for folder in folders:
         folder.journal.write_bytes(b"{}\n")
     return folders
@@ -35,28 +35,28 @@ def test_somebodys_own_gitignore_stays(tmp_path: Path) -> None:
 
 def test_a_run_is_found_by_nothing_its_beginning_its_name_or_its_path(tmp_path: Path) -> None:
     old, new = runs(tmp_path, "2026-a", "2026-b")
-    assert runfolder.find(tmp_path) == new
-    assert runfolder.find(tmp_path, "2026-a") == old
-    assert runfolder.find(tmp_path / "elsewhere", str(old.path)) == old
-    assert runfolder.all_runs(tmp_path) == [old, new]
+    assert run_folder.find(tmp_path) == new
+    assert run_folder.find(tmp_path, "2026-a") == old
+    assert run_folder.find(tmp_path / "elsewhere", str(old.path)) == old
+    assert run_folder.all_runs(tmp_path) == [old, new]
 
 
 def test_a_run_that_cannot_be_told_is_not_guessed(tmp_path: Path) -> None:
     runs(tmp_path, "2026-a", "2026-b")
     with pytest.raises(UsageError, match="may be any of 2 runs"):
-        runfolder.find(tmp_path, "2026")
+        run_folder.find(tmp_path, "2026")
     with pytest.raises(UsageError, match="There is no run 1999") as error:
-        runfolder.find(tmp_path, "1999")
+        run_folder.find(tmp_path, "1999")
     assert "2026-b" in str(error.value)
     with pytest.raises(UsageError, match="There is no run yet"):
-        runfolder.find(tmp_path / "elsewhere")
+        run_folder.find(tmp_path / "elsewhere")
 
 
 def test_a_folder_without_a_journal_is_no_run(tmp_path: Path) -> None:
     [real] = runs(tmp_path, "2026-a")
-    runfolder.create(tmp_path, RunId("2026-b"))
-    runfolder.create(tmp_path, RunId("2026-c")).journal.touch()
-    assert runfolder.all_runs(tmp_path) == [real]
+    run_folder.create(tmp_path, RunId("2026-b"))
+    run_folder.create(tmp_path, RunId("2026-c")).journal.touch()
+    assert run_folder.all_runs(tmp_path) == [real]
 
 
 def test_one_controller_at_a_time_holds_a_run(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_one_controller_at_a_time_holds_a_run(tmp_path: Path) -> None:
 def test_a_last_line_that_was_cut_is_taken_off_before_the_journal_goes_on(
     tmp_path: Path, before: bytes, kept: bytes
 ) -> None:
-    folder = runfolder.create(tmp_path, RunId("2026-a"))
+    folder = run_folder.create(tmp_path, RunId("2026-a"))
     if before:
         folder.journal.write_bytes(before)
     with folder.open_journal() as journal:
@@ -90,7 +90,7 @@ def test_a_last_line_that_was_cut_is_taken_off_before_the_journal_goes_on(
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "deep" / "run.json"
-    runfolder.write_whole(file, b"old")
+    run_folder.write_whole(file, b"old")
     assert file.stat().st_mode & 0o777 == 0o644
 
     def fails(self: Path, target: Path) -> Path:
@@ -98,7 +98,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Path, "replace", fails)
     with pytest.raises(RunFolderError, match=r"run\.json could not be written") as error:
-        runfolder.write_whole(file, b"new")
+        run_folder.write_whole(file, b"new")
     assert "No space left on device" in str(error.value)
     assert error.value.exit_code == ExitCode.INCOMPLETE
     assert file.read_bytes() == b"old"

@@ -7,12 +7,11 @@ from random import Random
 
 import pytest
 
-from ci_dispatch.core import breaker
 from ci_dispatch.core.events import AttemptFinished, Event, LeaseGranted, RetryScheduled, VerdictReached
-from ci_dispatch.core.ledger import Attempt, Ledger
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
+    FailureCause,
     Lease,
     LeaseNumber,
     MachineName,
@@ -22,11 +21,12 @@ from ci_dispatch.core.model import (
     ShardKind,
     TestId,
     TestResult,
-    Trouble,
     Verdict,
 )
-from ci_dispatch.core.retry import RetryPolicy
-from ci_dispatch.core.settle import one_result_each, settle
+from ci_dispatch.run import quarantine
+from ci_dispatch.run.ledger import Attempt, Ledger
+from ci_dispatch.run.retry import RetryPolicy
+from ci_dispatch.run.settle import one_result_each, settle
 from report_merge.failures import UNKNOWN
 from tests.simulation import make_tests, run_started
 
@@ -43,9 +43,9 @@ def lines(*verdicts: Verdict) -> tuple[TestResult, ...]:
     return tuple(TestResult(test=TestId(f"t{n:05}"), verdict=verdict) for n, verdict in enumerate(verdicts))
 
 
-def settled(result: AttemptResult, *, together: bool = False, jitter: float = 0.0) -> list[Event]:
-    tests = make_tests(len(result.results), unit_size=len(result.results) if together else 1)
-    tests = tuple(replace(test, together=together) for test in tests)
+def settled(result: AttemptResult, *, atomic: bool = False, jitter: float = 0.0) -> list[Event]:
+    tests = make_tests(len(result.results), unit_size=len(result.results) if atomic else 1)
+    tests = tuple(replace(test, atomic=atomic) for test in tests)
     book = Ledger()
     given = lease(*(test.id for test in tests))
     machines = [MachineSpec(name=HERE), MachineSpec(name=THERE)]
@@ -85,23 +85,23 @@ def test_chance_parts_attempts_and_not_the_tests_of_one() -> None:
 
 def test_a_suspect_goes_back_alone_and_the_others_together() -> None:
     suspects = (TestId("t00001"),)
-    result = AttemptResult(ended=Ended.EXITED, trouble=Trouble.CRASH, results=lines(N, N, N), suspects=suspects)
+    result = AttemptResult(ended=Ended.EXITED, cause=FailureCause.CRASH, results=lines(N, N, N), suspects=suspects)
     again = [event for event in settled(result) if isinstance(event, RetryScheduled)]
-    assert {event.tests: (event.alone, event.avoid) for event in again} == {
+    assert {event.tests: (event.isolate, event.avoid_machine) for event in again} == {
         (TestId("t00000"), TestId("t00002")): (False, HERE),
         suspects: (True, HERE),
     }
 
 
 def test_a_serial_group_goes_back_as_a_whole() -> None:
-    events = settled(AttemptResult(ended=Ended.EXITED, results=lines(P, F, N)), together=True)
+    events = settled(AttemptResult(ended=Ended.EXITED, results=lines(P, F, N)), atomic=True)
     assert not [event for event in events if isinstance(event, VerdictReached)]
     [again] = [event for event in events if isinstance(event, RetryScheduled)]
     assert len(again.tests) == 3
 
 
 def test_a_serial_group_that_passed_is_not_repeated() -> None:
-    events = settled(AttemptResult(ended=Ended.EXITED, results=lines(P, P)), together=True)
+    events = settled(AttemptResult(ended=Ended.EXITED, results=lines(P, P)), atomic=True)
     assert len([event for event in events if isinstance(event, VerdictReached)]) == 2
 
 
@@ -110,7 +110,7 @@ def attempts(*results: AttemptResult) -> list[Attempt]:
 
 
 LOST = AttemptResult(ended=Ended.LOST, reason="no heartbeat")
-SICK = AttemptResult(ended=Ended.EXITED, trouble=Trouble.SETUP, reason="no browser")
+SICK = AttemptResult(ended=Ended.EXITED, cause=FailureCause.SETUP, reason="no browser")
 FINE = AttemptResult(ended=Ended.EXITED, results=lines(P, F))
 ALL_FAIL = AttemptResult(ended=Ended.EXITED, results=lines(F, F, F))
 CANCELLED = AttemptResult(ended=Ended.CANCELLED)
@@ -132,4 +132,4 @@ CANCELLED = AttemptResult(ended=Ended.CANCELLED)
 def test_the_breaker_opens_after_three_attempts_in_a_row_that_came_to_nothing(
     history: tuple[AttemptResult, ...], others_pass: bool, opens: bool
 ) -> None:
-    assert bool(breaker.opens(attempts(*history), others_pass=others_pass)) is opens
+    assert bool(quarantine.opens(attempts(*history), others_pass=others_pass)) is opens

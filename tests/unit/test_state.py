@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from ci_dispatch.core import ending
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -13,8 +12,8 @@ from ci_dispatch.core.events import (
     Interrupted,
     LeaseGranted,
     MachineChecked,
-    MachineFenced,
     MachineLost,
+    MachineQuarantined,
     RetryScheduled,
     RunFinished,
     Stamped,
@@ -37,7 +36,8 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
-from ci_dispatch.core.state import MachineState, RunState
+from ci_dispatch.run import run_end
+from ci_dispatch.run.state import MachineState, RunState
 from tests.simulation import make_tests, run_started
 
 A, B = MachineName("a"), MachineName("b")
@@ -111,9 +111,9 @@ def test_retries_and_moves_are_told_apart() -> None:
     run.end(1, *(told(test, Verdict.FAILED) for test in IDS[:3]), at=110.0)
     run.say(RetryScheduled(tests=IDS[:1], reason="failed", not_before=0.0, counts=True), at=110.0)
     run.say(RetryScheduled(tests=IDS[1:3], reason="disk", not_before=0.0), at=110.0)
-    assert (run.state.retried, run.state.moved) == ({IDS[0]}, 2)
+    assert (run.state.retried, run.state.reassigned) == ({IDS[0]}, 2)
     run.grant(2, IDS[0], at=115.0, kind=ShardKind.RETRY)
-    run.grant(3, IDS[1], at=115.0, kind=ShardKind.MOVED)
+    run.grant(3, IDS[1], at=115.0, kind=ShardKind.REASSIGNED)
     assert run.a.retries == 1
 
 
@@ -129,20 +129,20 @@ def test_the_words_for_a_machine_and_what_is_the_matter_with_it() -> None:
     run.say(checked(True, cores=4), at=104.0)
     assert (run.a.usable, run.a.word, run.a.trouble, run.a.lost_at) == (True, "idle", "", None)
     assert (run.a.spec.cores, run.a.losses) == (4, 1)
-    run.say(MachineFenced(machine=A, reason="three in a row"), at=105.0)
+    run.say(MachineQuarantined(machine=A, reason="three in a row"), at=105.0)
     run.say(checked(True, cores=8), at=106.0)
-    assert (run.a.usable, run.a.word, run.a.trouble) == (False, "fenced", "three in a row")
+    assert (run.a.usable, run.a.word, run.a.trouble) == (False, "quarantined", "three in a row")
     assert run.a.spec.cores == 4, "cores once known are not learnt anew"
 
 
 def test_who_is_left_is_said_for_a_few_machines_and_counted_for_many() -> None:
     run = Fold()
     run.say(MachineLost(machine=A, reason="no heartbeat"), at=102.0)
-    assert ending.nobody_left(run.state.machines.values()) == "no healthy machine - a: no heartbeat"
-    for number in range(ending.SHOWN_MACHINES + 1):
+    assert run_end.nobody_left(run.state.machines.values()) == "no healthy machine - a: no heartbeat"
+    for number in range(run_end.SHOWN_MACHINES + 1):
         name = MachineName(f"m{number}")
-        run.state.machines[name] = MachineState(MachineSpec(name=name), fenced="sick")
-    said = ending.nobody_left(run.state.machines.values())
+        run.state.machines[name] = MachineState(MachineSpec(name=name), quarantined="sick")
+    said = run_end.nobody_left(run.state.machines.values())
     assert said == "no healthy machine - a: no heartbeat - m0: sick - m1: sick - and 2 more"
 
 
@@ -185,7 +185,7 @@ def test_interrupted_before_incomplete_before_failed(verdicts: list[Verdict], si
         run.say(VerdictReached(test=test, verdict=verdict), at=101.0)
     if signal is not None:
         run.say(Interrupted(signal=signal), at=102.0)
-    assert ending.exit_code(run.state) == code
+    assert run_end.exit_code(run.state) == code
     assert run.state.decided == len(verdicts)
 
 
@@ -194,6 +194,6 @@ def test_the_bound_is_of_the_machines_that_got_work() -> None:
     run = Fold()
     run.say(checked(True, cores=5), at=100.0)
     run.grant(1, *IDS)
-    makespan = ending.makespan(run.state, 103.5, 1.0)
+    makespan = run_end.makespan(run.state, 103.5, 1.0)
     assert (makespan.realised, makespan.lower_bound) == (3.5, 2.0)
     assert makespan.planned >= makespan.lower_bound

@@ -8,12 +8,12 @@ import pytest
 
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.model import Ended, Test, TestId, Trouble, UnitId, Verdict
-from ci_dispatch.ports import Invocation, JobEnd, Place, Reading
+from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, UnitId, Verdict
+from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd
 from ci_dispatch.suites.command import CommandSuite
 from ci_dispatch.suites.junit import told_by
 
-PLACE = Place(tree="/t", attempt="/t/.a")
+PLACE = AttemptPaths(tree="/t", attempt="/t/.a")
 NAMES = ["m::a b", "m::$(touch owned)", 'm::"q"', "n::c"]
 TESTS = [Test(id=TestId(name), unit=UnitId(name), runner_id=name) for name in NAMES]
 EXITED = JobEnd(ended=Ended.EXITED, exit_code=0)
@@ -82,13 +82,13 @@ def test_tools_are_programs_not_files() -> None:
     assert suite("bin/run {junit} {tests}").tools() == ()
 
 
-def read(report: str | None, folder: Path, end: JobEnd = EXITED) -> Reading:
+def read(report: str | None, folder: Path, end: JobEnd = EXITED) -> AttemptReading:
     if report is not None:
         (folder / "junit.xml").write_text(report)
     return suite().read(TESTS, folder, end)
 
 
-def words(reading: Reading) -> str:
+def words(reading: AttemptReading) -> str:
     return " ".join(result.verdict for result in reading.results)
 
 
@@ -97,7 +97,7 @@ CASE = '<testcase classname="m" name="a b" time="0.5"/>'
 
 def test_a_report_without_tests_is_no_pass(tmp_path: Path) -> None:
     reading = read("<testsuites/>", tmp_path)
-    assert (words(reading), reading.trouble) == ("not run not run not run not run", Trouble.USAGE)
+    assert (words(reading), reading.cause) == ("not run not run not run not run", FailureCause.USAGE)
 
 
 def test_half_a_report_counts_for_what_it_holds_and_says_that_it_is_cut(tmp_path: Path) -> None:
@@ -107,13 +107,13 @@ def test_half_a_report_counts_for_what_it_holds_and_says_that_it_is_cut(tmp_path
 
 
 def test_no_report_is_no_pass(tmp_path: Path) -> None:
-    assert read(None, tmp_path).trouble is Trouble.USAGE
+    assert read(None, tmp_path).cause is FailureCause.USAGE
     assert "JUnit file: there is none" in read(None, tmp_path).reason
 
 
 def test_a_report_about_other_tests_names_one_of_them(tmp_path: Path) -> None:
     reading = read('<testsuite><testcase classname="other" name="thing"/></testsuite>', tmp_path)
-    assert reading.trouble is Trouble.USAGE
+    assert reading.cause is FailureCause.USAGE
     assert "names 'other::thing' and no test as `list` does" in reading.reason
 
 

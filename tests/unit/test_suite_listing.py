@@ -8,7 +8,7 @@ import pytest
 
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import NothingToRun, UsageError
-from ci_dispatch.ports import Listing
+from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.here import Answer
 from ci_dispatch.suites.listing import check, listing, plan_of
 
@@ -41,7 +41,7 @@ TEST = {"id": "7", "project": "p", "file": "f", "title": ["g", "t"], "line": 3, 
 )
 def test_split_never_cuts_a_group(unit: str, group: str, split: Split, expected: tuple[str, bool]) -> None:
     (test,) = listed({**TEST, "unit": unit, "group": group}, split=split).tests
-    assert (test.unit, test.together) == expected
+    assert (test.unit, test.atomic) == expected
 
 
 def test_a_listed_test_has_its_places() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_dispatch.core.model import Ended, Test, TestId, Trouble, UnitId, Verdict
-from ci_dispatch.ports import JobEnd, Reading
+from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, UnitId, Verdict
+from ci_dispatch.run.ports import AttemptReading, JobEnd
 from ci_dispatch.suites.live import live_result, read_news
 from ci_dispatch.suites.reading import assemble
 
@@ -28,46 +28,46 @@ def lines(news: Iterable[object]) -> list[bytes]:
     return [json.dumps(entry).encode() for entry in news]
 
 
-def read(*news: object, end: JobEnd | None = None, note: str = "") -> Reading:
+def read(*news: object, end: JobEnd | None = None, note: str = "") -> AttemptReading:
     return assemble(TESTS, read_news(lines(news)), end or exited(0), note=note)
 
 
-def words(reading: Reading) -> str:
+def words(reading: AttemptReading) -> str:
     return " ".join(result.verdict for result in reading.results)
 
 
 def test_all_is_well_only_when_all_is_well() -> None:
     reading = read(PLAN, *ALL_PASSED)
-    assert (words(reading), reading.trouble, reading.reason) == ("passed passed passed", Trouble.NONE, "")
+    assert (words(reading), reading.cause, reading.reason) == ("passed passed passed", FailureCause.NONE, "")
 
 
 @pytest.mark.parametrize(
     ("news", "end", "verdicts", "trouble", "says"),
     [
-        ([], exited(0), "not run not run not run", Trouble.USAGE, "exited 0 and reported none of the 3"),
-        ([], exited(1), "not run not run not run", Trouble.CRASH, "exited 1 before the first test ended"),
-        ([PLAN], exited(1), "not run not run not run", Trouble.CRASH, "before the first test"),
-        ([{"kind": "plan", "tests": []}], exited(5), "not run not run not run", Trouble.LOAD, "knows none"),
-        ([PLAN, *ALL_PASSED[:2]], exited(0), "passed passed not run", Trouble.NONE, ""),
-        ([PLAN, *ALL_PASSED[:2]], exited(1), "passed passed not run", Trouble.CRASH, "with 1 tests to go"),
-        ([PLAN, *ALL_PASSED], exited(1), "not run not run not run", Trouble.CRASH, "although no test failed"),
-        ([PLAN, *ALL_PASSED[:1]], exited(137), "passed not run not run", Trouble.CRASH, "SIGKILL"),
-        ([PLAN], JobEnd(ended=Ended.EXITED, signal=11), "not run not run not run", Trouble.CRASH, "SIGSEGV"),
-        ([PLAN], exited(128 + 99), "not run not run not run", Trouble.CRASH, "signal 99"),
-        ([PLAN, *ALL_PASSED[:1]], JobEnd(ended=Ended.TIMED_OUT), "passed not run not run", Trouble.NONE, ""),
+        ([], exited(0), "not run not run not run", FailureCause.USAGE, "exited 0 and reported none of the 3"),
+        ([], exited(1), "not run not run not run", FailureCause.CRASH, "exited 1 before the first test ended"),
+        ([PLAN], exited(1), "not run not run not run", FailureCause.CRASH, "before the first test"),
+        ([{"kind": "plan", "tests": []}], exited(5), "not run not run not run", FailureCause.LOAD, "knows none"),
+        ([PLAN, *ALL_PASSED[:2]], exited(0), "passed passed not run", FailureCause.NONE, ""),
+        ([PLAN, *ALL_PASSED[:2]], exited(1), "passed passed not run", FailureCause.CRASH, "with 1 tests to go"),
+        ([PLAN, *ALL_PASSED], exited(1), "not run not run not run", FailureCause.CRASH, "although no test failed"),
+        ([PLAN, *ALL_PASSED[:1]], exited(137), "passed not run not run", FailureCause.CRASH, "SIGKILL"),
+        ([PLAN], JobEnd(ended=Ended.EXITED, signal=11), "not run not run not run", FailureCause.CRASH, "SIGSEGV"),
+        ([PLAN], exited(128 + 99), "not run not run not run", FailureCause.CRASH, "signal 99"),
+        ([PLAN, *ALL_PASSED[:1]], JobEnd(ended=Ended.TIMED_OUT), "passed not run not run", FailureCause.NONE, ""),
         (
             [{"kind": "problem", "trouble": "load error", "message": "\x1b[31mSyntaxError\x1b[0m: no"}],
             exited(1),
             "not run not run not run",
-            Trouble.LOAD,
+            FailureCause.LOAD,
             "SyntaxError: no",
         ),
-        ([{"kind": "problem"}, PLAN, *ALL_PASSED], exited(0), "passed passed passed", Trouble.CRASH, ""),
+        ([{"kind": "problem"}, PLAN, *ALL_PASSED], exited(0), "passed passed passed", FailureCause.CRASH, ""),
     ],
 )
-def test_what_an_end_means(news: list[object], end: JobEnd, verdicts: str, trouble: Trouble, says: str) -> None:
+def test_what_an_end_means(news: list[object], end: JobEnd, verdicts: str, trouble: FailureCause, says: str) -> None:
     reading = read(*news, end=end)
-    assert (words(reading), reading.trouble) == (verdicts, trouble)
+    assert (words(reading), reading.cause) == (verdicts, trouble)
     assert says in reading.reason
     assert all(result.reason for result in reading.results if result.verdict is Verdict.NOT_RUN)
 
@@ -75,9 +75,9 @@ def test_what_an_end_means(news: list[object], end: JobEnd, verdicts: str, troub
 def test_a_failed_test_explains_an_exit_code_but_not_an_error_outside_of_tests() -> None:
     told = [PLAN, *ALL_PASSED[:2], {"kind": "end", "id": "c", "verdict": "failed"}]
     reading = read(*told, end=exited(1))
-    assert (words(reading), reading.trouble) == ("passed passed failed", Trouble.NONE)
+    assert (words(reading), reading.cause) == ("passed passed failed", FailureCause.NONE)
     reading = read(*told, {"kind": "problem", "trouble": "crash", "message": "the teardown broke"}, end=exited(1))
-    assert (words(reading), reading.trouble) == ("not run not run failed", Trouble.CRASH)
+    assert (words(reading), reading.cause) == ("not run not run failed", FailureCause.CRASH)
     assert reading.results[0].reason == "it passed, but the teardown broke"
     load = {"kind": "problem", "trouble": "load error", "message": "c cannot be loaded"}
     assert words(read(PLAN, load, *ALL_PASSED[:2], end=exited(1))) == "passed passed not run"
@@ -89,7 +89,7 @@ def test_a_test_the_runner_does_not_know_says_so_and_is_no_suspect() -> None:
     plan = {"kind": "plan", "tests": [{"id": "a"}, {"id": "b"}]}
     reading = read(plan, *ALL_PASSED[:2])
     assert "deleted or renamed" in reading.results[2].reason
-    assert reading.trouble is Trouble.NONE
+    assert reading.cause is FailureCause.NONE
 
 
 def test_what_had_begun_when_the_runner_died_is_suspect() -> None:
@@ -125,8 +125,8 @@ def test_a_failed_setup_explains_an_exit_code() -> None:
     setup = {"kind": "end", "id": "s", "verdict": "failed"}
     skipped = [{"kind": "end", "id": name, "verdict": "not run", "reason": "its setup failed"} for name in NAMES]
     reading = read(plan, setup, *skipped, end=exited(1))
-    assert (words(reading), reading.trouble) == ("not run not run not run", Trouble.NONE)
-    assert read(PLAN, *skipped, end=exited(1)).trouble is Trouble.CRASH
+    assert (words(reading), reading.cause) == ("not run not run not run", FailureCause.NONE)
+    assert read(PLAN, *skipped, end=exited(1)).cause is FailureCause.CRASH
 
 
 def test_numbers_that_no_clock_gives_are_unknown() -> None:
@@ -159,7 +159,7 @@ strange_news = st.fixed_dictionaries(
         "verdict": st.sampled_from(list(Verdict)) | json_values,
         "tests": st.lists(st.fixed_dictionaries({"id": st.sampled_from(NAMES) | json_values}), max_size=4)
         | json_values,
-        "trouble": st.sampled_from(list(Trouble)) | json_values,
+        "trouble": st.sampled_from(list(FailureCause)) | json_values,
         "seconds": json_values,
         "retries": json_values,
         "message": json_values,
@@ -188,7 +188,7 @@ def test_any_news_and_any_end_give_one_result_each_and_never_a_silent_pass(
     assert passed <= {name for name in NAMES if told(news, name)}
     assert set(reading.suspects) <= set(NAMES)
     if not any(told(news, name) for name in NAMES) and end.ended is Ended.EXITED:
-        assert reading.trouble is not Trouble.NONE
+        assert reading.cause is not FailureCause.NONE
 
 
 def told(news: list[object], name: str) -> bool:

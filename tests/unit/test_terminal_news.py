@@ -8,12 +8,12 @@ import pytest
 
 from ci_dispatch.core.events import AttemptOutput, Stamped
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId, TestResult, Verdict
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.tally import clock, what_failed
 from ci_dispatch.reporters.terminal.cells import text_of
 from ci_dispatch.reporters.terminal.mode import UNICODE
 from ci_dispatch.reporters.terminal.news import News, follows
 from ci_dispatch.reporters.terminal.plain import PlainReporter
+from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pyte
 import pytest
 
-from ci_dispatch.core.state import RunState
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.terminal import closing_lines
 from ci_dispatch.reporters.terminal.cells import Line, Style
 from ci_dispatch.reporters.terminal.live import LiveReporter
 from ci_dispatch.reporters.terminal.mode import UNICODE
 from ci_dispatch.reporters.terminal.screen import Screen
+from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded, steps
 
 

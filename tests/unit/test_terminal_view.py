@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ci_dispatch.core.events import (
     Interrupted,
     LeaseGranted,
-    MachineFenced,
     MachineLost,
+    MachineQuarantined,
     RunStarted,
     Stamped,
     TestFinished,
@@ -32,11 +32,11 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
-from ci_dispatch.core.state import RunState
-from ci_dispatch.reporters.demo import demo_events
+from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.terminal.cells import Style, ansi, cells, clip, fit, line_cells, text_of
 from ci_dispatch.reporters.terminal.mode import ASCII, UNICODE, Glyphs
 from ci_dispatch.reporters.terminal.view import render
+from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
 from tests.data.runs.make_recorded import HOSTILE
 from tests.recorded_runs import play
@@ -141,7 +141,7 @@ def test_machines_stay_where_they_are_while_all_fit() -> None:
     state = run(["b", "a", "c"])
     failing(state, 3, "2-1")
     assert [line[0] for line in shown(state, 80)] == ["b", "a", "c", "t"]
-    fenced = MachineFenced(machine=MachineName("c"), reason="every attempt fails")
+    fenced = MachineQuarantined(machine=MachineName("c"), reason="every attempt fails")
     state.apply(Stamped(seq=state.seq + 1, at=state.now, event=fenced))
     assert [line[0] for line in shown(state, 80)] == ["c", "b", "a", "t"]
     assert "fenced after 3 tests: every attempt fails" in shown(state, 80)[0]

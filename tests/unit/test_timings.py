@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ci_dispatch.core import timings
 from ci_dispatch.core.model import TestId
-from ci_dispatch.core.timings import SAMPLES_KEPT, UNKNOWN_SECONDS, Timings
+from ci_dispatch.planning import timings
+from ci_dispatch.planning.timings import SAMPLES_KEPT, UNKNOWN_SECONDS, Timings
 
 A, B, C, NEW = (TestId(name) for name in ("a", "b", "c", "new"))
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import paramiko
 
-from ci_dispatch.machines.conversation import Stream
 from ci_dispatch.machines.ssh import failures, pipelining, sockets
 from ci_dispatch.machines.ssh.connection import ChannelStream, Connection, Ground, bounded
 from ci_dispatch.machines.ssh.keys import KeyRing
 from ci_dispatch.machines.ssh.known_hosts import KnownKeys, fingerprint, known_keys
 from ci_dispatch.machines.ssh.settings import Settings, ask_openssh, jump_hops
-from ci_dispatch.ports import MachineError
+from ci_dispatch.machines.supervisor_client import Stream
+from ci_dispatch.run.ports import MachineError
 
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")  # signatures made with a key listed as ssh-rsa
 

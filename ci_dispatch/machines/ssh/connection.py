@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import paramiko
 
-from ci_dispatch.machines.conversation import ConnectionLost, Stream
 from ci_dispatch.machines.ssh import failures, pipelining, sockets
 from ci_dispatch.machines.ssh.settings import Settings
-from ci_dispatch.ports import MachineError
+from ci_dispatch.machines.supervisor_client import ConnectionLost, Stream
+from ci_dispatch.run.ports import MachineError
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what it logs it also raises, and we explain it
 

@@ -7,9 +7,9 @@ import socket
 
 import paramiko
 
-from ci_dispatch.machines.conversation import ConnectionLost
 from ci_dispatch.machines.ssh.settings import Settings
-from ci_dispatch.ports import MachineError
+from ci_dispatch.machines.supervisor_client import ConnectionLost
+from ci_dispatch.run.ports import MachineError
 
 _BUSY = ("Exceeded MaxStartups", "Not allowed at this time")  # what sshd >= 7.x says instead of an identification
 
@@ -26,7 +26,7 @@ def explain(error: Exception, stage: str, settings: Settings, *, opening: str = 
     if stage == "identification":
         return _not_ssh(settings, opening, error)
     return ConnectionLost(
-        f"{settings.alias}: the connection broke", stage=stage, why=_text(error), try_=settings.command_line("true")
+        f"{settings.alias}: the connection broke", stage=stage, why=_text(error), hint=settings.command_line("true")
     )
 
 
@@ -83,7 +83,7 @@ def no_answer(settings: Settings, stage: str, seconds: float) -> MachineError:
         f"{settings.alias}: no answer within {seconds:g} s",
         stage=stage,
         why=f"stuck at: {stage}",
-        try_=f"time {settings.command_line('true')}",
+        hint=f"time {settings.command_line('true')}",
     )
 
 
@@ -137,5 +137,5 @@ def refused(settings: Settings, tried: list[str], notes: list[str]) -> MachineEr
     return _failure(settings, "authentication", "; ".join([why, *notes]), remedy)
 
 
-def _failure(settings: Settings, stage: str, why: str, try_: str) -> MachineError:
-    return MachineError(f"{settings.alias}: {stage} failed", stage=stage, why=why, try_=try_)
+def _failure(settings: Settings, stage: str, why: str, hint: str) -> MachineError:
+    return MachineError(f"{settings.alias}: {stage} failed", stage=stage, why=why, hint=hint)

@@ -7,13 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ci_dispatch.core.health import HealthPolicy
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines.conversation import ConnectionLost, Stream
 from ci_dispatch.machines.ssh.settings import Settings, resolve
 from ci_dispatch.machines.ssh.sockets import Opening
 from ci_dispatch.machines.supervised import SupervisedMachine
-from ci_dispatch.ports import MachineError
+from ci_dispatch.machines.supervisor_client import ConnectionLost, Stream
+from ci_dispatch.run.health import HealthPolicy
+from ci_dispatch.run.ports import MachineError
 
 if TYPE_CHECKING:
     from ci_dispatch.machines.ssh.connection import Connection

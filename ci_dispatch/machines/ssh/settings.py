@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.ports import MachineError
+from ci_dispatch.run.ports import MachineError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +73,13 @@ def ask_openssh(host: str, options: Sequence[str], *, config_file: str, seconds:
         )
     except FileNotFoundError:
         raise MachineError(
-            "there is no ssh program here", stage="configuration", try_="install OpenSSH's client (openssh-client)"
+            "there is no ssh program here", stage="configuration", hint="install OpenSSH's client (openssh-client)"
         ) from None
     except subprocess.TimeoutExpired:
         raise MachineError(
             f"reading the SSH configuration of {host} took more than {seconds:g} s",
             stage="configuration",
-            try_="look for Match exec and CanonicalizeHostname in it",
+            hint="look for Match exec and CanonicalizeHostname in it",
         ) from None
     if asked.returncode:
         raise MachineError(

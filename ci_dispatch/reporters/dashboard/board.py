@@ -24,13 +24,13 @@ from ci_dispatch.core.events import (
     VerdictReached,
 )
 from ci_dispatch.core.model import TestId, TestResult
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import causes, detail, snapshot
 from ci_dispatch.reporters.dashboard.deltas import Deltas
 from ci_dispatch.reporters.dashboard.lanes import Lanes
 from ci_dispatch.reporters.dashboard.snapshot import Row
 from ci_dispatch.reporters.dashboard.tails import Tails
 from ci_dispatch.reporters.dashboard.timeline import Timeline
+from ci_dispatch.run.state import RunState
 
 TESTS, MORE_TESTS, MACHINES = 10_000, 2_000, 100
 
@@ -135,7 +135,7 @@ class Board:
     # -- what changed -----------------------------------------------------------------------------------------------
 
     def _changed_rows(self) -> list[Row]:
-        where, entries = self._where, self.state.ledger.entries
+        where, entries = self._where, self.state.ledger.records
         touched = sorted((where.tests[test], test) for test in self._touched if test in where.tests)
         self._touched = set()
         changed = []
@@ -156,7 +156,7 @@ class Board:
     def _cause(self, row: Row, test: TestId) -> str:
         if row.state not in snapshot.TROUBLE:
             return ""
-        entry = self.state.ledger.entries[test]
+        entry = self.state.ledger.records[test]
         if row.state == "not run":
             cause = causes.not_run(entry.reason)
         elif failure := snapshot.last_failure(entry, self.state):
@@ -174,7 +174,7 @@ class Board:
 
     def _excerpt(self, n: int) -> str:
         assert self.state.started is not None
-        entry = self.state.ledger.entries[self.state.started.tests[n].id]
+        entry = self.state.ledger.records[self.state.started.tests[n].id]
         failure = snapshot.last_failure(entry, self.state)
         return causes.excerpt(failure[1]) if failure else ""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from ci_dispatch.core.ledger import Attempt
 from ci_dispatch.core.model import Test, TestResult
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard.snapshot import seconds_of
+from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line, plain
 
 TEXT = 64 * 1024  # characters of one message or stack trace
@@ -16,7 +16,7 @@ ATTEMPTS = 50  # the latest ones
 
 
 def test(state: RunState, test: Test, n: int) -> dict[str, Any]:
-    entry = state.ledger.entries[test.id]
+    entry = state.ledger.records[test.id]
     attempts = [a for a in state.ledger.attempts.values() if test.id in a.lease.shard.tests]
     return {
         "n": n,
@@ -27,8 +27,8 @@ def test(state: RunState, test: Test, n: int) -> dict[str, Any]:
         "verdict": entry.verdict.value if entry.verdict else None,
         "reason": one_line(entry.reason),
         "retries": entry.retries,
-        "moves": entry.moves,
-        "avoid": one_line(entry.avoid or "", 60),
+        "moves": entry.reassignments,
+        "avoid": one_line(entry.avoid_machine or "", 60),
         "reproduce": reproduce(test, state.started.runner if state.started else ""),
         "attempts": [_attempt(a, test, state.started_at) for a in attempts[-ATTEMPTS:]],
         "attempts_omitted": max(0, len(attempts) - ATTEMPTS),
@@ -47,7 +47,7 @@ def _attempt(attempt: Attempt, test: Test, origin: float) -> dict[str, Any]:
         "started": None if attempt.started is None else round(attempt.started - origin, 2),
         "ended": None if attempt.ended is None else round(attempt.ended - origin, 2),
         "word": ended.ended.value if ended else ("sent" if attempt.started is None else "running"),
-        "trouble": one_line(ended.trouble.value) if ended else "",
+        "trouble": one_line(ended.cause.value) if ended else "",
         "reason": one_line(ended.reason) if ended else "",
         "exit_code": ended.exit_code if ended else None,
         "stale": attempt.stale,

@@ -111,12 +111,12 @@ def _check(path: Path) -> None:
             first = file.readline(CHUNK)
     except OSError as error:
         why = error.strerror or str(error)
-        raise UsageError(f"{path} cannot be read", why=why, try_="give a run's folder, or its events.jsonl") from error
+        raise UsageError(f"{path} cannot be read", why=why, hint="give a run's folder, or its events.jsonl") from error
     if not first.endswith(b"\n"):
         return  # a run that is just beginning
     try:
         loads(first.decode())
     except ValueError as error:
         raise UsageError(
-            f"{path} is not the journal of a run", why=str(error), try_="give a run's folder, or its events.jsonl"
+            f"{path} is not the journal of a run", why=str(error), hint="give a run's folder, or its events.jsonl"
         ) from error

@@ -7,9 +7,9 @@ from typing import Any
 
 from ci_dispatch.core.events import AttemptFinished, AttemptStarted, Event, LeaseGranted
 from ci_dispatch.core.model import LeaseNumber
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import snapshot
 from ci_dispatch.reporters.dashboard.timeline import Span, Timeline
+from ci_dispatch.run.state import RunState
 
 LaneNews = list[Any]  # machine, bars, spans
 

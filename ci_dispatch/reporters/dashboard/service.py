@@ -15,11 +15,11 @@ import uvicorn
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import LeaseNumber
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard import guard
 from ci_dispatch.reporters.dashboard.board import Board
 from ci_dispatch.reporters.dashboard.server import News, Pages, application
 from ci_dispatch.reporters.dashboard.tails import Piece
+from ci_dispatch.run.state import RunState
 
 INTERVAL = 0.5  # seconds between looks at the source: pages change at most twice a second
 BATCH = 500  # events folded before requests get their turn,
@@ -139,7 +139,7 @@ def _listen(host: str, port: int) -> socket.socket:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise UsageError(what, why=error.strerror or str(error), try_="--host 127.0.0.1") from error
+        raise UsageError(what, why=error.strerror or str(error), hint="--host 127.0.0.1") from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -147,7 +147,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(128)  # from here on who asks is answered, as soon as the thread runs
     except OSError as error:
         listener.close()
-        raise UsageError(what, why=error.strerror or str(error), try_=_REMEDY.get(error.errno or 0, _ANY)) from error
+        raise UsageError(what, why=error.strerror or str(error), hint=_REMEDY.get(error.errno or 0, _ANY)) from error
     return listener
 
 

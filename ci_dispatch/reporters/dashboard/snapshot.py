@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.ledger import Attempt, Entry
 from ci_dispatch.core.model import MachineName, TestResult, Verdict
-from ci_dispatch.core.state import MachineState, RunState
 from ci_dispatch.reporters.tally import failed_on, trouble
+from ci_dispatch.run.ledger import Attempt, TestRecord
+from ci_dispatch.run.state import MachineState, RunState
 from report_merge.plain import one_line
 from report_merge.render.wording import count
 
@@ -55,13 +55,13 @@ def places(state: RunState) -> Places:
     return Places({test.id: n for n, test in enumerate(tests)}, {name: i for i, name in enumerate(state.machines)})
 
 
-def row(n: int, entry: Entry, state: RunState, where: Places, cause: str = "") -> Row:
+def row(n: int, entry: TestRecord, state: RunState, where: Places, cause: str = "") -> Row:
     attempt = state.ledger.attempts.get(entry.lease) if entry.lease is not None else None
     live = attempt.live.get(entry.test.id) if attempt is not None else None
     last = entry.history[-1] if entry.history else None
     result = live or (last[2] if last else None)
     machine = attempt.lease.machine if attempt is not None else (last[1] if last else None)
-    flags = ("l" if live and entry.verdict is None else "") + ("m" if entry.moves else "")
+    flags = ("l" if live and entry.verdict is None else "") + ("m" if entry.reassignments else "")
     return Row(
         n=n,
         state=_word(entry, live, attempt),
@@ -69,7 +69,7 @@ def row(n: int, entry: Entry, state: RunState, where: Places, cause: str = "") -
         seconds=seconds_of(result),
         tries=len(entry.history) + (live is not None),
         flags=flags + ("s" if result is not None and is_slow(result, state) else ""),
-        moved_from=where.machine(entry.avoid) if entry.moves else -1,
+        moved_from=where.machine(entry.avoid_machine) if entry.reassignments else -1,
         cause=cause,
     )
 
@@ -81,7 +81,7 @@ def seconds_of(result: TestResult | None) -> float | None:
     return round(result.seconds, 2)
 
 
-def _word(entry: Entry, live: TestResult | None, attempt: Attempt | None) -> str:
+def _word(entry: TestRecord, live: TestResult | None, attempt: Attempt | None) -> str:
     if entry.verdict is not None:
         return entry.verdict.value
     if live is not None:
@@ -101,7 +101,7 @@ def is_slow(result: TestResult, state: RunState) -> bool:
     return result.seconds > max(SLOW_KNOWN, SLOW_FACTOR * expected)
 
 
-def last_failure(entry: Entry, state: RunState) -> tuple[MachineName, TestResult] | None:
+def last_failure(entry: TestRecord, state: RunState) -> tuple[MachineName, TestResult] | None:
     """The latest execution that failed, with its machine."""
     attempt = state.ledger.attempts.get(entry.lease) if entry.lease is not None else None
     live = attempt.live.get(entry.test.id) if attempt is not None else None
@@ -151,7 +151,7 @@ def bar(attempt: Attempt, origin: float) -> tuple[int, float, float | None, str,
     """
     result = attempt.result
     word = result.ended.value if result else ("sent" if attempt.started is None else "running")
-    reason = one_line(" ".join(part for part in (result.trouble.value, result.reason) if part)) if result else ""
+    reason = one_line(" ".join(part for part in (result.cause.value, result.reason) if part)) if result else ""
     start = attempt.lease.granted if attempt.started is None else attempt.started
     shard = attempt.lease.shard
     end = None if attempt.ended is None else round(attempt.ended - origin, 2)
@@ -183,7 +183,7 @@ def head(state: RunState, counts: Mapping[str, int], now: float) -> dict[str, An
         "lower_bound": makespan.lower_bound if makespan else (started.lower_bound if started else 0.0),
         "realised": makespan.realised if makespan else None,
         "retried": len(state.retried),
-        "moved": state.moved,
+        "moved": state.reassigned,
         "resumed": len(state.resumed),
         "warnings": [[one_line(w.source, 60), one_line(w.text)] for w in state.warnings[-20:]],
     }
@@ -232,7 +232,7 @@ def sentence(state: RunState, counts: Mapping[str, int]) -> str:
     if flaky := counts.get("flaky", 0):
         parts.append(f"{flaky} flaky")
     lost = sum(1 for each in state.machines.values() if each.lost)
-    fenced = sum(1 for each in state.machines.values() if each.fenced)
+    fenced = sum(1 for each in state.machines.values() if each.quarantined)
     parts += [f"{count(n, 'machine')} {word}" for n, word in ((lost, "lost"), (fenced, "fenced off")) if n]
     if parts and (failed or not_run):
         return ", ".join(parts)

@@ -15,8 +15,8 @@ from ci_dispatch.core.events import (
     TestFinished,
 )
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId, Verdict
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.dashboard.snapshot import seconds_of
+from ci_dispatch.run.state import RunState
 
 SPANS = 30_000  # kept in all: the memory of a page that shows 10,000 tests three times
 ROWS = 32  # of one lane: more cannot be told apart in its height

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.metrics.figures import figures
 from ci_dispatch.reporters.metrics.formats import prometheus
+from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from ci_dispatch import __version__
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.model import Verdict
-from ci_dispatch.core.state import MachineState, RunState
 from ci_dispatch.reporters.tally import name_of
-from ci_dispatch.result import report
+from ci_dispatch.run.run_report import report
+from ci_dispatch.run.state import MachineState, RunState
 from report_merge import failures
 from report_merge.model import RunContext
 
@@ -101,7 +101,7 @@ def result_word(state: RunState) -> str:
 def _tests(state: RunState) -> list[Figure]:
     attempts: Counter[str] = Counter()
     seconds: list[float] = []
-    for entry in state.ledger.entries.values():
+    for entry in state.ledger.records.values():
         for _, _, result in entry.history:
             attempts[result.verdict] += 1
             if result.seconds is not None and result.verdict is not Verdict.SKIPPED:
@@ -148,9 +148,9 @@ def _failures(state: RunState, context: RunContext) -> list[Figure]:
 
 
 def _slowest(state: RunState, most: int) -> list[Figure]:
-    last = {test: entry.history[-1][2].seconds or 0.0 for test, entry in state.ledger.entries.items() if entry.history}
+    last = {test: entry.history[-1][2].seconds or 0.0 for test, entry in state.ledger.records.items() if entry.history}
     slow = sorted(last, key=lambda test: (-last[test], test))[:most]
-    flaky = [test for test, entry in state.ledger.entries.items() if entry.verdict is Verdict.FLAKY][:most]
+    flaky = [test for test, entry in state.ledger.records.items() if entry.verdict is Verdict.FLAKY][:most]
     return [
         _each("slow_test_seconds", "The slowest tests.", "test", [(name_of(state, t), last[t]) for t in slow]),
         _each("flaky_test", "Tests that failed and then passed.", "test", [(name_of(state, t), 1.0) for t in flaky]),

@@ -32,11 +32,11 @@ from opentelemetry.trace import (
 from ci_dispatch import __version__
 from ci_dispatch.core.errors import CiDispatchError
 from ci_dispatch.core.events import Stamped
-from ci_dispatch.core.ledger import Attempt
 from ci_dispatch.core.model import Ended, Verdict
-from ci_dispatch.core.state import MachineState, RunState
 from ci_dispatch.reporters.metrics.figures import result_word
 from ci_dispatch.reporters.tally import name_of, trouble, what_failed
+from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.state import MachineState, RunState
 from report_merge.failures import classify
 from report_merge.model import RunContext
 
@@ -93,7 +93,7 @@ def send(spans: Sequence[ReadableSpan], exporter: SpanExporter, where: str) -> N
         if exporter.export(spans[begin : begin + SPANS_PER_REQUEST]) is not SpanExportResult.SUCCESS:
             raise SpansNotSent(
                 f"{len(spans) - begin} of {len(spans)} spans were not sent to {where}",
-                try_="is a collector listening there for OTLP over HTTP? See metrics.otlp_endpoint",
+                hint="is a collector listening there for OTLP over HTTP? See metrics.otlp_endpoint",
             )
 
 
@@ -162,7 +162,7 @@ def _describe(span: Span, number: int, attempt: Attempt, state: RunState) -> Non
     result = attempt.result
     failed = [one for one in result.results if one.verdict is Verdict.FAILED] if result else []
     ended = result.ended if result else Ended.LOST
-    word = "error" if ended is not Ended.EXITED or (result and result.trouble) else "failure" if failed else "success"
+    word = "error" if ended is not Ended.EXITED or (result and result.cause) else "failure" if failed else "success"
     span.set_attributes(
         {
             "cicd.pipeline.task.name": attempt.lease.shard.id,
@@ -175,7 +175,7 @@ def _describe(span: Span, number: int, attempt: Attempt, state: RunState) -> Non
             "ci_dispatch.attempt.stale": attempt.stale,
         }
     )
-    _outcome(span, word, str((result.trouble or ended) if result else ended))
+    _outcome(span, word, str((result.cause or ended) if result else ended))
     for one in failed[:FAILURES_PER_ATTEMPT]:
         span.add_event(
             "exception",

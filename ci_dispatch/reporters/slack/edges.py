@@ -15,7 +15,7 @@ from typing import Any
 
 from ci_dispatch.config.channels import SlackChannel, When
 from ci_dispatch.core import codec
-from ci_dispatch.runfolder import write_whole
+from ci_dispatch.run.run_folder import write_whole
 
 _VERSION = 1
 _KEPT = 500  # records; the oldest go first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.slack import blocks as b
 from ci_dispatch.reporters.slack.blocks import Block, Message
 from ci_dispatch.reporters.slack.edges import Change, Edge
@@ -12,6 +11,7 @@ from ci_dispatch.reporters.tally import tally
 from ci_dispatch.reporters.terminal.cells import text_of
 from ci_dispatch.reporters.terminal.mode import UNICODE
 from ci_dispatch.reporters.terminal.view import render
+from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureGroup, FailureVerdict
 from report_merge.model import Report, RunContext
 from report_merge.plain import one_line, plain

@@ -13,7 +13,7 @@ from ci_dispatch.reporters.slack.client import BotClient, Carries, WebhookPoster
 from ci_dispatch.reporters.slack.conversation import Conversation
 from ci_dispatch.reporters.slack.courier import Courier
 from ci_dispatch.reporters.slack.edges import Memory
-from ci_dispatch.reporters.slack.sink import Context, Destination, SlackReporter, Warn, unfinished_key
+from ci_dispatch.reporters.slack.reporter import Context, Destination, SlackReporter, Warn, unfinished_key
 from report_merge.model import RunContext
 
 

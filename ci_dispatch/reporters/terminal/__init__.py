@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Mapping
 from typing import TextIO
 
-from ci_dispatch.core.state import RunState
-from ci_dispatch.ports import Sink
 from ci_dispatch.reporters.terminal.jsonl import JsonReporter, QuietReporter
 from ci_dispatch.reporters.terminal.live import Closing, LiveReporter
 from ci_dispatch.reporters.terminal.mode import CHOICES, LEAST_WIDTH, Mode, choose, glyphs_for, reflows, use_colour
 from ci_dispatch.reporters.terminal.plain import PlainReporter
 from ci_dispatch.reporters.terminal.screen import Outlet, Screen
-from ci_dispatch.result import report
+from ci_dispatch.run.ports import Reporter
+from ci_dispatch.run.run_report import report
+from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from report_merge.render.text import final_lines
 
@@ -34,7 +34,7 @@ def progress(
     environ: Mapping[str, str],
     closing: Closing = closing_lines,
     follow: str = "",
-) -> Sink:
+) -> Reporter:
     """The reporter for `--progress ASKED` on `stream` (standard output); `aside` is standard error.
 
     `closing` gives the last lines of a run; they come when the reporter is closed, so close it after all others, whose

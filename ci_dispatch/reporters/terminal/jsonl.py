@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ci_dispatch.core.events import TRANSIENT, AttemptOutput, Stamped, dumps
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.terminal.live import Closing, Writes, last_words
 from ci_dispatch.reporters.terminal.news import follows
+from ci_dispatch.run.state import RunState
 
 
 class JsonReporter:

@@ -7,12 +7,12 @@ from typing import Protocol
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import Stamped
-from ci_dispatch.core.state import RunState
 from ci_dispatch.reporters.terminal.cells import Line, Style, ansi, text_of
 from ci_dispatch.reporters.terminal.mode import Glyphs
 from ci_dispatch.reporters.terminal.news import News
 from ci_dispatch.reporters.terminal.screen import Screen
 from ci_dispatch.reporters.terminal.view import render
+from ci_dispatch.run.state import RunState
 
 REFRESH = 0.5  # seconds
 

@@ -8,8 +8,8 @@ from ci_dispatch.core.events import (
     Event,
     Interrupted,
     MachineChecked,
-    MachineFenced,
     MachineLost,
+    MachineQuarantined,
     RunResumed,
     RunStarted,
     Stamped,
@@ -17,12 +17,12 @@ from ci_dispatch.core.events import (
     VerdictReached,
     Warned,
 )
-from ci_dispatch.core.ledger import Entry
-from ci_dispatch.core.model import LeaseNumber, MachineName, TestResult, Trouble, Verdict
-from ci_dispatch.core.state import RunState
+from ci_dispatch.core.model import FailureCause, LeaseNumber, MachineName, TestResult, Verdict
 from ci_dispatch.reporters.tally import clock, name_of, trouble, what_failed
 from ci_dispatch.reporters.terminal.cells import Line, Style
 from ci_dispatch.reporters.terminal.mode import Glyphs
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
 from report_merge.render.escape import terminal
 from report_merge.render.wording import count
@@ -47,7 +47,7 @@ class News:
         match stamped.event:
             case TestFinished() | AttemptFinished() | VerdictReached() as event:
                 return self._tests(event, state)
-            case MachineChecked() | MachineLost() | MachineFenced() as event:
+            case MachineChecked() | MachineLost() | MachineQuarantined() as event:
                 return self._machine(event, state)
             case AttemptOutput() as event:
                 return self._output(event, state)
@@ -79,12 +79,12 @@ class News:
             case AttemptFinished():
                 return self._attempt_finished(event, state)
             case VerdictReached(test=test, verdict=Verdict.FLAKY):
-                return [self._flaky(state.ledger.entries[test], state)]
+                return [self._flaky(state.ledger.records[test], state)]
             case _:
                 return []
 
     def _failure(self, result: TestResult, machine: MachineName, state: RunState) -> Line:
-        entry = state.ledger.entries.get(result.test)
+        entry = state.ledger.records.get(result.test)
         before = sum(1 for _, _, earlier in entry.history if earlier is not result) if entry else 0
         attempt = f" (attempt {before + 1})" if before else ""
         took = f"  {result.seconds:.1f}s" if result.seconds is not None else ""
@@ -96,7 +96,7 @@ class News:
             (what_failed(result), Style.PLAIN),
         )
 
-    def _flaky(self, entry: Entry, state: RunState) -> Line:
+    def _flaky(self, entry: TestRecord, state: RunState) -> Line:
         tries = [(machine, result.verdict) for _, machine, result in entry.history]
         told = ", ".join(f"{verdict} on {one_line(machine)}" for machine, verdict in tries)
         sign = self._glyphs.flaky
@@ -116,21 +116,21 @@ class News:
             told = result.test in live and live[result.test].verdict is Verdict.FAILED
             if result.verdict is Verdict.FAILED and not told:
                 lines.append(self._failure(result, event.machine, state))
-        told_lost = event.result.trouble is Trouble.MACHINE and state.machines[event.machine].lost
-        if event.result.trouble is not Trouble.NONE and not told_lost:
+        told_lost = event.result.cause is FailureCause.MACHINE and state.machines[event.machine].lost
+        if event.result.cause is not FailureCause.NONE and not told_lost:
             lines.append(self._trouble(event, state))
         return lines
 
     def _trouble(self, event: AttemptFinished, state: RunState) -> Line:
         shard = one_line(state.ledger.attempts[event.lease].lease.shard.id)
         reason = f": {one_line(event.result.reason)}" if event.result.reason else ""
-        text = f"{one_line(event.machine)}: shard {shard}, {event.result.trouble}{reason}"
+        text = f"{one_line(event.machine)}: shard {shard}, {event.result.cause}{reason}"
         left = sum(result.verdict is Verdict.NOT_RUN for result in event.result.results)
         return self._warning(text + (f"; {count(left, 'test')} to run again or elsewhere" if left else ""))
 
     # -- machines ---------------------------------------------------------------------------------------------------
 
-    def _machine(self, event: MachineChecked | MachineLost | MachineFenced, state: RunState) -> list[Line]:
+    def _machine(self, event: MachineChecked | MachineLost | MachineQuarantined, state: RunState) -> list[Line]:
         machine, name = state.machines[event.machine], one_line(event.machine)
         match event:
             case MachineLost(reason=reason):
@@ -138,7 +138,7 @@ class News:
                 held = sum(len(lease.shard.tests) for lease in state.ledger.of_machine(event.machine))
                 goes = f"; {count(held, 'test')} to run elsewhere" if held else ""
                 return [self._warning(f"{name} lost: {one_line(reason)}{goes}", Style.BAD)]
-            case MachineFenced(reason=reason):
+            case MachineQuarantined(reason=reason):
                 return [self._warning(f"{name} fenced, gets no more work: {one_line(reason)}", Style.BAD)]
             case MachineChecked(healthy=healthy):
                 before, self._told[event.machine] = self._told.get(event.machine, True), healthy

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from ci_dispatch.core.events import RunFinished, Stamped, TestFinished
 from ci_dispatch.core.model import TestResult, Verdict
-from ci_dispatch.core.state import MachineState, RunState
 from ci_dispatch.reporters.tally import clock, tally
 from ci_dispatch.reporters.terminal.cells import Line, Style, ansi, clip, fit, text_of
 from ci_dispatch.reporters.terminal.live import Closing, Writes, last_words
 from ci_dispatch.reporters.terminal.mode import Glyphs
 from ci_dispatch.reporters.terminal.news import News
+from ci_dispatch.run.state import MachineState, RunState
 from report_merge.plain import one_line
 from report_merge.render.escape import workflow_log
 

@@ -12,7 +12,6 @@ from ci_dispatch.core.events import (
     RetryScheduled,
     VerdictReached,
 )
-from ci_dispatch.core.ledger import Entry
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -26,7 +25,8 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
-from ci_dispatch.core.state import RunState
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.state import RunState
 
 STATUSES = ("running", "retrying", "passed", "failed", "flaky", "skipped")
 
@@ -46,20 +46,20 @@ class ShardRun:
             raise ValueError(f"no machine is called {name!r}; known: {', '.join(self.state.machines)}")
         return MachineName(name)
 
-    def entry(self, shard: int | str) -> Entry:
-        entry = self.state.ledger.entries.get(TestId(str(shard)))
+    def entry(self, shard: int | str) -> TestRecord:
+        entry = self.state.ledger.records.get(TestId(str(shard)))
         if entry is None:
-            raise ValueError(f"there is no shard {shard!r}: they are numbered 1 to {len(self.state.ledger.entries)}")
+            raise ValueError(f"there is no shard {shard!r}: they are numbered 1 to {len(self.state.ledger.records)}")
         return entry
 
     def grant(self, test: TestId, machine: MachineName) -> LeaseNumber:
         number, now = LeaseNumber(self.state.ledger.last_lease + 1), self._now()
-        kind = ShardKind.RETRY if self.state.ledger.entries[test].retries else ShardKind.HEAD
+        kind = ShardKind.RETRY if self.state.ledger.records[test].retries else ShardKind.HEAD
         shard = Shard(id=ShardId(test), kind=kind, tests=(test,))
         self._publish(LeaseGranted(lease=Lease(number=number, shard=shard, machine=machine, granted=now, expires=now)))
         return number
 
-    def _lease_on(self, machine: MachineName, entry: Entry) -> LeaseNumber:
+    def _lease_on(self, machine: MachineName, entry: TestRecord) -> LeaseNumber:
         """The lease of a shard on this machine; from wherever it was, it moves here."""
         test = entry.test.id
         if entry.lease is None:
@@ -73,7 +73,7 @@ class ShardRun:
         self._publish(RetryScheduled(tests=(test,), reason=gone.reason, not_before=self._now()))
         return self.grant(test, machine)
 
-    def update(self, machine: MachineName, entry: Entry, status: str, message: str) -> None:
+    def update(self, machine: MachineName, entry: TestRecord, status: str, message: str) -> None:
         """What became of a shard. The same last word twice is ignored, a different one is refused."""
         if status not in STATUSES:
             raise ValueError(f"{status!r} is not a status of a shard; known: {', '.join(STATUSES)}")
@@ -89,7 +89,7 @@ class ShardRun:
             took = None if begun is None else self._now() - begun  # unknown when nobody said it was running
             self._finish(lease, entry, status, message, took)
 
-    def _finish(self, lease: LeaseNumber, entry: Entry, status: str, message: str, took: float | None) -> None:
+    def _finish(self, lease: LeaseNumber, entry: TestRecord, status: str, message: str, took: float | None) -> None:
         test, machine = entry.test.id, self.state.ledger.active[lease].machine
         verdict = Verdict.FAILED if status == "retrying" else Verdict(status)
         result = TestResult(test=test, verdict=verdict, seconds=took, message=message)

@@ -20,16 +20,16 @@ from threading import RLock, Thread
 from types import TracebackType
 from typing import Self, TextIO
 
-from ci_dispatch.bus import Bus
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import Event, RunFinished, RunStarted, Stamped
 from ci_dispatch.core.model import MachineName, MachineSpec, Makespan, RunId, Test, TestId, UnitId, Verdict
-from ci_dispatch.core.state import RunState
-from ci_dispatch.ports import Clock
 from ci_dispatch.reporters.tally import tally
 from ci_dispatch.reporters.terminal import progress
 from ci_dispatch.reporters.terminal.live import REFRESH
 from ci_dispatch.reporters.terminal.shard_run import ShardRun
+from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.ports import Clock
+from ci_dispatch.run.state import RunState
 from report_merge.render.wording import count, duration
 
 
@@ -94,8 +94,8 @@ class ProgressTracker:
             raise ValueError("the tracker was started before; make a new one")
         self._state.apply(Stamped(seq=1, at=self._clock.now(), event=self._started))
         stream = self._stream or sys.stdout
-        sink = progress(self._progress, stream=stream, aside=sys.stderr, environ=os.environ, closing=_closing)
-        self._bus = Bus(self._state, self._clock, [sink])
+        reporter = progress(self._progress, stream=stream, aside=sys.stderr, environ=os.environ, closing=_closing)
+        self._bus = Bus(self._state, self._clock, [reporter])
         self._ticker.start()
 
     def init_machine(self, machine: str, shards: Iterable[int | str]) -> None:

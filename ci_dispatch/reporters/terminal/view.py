@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ci_dispatch.core.state import MachineState, RunState
 from ci_dispatch.reporters.tally import Tally, clock, failed_on, name_of, tally, trouble, working_seconds
 from ci_dispatch.reporters.terminal.cells import Line, Piece, Style, cells, clip, fit, pad
 from ci_dispatch.reporters.terminal.mode import Glyphs
+from ci_dispatch.run.state import MachineState, RunState
 from report_merge.plain import one_line
 from report_merge.render.wording import count
 
@@ -50,7 +50,7 @@ def render(state: RunState, now: float, width: int, height: int, glyphs: Glyphs)
 
 
 def _ordered(state: RunState, room: int) -> list[MachineState]:
-    """Trouble first; then as configured, or, when not all can be shown, those with failures and the most work left."""
+    """Machines in trouble first, then as configured; when not all can be shown, those with failures and most work."""
     machines = list(state.machines.values())
     if len(machines) <= room:
         return sorted(machines, key=lambda machine: machine.usable)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from ci_dispatch.reporters.dashboard.reporter import Inbox
 from ci_dispatch.reporters.dashboard.service import Dashboard
-from ci_dispatch.reporters.dashboard.sink import Inbox
 from tests.components import ROOT, chromium
 from tests.data.dashboard.simulated import START, Simulation
 

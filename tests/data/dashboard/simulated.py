@@ -23,8 +23,8 @@ from ci_dispatch.core.events import (
     Event,
     LeaseGranted,
     MachineChecked,
-    MachineFenced,
     MachineLost,
+    MachineQuarantined,
     RetryScheduled,
     RunFinished,
     RunStarted,
@@ -36,6 +36,7 @@ from ci_dispatch.core.events import (
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
+    FailureCause,
     Lease,
     LeaseNumber,
     MachineName,
@@ -48,7 +49,6 @@ from ci_dispatch.core.model import (
     Test,
     TestId,
     TestResult,
-    Trouble,
     UnitId,
     Verdict,
 )
@@ -250,16 +250,17 @@ class Simulation:
     def _ended(self, worker: Worker, lease: LeaseNumber, results: list[TestResult], at: float) -> float:
         bad = [result for result in results if result.verdict is Verdict.FAILED]
         fenced = worker.spec.name == self._fenced and len(bad) == len(results)
-        trouble = Trouble.SETUP if fenced else Trouble.NONE
+        trouble = FailureCause.SETUP if fenced else FailureCause.NONE
         self._say(at, AttemptFinished(lease=lease, machine=worker.spec.name, result=AttemptResult(
-            ended=Ended.EXITED, exit_code=1 if bad else 0, trouble=trouble, seconds=at - worker.free,
+            ended=Ended.EXITED, exit_code=1 if bad else 0, cause=trouble, seconds=at - worker.free,
             reason="no browser is installed" if fenced else "", results=tuple(results),
         )))  # fmt: skip
         worker.free = at
         if fenced:
             worker.gone = True
             self._say(
-                at, MachineFenced(machine=worker.spec.name, reason="no browser is installed: its first shard failed")
+                at,
+                MachineQuarantined(machine=worker.spec.name, reason="no browser is installed"),
             )
             self._move([result.test for result in results], at, worker.spec.name)
             return at
@@ -271,7 +272,8 @@ class Simulation:
         if again:
             back = at + 5.0 * self._tries[again[0]]
             self._say(at, RetryScheduled(
-                tests=tuple(again), reason="failed", not_before=self._start + back, avoid=worker.spec.name, counts=True
+                tests=tuple(again), reason="failed", not_before=self._start + back, counts=True,
+                avoid_machine=worker.spec.name,
             ))  # fmt: skip
             self._queue.append((back, ShardKind.RETRY, again))
         return at
@@ -285,7 +287,7 @@ class Simulation:
         rest = [test for test in tests if test not in known]
         self._say(at, MachineLost(machine=worker.spec.name, reason=reason))
         self._say(at, AttemptFinished(lease=lease, machine=worker.spec.name, result=AttemptResult(
-            ended=Ended.LOST, trouble=Trouble.MACHINE, reason=reason, seconds=at - worker.free,
+            ended=Ended.LOST, cause=FailureCause.MACHINE, reason=reason, seconds=at - worker.free,
             results=(*results, *(TestResult(test=t, verdict=Verdict.NOT_RUN, reason=reason) for t in rest)),
         )))  # fmt: skip
         for result in results:
@@ -297,9 +299,9 @@ class Simulation:
 
     def _move(self, tests: list[TestId], at: float, away_from: MachineName) -> None:
         if tests:
-            self._say(at, RetryScheduled(tests=tuple(tests), reason="machine", not_before=0.0, avoid=away_from))
+            self._say(at, RetryScheduled(tests=tuple(tests), reason="machine", not_before=0.0, avoid_machine=away_from))
         for part in range(0, len(tests), 24):
-            self._queue.append((at, ShardKind.MOVED, tests[part : part + 24]))
+            self._queue.append((at, ShardKind.REASSIGNED, tests[part : part + 24]))
 
     def _decide(self, test: TestId, verdict: Verdict, lease: LeaseNumber, at: float) -> None:
         self._say(at, VerdictReached(test=test, verdict=verdict, lease=lease))

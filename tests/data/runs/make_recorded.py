@@ -16,8 +16,8 @@ from ci_dispatch.core.events import (
     Event,
     LeaseGranted,
     MachineChecked,
-    MachineFenced,
     MachineLost,
+    MachineQuarantined,
     RetryScheduled,
     RunFinished,
     RunStarted,
@@ -31,6 +31,7 @@ from ci_dispatch.core.model import (
     AttemptResult,
     Connection,
     Ended,
+    FailureCause,
     Lease,
     LeaseNumber,
     MachineName,
@@ -43,7 +44,6 @@ from ci_dispatch.core.model import (
     Test,
     TestId,
     TestResult,
-    Trouble,
     UnitId,
     Verdict,
 )
@@ -155,7 +155,7 @@ def troubled() -> None:
     run.say(10.2, MachineLost(machine=MachineName("ilko2"), reason="no heartbeat for 12 s"))
     rest = [plain[7], *hostile[9:]]
     absent = [result(one, NOT_RUN, seconds=None, reason="the machine was lost") for one in rest]
-    run.end(10.2, "ilko2", third, [result(plain[6]), *absent], ended=Ended.LOST, trouble=Trouble.MACHINE,
+    run.end(10.2, "ilko2", third, [result(plain[6]), *absent], ended=Ended.LOST, cause=FailureCause.MACHINE,
             reason="no heartbeat for 12 s")  # fmt: skip
     run.say(10.2, VerdictReached(test=plain[6].id, verdict=PASSED, lease=third))
     moved = tuple(one.id for one in rest)
@@ -169,12 +169,12 @@ def troubled() -> None:
     for one in moruk:
         run.say(12.0, VerdictReached(test=one.test, verdict=one.verdict, lease=second))
     run.say(12.1, MachineChecked(machine=MachineName("pi"), healthy=True, reachable=True, cores=4))
-    fourth = run.grant(12.2, "pi", ShardKind.MOVED, rest)
+    fourth = run.grant(12.2, "pi", ShardKind.REASSIGNED, rest)
     run.end(13.0, "pi", fourth, [result(one, NOT_RUN, seconds=None, reason="no browser") for one in rest],
-            trouble=Trouble.SETUP, exit_code=1, reason="Executable doesn't exist at /opt/chrome")  # fmt: skip
-    run.say(13.0, RetryScheduled(tests=moved, reason="setup", not_before=START + 13, avoid=MachineName("pi")))
-    run.say(13.1, MachineFenced(machine=MachineName("pi"), reason="every attempt on it fails to start"))
-    fifth = run.grant(13.2, "moruk", ShardKind.MOVED, rest[:-1])
+            cause=FailureCause.SETUP, exit_code=1, reason="Executable doesn't exist at /opt/chrome")  # fmt: skip
+    run.say(13.0, RetryScheduled(tests=moved, reason="setup", not_before=START + 13, avoid_machine=MachineName("pi")))
+    run.say(13.1, MachineQuarantined(machine=MachineName("pi"), reason="every attempt on it fails to start"))
+    fifth = run.grant(13.2, "moruk", ShardKind.REASSIGNED, rest[:-1])
     done = [result(one) for one in rest[:-1]]
     run.end(15.9, "moruk", fifth, done, exit_code=0)
     for one in done:

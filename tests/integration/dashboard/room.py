@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.reporters.dashboard import service
+from ci_dispatch.reporters.dashboard.reporter import Inbox
 from ci_dispatch.reporters.dashboard.service import Dashboard
-from ci_dispatch.reporters.dashboard.sink import Inbox
 from tests.components import chromium
 from tests.data.dashboard.simulated import START, Simulation
 

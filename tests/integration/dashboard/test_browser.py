@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from ci_dispatch.core.events import MachineLost, RunFinished
+from ci_dispatch.reporters.dashboard.reporter import Inbox
 from ci_dispatch.reporters.dashboard.service import Dashboard
-from ci_dispatch.reporters.dashboard.sink import Inbox
 from tests.integration.dashboard.room import Opened, Run, nothing_to_complain_about
 
 pytestmark = pytest.mark.needs("chromium")

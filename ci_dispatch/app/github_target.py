@@ -1,0 +1,108 @@
+"""Which repository, branch and token a GitHub command means, and what to set when it cannot be told."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ci_dispatch.cli.settings import Settings
+from ci_dispatch.config import Config
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.fleets.actions.environment import ActionsEnvironment
+from ci_dispatch.fleets.actions.rest.api import GitHub
+from ci_dispatch.fleets.actions.rest.client import Client
+from ci_dispatch.fleets.actions.rest.server import dialect_of
+from ci_dispatch.fleets.actions.run.dispatch_state import Dispatched, Target, load
+from ci_dispatch.run.run_folder import RunFolder, all_runs
+
+_REMOTE = re.compile(r"[:/]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(?:\.git)?/?$")
+GIT_SECONDS = 10
+
+
+def connect(settings: Settings, repository: str) -> GitHub:
+    """A client for one thread; close its `client` when done."""
+    config = settings.config
+    dialect = dialect_of(config.github.api_url or ActionsEnvironment(settings.environ).api_url)
+    return GitHub(Client(dialect, token_of(config, settings.environ)), dialect, repository)
+
+
+def token_of(config: Config, environ: Mapping[str, str]) -> str:
+    name = config.github.token_env
+    if token := environ.get(name, "").strip():
+        return token
+    raise UsageError(
+        "GitHub cannot be asked",
+        why=f"the variable {name} holds no token",
+        hint=f"in a workflow: `token: ${{{{ github.token }}}}` for the action; from your desk: "
+        f"export {name}=$(gh auth token)",
+    )
+
+
+def target_of(settings: Settings) -> Target:
+    """Where to dispatch. Raises UsageError when repository or branch cannot be told."""
+    here, config = ActionsEnvironment(settings.environ), settings.config.github
+    ref = config.ref or here.ref or _git(settings.root, "symbolic-ref", "--short", "--quiet", "HEAD")
+    if not ref:
+        raise UsageError(
+            "Nothing was dispatched",
+            why="it cannot be told on which branch: this is no branch's working tree",
+            hint="name one that GitHub has: --ref BRANCH",
+        )
+    return Target(repository=repository_of(settings), workflow=config.workflow, ref=ref)
+
+
+def repository_of(settings: Settings) -> str:
+    name = settings.config.github.repository or ActionsEnvironment(settings.environ).repository
+    if not name:
+        found = _REMOTE.search(_git(settings.root, "remote", "get-url", "origin"))
+        name = found[1] if found else ""
+    if not name:
+        raise UsageError(
+            "GitHub cannot be asked",
+            why="it cannot be told which repository is meant: git's origin does not point to one",
+            hint="--repository OWNER/NAME",
+        )
+    return name
+
+
+def find_run(settings: Settings, name: str) -> tuple[RunFolder, Dispatched] | int:
+    """A run folder that was dispatched, or the id of a GitHub run that no folder here knows.
+
+    Raises UsageError when `name` is neither.
+    """
+    number = run_number(name)
+    for folder in reversed(_folders(settings)):
+        dispatched = load(folder.path)
+        if dispatched is None:
+            continue
+        if not name or folder.id == name or number in {saved.run for saved in dispatched.dispatches} - {None}:
+            return folder, dispatched
+    if number is not None:
+        return number
+    raise UsageError(
+        f"There is no dispatched run {name}" if name else "There is no dispatched run yet",
+        why="it is no run folder here and no GitHub run's id or address",
+        hint="the number in the address of the worker run: .../actions/runs/NUMBER",
+    )
+
+
+def run_number(name: str) -> int | None:
+    """GitHub's id in `name`, which may be the id itself or the address of the run."""
+    found = re.search(r"/actions/runs/(\d+)", name) or re.fullmatch(r"(\d+)", name)
+    return int(found[1]) if found else None
+
+
+def _folders(settings: Settings) -> list[RunFolder]:
+    return all_runs(settings.root / settings.config.run.folder)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """One line of git's answer, empty when it has none."""
+    command: Iterable[str] = ["git", "-C", str(root), *arguments]
+    try:
+        answer = subprocess.run(list(command), capture_output=True, text=True, check=False, timeout=GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,0 +1,113 @@
+"""What a run leaves behind: merged.xml, summary.md, run.json and the durations the next plan is made of."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from ci_dispatch.config import Config
+from ci_dispatch.core.errors import ExitCode, UsageError
+from ci_dispatch.core.model import TestId, TestResult, Verdict
+from ci_dispatch.planning import timings
+from ci_dispatch.planning.timings import Timings
+from ci_dispatch.run import run_folder, run_report
+from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.settle import Classify
+from ci_dispatch.run.state import RunState
+from report_merge.failures import Finding, Rules, RulesError, classify, load_rules
+from report_merge.junit import write as write_junit
+from report_merge.model import RunContext
+from report_merge.render.escape import markdown
+from report_merge.render.markdown import job_summary
+from report_merge.render.text import final_lines
+
+SHOWN_WARNINGS = 20
+
+
+def write(state: RunState, folder: RunFolder, base: Path, environ: Mapping[str, str]) -> None:
+    """The three files of the result, and the timings; each whole or not at all."""
+    report = run_report.report(state, context(state, environ))
+    merged = io.BytesIO()
+    write_junit(report, merged)
+    run_folder.write_whole(folder.merged_xml, merged.getvalue())
+    run_folder.write_whole(folder.summary, (job_summary(report) + _warnings(state)).encode())
+    run_folder.write_whole(
+        folder.run_json, json.dumps(run_report.run_json(state), ensure_ascii=False, indent=1).encode()
+    )
+    history, _ = read_timings(base)
+    measured = timings.dumps(history.with_samples(samples(state)))
+    run_folder.write_whole(run_folder.timings_file(base), measured.encode())
+
+
+def _warnings(state: RunState) -> str:
+    """What a person should know besides the verdict, such as a channel that could not deliver."""
+    shown = state.warnings[:SHOWN_WARNINGS]
+    lines = [f"> ⚠️ {markdown(warning.source)}: {markdown(warning.text, 300)}" for warning in shown]
+    if len(state.warnings) > len(shown):
+        lines.append(f"> ... and {len(state.warnings) - len(shown)} more in events.jsonl")
+    return "\n" + "\n>\n".join(lines) + "\n" if lines else ""
+
+
+def context(state: RunState, environ: Mapping[str, str]) -> RunContext:
+    """Where the run belongs to, as far as the environment says (GitHub's variables)."""
+    repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
+    server = environ.get("GITHUB_SERVER_URL", "https://github.com")
+    return RunContext(
+        title=state.started.title if state.started else "",
+        repository=repository,
+        branch=environ.get("GITHUB_REF_NAME", ""),
+        sha=environ.get("GITHUB_SHA", ""),
+        run_id=str(state.started.run) if state.started else "",
+        url=f"{server}/{repository}/actions/runs/{run_id}" if repository and run_id else "",
+    )
+
+
+def samples(state: RunState) -> list[tuple[TestId, float]]:
+    """Durations of tests that passed, turned into seconds of a core of speed 1."""
+    found = []
+    for entry in state.ledger.records.values():
+        for _, machine, line in entry.history:
+            if line.verdict is Verdict.PASSED and line.seconds is not None:
+                found.append((entry.test.id, line.seconds * state.machines[machine].spec.speed))
+    return found
+
+
+def read_timings(base: Path) -> tuple[Timings, str]:
+    """The durations of earlier runs, and a note when they could not be read."""
+    file = run_folder.timings_file(base)
+    try:
+        return timings.loads(file.read_text(encoding="utf-8")), ""
+    except FileNotFoundError:
+        return Timings(), ""
+    except (OSError, ValueError) as error:
+        return Timings(), f"{file} was not used, all durations are guesses: {error}"
+
+
+def classifier(config: Config, root: Path) -> Classify:
+    """Failures as findings, by the user's rules first. Raises UsageError for a rules file that cannot be used."""
+    rules = _rules(root / config.rules.file) if config.rules.file else load_rules()
+
+    def finding(line: TestResult) -> Finding:
+        return classify(line.detail, message=line.message, source="test", rules=rules)
+
+    return finding
+
+
+def _rules(file: Path) -> Rules:
+    try:
+        return load_rules(file.read_text(encoding="utf-8"))
+    except (OSError, RulesError) as error:
+        raise UsageError(f"{file} was not used", why=str(error), hint="see docs/failure-analysis.md") from error
+
+
+def say_again(state: RunState, folder: RunFolder) -> ExitCode:
+    """A run that is over: how it ended."""
+    assert state.finished is not None
+    for line in final_lines(run_report.report(state, context(state, {})), report_path=str(folder.merged_xml)):
+        click.echo(line)
+    click.echo(f"Run {folder.id} had finished already.", err=True)
+    return ExitCode(state.finished.exit_code)

@@ -1,0 +1,188 @@
+"""The worker's side: one shard on this machine, through the same crew and suite as a run over SSH."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ci_dispatch.app.clock import SystemClock
+from ci_dispatch.app.machines import health_policy
+from ci_dispatch.app.merge import earlier_attempts
+from ci_dispatch.app.signals import signals
+from ci_dispatch.cli.settings import Settings, cores_here
+from ci_dispatch.core.errors import ExitCode, UsageError, worst
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Connection,
+    Ended,
+    FailureCause,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    RunId,
+    Shard,
+    ShardKind,
+    Test,
+    TestId,
+    Verdict,
+)
+from ci_dispatch.fleets.actions import shard_report
+from ci_dispatch.fleets.actions.environment import ActionsEnvironment, StoppedCommands
+from ci_dispatch.fleets.actions.run.batches import DispatchPlan, WorkerJob, job_of, unpack
+from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE
+from ci_dispatch.fleets.machines.executor import Crew
+from ci_dispatch.machines import open_machine
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.loop import Inbox
+from ci_dispatch.run.ports import WorkTree
+from ci_dispatch.suites import open_suite
+
+CANCEL_SECONDS = 6.0  # for the reports after a signal: the runner kills us at ten
+
+
+def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: Path) -> ExitCode:
+    """Run the shard and leave its report in `output`; the exit code is the job's."""
+    here, job, sent = ActionsEnvironment(settings.environ), job_of(entry), unpack(plan)
+    tests = sent.tests.get(job.shard)
+    if not tests:
+        raise UsageError(
+            f"Shard {job.shard} was not run",
+            why="the plan of this dispatch does not know it",
+            hint="pass the workflow's own inputs `plan` and `dispatch_id` to the action, unchanged",
+        )
+    folder = output.resolve() / str(here.attempt)
+    spec = _spec(settings, job, here, folder.parent)
+    earlier = earlier_attempts(settings, here, dispatch_id, job.shard) if here.attempt > 1 else []
+    todo = left_to_do(tests, earlier)
+    hopeless = earlier and earlier[-1].cause in (FailureCause.LOAD, FailureCause.USAGE)
+    if hopeless:
+        click.echo(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
+        result = earlier[-1]
+    elif not todo:
+        result = AttemptResult(ended=Ended.EXITED, exit_code=0, reason="everything had passed before")
+    else:
+        result = _execute(settings, job, sent, spec, todo, folder.parent, here, dispatch_id)
+    told = shard_report.ShardReport(
+        dispatch=dispatch_id, shard=job.shard, attempt=here.attempt, machine=spec.name, result=result, plan=plan
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    shard_report.write(folder, told)
+    name = shard_report.artifact_name(dispatch_id, job.shard, here.attempt)
+    code = exit_code(result)
+    words = {True: "passed", False: "failed"}
+    here.set_outputs({"report-path": str(folder), "artifact-name": name, "verdict": words[code == ExitCode.PASSED],
+                      "exit-code": str(int(code)), **_counts(result)})  # fmt: skip
+    click.echo(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}", err=True)
+    return code
+
+
+def left_to_do(tests: tuple[Test, ...], earlier: list[AttemptResult]) -> tuple[Test, ...]:
+    """What failed or never ran in the earlier attempts; whole units where the runner repeats them whole."""
+    fine: dict[TestId, bool] = {}
+    for attempt in earlier:
+        for line in attempt.results:
+            fine[line.test] = line.verdict in (Verdict.PASSED, Verdict.FLAKY, Verdict.SKIPPED)
+    again = {test.unit for test in tests if test.atomic and not fine.get(test.id)}
+    return tuple(test for test in tests if not fine.get(test.id) or test.unit in again)
+
+
+def exit_code(result: AttemptResult) -> ExitCode:
+    """The worker job's: a test that did not run is never green."""
+    if result.ended is Ended.CANCELLED:
+        return ExitCode.TERMINATED
+    verdicts = {line.verdict for line in result.results}
+    codes = [ExitCode.PASSED]
+    if Verdict.FAILED in verdicts:
+        codes.append(ExitCode.TESTS_FAILED)
+    if Verdict.NOT_RUN in verdicts or result.ended is not Ended.EXITED or result.cause:
+        codes.append(ExitCode.INCOMPLETE)
+    return worst(codes)
+
+
+def _execute(
+    settings: Settings,
+    job: WorkerJob,
+    sent: DispatchPlan,
+    spec: MachineSpec,
+    tests: tuple[Test, ...],
+    folder: Path,
+    here: ActionsEnvironment,
+    dispatch_id: str,
+) -> AttemptResult:
+    config, inbox, clock = settings.config, Inbox(), SystemClock()
+    suite = open_suite(config.suite, settings.root, sent.extra)
+    lease = Lease(
+        number=LeaseNumber(here.attempt),
+        shard=Shard(id=job.shard, kind=ShardKind.HEAD, tests=tuple(test.id for test in tests)),
+        machine=spec.name,
+        granted=clock.now(),
+        expires=clock.now() + config.run.shard_timeout,
+    )
+    with closing(open_machine(spec, health_policy(config, suite.tools()))) as machine:
+        crew = Crew(
+            run=RunId(f"{dispatch_id}-{job.shard}"),
+            machines={spec.name: machine},
+            suite=suite,
+            tree=WorkTree(root=settings.root, exclude=(config.run.folder, *config.suite.exclude)),
+            folder=folder,
+            post=inbox.post,
+            lease_seconds=config.run.lease,
+            shard_timeout=config.run.shard_timeout,
+            sync_timeout=config.run.sync_timeout,
+            check_timeout=config.health.connect_timeout,
+            clock=clock,
+            extra=sent.extra,
+        )
+        with signals(inbox.post), StoppedCommands(sys.stdout, on_github=here.on_github) as log:
+            crew.carry_out(m.Start(lease, tests, spec.workers_per_shard))
+            return _wait(crew, inbox, lease, log, clock)
+
+
+def _wait(crew: Crew, inbox: Inbox, lease: Lease, log: StoppedCommands, clock: SystemClock) -> AttemptResult:
+    """Follow the job to its end, showing what it says; a signal ends it gently, then by force."""
+    until = float("inf")
+    while True:
+        match inbox.take(0.25):
+            case m.Output(text=text):
+                log.write(text)
+            case m.Finished(result=result):
+                return result
+            case m.Signalled():
+                until = min(until, clock.now() + CANCEL_SECONDS)
+                crew.carry_out(m.Cancel(lease.number, lease.machine))
+            case _:
+                pass
+        if clock.now() >= until:
+            crew.carry_out(m.Cancel(lease.number, lease.machine, now=True))
+            until = clock.now() + 1.0
+
+
+def _spec(settings: Settings, job: WorkerJob, here: ActionsEnvironment, output: Path) -> MachineSpec:
+    """This machine, as the configuration describes it when the plan names it.
+
+    Its files are this job's alone: several runner services on one machine must not clear away each other's.
+    """
+    named = job.machine if job.machine != ANY_MACHINE else here.environ.get("RUNNER_NAME", "this machine")
+    known = next((spec for spec in settings.config.machines if spec.name == named), None)
+    spec = known or MachineSpec(name=MachineName(named))
+    private = Path(here.environ.get("RUNNER_TEMP") or output) / "ci-dispatch-jobs"
+    workers = job.workers or spec.workers
+    return replace(spec, connection=Connection.LOCAL, cores=cores_here(), workers=workers, workdir=str(private))
+
+
+def _counts(result: AttemptResult) -> dict[str, str]:
+    verdicts = [line.verdict for line in result.results]
+    names = {"passed": Verdict.PASSED, "failed": Verdict.FAILED, "flaky": Verdict.FLAKY, "skipped": Verdict.SKIPPED,
+             "not-run": Verdict.NOT_RUN}  # fmt: skip
+    return {"tests": str(len(verdicts))} | {name: str(verdicts.count(verdict)) for name, verdict in names.items()}
+
+
+def _words(result: AttemptResult) -> str:
+    counted = {name: count for name, count in _counts(result).items() if name != "tests" and count != "0"}
+    said = ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in counted.items()) or "nothing to run"
+    return f"{said} ({result.reason})" if result.reason else said

@@ -1,0 +1,1 @@
+"""The ways out of a run: machines over SSH, and GitHub Actions."""

@@ -1,0 +1,1 @@
+"""Runs shards through GitHub Actions: dispatch, poll, re-run, download."""

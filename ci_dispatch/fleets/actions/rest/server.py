@@ -1,0 +1,47 @@
+"""Which GitHub we talk to, and what it does differently: the only place that knows.
+
+github.com and GitHub Enterprise Cloud answer a dispatch with the run's id; Enterprise Server up to 3.20 refuses the
+field that asks for it with status 400 (https://github.com/cli/cli/issues/12672), and takes 10 inputs instead of 25.
+Another server with a compatible API (Gitea: `/api/v1`, `limit` instead of `per_page`) becomes one more value here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ci_dispatch.core.errors import UsageError
+
+PUBLIC_API = "https://api.github.com"
+API_VERSION = "2022-11-28"  # from 2026-03-10 on, `return_run_details` is gone and always on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one kind of server speaks."""
+
+    name: str
+    api_url: str
+    run_details: bool = True  # a dispatch answers with the run's id
+    max_inputs: int = 25
+    page_size: str = "per_page"
+    api_version: str | None = API_VERSION
+
+
+def dialect_of(api_url: str) -> Dialect:
+    """The dialect spoken at `api_url` (GITHUB_API_URL; empty: github.com).
+
+    Raises:
+        UsageError: when it is not an http(s) address.
+    """
+    url = (api_url or PUBLIC_API).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"GitHub cannot be asked at {url!r}",
+            why="GITHUB_API_URL is not an http or https address",
+            hint=f"unset it for github.com ({PUBLIC_API}), or set it to https://HOST/api/v3 for an Enterprise Server",
+        )
+    if parts.path.endswith("/api/v3"):
+        return Dialect(name="GitHub Enterprise Server", api_url=url, run_details=False, max_inputs=10, api_version=None)
+    return Dialect(name="GitHub", api_url=url)

@@ -1,0 +1,1 @@
+"""One dispatched run, followed to its end. Pure."""

@@ -1,0 +1,198 @@
+"""Jobs as dispatches that GitHub accepts, and back: what a worker reads from its inputs. Pure.
+
+A matrix entry names its shard, machine and labels; the tests travel beside it in one compressed `plan`, so that the
+65,535 characters and 256 jobs of one dispatch (https://docs.github.com/actions/reference/limits) hold thousands of
+tests. A plan that is larger becomes several dispatches.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ci_dispatch.core import codec
+from ci_dispatch.core.errors import NothingToRun, UsageError
+from ci_dispatch.core.model import MachineName, ShardId, Test, TestId
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob
+
+MAX_JOBS = 256
+MAX_INPUTS = 65_535  # characters of all inputs of one dispatch as compact JSON
+MAX_PLAN = 64 << 20  # bytes of a plan, unpacked: more is not ours
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one dispatch sends."""
+
+    id: str
+    entries: tuple[MatrixJob, ...]
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerJob:
+    """A matrix entry as its worker reads it."""
+
+    shard: ShardId
+    machine: MachineName
+    workers: int
+    timeout_minutes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchPlan:
+    """What the jobs of one dispatch run, by shard, and how."""
+
+    tests: Mapping[ShardId, tuple[Test, ...]]
+    extra: tuple[str, ...] = ()  # arguments for the test runner
+
+
+def batches(
+    jobs: Sequence[MatrixJob],
+    tests: Mapping[TestId, Test],
+    *,
+    name: str,
+    timeout_minutes: int,
+    extra: Sequence[str] = (),
+    max_inputs: int = MAX_INPUTS,
+) -> list[Batch]:
+    """`jobs` as dispatches that GitHub accepts, in order; their ids are `name` and a number.
+
+    Raises:
+        NothingToRun: for no jobs.
+        UsageError: when one unit alone is too large to be sent.
+    """
+    if not jobs:
+        raise NothingToRun("Nothing was dispatched", why="the matrix would be empty")
+    made: list[Batch] = []
+    waiting = list(jobs)
+    while waiting:
+        batch_id = f"{name}.{len(made) + 1}"
+        count = min(len(waiting), MAX_JOBS)
+        while (
+            count and _length(inputs := _inputs(batch_id, waiting[:count], tests, timeout_minutes, extra)) > max_inputs
+        ):
+            count //= 2
+        if count:
+            made.append(Batch(id=batch_id, entries=tuple(waiting[:count]), inputs=inputs))
+            waiting = waiting[count:]
+        else:
+            waiting[:1] = _halves(waiting[0], tests)
+    return made
+
+
+def _inputs(
+    batch_id: str, jobs: Sequence[MatrixJob], tests: Mapping[TestId, Test], timeout_minutes: int, extra: Sequence[str]
+) -> dict[str, str]:
+    include = [
+        {
+            "shard": job.shard.id,
+            "machine": job.machine,
+            "labels": list(job.labels),
+            "workers": job.workers,
+            "timeout_minutes": timeout_minutes,
+        }
+        for job in jobs
+    ]
+    shards = {job.shard.id: tuple(tests[test] for test in job.shard.tests) for job in jobs}
+    return {
+        "matrix": _compact({"include": include}),
+        "plan": pack(DispatchPlan(tests=shards, extra=tuple(extra))),
+        "dispatch_id": batch_id,
+    }
+
+
+def _length(inputs: Mapping[str, str]) -> int:
+    return len(_compact(dict(inputs)))
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _halves(job: MatrixJob, tests: Mapping[TestId, Test]) -> list[MatrixJob]:
+    """One job as two on the same machine, whole units only."""
+    units = list(dict.fromkeys(tests[test].unit for test in job.shard.tests))
+    if len(units) < 2:
+        raise UsageError(
+            f"Shard {job.shard.id} cannot be dispatched",
+            why=f"its {len(job.shard.tests)} tests must stay together and exceed GitHub's {MAX_INPUTS} characters",
+            hint="split the suite into smaller files",
+        )
+    first = set(units[: len(units) // 2])
+    ids = job.shard.tests
+    parts = ([t for t in ids if tests[t].unit in first], [t for t in ids if tests[t].unit not in first])
+    return [
+        replace(
+            job,
+            shard=replace(
+                job.shard,
+                id=ShardId(f"{job.shard.id}{letter}"),
+                tests=tuple(part),
+                seconds=job.shard.seconds * len(part) / len(ids),
+            ),
+        )
+        for letter, part in zip("ab", parts, strict=True)
+    ]
+
+
+def pack(sent: DispatchPlan) -> str:
+    """The plan as one line of text; the same plan always gives the same line."""
+    data = {
+        "v": _VERSION,
+        "extra": list(sent.extra),
+        "tests": {s: codec.encode(list(t)) for s, t in sent.tests.items()},
+    }
+    return base64.b64encode(zlib.compress(_compact(data).encode(), 9)).decode("ascii")
+
+
+def unpack(text: str) -> DispatchPlan:
+    """The plan of a dispatch.
+
+    Raises:
+        UsageError: for anything `pack` did not write.
+    """
+    try:
+        inflate = zlib.decompressobj()
+        return _plan(json.loads(inflate.decompress(base64.b64decode(text, validate=True), MAX_PLAN)))
+    except (binascii.Error, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            "The plan of this dispatch cannot be read",
+            why=str(error),
+            hint="start the worker workflow with `ci-dispatch dispatch` of the same version, not by hand",
+        ) from error
+
+
+def _plan(data: Any) -> DispatchPlan:
+    if data["v"] != _VERSION:
+        raise ValueError(f"plan version {data['v']!r}, this ci-dispatch reads {_VERSION}")
+    tests = {ShardId(s): tuple(codec.decode(Test, test) for test in given) for s, given in data["tests"].items()}
+    return DispatchPlan(tests=tests, extra=tuple(map(str, data["extra"])))
+
+
+def job_of(text: str) -> WorkerJob:
+    """The worker's own matrix entry, from `toJSON(matrix)`.
+
+    Raises:
+        UsageError: when it is none.
+    """
+    try:
+        raw = json.loads(text)
+        return WorkerJob(
+            shard=ShardId(str(raw["shard"])),
+            machine=MachineName(str(raw["machine"])),
+            workers=max(0, int(raw.get("workers", 0))),
+            timeout_minutes=max(1, int(raw.get("timeout_minutes", 60))),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            "This job does not know which shard it is",
+            why=f"its matrix entry cannot be read: {error}",
+            hint="pass `entry: ${{ toJSON(matrix) }}` to the action (docs/github-actions.md)",
+        ) from error

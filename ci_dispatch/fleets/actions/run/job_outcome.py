@@ -1,0 +1,80 @@
+"""What became of a job: GitHub says "failure" for a failed test, a dead machine and a full disk alike. Pure.
+
+The table of shapes is in docs/github-faults.md; each came from somebody's bug report. Words that GitHub may invent
+count as an end whose report must tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from enum import StrEnum
+
+from ci_dispatch.core.model import ShardId
+from ci_dispatch.fleets.actions.rest.models import JobView
+
+_LOST = re.compile(
+    r"lost communication with the server|has received a shutdown signal|runner has been (?:stopped|shut ?down)",
+    re.IGNORECASE,
+)
+_NOT_ACQUIRED = re.compile(r"was not acquired by Runner|no runner.*matching|could not be assigned", re.IGNORECASE)
+_TIMED_OUT = re.compile(r"has exceeded the maximum execution time|has timed out after", re.IGNORECASE)
+
+
+class Fate(StrEnum):
+    WAITING = "waiting for a runner"
+    RUNNING = "running"
+    REPORTS = "ended"  # its report says how
+    LOST = "its machine is gone"
+    NEVER_STARTED = "no runner took it"
+    TIMED_OUT = "its time was up"
+    CANCELLED = "cancelled"
+
+    @property
+    def open(self) -> bool:
+        return self in (Fate.WAITING, Fate.RUNNING)
+
+
+def fate(job: JobView, notes: Sequence[str] = ()) -> Fate:
+    """What became of `job`; `notes` are its annotations, which may be missing."""
+    if not job.completed:
+        return Fate.RUNNING if job.taken else Fate.WAITING
+    said = "\n".join(notes)
+    if job.conclusion == "success":
+        return Fate.REPORTS
+    if _LOST.search(said):
+        return Fate.LOST
+    if _untouched(job, said):
+        return Fate.NEVER_STARTED
+    if job.conclusion == "timed_out" or (job.conclusion == "cancelled" and _TIMED_OUT.search(said)):
+        return Fate.TIMED_OUT
+    return Fate.CANCELLED if job.conclusion == "cancelled" else _failed(job)
+
+
+def _untouched(job: JobView, said: str) -> bool:
+    """No runner ever worked on it, and nobody called it off."""
+    if job.conclusion == "skipped" or _NOT_ACQUIRED.search(said):
+        return True
+    ended = job.conclusion in ("cancelled", "failure")
+    return ended and not job.taken and not job.steps and "cancel" not in said.lower()
+
+
+def _failed(job: JobView) -> Fate:
+    """A failure without a failed step is a machine that went away (two shapes are known); with one, the tests'."""
+    if job.conclusion != "failure" or not job.steps or any(step.conclusion == "failure" for step in job.steps):
+        return Fate.REPORTS
+    unfinished = any(step.status != "completed" or not step.conclusion for step in job.steps)
+    cut = job.steps[-1].conclusion == "cancelled"
+    return Fate.LOST if unfinished or cut else Fate.REPORTS
+
+
+def needs_notes(job: JobView) -> bool:
+    """Whether annotations can tell more than the job itself: not worth a request otherwise."""
+    failed_by_itself = any(step.conclusion == "failure" for step in job.steps)
+    return job.completed and job.conclusion not in ("success", "skipped") and not failed_by_itself
+
+
+def shard_of(job: JobView, shards: Collection[ShardId]) -> ShardId | None:
+    """Which shard a job runs, by the shard's id in the job's name: names, not ids, are the same in every attempt."""
+    words = (ShardId(word.strip(".-")) for word in re.findall(r"[\w.-]+", job.name))
+    return next((word for word in words if word in shards), None)

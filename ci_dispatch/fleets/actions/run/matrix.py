@@ -1,0 +1,133 @@
+"""From a plan to the jobs of a GitHub matrix: which shards there are and who may take them. Pure.
+
+An empty matrix is an error on GitHub, so nothing here ever makes one. `batches.py` puts the jobs into dispatches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ci_dispatch.core.errors import NothingToRun
+from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind
+from ci_dispatch.planning import planner
+
+ANY_MACHINE = MachineName("pool")
+
+
+class Strategy(StrEnum):
+    """Who decides where a shard runs."""
+
+    PINNED = "pinned"  # the plan: every shard is weighted for one machine
+    POOLED = "pooled"  # GitHub's queue: a shared label, whoever is free
+    MIXED = "mixed"  # a pinned head for each machine, a pooled tail: right even when a speed is misjudged
+
+
+ALL = 1.01  # a share that rounding cannot make less than everything
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixJob:
+    """One job of the matrix."""
+
+    shard: Shard
+    machine: MachineName  # ANY_MACHINE: whoever takes it
+    labels: tuple[str, ...]
+    workers: int = 0  # 0: as many as the machine that takes it has cores
+
+
+def matrix_jobs(
+    units: Sequence[planner.Unit],
+    machines: Sequence[MachineSpec],
+    *,
+    strategy: Strategy,
+    pool: tuple[str, ...] = ("self-hosted",),
+    head_share: float = planner.HEAD_SHARE_UNKNOWN,
+    shards: int = 0,
+    kind: ShardKind | None = None,
+    first: int = 1,
+) -> list[MatrixJob]:
+    """The jobs for `units`, longest first inside each kind; numbered from `first`.
+
+    `shards` cuts the pinned part (or, when all is pooled, everything) into about so many jobs, shared out by power; 0
+    makes one for each slot of a machine. `pool` are the labels that every machine's runners share.
+
+    Raises:
+        NothingToRun: for no units or no machines.
+    """
+    if not units or not machines:
+        raise NothingToRun(
+            "No matrix was made", why="there are no tests to run" if machines else "no machine is usable"
+        )
+    share = {Strategy.PINNED: ALL, Strategy.POOLED: 0.0, Strategy.MIXED: head_share}[strategy]
+    heads = planner.heads(units, machines, share)
+    specs = {machine.name: machine for machine in machines}
+    pieces = _pieces([specs[name] for name in heads], shards)
+    jobs: list[tuple[ShardKind, MachineName, list[planner.Unit]]] = [
+        (ShardKind.HEAD, name, piece) for name, given in heads.items() for piece in deal(given, pieces[name])
+    ]
+    taken = {unit.id for given in heads.values() for unit in given}
+    rest = [unit for unit in units if unit.id not in taken]
+    if strategy is Strategy.POOLED and shards:
+        jobs += [(ShardKind.TAIL, ANY_MACHINE, piece) for piece in deal(rest, shards)]
+    else:
+        jobs += [(ShardKind.TAIL, ANY_MACHINE, piece) for piece in _tail(rest, machines)]
+    return [
+        _entry(number, kind or made, specs.get(name), given, pool)
+        for number, (made, name, given) in enumerate(jobs, first)
+    ]
+
+
+def _entry(
+    number: int, kind: ShardKind, machine: MachineSpec | None, units: Sequence[planner.Unit], pool: tuple[str, ...]
+) -> MatrixJob:
+    shard = Shard(
+        id=ShardId(f"{kind}-{number}"),
+        kind=kind,
+        tests=tuple(test for unit in units for test in unit.tests),
+        seconds=sum(unit.seconds for unit in units),
+    )
+    if machine is None:
+        return MatrixJob(shard=shard, machine=ANY_MACHINE, labels=pool)
+    labels = machine.labels or ("self-hosted", machine.name)
+    workers = machine.workers_per_shard if machine.cores else machine.workers
+    return MatrixJob(shard=shard, machine=machine.name, labels=labels, workers=workers)
+
+
+def _pieces(machines: Sequence[MachineSpec], shards: int) -> dict[MachineName, int]:
+    """How many jobs each machine's head becomes: its slots, or its share of `shards` by power (largest remainder)."""
+    if not shards:
+        return {machine.name: max(1, machine.slots) for machine in machines}
+    whole = sum(machine.power for machine in machines) or 1.0
+    exact = {machine.name: shards * machine.power / whole for machine in machines}
+    pieces = {name: max(1, int(share)) for name, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (int(exact[name]) - exact[name], name))
+    for name in by_remainder[: max(0, shards - sum(pieces.values()))]:
+        pieces[name] += 1
+    return pieces
+
+
+def deal(units: Iterable[planner.Unit], pieces: int) -> list[list[planner.Unit]]:
+    """`units` in at most `pieces` equal parts (LPT), longest part first; no part is empty."""
+    parts: list[list[planner.Unit]] = [[] for _ in range(max(1, pieces))]
+    sums = [0.0] * len(parts)
+    for unit in sorted(units, key=lambda unit: (-unit.seconds, unit.id)):
+        least = min(range(len(parts)), key=lambda index: (sums[index], len(parts[index]), index))
+        parts[least].append(unit)
+        sums[least] += unit.seconds
+    filled = [(total, part) for total, part in zip(sums, parts, strict=True) if part]
+    return [part for _, part in sorted(filled, key=lambda pair: -pair[0])]
+
+
+def _tail(rest: list[planner.Unit], machines: Sequence[MachineSpec]) -> list[list[planner.Unit]]:
+    """Ever smaller shards, longest first, as if the machines pulled in turn (weighted factoring)."""
+    parts: list[list[planner.Unit]] = []
+    turn = 0
+    while rest:
+        part = planner.pull(rest, machines[turn % len(machines)], machines)
+        gone = {unit.id for unit in part}
+        rest = [unit for unit in rest if unit.id not in gone]
+        parts.append(part)
+        turn += 1
+    return sorted(parts, key=lambda part: -sum(unit.seconds for unit in part))

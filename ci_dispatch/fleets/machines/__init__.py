@@ -1,0 +1,1 @@
+"""Runs shards straight on machines: a queue they pull from, and the threads that execute."""

@@ -1,1 +1,0 @@
-"""GitHub as the distributed engine: dispatch, watch, run again, collect."""

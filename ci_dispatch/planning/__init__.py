@@ -1,0 +1,1 @@
+"""Who gets which tests and for how long: pure functions over units and machines."""

@@ -1,0 +1,243 @@
+"""Whether a machine is fit for work: facts and limits in, one judgement a dimension out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.model import MachineName
+from ci_dispatch.run.probe_output import Facts
+from report_merge.plain import one_line
+
+# https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+_THROTTLING = ((0, "under-voltage"), (1, "frequency capped"), (2, "throttled"), (3, "soft temperature limit"))
+
+
+class Grade(StrEnum):
+    OK = "ok"
+    WARN = "warn"  # worth a look, no reason to stay away
+    FAIL = "fail"  # no work for this machine
+    UNKNOWN = "unknown"  # the machine did not say: never a reason to stay away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPolicy:
+    """The limits. Shares are from 0 to 1, times in seconds."""
+
+    connect_timeout: float = 5.0  # for every stage together, from name look-up to the answer
+    min_disk_free: float = 0.10  # of bytes and of inodes
+    max_memory_used: float = 0.95
+    max_load_per_core: float = 2.0
+    max_clock_skew: float = 30.0
+    tools: tuple[str, ...] = ()  # programs that must be there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """One thing that was looked at. `value` and `limit` are in the dimension's own unit, for programs."""
+
+    name: str
+    grade: Grade
+    text: str
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of asking one machine."""
+
+    machine: MachineName
+    asked: float  # seconds since the epoch, by our clock, when the question left
+    seconds: float  # until the answer began to arrive
+    facts: Facts | None = None
+    trouble: str = ""  # why there are no facts
+    stage: str = ""  # where it stopped
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReport:
+    """The judgement on one machine, in dimensions that can each be used alone."""
+
+    machine: MachineName
+    dimensions: tuple[Dimension, ...]
+    reachable: bool
+    seconds: float
+    cores: int = 0
+    remedy: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        return self.reachable and all(dimension.grade is not Grade.FAIL for dimension in self.dimensions)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(each.text for each in self.dimensions if each.grade in (Grade.FAIL, Grade.WARN))
+
+    def text(self, name_width: int = 0) -> str:
+        """One line: `[moruk] OK    SSH 122 ms / Disk 91 % free / Memory 23.0 % used / Load 0.18 (0.01/core)`."""
+        verdict = "OK" if self.healthy else "FAILED" if self.reachable else "UNREACHABLE"
+        label = f"[{self.machine}]".ljust(name_width + 2)
+        shown = [one_line(each.text) for each in self.dimensions if each.text]
+        return f"{label} {verdict:6} {' / '.join(shown)}"
+
+    def event(self) -> MachineChecked:
+        return MachineChecked(
+            machine=self.machine,
+            healthy=self.healthy,
+            reachable=self.reachable,
+            cores=self.cores,
+            seconds=round(self.seconds, 3),
+            text=self.text(),
+            problems=(*self.problems, *([f"try: {self.remedy}"] if self.remedy else [])),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "machine": self.machine,
+            "healthy": self.healthy,
+            "reachable": self.reachable,
+            "seconds": round(self.seconds, 3),
+            "cores": self.cores,
+            "problems": list(self.problems),
+            "try": self.remedy,
+            "dimensions": {
+                each.name: {"grade": each.grade.value, "text": each.text, "value": each.value, "limit": each.limit}
+                for each in self.dimensions
+            },
+        }
+
+
+def judge(answer: Answer, policy: HealthPolicy, only: frozenset[str] = frozenset()) -> HealthReport:
+    """All dimensions, or those named in `only`; ssh is always among them, for without it there are no others."""
+    reachable = answer.facts is not None and not answer.trouble
+    dimensions = [_ssh(answer, policy)]
+    facts = answer.facts
+    if facts is not None:
+        wanted = only or frozenset(DIMENSIONS)
+        dimensions += [look(facts, policy) for name, look in _LOOKS.items() if name in wanted]
+        if "clock" in wanted:
+            dimensions.append(_clock(answer, facts, policy))
+    return HealthReport(
+        machine=answer.machine,
+        dimensions=tuple(dimensions),
+        reachable=reachable,
+        seconds=answer.seconds,
+        cores=int(facts.cores or 0) if facts else 0,
+        remedy=answer.remedy,
+    )
+
+
+def summary(reports: Mapping[MachineName, HealthReport]) -> str:
+    """The last line of the health command."""
+    healthy = sum(report.healthy for report in reports.values())
+    return f"{healthy}/{len(reports)} machines healthy"
+
+
+def _ssh(answer: Answer, policy: HealthPolicy) -> Dimension:
+    limit = policy.connect_timeout
+    if answer.trouble:
+        return Dimension(name="ssh", grade=Grade.FAIL, text=answer.trouble, value=answer.seconds, limit=limit)
+    text = f"SSH {answer.seconds * 1000:.0f} ms"
+    return Dimension(name="ssh", grade=Grade.OK, text=text, value=answer.seconds, limit=limit)
+
+
+def _disk(facts: Facts, policy: HealthPolicy) -> Dimension:
+    limit = policy.min_disk_free
+    if not facts.disks:
+        return _unknown("disk", "Disk", limit)
+    tightest = min(facts.disks, key=lambda disk: min(disk.free, _or_one(disk.inodes_free)))
+    free, inodes = tightest.free, _or_one(tightest.inodes_free)
+    if min(free, inodes) > limit:
+        return Dimension(name="disk", grade=Grade.OK, text=f"Disk {_percent(free)} free", value=free, limit=limit)
+    share, what = (free, "free") if free <= limit else (inodes, "of inodes free")
+    text = f"Disk {_percent(share)} {what} on {tightest.mount}, needs {_percent(limit)}"
+    return Dimension(name="disk", grade=Grade.FAIL, text=text, value=share, limit=limit)
+
+
+def _or_one(share: float | None) -> float:
+    return 1.0 if share is None else share
+
+
+def _memory(facts: Facts, policy: HealthPolicy) -> Dimension:
+    limit, used = policy.max_memory_used, facts.memory_used
+    if used is None:
+        return _unknown("memory", "Memory", limit)
+    text, grade = f"Memory {used:.1%} used".replace("%", " %"), Grade.OK
+    if used >= limit:
+        text, grade = f"{text}, limit {_percent(limit)}", Grade.FAIL
+    elif facts.memory_critical:
+        text, grade = f"{text}, memory pressure critical", Grade.FAIL
+    return Dimension(name="memory", grade=grade, text=text, value=used, limit=limit)
+
+
+def _cpu(facts: Facts, policy: HealthPolicy) -> Dimension:
+    limit = policy.max_load_per_core
+    if facts.load is None or not facts.cores:
+        return _unknown("cpu", "Load", limit)
+    a_core = facts.load / facts.cores
+    text, grade = f"Load {facts.load:.2f} ({a_core:.2f}/core)", Grade.OK
+    if a_core >= limit:
+        text, grade = f"Load {facts.load:.2f} ({a_core:.2f}/core, limit {limit:g})", Grade.FAIL
+    return Dimension(name="cpu", grade=grade, text=text, value=a_core, limit=limit)
+
+
+def _clock(answer: Answer, facts: Facts, policy: HealthPolicy) -> Dimension:
+    """Against our clock half way between question and answer, give or take that half and half a second."""
+    limit = policy.max_clock_skew
+    if facts.clock is None:
+        return _unknown("clock", "", limit)
+    ahead = facts.clock + 0.5 - (answer.asked + answer.seconds / 2)
+    surely = max(0.0, abs(ahead) - answer.seconds / 2 - 0.5)
+    if surely <= limit:
+        return Dimension(name="clock", grade=Grade.OK, text="", value=ahead, limit=limit)
+    text = f"Clock {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}, limit {limit:g} s"
+    return Dimension(name="clock", grade=Grade.FAIL, text=text, value=ahead, limit=limit)
+
+
+def _tools(facts: Facts, _policy: HealthPolicy) -> Dimension:
+    if facts.missing:
+        text = f"not found: {', '.join(facts.missing)}"
+        return Dimension(name="tools", grade=Grade.FAIL, text=text, value=float(len(facts.missing)), limit=0.0)
+    if not facts.complete:
+        return _unknown("tools", "Tools", 0.0)
+    return Dimension(name="tools", grade=Grade.OK, text="", value=0.0, limit=0.0)
+
+
+def _power(facts: Facts, _policy: HealthPolicy) -> Dimension:
+    """Only a Raspberry Pi tells. Slow, but it works: no reason to stay away."""
+    now = [name for bit, name in _THROTTLING if (facts.throttled or 0) >> bit & 1]
+    text = f"Pi: {', '.join(now)}" if now else ""
+    return Dimension(name="power", grade=Grade.WARN if now else Grade.OK, text=text, value=float(len(now)))
+
+
+def _orphans(facts: Facts, _policy: HealthPolicy) -> Dimension:
+    count = facts.orphans
+    text = f"{count} job{'s' if count != 1 else ''} of an earlier run left behind" if count else ""
+    return Dimension(name="orphans", grade=Grade.WARN if count else Grade.OK, text=text, value=float(count))
+
+
+_LOOKS: Mapping[str, Callable[[Facts, HealthPolicy], Dimension]] = {
+    "disk": _disk,
+    "memory": _memory,
+    "cpu": _cpu,
+    "tools": _tools,
+    "power": _power,
+    "orphans": _orphans,
+}
+DIMENSIONS = ("ssh", *_LOOKS, "clock")
+
+
+def _unknown(name: str, label: str, limit: float) -> Dimension:
+    return Dimension(name=name, grade=Grade.UNKNOWN, text=f"{label} unknown" if label else "", limit=limit)
+
+
+def _percent(share: float) -> str:
+    """91 %, and 9.6 % rather than a 10 % that is not one."""
+    rounded = round(share * 100)
+    return f"{rounded} %" if abs(share * 100 - rounded) < 0.05 or share >= 0.2 else f"{share * 100:.1f} %"

@@ -1,0 +1,180 @@
+"""The one truth about a run: which tests are expected, who holds a lease on them, what each attempt said, each verdict.
+
+The ledger changes only by events (`apply`), so a replayed journal gives the same ledger; it decides nothing but who may
+still be believed: a result under a lease that has ended is evidence and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ci_dispatch.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    LeaseGranted,
+    RetryScheduled,
+    RunStarted,
+    TestFinished,
+    VerdictReached,
+)
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    Test,
+    TestId,
+    TestResult,
+    Verdict,
+)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One execution of one shard on one machine, from its lease to its end."""
+
+    lease: Lease
+    started: float | None = None
+    ended: float | None = None
+    result: AttemptResult | None = None
+    stale: bool = False  # a second end was told after its lease had ended; `result` is the first
+    live: dict[TestId, TestResult] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TestRecord:
+    """What is known about one expected test."""
+
+    test: Test
+    verdict: Verdict | None = None
+    reason: str = ""
+    lease: LeaseNumber | None = None  # the active one
+    history: list[tuple[LeaseNumber, MachineName, TestResult]] = field(default_factory=list)
+    retries: int = 0  # of its own: after it failed
+    reassignments: int = 0  # because of machines
+    crashes: int = 0  # runners that died while it ran
+    losses: int = 0  # machines that were lost while it ran
+    not_before: float = 0.0
+    avoid_machine: MachineName | None = None
+    isolate: bool = False
+
+    @property
+    def failures(self) -> int:
+        return sum(1 for _, _, result in self.history if result.verdict is Verdict.FAILED)
+
+
+class Ledger:
+    """Expected tests, leases, attempts, verdicts."""
+
+    def __init__(self) -> None:
+        self.records: dict[TestId, TestRecord] = {}
+        self.attempts: dict[LeaseNumber, Attempt] = {}
+        self.active: dict[LeaseNumber, Lease] = {}
+        self.pending: dict[TestId, None] = {}  # an ordered set
+        self.undecided = 0
+        self.last_lease = LeaseNumber(0)
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    def of_machine(self, machine: MachineName) -> list[Lease]:
+        return [lease for lease in self.active.values() if lease.machine == machine]
+
+    def ready(self, now: float) -> list[TestRecord]:
+        """Pending tests whose backoff is over."""
+        return [entry for test in self.pending if (entry := self.records[test]).not_before <= now]
+
+    def next_ready(self) -> float | None:
+        """When the first waiting test becomes ready."""
+        return min((self.records[test].not_before for test in self.pending), default=None)
+
+    def tests(self, ids: Iterable[TestId]) -> tuple[Test, ...]:
+        return tuple(self.records[test].test for test in ids)
+
+    @property
+    def complete(self) -> bool:
+        """Every expected test has exactly one verdict, and it is not that it never ran."""
+        return bool(self.records) and all(
+            entry.verdict is not None and entry.verdict is not Verdict.NOT_RUN for entry in self.records.values()
+        )
+
+    # -- the fold ---------------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event, at: float) -> None:
+        match event:
+            case RunStarted():
+                self.records = {test.id: TestRecord(test) for test in event.tests}
+                self.pending = dict.fromkeys(self.records)
+                self.undecided = len(self.records)
+            case LeaseGranted(lease=lease):
+                self._grant(lease)
+            case AttemptStarted(lease=number):
+                self.attempts[number].started = at
+            case TestFinished(lease=number, result=result):
+                self.attempts[number].live[result.test] = result
+            case AttemptFinished():
+                self._finish(event, at)
+            case RetryScheduled():
+                self._retry(event)
+            case VerdictReached(test=test, verdict=verdict, reason=reason):
+                self._decide(test, verdict, reason)
+            case _:
+                pass
+
+    def _grant(self, lease: Lease) -> None:
+        if lease.number <= self.last_lease:
+            raise ValueError(f"lease {lease.number} after lease {self.last_lease}: numbers only grow")
+        self.last_lease = lease.number
+        self.active[lease.number] = lease
+        self.attempts[lease.number] = Attempt(lease)
+        for test in lease.shard.tests:
+            entry = self.records[test]
+            if entry.lease is not None or entry.verdict is not None:
+                raise ValueError(f"{test} is already leased or decided: it cannot be handed out again")
+            entry.lease = lease.number
+            self.pending.pop(test, None)
+
+    def _finish(self, event: AttemptFinished, at: float) -> None:
+        attempt = self.attempts[event.lease]
+        self._suspect(event.result)  # evidence counts, also when it comes late
+        if self.active.pop(event.lease, None) is None:
+            attempt.stale = True
+            return
+        attempt.result, attempt.ended = event.result, at
+        for test in attempt.lease.shard.tests:
+            self.records[test].lease = None
+        for result in event.result.results:
+            entry = self.records.get(result.test)
+            if entry is not None and result.verdict is not Verdict.NOT_RUN:
+                entry.history.append((event.lease, event.machine, result))
+
+    def _suspect(self, result: AttemptResult) -> None:
+        for test in result.suspects:
+            if result.ended in (Ended.LOST, Ended.LEASE_ENDED):
+                self.records[test].losses += 1
+            elif result.ended is not Ended.CANCELLED:
+                self.records[test].crashes += 1
+
+    def _retry(self, event: RetryScheduled) -> None:
+        for test in event.tests:
+            entry = self.records[test]
+            entry.not_before, entry.avoid_machine, entry.isolate = (
+                event.not_before,
+                event.avoid_machine,
+                entry.isolate or event.isolate,
+            )
+            if event.counts:
+                entry.retries += 1
+            else:
+                entry.reassignments += 1
+            self.pending[test] = None
+
+    def _decide(self, test: TestId, verdict: Verdict, reason: str) -> None:
+        entry = self.records[test]
+        if entry.verdict is not None:
+            raise ValueError(f"{test} has a verdict already: {entry.verdict}; a second one was {verdict}")
+        entry.verdict, entry.reason = verdict, reason
+        self.pending.pop(test, None)
+        self.undecided -= 1

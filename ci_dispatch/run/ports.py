@@ -1,0 +1,198 @@
+"""The narrow waist: what the engine asks of a machine, a suite, a reporter and a clock; the wings implement it.
+
+Machine and suite calls block and run on worker threads; whatever they tell while they run goes through a `JobListener`,
+which only enqueues. Every call has a deadline in seconds and ends by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ci_dispatch.core.errors import CiDispatchError, ExitCode
+from ci_dispatch.core.events import MachineChecked, Stamped
+from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, Test, TestId, TestResult
+from ci_dispatch.run.state import RunState
+
+
+class MachineError(CiDispatchError):
+    """A machine could not do what was asked; `stage` is where it stopped (name look-up, TCP, host key, sync, ...)."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+    def __init__(self, what: str, *, stage: str, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.stage = stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkTree:
+    """The work tree the tests live in, on the controller.
+
+    With `sha` and `remote_url` a machine may check it out itself.
+    """
+
+    root: Path
+    sha: str = ""
+    remote_url: str = ""
+    exclude: tuple[str, ...] = ()  # patterns, relative to root, besides what git ignores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptPaths:
+    """Absolute paths on one machine for one attempt."""
+
+    tree: str  # root of the work tree
+    attempt: str  # this attempt's own folder: reports, output, temporary files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One exact call of a test runner on a machine."""
+
+    argv: tuple[str, ...]
+    cwd: str  # absolute, on the machine
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)  # to put into the attempt's folder first, by relative path
+    live: str = "live.jsonl"  # the append-only file the runner's reporter writes, relative to the attempt's folder
+    interrupt_grace: float = 20.0  # seconds after INT, in which the runner writes its reports
+    terminate_grace: float = 3.0  # seconds after TERM, before KILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """An invocation with its lease; `id` is unique over all runs: a job that exists is attached to, not begun again."""
+
+    id: str
+    invocation: Invocation
+    lease_seconds: float  # the machine ends the job when nobody has renewed the lease for this long
+    timeout: float  # seconds the invocation may take in all
+    output_offset: int = 0  # bytes of output and live news that an earlier controller already has
+    live_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnd:
+    ended: Ended
+    exit_code: int | None = None
+    signal: int | None = None
+    seconds: float = 0.0
+    reason: str = ""
+    leaked: int = 0  # processes the job left behind, now ended
+
+
+class JobListener(Protocol):
+    """Hears a running job. Called on a worker thread: implementations only enqueue."""
+
+    def started(self) -> None: ...
+    def beat(self) -> None:
+        """The job is alive and the lease renewed, about once a second."""
+
+    def output(self, data: bytes) -> None:
+        """The next piece of the runner's output; each byte once, in order."""
+
+    def live(self, data: bytes) -> None:
+        """The next piece of the live file; each byte once, in order."""
+
+
+class Machine(Protocol):
+    """A host that can be asked how it is and made to run jobs. Methods raise MachineError and nothing else."""
+
+    @property
+    def spec(self) -> MachineSpec: ...
+
+    def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
+        """Its health; never raises: what went wrong is in the answer.
+
+        `busy`: the run's own work may be what loads it, so its load is shown and not judged.
+        """
+
+    def sync(self, tree: WorkTree, deadline: float) -> None:
+        """Bring the work tree there; an unchanged tree costs one round trip."""
+
+    def place(self, job_id: str) -> AttemptPaths:
+        """Where a job's files are; valid after `sync`."""
+
+    def run(self, job: Job, listener: JobListener) -> JobEnd:
+        """Run the job, or attach to it when it exists; returns when it has ended with all its processes, or is lost."""
+
+    def cancel(self, job_id: str) -> None:
+        """End a job gently (INT, TERM, KILL); `run` then returns. From any thread, at once, whatever the state."""
+
+    def kill(self, job_id: str) -> None:
+        """End a job now, without waiting for its reports."""
+
+    def collect(self, job_id: str, into: Path, deadline: float) -> None:
+        """Fetch the attempt's folder (reports, not temporary files) into a folder of the controller."""
+
+    def sweep(self, deadline: float) -> int:
+        """End what earlier runs left behind, return how many processes that were."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The tests a suite expects, before anything is sent."""
+
+    tests: tuple[Test, ...]
+    notes: tuple[str, ...] = ()  # what a person should know: skipped projects, a version too old for exact selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReading:
+    """What an attempt's files say: one result per expected test, NOT_RUN with its reason for those without news."""
+
+    results: tuple[TestResult, ...]
+    cause: FailureCause = FailureCause.NONE
+    reason: str = ""
+    suspects: tuple[TestId, ...] = ()  # begun and never ended
+    unexpected: tuple[str, ...] = ()
+
+
+class Suite(Protocol):
+    """A test runner: lists its tests, builds exact commands, reads back what happened."""
+
+    name: str  # "playwright", "pytest", "command"
+    title: str  # of this suite, for people
+
+    def tools(self) -> tuple[str, ...]:
+        """Programs a machine needs to run it."""
+
+    def list_tests(self, deadline: float) -> Listing:
+        """All tests, on this machine, with machine-independent ids.
+
+        Raises NothingToRun for an empty suite and UsageError for one that cannot be loaded or has no runner.
+        """
+
+    def invocation(
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
+    ) -> Invocation:
+        """The call that runs exactly `tests`, whatever their names are made of."""
+
+    def live_result(self, line: bytes) -> TestResult | None:
+        """One line of the live file as news, or None when it is not about a finished test."""
+
+    def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
+        """What happened, from the attempt's folder on the controller (which may hold only the live file)."""
+
+
+class Reporter(Protocol):
+    """A face of the run: gets each event with the state after it, keeps no counters, cannot change the verdict."""
+
+    name: str
+    essential: bool  # the journal: its failure ends the run. Everybody else: a warning
+
+    def handle(self, stamped: Stamped, state: RunState) -> None: ...
+
+    def tick(self, now: float, state: RunState) -> None:
+        """Called about every half second, for clocks and bars."""
+
+    def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch that never run backwards."""

@@ -1,0 +1,50 @@
+"""The circuit breaker: when a machine that answers is better left alone for the rest of a run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ci_dispatch.core.events import MachineQuarantined
+from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, Verdict
+from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.state import RunState
+
+OPENS_AFTER = 3  # attempts in a row in which nothing on this machine went well
+MASS_FAILURE = 3  # tests at least, for "it fails everything" to say something about the machine
+
+_LOST = (Ended.LOST, Ended.LEASE_ENDED, Ended.NOT_STARTED)
+_SICK = (FailureCause.SETUP, FailureCause.MACHINE, FailureCause.CRASH)
+
+
+def trips(state: RunState, name: MachineName) -> MachineQuarantined | None:
+    """The event that fences a machine off, when what it ran calls for it and it is not fenced off yet."""
+    machine = state.machines[name]
+    here = [attempt for attempt in state.ledger.attempts.values() if attempt.lease.machine == name]
+    others_pass = any(o.verdicts[Verdict.PASSED] for o in state.machines.values() if o is not machine)
+    reason = "" if machine.quarantined else opens(here, others_pass=others_pass)
+    return MachineQuarantined(machine=name, reason=reason) if reason else None
+
+
+def opens(attempts: Iterable[Attempt], *, others_pass: bool) -> str:
+    """Why the machine with these attempts (in order) is fenced off, or an empty string.
+
+    `others_pass`: tests pass on other machines, so that failing everything here is not the tests' doing.
+    """
+    streak = 0
+    reason = ""
+    for attempt in attempts:
+        if attempt.result is None or attempt.result.ended is Ended.CANCELLED:
+            continue
+        bad = _bad(attempt.result, others_pass=others_pass)
+        streak = streak + 1 if bad else 0
+        reason = bad or reason
+    return f"{streak} attempts in a row came to nothing, the last: {reason}" if streak >= OPENS_AFTER else ""
+
+
+def _bad(result: AttemptResult, *, others_pass: bool) -> str:
+    if result.ended in _LOST or result.cause in _SICK:
+        return result.reason or f"{result.cause or result.ended}"
+    ran = [r.verdict for r in result.results if r.verdict not in (Verdict.NOT_RUN, Verdict.SKIPPED)]
+    if others_pass and len(ran) >= MASS_FAILURE and all(verdict is Verdict.FAILED for verdict in ran):
+        return f"all {len(ran)} tests failed, while others pass elsewhere"
+    return ""

@@ -1,0 +1,189 @@
+"""A run's state as a report for people (`report_merge.model.Report`) and as data for programs (`run.json`). Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ci_dispatch.core import codec
+from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core.model import TestResult, Verdict
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.state import MachineState, RunState
+from report_merge.model import (
+    Attempt,
+    Case,
+    CaseKey,
+    MachineUse,
+    Missing,
+    Outcome,
+    Report,
+    RunContext,
+    Span,
+    count,
+)
+
+RUN_JSON_VERSION = 1
+
+_OUTCOMES = {
+    Verdict.PASSED: Outcome.PASSED,
+    Verdict.FLAKY: Outcome.PASSED,
+    Verdict.FAILED: Outcome.FAILED,
+    Verdict.SKIPPED: Outcome.SKIPPED,
+}
+
+
+def report(state: RunState, context: RunContext) -> Report:
+    """Everything the renderers need; each expected test is one case with all its attempts."""
+    cases = tuple(_case(entry) for entry in state.ledger.records.values())
+    missing = tuple(
+        Missing(what="test", name=entry.test.full_name, reason=entry.reason or "no verdict")
+        for entry in state.ledger.records.values()
+        if entry.verdict in (None, Verdict.NOT_RUN)
+    )
+    makespan = state.finished.makespan if state.finished else None
+    return Report(
+        context=context,
+        cases=cases,
+        totals=count(cases),
+        machines=tuple(_machine_use(state, machine) for machine in state.machines.values()),
+        missing=missing,
+        wall_seconds=makespan.realised if makespan else state.elapsed,
+        summed_seconds=sum(attempt.seconds or 0.0 for case in cases for attempt in case.attempts),
+        makespan_planned=makespan.planned if makespan else None,
+        makespan_lower_bound=makespan.lower_bound if makespan else None,
+    )
+
+
+def _case(entry: TestRecord) -> Case:
+    test = entry.test
+    attempts: list[Attempt] = []
+    for lease, machine, result in entry.history:
+        if result.verdict is Verdict.FLAKY:  # the runner's own retries: they failed before the last one passed
+            attempts += [
+                Attempt(number=len(attempts) + n + 1, outcome=Outcome.FAILED, message=result.message, kind=result.kind,
+                        text=result.detail, machine=machine, shard=str(lease))
+                for n in range(max(1, result.retries))
+            ]  # fmt: skip
+        attempts.append(_attempt(len(attempts) + 1, str(lease), machine, result))
+    return Case(
+        key=CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name),
+        suite=test.file,
+        line=test.line,
+        attempts=tuple(attempts) if entry.verdict is not Verdict.NOT_RUN else (),
+        reason=entry.reason,
+    )
+
+
+def _attempt(number: int, shard: str, machine: str, result: TestResult) -> Attempt:
+    passed = result.verdict in (Verdict.PASSED, Verdict.FLAKY)
+    return Attempt(
+        number=number,
+        outcome=_OUTCOMES[result.verdict],
+        seconds=result.seconds,
+        kind="" if passed else result.kind,
+        message=result.reason if result.verdict is Verdict.SKIPPED else "" if passed else result.message,
+        text="" if passed else result.detail,
+        machine=machine,
+        shard=shard,
+    )
+
+
+def _machine_use(state: RunState, machine: MachineState) -> MachineUse:
+    spans = tuple(
+        Span(
+            start=attempt.started - state.started_at,
+            end=(attempt.ended or state.now) - state.started_at,
+            label=f"{attempt.lease.shard.kind} {attempt.lease.number}: {len(attempt.lease.shard.tests)} tests",
+            verdict=_span_verdict(attempt.result.results if attempt.result else ()),
+        )
+        for attempt in state.ledger.attempts.values()
+        if attempt.lease.machine == machine.spec.name and attempt.started is not None
+    )
+    return MachineUse(
+        name=machine.spec.name,
+        tests=machine.verdicts.total(),
+        failed=machine.verdicts[Verdict.FAILED],
+        retries=machine.retries,
+        busy_seconds=machine.busy_seconds,
+        idle_seconds=max(0.0, state.elapsed * machine.spec.slots - machine.busy_seconds),
+        lost=machine.quarantined or machine.lost,
+        spans=spans,
+    )
+
+
+def _span_verdict(results: tuple[TestResult, ...]) -> Verdict:
+    verdicts = {result.verdict for result in results}
+    return next((v for v in (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY) if v in verdicts), Verdict.PASSED)
+
+
+def run_json(state: RunState) -> dict[str, Any]:
+    """The whole run as data: expected tests, verdicts, attempts, machines, makespans. Versioned."""
+    finished = state.finished
+    return {
+        "version": RUN_JSON_VERSION,
+        "run": state.started.run if state.started else "",
+        "title": state.started.title if state.started else "",
+        "started": state.started_at,
+        "verdict": verdict_word(state),
+        "exit_code": finished.exit_code if finished else None,
+        "makespan": codec.encode(finished.makespan) if finished else None,
+        "expected": state.total,
+        "counts": {verdict.value: state.verdicts[verdict] for verdict in Verdict},
+        "tests": [_test_json(entry) for entry in state.ledger.records.values()],
+        "attempts": [
+            {
+                "lease": number,
+                "machine": attempt.lease.machine,
+                "kind": attempt.lease.shard.kind,
+                "tests": len(attempt.lease.shard.tests),
+                "started": attempt.started,
+                "ended": attempt.ended,
+                "how": attempt.result.ended if attempt.result else None,
+                "trouble": attempt.result.cause if attempt.result else None,
+                "reason": attempt.result.reason if attempt.result else "",
+                "stale": attempt.stale,
+            }
+            for number, attempt in state.ledger.attempts.items()
+        ],
+        "machines": [
+            {
+                "name": machine.spec.name,
+                "condition": machine.word,
+                "tests": machine.verdicts.total(),
+                "busy_seconds": round(machine.busy_seconds, 3),
+                "idle_seconds": round(max(0.0, state.elapsed * machine.spec.slots - machine.busy_seconds), 3),
+                "losses": machine.losses,
+            }
+            for machine in state.machines.values()
+        ],
+        "warnings": [{"source": warning.source, "text": warning.text} for warning in state.warnings],
+    }
+
+
+def _test_json(entry: TestRecord) -> dict[str, Any]:
+    return {
+        "id": entry.test.id,
+        "project": entry.test.project,
+        "file": entry.test.file,
+        "verdict": entry.verdict,
+        "reason": entry.reason,
+        "attempts": [
+            {"lease": lease, "machine": machine, "verdict": result.verdict, "seconds": result.seconds}
+            for lease, machine, result in entry.history
+        ],
+    }
+
+
+def verdict_word(state: RunState) -> str:
+    """PASSED, FAILED, INCOMPLETE or INTERRUPTED; RUNNING before the end."""
+    if state.finished is None:
+        return "RUNNING"
+    match state.finished.exit_code:
+        case ExitCode.PASSED:
+            return "PASSED"
+        case ExitCode.TESTS_FAILED:
+            return "FAILED"
+        case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
+            return "INTERRUPTED"
+        case _:
+            return "INCOMPLETE"
