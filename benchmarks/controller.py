@@ -8,7 +8,7 @@ import time
 from random import Random
 
 from ci_dispatch.core.model import MachineName, MachineSpec
-from ci_dispatch.run.event_bus import Journal
+from ci_dispatch.run.journal import Journal
 from tests.simulation import World, make_tests, simulate
 
 MACHINES, TESTS = 100, 10_000

@@ -19,7 +19,7 @@ from ci_dispatch.reporters.terminal.live import LiveReporter
 from ci_dispatch.reporters.terminal.mode import UNICODE
 from ci_dispatch.reporters.terminal.plain import PlainReporter
 from ci_dispatch.reporters.terminal.screen import Screen
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
@@ -130,7 +130,7 @@ def published(face: Reporter | None) -> float:
             return self.at
 
     clock = Clock()
-    bus = Bus(RunState(), clock, [face] if face else [])
+    bus = EventBus(RunState(), clock, [face] if face else [])
     begun = time.perf_counter()
     for stamped in demo_events(1000.0):
         if not isinstance(stamped.event, TRANSIENT):

@@ -8,7 +8,7 @@ from ci_dispatch.core.events import Event, MachineChecked, Stamped
 from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import Engine, Terms
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.state import RunState
 from report_merge.failures import UNKNOWN
 from tests.simulation import VirtualClock, make_tests, run_started
@@ -27,7 +27,7 @@ class Script:
         self.state = RunState()
         self.events: list[Event] = []
         self.effects: list[m.Effect] = []
-        bus = Bus(self.state, self.clock, [self])
+        bus = EventBus(self.state, self.clock, [self])
         terms = terms or Terms(head_share=1.0, check_first=False)
         self.engine = Engine(self.state, bus.publish, terms=terms, classify=lambda _line: UNKNOWN, random=Random(1))
         suite = make_tests(tests)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ci_dispatch.core.events import TRANSIENT, Stamped, loads
+from ci_dispatch.core.events import TRANSIENT, Stamped
+from ci_dispatch.run.journal import loads
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.state import RunState
 
@@ -13,7 +14,7 @@ RUNS = Path(__file__).parent / "data" / "runs"
 
 
 def recorded(name: str) -> list[Stamped]:
-    lines = (RUNS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (RUNS / f"{name}.jsonl").read_bytes().splitlines()
     return [loads(line) for line in lines]
 
 

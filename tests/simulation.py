@@ -29,7 +29,7 @@ from ci_dispatch.core.model import (
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import Engine, Terms
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
@@ -216,7 +216,7 @@ def simulate(
     """A whole run on paper. Raises AssertionError when it does not end within `limit` virtual seconds."""
     clock = VirtualClock()
     state = RunState()
-    bus = Bus(state, clock, reporters)
+    bus = EventBus(state, clock, reporters)
     terms = terms or Terms(retry=RetryPolicy(max_retries=2))
     engine = Engine(state, bus.publish, terms=terms, classify=lambda _result: UNKNOWN, random=Random(seed))
     fleet = SimulatedFleet(machines, world, clock)

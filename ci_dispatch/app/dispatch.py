@@ -36,7 +36,8 @@ from ci_dispatch.fleets.actions.run.dispatch_state import FILE, Dispatched, Targ
 from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, Strategy, matrix_jobs
 from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
-from ci_dispatch.run.event_bus import Bus, Journal, read_journal, replay
+from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.journal import Journal, JournalReader, replay
 from ci_dispatch.run.messages import Noticed
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.retry import RetryPolicy
@@ -90,8 +91,8 @@ def again(settings: Settings, name: str) -> ExitCode:
         first: list[Event] = [started]
     else:
         folder, dispatched = found
-        with folder.held(), folder.journal.open("rb") as lines:
-            replay(read_journal(lines, str(folder.journal)), state)
+        with folder.held():
+            replay(JournalReader(folder.journal).read_all(), state)
         if state.finished is not None:
             return result_files.say_again(state, folder)
         first = [RunResumed(controller=f"{socket.gethostname()}, process {os.getpid()}")]
@@ -134,7 +135,7 @@ def _drive(
         shown = reporters.open_faces(
             config, folder, environ=settings.environ, warn=lambda source, text: inbox.post(Noticed(source, text))
         )
-        bus = Bus(state, clock, [Journal(folder.open_journal()), *shown])
+        bus = EventBus(state, clock, [Journal(folder.open_journal()), *shown])
         stack.callback(bus.close)
         for event in first:
             bus.publish(event)

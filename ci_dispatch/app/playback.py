@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from ci_dispatch.cli.settings import Settings
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.reporters.terminal import progress
-from ci_dispatch.run.event_bus import replay
+from ci_dispatch.run.journal import replay
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.state import RunState
 

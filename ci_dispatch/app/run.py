@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from ci_dispatch.app.signals import signals
 from ci_dispatch.app.work_tree import work_tree
 from ci_dispatch.config import Config, resolve
 from ci_dispatch.config.document import to_document
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
 from ci_dispatch.core.model import MachineName, RunId, Test, TestId
@@ -30,7 +31,8 @@ from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.control import Engine, Terms
-from ci_dispatch.run.event_bus import Bus, Journal, read_journal, replay
+from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.journal import Journal, JournalReader, replay
 from ci_dispatch.run.loop import Inbox, drive
 from ci_dispatch.run.ports import Machine, Suite
 from ci_dispatch.run.retry import RetryPolicy
@@ -120,8 +122,7 @@ def resume(base: Path, name: str, *, environ: Mapping[str, str], shown: Config, 
     folder = run_folder.find(base, name)
     with folder.held():
         state = RunState()
-        with folder.journal.open("rb") as lines:
-            replay(read_journal(lines, str(folder.journal)), state)
+        replay(JournalReader(folder.journal).read_all(), state)
     if state.started is None:
         raise UsageError(
             f"Run {folder.id} cannot be resumed",
@@ -155,7 +156,7 @@ def _drive(
         warn = partial(_notice, inbox)
         shown = reporters.open_faces(config, folder, environ=environ, follow=follow, warn=warn)
         journal = Journal(folder.open_journal())
-        bus = Bus(state, clock, [journal, *shown])
+        bus = EventBus(state, clock, [journal, *shown])
         stack.callback(bus.close)
         machines: Machines = open_machines(config, suite.tools())
         machines = arrange(machines) if arrange else machines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from ci_dispatch.app.machines import health_policy
 from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.signals import signals
 from ci_dispatch.cli.settings import Settings, cores_here
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
 from ci_dispatch.core.model import (
     AttemptResult,

@@ -25,14 +25,16 @@ def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) ->
     RUN is its id, the beginning of it, or its folder; the newest when not given. Escape sequences are left out.
     """
     from ci_dispatch.core.errors import UsageError
-    from ci_dispatch.reporters.attempt_logs import JournalReader, OutputReader, check, chosen, heading
+    from ci_dispatch.reporters.attempt_logs import OutputReader, check, chosen, heading
     from ci_dispatch.run import run_folder
+    from ci_dispatch.run.journal import JournalReader, replay
+    from ci_dispatch.run.state import RunState
     from report_merge.render.escape import workflow_log
 
     folder = run_folder.find(settings.root / settings.config.run.folder, run)
     journal = JournalReader(folder.journal)
-    journal.read()
-    state = journal.state
+    state = RunState()
+    replay(journal.read_all(), state)
     check(state, machine, test)
     readers: dict[int, OutputReader] = {}
     last = 0
@@ -50,7 +52,7 @@ def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) ->
         if not follow or over:
             break
         time.sleep(POLL)
-        journal.read()
+        replay(journal.read_all(), state)
     if not readers:
         raise UsageError(
             "There is no output to show", why="no attempt of this run fits", hint="ci-dispatch logs --help"

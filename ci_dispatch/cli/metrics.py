@@ -20,18 +20,19 @@ def metrics(settings: Settings, run: str, as_json: bool) -> None:
     """
     from ci_dispatch.app import result_files
     from ci_dispatch.core.errors import UsageError
-    from ci_dispatch.reporters.attempt_logs import JournalReader
     from ci_dispatch.reporters.metrics import formats
     from ci_dispatch.reporters.metrics.figures import figures
     from ci_dispatch.run import run_folder
+    from ci_dispatch.run.journal import JournalReader, replay
+    from ci_dispatch.run.state import RunState
 
     folder = run_folder.find(settings.root / settings.config.run.folder, run)
-    journal = JournalReader(folder.journal)
-    journal.read()
-    if journal.state.started is None:
+    state = RunState()
+    replay(JournalReader(folder.journal).read_all(), state)
+    if state.started is None:
         raise UsageError(f"Run {folder.id} has no figures", why="it ended before it began", hint="another run's id")
-    context = result_files.context(journal.state, settings.environ)
-    found = figures(journal.state, context, slowest=settings.config.metrics.slowest_tests)
+    context = result_files.context(state, settings.environ)
+    found = figures(state, context, slowest=settings.config.metrics.slowest_tests)
     if as_json:
         click.echo(json.dumps({"v": 1, "run": folder.id, **formats.as_json(found)}, ensure_ascii=False, indent=1))
     else:

@@ -21,14 +21,10 @@ def replay(settings: Settings, events: Path, speed: float | None) -> None:
     EVENTS.jsonl is the journal in a run's folder, or the folder.
     """
     from ci_dispatch.app.playback import play
-    from ci_dispatch.run.event_bus import read_journal
+    from ci_dispatch.run.journal import JournalReader
 
     journal = events / "events.jsonl" if events.is_dir() else events
-    try:
-        with journal.open("rb") as lines:
-            state = play(read_journal(lines, str(journal)), settings, speed)
-    except (FileNotFoundError, PermissionError) as error:
-        raise UsageError(f"{journal} was not replayed", why=str(error.strerror), hint="ls .ci-dispatch/runs") from None
+    state = play(JournalReader(journal).read_all(), settings, speed)
     if state.started is None:
         raise UsageError(f"{journal} was not replayed", why="it holds no run", hint="ls -l .ci-dispatch/runs/*")
     if state.finished is None:

@@ -1,71 +1,85 @@
-"""Frozen dataclasses to JSON-able data and back, by their type hints; defaults are left out of what is written."""
+"""Values that travel as JSON: written without defaults, read back by their types. The one file that knows msgspec.
+
+Whatever comes from outside (a journal, a plan, an artifact) is decoded by the type it claims to be: a number where a
+text belongs is refused here, and nothing behind this file has to look again.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import types
-from collections.abc import Callable, Mapping
-from enum import Enum
-from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+import json
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+
+import msgspec
+
+T = TypeVar("T")
+
+field = msgspec.field
+
+if TYPE_CHECKING:  # mypy does not pass a base's options on to its subclasses, so it is told the same in its own words
+
+    @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+    class Value: ...
+
+else:
+
+    class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+        """A frozen value with keyword fields. Equal fields make equal values; one at its default is not written."""
 
 
-def encode(value: Any) -> Any:
-    """`value` as dicts, lists, strings and numbers. A field that has its default is left out."""
-    if isinstance(value, Enum):
-        return value.value
-    if hasattr(value, "__dataclass_fields__"):
-        return {
-            name: encode(given)
-            for name, default in _defaults(value.__class__)
-            if (given := getattr(value, name)) != default or default is dataclasses.MISSING
-        }
-    if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [encode(item) for item in value]
-    return value
+def replace(value: T, **changes: Any) -> T:
+    """A copy of a `Value`, or of a dataclass, with some of its fields changed."""
+    copy: Any = msgspec.structs.replace if isinstance(value, msgspec.Struct) else dataclasses.replace
+    changed: T = copy(value, **changes)
+    return changed
 
 
-def decode(cls: Any, data: Any) -> Any:
-    """An instance of the dataclass `cls` from what `encode` made; unknown fields are ignored (a later version's).
+def encode(value: Any) -> bytes:
+    """`value` as one line of compact JSON."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a lone surrogate in a foreign name: JSON has an escape for it, UTF-8 has not
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")
 
-    Raises ValueError when the data cannot be one.
+
+def to_data(value: Any) -> Any:
+    """`value` as dicts, lists, strings and numbers."""
+    return msgspec.to_builtins(value)
+
+
+def decode(cls: type[T], data: bytes) -> T:
+    """What `encode` wrote; fields that `cls` does not know are ignored (a later version wrote them).
+
+    Raises:
+        ValueError: for anything that is no JSON, or no `cls`.
     """
     try:
-        return _decoder(cls)(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a {cls.__name__}: {error}") from error
+        return msgspec.json.decode(data, type=cls)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return from_data(cls, _strange(data))
 
 
-@cache
-def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple(
-        (field.name, field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default)
-        for field in dataclasses.fields(cls)
-    )
+def _strange(data: bytes) -> Any:
+    """JSON that msgspec does not take: a lone surrogate's escape, or none at all."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    try:
+        return json.loads(data, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
-@cache
-def _decoder(hint: Any) -> Callable[[Any], Any]:
-    hint = getattr(hint, "__supertype__", hint)  # a NewType is its base
-    origin, args = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return _dataclass_decoder(hint)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint
-    if origin is tuple:
-        item = _decoder(args[0])
-        return lambda data: tuple(item(element) for element in data)
-    if origin in (Union, types.UnionType):  # only ever `X | None`
-        inner = _decoder(next(arg for arg in args if arg is not types.NoneType))
-        return lambda data: None if data is None else inner(data)
-    if hint is float:
-        return float  # JSON writes 2.0 as 2
-    return lambda data: data
+def from_data(cls: type[T], data: Any) -> T:
+    """What `to_data` made.
 
-
-def _dataclass_decoder(cls: Any) -> Callable[[Any], Any]:
-    hints = get_type_hints(cls)
-    fields = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(cls)}
-    return lambda data: cls(**{name: fields[name](item) for name, item in data.items() if name in fields})
+    Raises:
+        ValueError: for anything that is no `cls`.
+    """
+    try:
+        return msgspec.convert(data, cls)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ValueError(str(error)) from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from ci_dispatch.core.codec import Value, field
 from report_merge.model import Verdict  # the same word in both packages
 
 __all__ = [
@@ -38,8 +38,7 @@ LeaseNumber = NewType("LeaseNumber", int)  # a fencing token: grows with every h
 RunId = NewType("RunId", str)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
+class Test(Value):
     """One expected result: (project, file, title path)."""
 
     __test__ = False  # for pytest: this is not a test class
@@ -64,8 +63,7 @@ class Test:
         return " › ".join(part for part in (project, self.file, self.name) if part)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestResult:
+class TestResult(Value):
     """What one attempt says about one test. NOT_RUN carries its reason: an expected test is never just absent."""
 
     __test__ = False
@@ -87,8 +85,15 @@ class ShardKind(StrEnum):
     REASSIGNED = "reassigned"  # what another machine lost
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class Charge(StrEnum):
+    """Whose account a repetition is charged to; each account has its own limit."""
+
+    TEST = "test"  # it failed: one of its own retries is used up
+    MACHINE = "machine"  # a machine could not finish it: one of its reassignments
+    NOBODY = "nobody"  # it was taken over before it began
+
+
+class Shard(Value):
     """The tests one invocation of the test runner gets; whole units only."""
 
     id: ShardId
@@ -97,8 +102,7 @@ class Shard:
     seconds: float = 0.0  # expected duration on a core of speed 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(Value):
     """The right to run a shard on a machine until `expires`, a time on the controller's clock."""
 
     number: LeaseNumber
@@ -130,8 +134,7 @@ class FailureCause(StrEnum):
     MACHINE = "machine"  # disk, memory, lost connection: another machine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptResult:
+class AttemptResult(Value):
     """Everything an attempt brought home: one result per expected test, whatever happened."""
 
     ended: Ended
@@ -149,8 +152,7 @@ class Connection(StrEnum):
     SSH = "ssh"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineSpec:
+class MachineSpec(Value):
     """A host as its owner describes it. `cores` 0 means: ask the machine."""
 
     name: MachineName
@@ -177,8 +179,7 @@ class MachineSpec:
         return self.workers or max(1, self.cores // max(1, self.slots))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Makespan:
+class Makespan(Value):
     """Wall time of a run in seconds: what the plan said, what it took, what no schedule can beat."""
 
     planned: float

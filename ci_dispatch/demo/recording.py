@@ -30,6 +30,7 @@ from ci_dispatch.core.events import (
 )
 from ci_dispatch.core.model import (
     AttemptResult,
+    Charge,
     Connection,
     Ended,
     FailureCause,
@@ -197,7 +198,7 @@ class _Play:
             failures = self._failures.get(result.test, 0)
             if result.verdict is Verdict.FAILED and failures <= _MAX_RETRIES:
                 due = at + _BACKOFF * 2 ** (failures - 1)
-                again = RetryScheduled(tests=(result.test,), reason="failed", not_before=due, counts=True)
+                again = RetryScheduled(tests=(result.test,), reason="failed", not_before=due, charged_to=Charge.TEST)
                 self._say(at, again)
                 self._hand_out(due, ShardKind.RETRY, (result.test,), MachineName("moruk"))
                 continue

@@ -10,10 +10,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.machines import probe

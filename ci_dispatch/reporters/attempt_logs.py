@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from pathlib import Path
 from typing import IO
 
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.events import loads
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId
 from ci_dispatch.reporters.tally import clock, name_of
 from ci_dispatch.run.ledger import Attempt
@@ -22,36 +20,6 @@ from report_merge.render.escape import terminal
 from report_merge.render.wording import count
 
 _PIECE = 64 * 1024  # bytes read at once; a line longer than this is shown in pieces
-
-
-class JournalReader:
-    """Folds what has been written to a journal since the last time it was read."""
-
-    def __init__(self, journal: Path) -> None:
-        self.state = RunState()
-        self._journal = journal
-        self._offset = 0
-
-    def read(self) -> bool:
-        """Fold the whole lines that are new; whether there were any. Raises UsageError when it is no journal."""
-        try:
-            with self._journal.open("rb") as stream:
-                stream.seek(self._offset)
-                data = stream.read()
-        except OSError as error:
-            raise UsageError(
-                f"{self._journal} cannot be read", why=error.strerror or "", hint="ls .ci-dispatch/runs"
-            ) from None
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            try:
-                self.state.apply(loads(line.decode()))
-            except (ValueError, KeyError) as error:
-                raise UsageError(
-                    f"{self._journal} is damaged", why=str(error), hint="read attempts/*/output.log beside it"
-                ) from None
-        return bool(whole)
 
 
 def chosen(state: RunState, machine: str, test: str) -> list[LeaseNumber]:

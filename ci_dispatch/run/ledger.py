@@ -21,6 +21,7 @@ from ci_dispatch.core.events import (
 )
 from ci_dispatch.core.model import (
     AttemptResult,
+    Charge,
     Ended,
     Lease,
     LeaseNumber,
@@ -48,6 +49,8 @@ class Attempt:
 class TestRecord:
     """What is known about one expected test."""
 
+    __test__ = False  # for pytest: this is not a test class
+
     test: Test
     verdict: Verdict | None = None
     reason: str = ""
@@ -55,6 +58,7 @@ class TestRecord:
     history: list[tuple[LeaseNumber, MachineName, TestResult]] = field(default_factory=list)
     retries: int = 0  # of its own: after it failed
     reassignments: int = 0  # because of machines
+    takeovers: int = 0  # by an idle machine, before it had begun
     crashes: int = 0  # runners that died while it ran
     losses: int = 0  # machines that were lost while it ran
     not_before: float = 0.0
@@ -165,10 +169,13 @@ class Ledger:
                 event.avoid_machine,
                 entry.isolate or event.isolate,
             )
-            if event.counts:
-                entry.retries += 1
-            else:
-                entry.reassignments += 1
+            match event.charged_to:
+                case Charge.TEST:
+                    entry.retries += 1
+                case Charge.MACHINE:
+                    entry.reassignments += 1
+                case Charge.NOBODY:
+                    entry.takeovers += 1
             self.pending[test] = None
 
     def _decide(self, test: TestId, verdict: Verdict, reason: str) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import Engine
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.ports import Clock
 
 TICK_SECONDS = 0.25  # how late a deadline may be noticed
@@ -38,7 +38,7 @@ class Inbox:
             return m.Tick()
 
 
-def drive(engine: Engine, hands: Hands, bus: Bus, inbox: Inbox, clock: Clock) -> None:
+def drive(engine: Engine, hands: Hands, bus: EventBus, inbox: Inbox, clock: Clock) -> None:
     """Run until the engine has finished; then nothing of the run is left behind, whatever happened on the way."""
     try:
         _loop(engine, hands, bus, inbox, clock)
@@ -48,7 +48,7 @@ def drive(engine: Engine, hands: Hands, bus: Bus, inbox: Inbox, clock: Clock) ->
         hands.wait(ENDING_SECONDS)
 
 
-def _loop(engine: Engine, hands: Hands, bus: Bus, inbox: Inbox, clock: Clock) -> None:
+def _loop(engine: Engine, hands: Hands, bus: EventBus, inbox: Inbox, clock: Clock) -> None:
     refresh = Every(REFRESH_SECONDS, clock.now())
     tick = Every(TICK_SECONDS, clock.now())
     _carry_out(engine.begin(clock.now()), hands)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, TestResult, Verdict
+from ci_dispatch.core.model import AttemptResult, Charge, Ended, FailureCause, MachineName, TestResult, Verdict
 from ci_dispatch.run.ledger import TestRecord
 from report_merge.failures import UNKNOWN, FailureVerdict, Finding, Retry
 from report_merge.plain import first_line
@@ -42,7 +42,7 @@ class Again:
     reason: str
     delay: float = 0.0
     avoid_machine: MachineName | None = None
-    counts: bool = False  # uses up one of the test's own retries
+    charged_to: Charge = Charge.MACHINE
     isolate: bool = False
 
 
@@ -107,13 +107,15 @@ def _after_failure(
     if entry.retries >= policy.max_retries:
         return Final(verdict=Verdict.FAILED, reason=why)
     # The second failure on one machine is worth a look from another: test or machine?
-    return Again(reason=why, delay=delay, avoid_machine=machine if entry.failures > 1 else None, counts=True)
+    return Again(reason=why, delay=delay, avoid_machine=machine if entry.failures > 1 else None, charged_to=Charge.TEST)
 
 
 def _after_nothing(
     entry: TestRecord, machine: MachineName, attempt: AttemptResult, result: TestResult, policy: RetryPolicy
 ) -> Decision:
     why = result.reason or attempt.reason or f"the attempt was {attempt.ended}"
+    if attempt.ended is Ended.CANCELLED:  # by us, and not for anything it did
+        return Again(reason=why, charged_to=Charge.NOBODY)
     if attempt.cause in (FailureCause.LOAD, FailureCause.USAGE):
         return Final(verdict=Verdict.NOT_RUN, reason=why)
     if entry.crashes >= POISON_AFTER:

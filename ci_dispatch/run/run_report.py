@@ -126,7 +126,7 @@ def run_json(state: RunState) -> dict[str, Any]:
         "started": state.started_at,
         "verdict": verdict_word(state),
         "exit_code": finished.exit_code if finished else None,
-        "makespan": codec.encode(finished.makespan) if finished else None,
+        "makespan": codec.to_data(finished.makespan) if finished else None,
         "expected": state.total,
         "counts": {verdict.value: state.verdicts[verdict] for verdict in Verdict},
         "tests": [_test_json(entry) for entry in state.ledger.records.values()],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from random import Random
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import Event, RetryScheduled, VerdictReached
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -100,6 +100,6 @@ def _retries(decisions: dict[TestId, Decision], now: float) -> Iterable[Event]:
             reason=again.reason,
             not_before=now + again.delay,
             avoid_machine=again.avoid_machine,
-            counts=again.counts,
+            charged_to=again.charged_to,
             isolate=again.isolate,
         )

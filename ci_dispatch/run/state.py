@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import (
     AttemptFinished,
     AttemptStarted,
@@ -23,7 +24,7 @@ from ci_dispatch.core.events import (
     VerdictReached,
     Warned,
 )
-from ci_dispatch.core.model import LeaseNumber, MachineName, MachineSpec, ShardKind, TestId, Verdict
+from ci_dispatch.core.model import Charge, LeaseNumber, MachineName, MachineSpec, ShardKind, TestId, Verdict
 from ci_dispatch.run.ledger import Ledger
 
 
@@ -139,11 +140,10 @@ class RunState:
                 self.interrupted = None  # whoever resumes wants the rest
             case VerdictReached(verdict=verdict):
                 self.verdicts[verdict] += 1
-            case RetryScheduled(tests=tests, counts=counts):
-                if counts:
-                    self.retried.update(tests)
-                else:
-                    self.reassigned += len(tests)
+            case RetryScheduled(tests=tests, charged_to=Charge.TEST):
+                self.retried.update(tests)
+            case RetryScheduled(tests=tests, charged_to=Charge.MACHINE):
+                self.reassigned += len(tests)
             case Interrupted(signal=signal):
                 self.interrupted = signal
             case Warned():

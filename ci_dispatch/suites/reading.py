@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, TestResult, Verdict
 from ci_dispatch.run.ports import AttemptReading, JobEnd
 from ci_dispatch.suites.live import News

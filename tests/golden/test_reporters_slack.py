@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.model import MachineName
 from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.blocks import MESSAGE_CHARACTERS, Message
@@ -102,12 +103,12 @@ def large() -> RunState:
     state = play(recorded("troubled"))
     one = next(iter(state.machines.values()))
     for number in range(200):
-        name = f"machine-{number:03}-with-a-very-long-name-{'x' * 80}"
-        state.machines[name] = replace(one, spec=replace(one.spec, name=name))  # type: ignore[index, arg-type]
+        name = MachineName(f"machine-{number:03}-with-a-very-long-name-{'x' * 80}")
+        state.machines[name] = replace(one, spec=replace(one.spec, name=name))
     entry = next(entry for entry in state.ledger.records.values() if entry.failures)
     for number in range(60):
         title = f"{'very ' * 60}long {number}"
-        test = replace(entry.test, id=f"t{number}", title=(title,))  # type: ignore[arg-type]
+        test = replace(entry.test, id=f"t{number}", title=(title,))
         words = f"Error{number}: {'word ' * 200}"
         history = [(lease, machine, replace(result, kind=f"Kind{number}Error", message=words, detail=words * 40))
                    for lease, machine, result in entry.history]  # fmt: skip

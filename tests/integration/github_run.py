@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from ci_dispatch.fleets.actions.run.dispatch_state import FILE, Dispatched, Targ
 from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, Strategy
 from ci_dispatch.fleets.actions.run.workflow_run import Tracked
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.state import RunState
 from report_merge.failures import classify
 from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
@@ -133,7 +132,7 @@ def junit(results: Sequence[TestResult]) -> str:
 def report_text(told: shard_report.ShardReport) -> str:
     from ci_dispatch.core import codec
 
-    return json.dumps({"v": 1, **codec.encode(told)})
+    return codec.encode(codec.replace(told, v=1)).decode()
 
 
 class Recorder:
@@ -182,7 +181,7 @@ class Simulation:
         self.dies_when_saving = False  # the journal has its leases, the file of dispatches does not
 
     def _dispatcher(self, restored: Sequence[Tracked]) -> Dispatcher:
-        bus = Bus(self.state, self.clock, [self.journal])
+        bus = EventBus(self.state, self.clock, [self.journal])
         self.publish = bus.publish
         return Dispatcher(
             self.state,

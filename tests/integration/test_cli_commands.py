@@ -11,8 +11,9 @@ import pytest
 
 from ci_dispatch.cli.settings import find, read_settings
 from ci_dispatch.config import load
-from ci_dispatch.core.events import TRANSIENT, dumps
+from ci_dispatch.core.events import TRANSIENT
 from ci_dispatch.demo.recording import demo_events
+from ci_dispatch.run.journal import dumps
 from tests.integration.cli_process import ci_dispatch
 
 LAST_LINE = "ci-dispatch: FAILED 198 tests: 195 passed, 1 failed, 1 flaky, 1 skipped, 0 not run; 4 machines; 20.8s"
@@ -148,7 +149,7 @@ class TestReplay:
     def journal(self, tmp_path: Path) -> Path:
         journal = tmp_path / "events.jsonl"
         events = (stamped for stamped in demo_events(1000.0) if not isinstance(stamped.event, TRANSIENT))
-        journal.write_text("".join(f"{dumps(stamped)}\n" for stamped in events), encoding="utf-8")
+        journal.write_text("".join(f"{dumps(stamped).decode()}\n" for stamped in events), encoding="utf-8")
         return journal
 
     @pytest.mark.parametrize("mode", ["plain", "none"])

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.events import AttemptOutput, Stamped, Warned, dumps
+from ci_dispatch.core.events import AttemptOutput, Stamped, Warned
 from ci_dispatch.reporters.dashboard import guard, service
 from ci_dispatch.reporters.dashboard.reporter import DashboardReporter, Inbox
 from ci_dispatch.reporters.dashboard.service import Dashboard
+from ci_dispatch.run.journal import dumps
 from ci_dispatch.run.state import RunState
 from tests.data.dashboard.simulated import START, Simulation
 
@@ -287,7 +288,7 @@ class TestEnd:
 
 
 def test_the_command_follows_a_journal_and_ends_by_a_signal(tmp_path: Path) -> None:
-    lines = [dumps(s) + "\n" for s in a_run() if not isinstance(s.event, AttemptOutput)]
+    lines = [dumps(s).decode() + "\n" for s in a_run() if not isinstance(s.event, AttemptOutput)]
     journal = tmp_path / "events.jsonl"
     journal.write_text("".join(lines[:5]))
     command = [sys.executable, "-m", "ci_dispatch", "dashboard", str(tmp_path)]

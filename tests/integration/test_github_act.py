@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ci_dispatch.core.codec import replace
 from report_merge.junit import read
 from tests.fleet.fixtures import Loopback, loopback, ssh_keys  # noqa: F401
 from tests.github_double import GitHubDouble

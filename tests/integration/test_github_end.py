@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptFinished, RunFinished, Warned
 from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.run import messages as m

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import FailureCause, ShardId, Verdict
 from ci_dispatch.fleets.actions.run.batches import unpack
 from ci_dispatch.fleets.actions.run.matrix import Strategy

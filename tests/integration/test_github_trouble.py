@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptFinished, MachineLost
 from ci_dispatch.core.model import MachineName
 from tests.github_double import Fault, Script, zipped

@@ -13,8 +13,8 @@ from report_merge.compare import compare
 from report_merge.lighthouse import read
 from report_merge.render import html
 from tests.components import chromium
-from tests.unit import sample_reports as sample
-from tests.unit.test_escape import HOSTILE
+from tests.unit.report_merge import sample_reports as sample
+from tests.unit.report_merge.test_escape import HOSTILE
 
 pytestmark = pytest.mark.needs("chromium", "npm")
 

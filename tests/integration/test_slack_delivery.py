@@ -5,20 +5,20 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from ci_dispatch.config.channels import Slack, SlackChannel, When
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptOutput, RunStarted, Stamped
 from ci_dispatch.core.model import RunId
 from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import client, conversation
 from ci_dispatch.reporters.slack.reporter import CLOSE_DEADLINE, SlackReporter, Warn
 from ci_dispatch.reporters.slack.setup import missing, open_slack
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from tests.recorded_runs import recorded
@@ -75,7 +75,7 @@ def reporter(
 def told(events: list[Stamped], face: SlackReporter, *, pause: float = 0.0) -> RunState:
     """Publish a recorded run, as the engine would; `pause` is what half a second of it takes."""
     state, clock = RunState(), Clock()
-    bus = Bus(state, clock, [face])
+    bus = EventBus(state, clock, [face])
     ticked = events[0].at
     for stamped in events:
         if isinstance(stamped.event, AttemptOutput):

@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PLAYER = """
 import os, sys, time
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.core.events import TRANSIENT
 from ci_dispatch.run.state import RunState
 from ci_dispatch.demo.recording import demo_events

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from ci_dispatch.app.work_tree import work_tree
 from ci_dispatch.config import Config
 from ci_dispatch.config.sections import Transfer
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 
 BY_GIT = replace(Config(), run=replace(Config().run, transfer=Transfer.GIT))

@@ -16,7 +16,7 @@ from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.executor import Hands
 from ci_dispatch.fleets.actions.fleet import Dispatcher
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.loop import REFRESH_SECONDS, TICK_SECONDS, Every
 from ci_dispatch.run.ports import Clock
 
@@ -99,7 +99,7 @@ class Lanes:
         self._lane.close(ENDING_SECONDS)
 
 
-def drive(dispatcher: Dispatcher, lanes: Lanes, bus: Bus, inbox: Inbox, clock: Clock) -> None:
+def drive(dispatcher: Dispatcher, lanes: Lanes, bus: EventBus, inbox: Inbox, clock: Clock) -> None:
     """Run until the dispatcher has finished; should we fail ourselves, what was started is cancelled."""
     try:
         refresh = Every(REFRESH_SECONDS, clock.now())

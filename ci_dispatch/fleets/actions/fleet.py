@@ -7,9 +7,9 @@ shard but as a matrix, and again as a re-run or as another matrix. `step(message
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from random import Random
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.events import (
     Event,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.model import AttemptResult, LeaseNumber, ShardId
 from ci_dispatch.fleets.actions.rest.models import JobView, RunView
@@ -129,8 +130,7 @@ class Cancel:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class Saved(Value):
     """One dispatch as the next controller must find it."""
 
     batch: Batch

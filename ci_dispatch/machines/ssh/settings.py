@@ -9,9 +9,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.run.ports import MachineError
 

@@ -8,34 +8,42 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.events import Stamped, Warned, loads
+from ci_dispatch.core.events import Stamped, Warned
 from ci_dispatch.core.model import LeaseNumber
 from ci_dispatch.reporters.dashboard.tails import EACH, Piece
-
-CHUNK = 1024 * 1024  # bytes read at a time
+from ci_dispatch.run.journal import JournalReader
 
 
 class JournalTail:
-    """The events of a file that may still grow. A line that is cut is waited for; one that is damaged is a warning."""
+    """The events of a file that may still grow. What is damaged ends it, with a warning."""
 
     pace = 1.0
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        """Raises UsageError when the file cannot be read or is no journal of this version."""
+        """Raises UsageError when the file cannot be read or is no journal."""
         self._path = path
         self._clock = clock
-        self._offset = 0
-        self._line = 0
-        self._rest = b""
-        self._waiting: list[Stamped] = []
+        self._reader = JournalReader(path)
+        self._waiting = self._reader.read()
         self._last: Stamped | None = None
-        _check(path)
+        self._damaged = False
 
     def take(self, limit: int) -> Sequence[Stamped]:
-        if len(self._waiting) < limit:
+        if len(self._waiting) < limit and not self._damaged:
             self._waiting += self._read()
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
+        self._last = taken[-1] if taken else self._last
         return taken
+
+    def _read(self) -> list[Stamped]:
+        try:
+            return self._reader.read()
+        except UsageError as error:
+            self._damaged = True
+            last = self._waiting[-1] if self._waiting else self._last
+            seq, at = (last.seq, last.at) if last else (0, 0.0)
+            text = f"{error.why or error.what}; what comes after it is not shown"
+            return [Stamped(seq=seq, at=at, event=Warned(source=self._path.name, text=text))]
 
     def now(self) -> float:
         return self._clock()
@@ -52,29 +60,6 @@ class JournalTail:
             return None
         whole = data[: data.rfind(b"\n") + 1] or data
         return Piece(whole.decode("utf-8", "replace"), start, start + len(whole))
-
-    def _read(self) -> list[Stamped]:
-        try:
-            if self._path.stat().st_size < self._offset:  # another run began in the same file
-                self._offset, self._line, self._rest = 0, 0, b""
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                chunk = file.read(CHUNK)
-        except OSError:
-            return []  # for a moment, or for good: then silence says so
-        self._offset += len(chunk)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [stamped for line in lines if line.strip() for stamped in self._event(line)]
-
-    def _event(self, line: bytes) -> Sequence[Stamped]:
-        self._line += 1
-        try:
-            self._last = loads(line.decode())
-        except ValueError:
-            seq, at = (self._last.seq, self._last.at) if self._last else (0, 0.0)
-            text = f"line {self._line} is damaged and was left out"
-            return (Stamped(seq=seq, at=at, event=Warned(source=self._path.name, text=text)),)
-        return (self._last,)
 
 
 class Replay:
@@ -103,20 +88,3 @@ class Replay:
 
     def output(self, lease: LeaseNumber, since: int) -> Piece | None:
         return self._tail.output(lease, since)
-
-
-def _check(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            first = file.readline(CHUNK)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise UsageError(f"{path} cannot be read", why=why, hint="give a run's folder, or its events.jsonl") from error
-    if not first.endswith(b"\n"):
-        return  # a run that is just beginning
-    try:
-        loads(first.decode())
-    except ValueError as error:
-        raise UsageError(
-            f"{path} is not the journal of a run", why=str(error), hint="give a run's folder, or its events.jsonl"
-        ) from error

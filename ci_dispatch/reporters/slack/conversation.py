@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.reporters.slack.blocks import Message
 from ci_dispatch.reporters.slack.calls import (
     Absent,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from ci_dispatch.config.channels import SlackChannel, When
 from ci_dispatch.core import codec
+from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.run.run_folder import write_whole
 
 _VERSION = 1
@@ -28,16 +29,14 @@ class Edge(StrEnum):
     FIXED = "fixed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Value):
     """Where a message is, as Slack knows it."""
 
     channel: str
     ts: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Value):
     """What a channel was last told about one suite on one branch."""
 
     bad: bool
@@ -97,6 +96,12 @@ def on_branch(channel: SlackChannel, branch: str) -> bool:
     return not channel.branches or any(fnmatchcase(branch, pattern) for pattern in channel.branches)
 
 
+class _File(Value):
+    v: int
+    told: dict[str, Told]
+    unfinished: dict[str, Place]
+
+
 @dataclass(slots=True)
 class Memory:
     """The records of all channels in one file. A file that cannot be read is as good as none, and `note` says so.
@@ -112,21 +117,19 @@ class Memory:
     @classmethod
     def load(cls, file: Path) -> Memory:
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(data, dict) or data.get("v") != _VERSION:
+            read = codec.decode(_File, file.read_bytes())
+            if read.v != _VERSION:
                 return cls(file, note=f"{file} is of another version: what was told before is forgotten")
-            told = {key: codec.decode(Told, told) for key, told in data["told"].items()}
-            return cls(file, told, {key: codec.decode(Place, place) for key, place in data["unfinished"].items()})
+            return cls(file, read.told, read.unfinished)
         except FileNotFoundError:
             return cls(file)
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             return cls(file, note=f"{file} cannot be read, what was told before is forgotten: {error}")
 
     def save(self) -> None:
-        data: dict[str, Any] = {"v": _VERSION}
-        for name, kept in (("told", self.records), ("unfinished", self.unfinished)):
-            data[name] = {key: codec.encode(value) for key, value in list(kept.items())[-_KEPT:]}
-        write_whole(self.file, json.dumps(data, ensure_ascii=False).encode())
+        told = dict(list(self.records.items())[-_KEPT:])
+        unfinished = dict(list(self.unfinished.items())[-_KEPT:])
+        write_whole(self.file, codec.encode(_File(v=_VERSION, told=told, unfinished=unfinished)))
 
     def put(self, key: str, told: Told) -> None:
         self.records.pop(key, None)

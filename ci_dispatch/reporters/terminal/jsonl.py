@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ci_dispatch.core.events import TRANSIENT, AttemptOutput, Stamped, dumps
+from ci_dispatch.core.events import TRANSIENT, AttemptOutput, Stamped
 from ci_dispatch.reporters.terminal.live import Closing, Writes, last_words
 from ci_dispatch.reporters.terminal.news import follows
+from ci_dispatch.run.journal import dumps
 from ci_dispatch.run.state import RunState
 
 
@@ -26,7 +27,7 @@ class JsonReporter:
         event = stamped.event
         followed = isinstance(event, AttemptOutput) and follows(self._follow, event, state)
         if followed or not isinstance(event, TRANSIENT):
-            self._outlet.write(dumps(stamped) + "\n")
+            self._outlet.write(dumps(stamped).decode() + "\n")
 
     def tick(self, now: float, state: RunState) -> None:
         pass

@@ -14,6 +14,7 @@ from ci_dispatch.core.events import (
 )
 from ci_dispatch.core.model import (
     AttemptResult,
+    Charge,
     Ended,
     Lease,
     LeaseNumber,
@@ -97,7 +98,7 @@ class ShardRun:
         end = AttemptResult(ended=Ended.EXITED, results=(result,))
         self._publish(AttemptFinished(lease=lease, machine=machine, result=end))
         if status == "retrying":
-            again = RetryScheduled(tests=(test,), reason="failed", not_before=self._now(), counts=True)
+            again = RetryScheduled(tests=(test,), reason="failed", not_before=self._now(), charged_to=Charge.TEST)
             self._publish(again)
         else:
             self._publish(VerdictReached(test=test, verdict=Verdict.FLAKY if flaky else verdict, lease=lease))

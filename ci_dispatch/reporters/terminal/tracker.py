@@ -27,7 +27,7 @@ from ci_dispatch.reporters.tally import tally
 from ci_dispatch.reporters.terminal import progress
 from ci_dispatch.reporters.terminal.live import REFRESH
 from ci_dispatch.reporters.terminal.shard_run import ShardRun
-from ci_dispatch.run.event_bus import Bus
+from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.ports import Clock
 from ci_dispatch.run.state import RunState
 from report_merge.render.wording import count, duration
@@ -75,7 +75,7 @@ class ProgressTracker:
         self._progress = progress
         self._stream = stream
         self._state = RunState()
-        self._bus = Bus(self._state, self._clock, [])
+        self._bus = EventBus(self._state, self._clock, [])
         self._shards = ShardRun(self._state, self._publish, self._clock.now)
         self._lock = RLock()
         self._over = Flag()
@@ -95,7 +95,7 @@ class ProgressTracker:
         self._state.apply(Stamped(seq=1, at=self._clock.now(), event=self._started))
         stream = self._stream or sys.stdout
         reporter = progress(self._progress, stream=stream, aside=sys.stderr, environ=os.environ, closing=_closing)
-        self._bus = Bus(self._state, self._clock, [reporter])
+        self._bus = EventBus(self._state, self._clock, [reporter])
         self._ticker.start()
 
     def init_machine(self, machine: str, shards: Iterable[int | str]) -> None:

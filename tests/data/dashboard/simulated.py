@@ -31,10 +31,10 @@ from ci_dispatch.core.events import (
     Stamped,
     TestFinished,
     VerdictReached,
-    dumps,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
+    Charge,
     Ended,
     FailureCause,
     Lease,
@@ -52,6 +52,7 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
+from ci_dispatch.run.journal import dumps
 
 START = 1_763_700_000.0
 FLEET = (
@@ -272,7 +273,7 @@ class Simulation:
         if again:
             back = at + 5.0 * self._tries[again[0]]
             self._say(at, RetryScheduled(
-                tests=tuple(again), reason="failed", not_before=self._start + back, counts=True,
+                tests=tuple(again), reason="failed", not_before=self._start + back, charged_to=Charge.TEST,
                 avoid_machine=worker.spec.name,
             ))  # fmt: skip
             self._queue.append((back, ShardKind.RETRY, again))
@@ -321,4 +322,4 @@ def _line(result: TestResult) -> str:
 if __name__ == "__main__":
     for stamped in Simulation().events():
         if not isinstance(stamped.event, AttemptOutput):
-            sys.stdout.write(dumps(stamped) + "\n")
+            sys.stdout.write(dumps(stamped).decode() + "\n")

@@ -25,10 +25,10 @@ from ci_dispatch.core.events import (
     TestFinished,
     VerdictReached,
     Warned,
-    dumps,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
+    Charge,
     Connection,
     Ended,
     FailureCause,
@@ -47,6 +47,7 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
+from ci_dispatch.run.journal import dumps
 
 HERE = Path(__file__).parent
 START = 1_800_000_000.0
@@ -83,7 +84,7 @@ class Recorder:
     def say(self, at: float, event: Event) -> None:
         if not isinstance(event, AttemptOutput):
             self.seq += 1
-        self.lines.append(dumps(Stamped(seq=self.seq, at=START + at, event=event)))
+        self.lines.append(dumps(Stamped(seq=self.seq, at=START + at, event=event)).decode())
 
     def grant(self, at: float, machine: str, kind: ShardKind, tests: list[Test]) -> LeaseNumber:
         self.lease += 1
@@ -164,7 +165,7 @@ def troubled() -> None:
     for one in local[1:6]:
         run.say(11.5, VerdictReached(test=one.test, verdict=one.verdict, lease=first))
     failed = (plain[0].id, hostile[0].id, hostile[1].id)
-    run.say(11.5, RetryScheduled(tests=failed, reason="failed", not_before=START + 16.5, counts=True))
+    run.say(11.5, RetryScheduled(tests=failed, reason="failed", not_before=START + 16.5, charged_to=Charge.TEST))
     run.end(12.0, "moruk", second, moruk, exit_code=0)
     for one in moruk:
         run.say(12.0, VerdictReached(test=one.test, verdict=one.verdict, lease=second))

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Route, expect
 from ci_dispatch.core.events import AttemptFinished, AttemptOutput, MachineLost, Stamped
 from ci_dispatch.core.model import LeaseNumber, MachineName
 from tests.integration.dashboard.room import AXE, SIZES, Opened, Run, nothing_to_complain_about
-from tests.unit.test_escape import HOSTILE
+from tests.unit.report_merge.test_escape import HOSTILE
 
 pytestmark = pytest.mark.needs("chromium")
 

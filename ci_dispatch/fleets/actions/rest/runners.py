@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.fleets.actions.rest.models import RunnerView, runner_is

@@ -12,10 +12,9 @@ import binascii
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 from ci_dispatch.core import codec
+from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import MachineName, ShardId, Test, TestId
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
@@ -23,11 +22,10 @@ from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 MAX_JOBS = 256
 MAX_INPUTS = 65_535  # characters of all inputs of one dispatch as compact JSON
 MAX_PLAN = 64 << 20  # bytes of a plan, unpacked: more is not ours
-_VERSION = 1
+_VERSION = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Value):
     """What one dispatch sends."""
 
     id: str
@@ -35,22 +33,21 @@ class Batch:
     inputs: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerJob:
+class WorkerJob(Value):
     """A matrix entry as its worker reads it."""
 
     shard: ShardId
     machine: MachineName
-    workers: int
-    timeout_minutes: int
+    workers: int = 0
+    timeout_minutes: int = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchPlan:
+class DispatchPlan(Value):
     """What the jobs of one dispatch run, by shard, and how."""
 
     tests: Mapping[ShardId, tuple[Test, ...]]
     extra: tuple[str, ...] = ()  # arguments for the test runner
+    v: int = 0  # of this format; `pack` sets it
 
 
 def batches(
@@ -144,12 +141,8 @@ def _halves(job: MatrixJob, tests: Mapping[TestId, Test]) -> list[MatrixJob]:
 
 def pack(sent: DispatchPlan) -> str:
     """The plan as one line of text; the same plan always gives the same line."""
-    data = {
-        "v": _VERSION,
-        "extra": list(sent.extra),
-        "tests": {s: codec.encode(list(t)) for s, t in sent.tests.items()},
-    }
-    return base64.b64encode(zlib.compress(_compact(data).encode(), 9)).decode("ascii")
+    data = codec.encode(replace(sent, v=_VERSION))
+    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
 
 
 def unpack(text: str) -> DispatchPlan:
@@ -160,20 +153,16 @@ def unpack(text: str) -> DispatchPlan:
     """
     try:
         inflate = zlib.decompressobj()
-        return _plan(json.loads(inflate.decompress(base64.b64decode(text, validate=True), MAX_PLAN)))
-    except (binascii.Error, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        plan = codec.decode(DispatchPlan, inflate.decompress(base64.b64decode(text, validate=True), MAX_PLAN))
+        if plan.v != _VERSION:
+            raise ValueError(f"plan version {plan.v}, this ci-dispatch reads {_VERSION}")  # noqa: TRY301
+    except (binascii.Error, zlib.error, ValueError) as error:
         raise UsageError(
             "The plan of this dispatch cannot be read",
             why=str(error),
             hint="start the worker workflow with `ci-dispatch dispatch` of the same version, not by hand",
         ) from error
-
-
-def _plan(data: Any) -> DispatchPlan:
-    if data["v"] != _VERSION:
-        raise ValueError(f"plan version {data['v']!r}, this ci-dispatch reads {_VERSION}")
-    tests = {ShardId(s): tuple(codec.decode(Test, test) for test in given) for s, given in data["tests"].items()}
-    return DispatchPlan(tests=tests, extra=tuple(map(str, data["extra"])))
+    return plan
 
 
 def job_of(text: str) -> WorkerJob:
@@ -183,14 +172,8 @@ def job_of(text: str) -> WorkerJob:
         UsageError: when it is none.
     """
     try:
-        raw = json.loads(text)
-        return WorkerJob(
-            shard=ShardId(str(raw["shard"])),
-            machine=MachineName(str(raw["machine"])),
-            workers=max(0, int(raw.get("workers", 0))),
-            timeout_minutes=max(1, int(raw.get("timeout_minutes", 60))),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return codec.decode(WorkerJob, text.encode())
+    except ValueError as error:
         raise UsageError(
             "This job does not know which shard it is",
             why=f"its matrix entry cannot be read: {error}",

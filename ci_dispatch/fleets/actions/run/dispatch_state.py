@@ -5,13 +5,11 @@ The file is written before a dispatch is sent, so a run may be unknown in it but
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ci_dispatch.core import codec
+from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import AttemptResult, LeaseNumber, ShardId, Verdict
 from ci_dispatch.fleets.actions.messages import Saved
@@ -23,8 +21,7 @@ _VERSION = 1
 _FINE = (Verdict.PASSED, Verdict.SKIPPED, Verdict.FLAKY)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Value):
     """Where a run was dispatched to."""
 
     repository: str
@@ -32,8 +29,7 @@ class Target:
     ref: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class Past(Value):
     """What an earlier attempt of an adopted run said; not in the journal yet."""
 
     shard: ShardId
@@ -41,15 +37,15 @@ class Past:
     result: AttemptResult
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatched:
+class Dispatched(Value):
     target: Target
     dispatches: tuple[Saved, ...] = ()
     past: tuple[Past, ...] = ()
+    v: int = 0  # of this format; `dumps` sets it
 
 
 def dumps(dispatched: Dispatched) -> bytes:
-    return json.dumps({"v": _VERSION, **codec.encode(dispatched)}, ensure_ascii=False).encode()
+    return codec.encode(codec.replace(dispatched, v=_VERSION))
 
 
 def load(folder: Path) -> Dispatched | None:
@@ -60,13 +56,12 @@ def load(folder: Path) -> Dispatched | None:
     """
     file = folder / FILE
     try:
-        data: Any = json.loads(file.read_bytes())
-        if data["v"] != _VERSION:
-            raise ValueError(f"version {data['v']!r}")  # noqa: TRY301
-        dispatched: Dispatched = codec.decode(Dispatched, data)
+        dispatched = codec.decode(Dispatched, file.read_bytes())
+        if dispatched.v != _VERSION:
+            raise ValueError(f"version {dispatched.v!r}")  # noqa: TRY301
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"{file} cannot be read", why=str(error), hint="watch the run with the version of ci-dispatch that began it"
         ) from error

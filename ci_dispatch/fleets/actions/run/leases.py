@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from ci_dispatch.core.events import AttemptFinished, AttemptStarted, Event, LeaseGranted, RetryScheduled
-from ci_dispatch.core.model import AttemptResult, Ended, Lease, LeaseNumber, MachineName
+from ci_dispatch.core.model import AttemptResult, Charge, Ended, Lease, LeaseNumber, MachineName
 from ci_dispatch.fleets.actions.rest.models import runner_is
 from ci_dispatch.fleets.actions.run.dispatch_planner import Terms
 from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, MatrixJob
@@ -84,5 +84,10 @@ class Leases:
             now=now,
         ):
             self._publish(event)
-            if isinstance(event, RetryScheduled) and event.counts and event.avoid_machine is None and not event.isolate:
+            if (
+                isinstance(event, RetryScheduled)
+                and event.charged_to is Charge.TEST
+                and event.avoid_machine is None
+                and not event.isolate
+            ):
                 track.owed.update(event.tests)

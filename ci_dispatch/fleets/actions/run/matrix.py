@@ -6,9 +6,9 @@ An empty matrix is an error on GitHub, so nothing here ever makes one. `batches.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import NothingToRun
 from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind
 from ci_dispatch.planning import planner
@@ -27,8 +27,7 @@ class Strategy(StrEnum):
 ALL = 1.01  # a share that rounding cannot make less than everything
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixJob:
+class MatrixJob(Value):
     """One job of the matrix."""
 
     shard: Shard

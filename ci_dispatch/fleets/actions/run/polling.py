@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.model import ShardKind, TestId
 from ci_dispatch.fleets.actions import messages as g

@@ -1,0 +1,185 @@
+"""The journal of a run: one JSON line an event, written before anything acts on it. Its one writer and reader.
+
+A last line that was cut (its writer was killed, or is still writing) is not there yet; any other damage ends the
+reading with a `UsageError` that names the line. Journals of version 1 (ci-dispatch 0.1) are read too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ci_dispatch.core import codec
+from ci_dispatch.core.codec import Value
+from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
+from ci_dispatch.core.events import KINDS, Stamped, Unrecognised
+from ci_dispatch.run.ports import Reporter
+from ci_dispatch.run.state import RunState
+
+VERSION = 2
+CHUNK = 1 << 20  # bytes read at a time
+_HINT = "give a run's folder, or its events.jsonl, as this version of ci-dispatch or 0.1 wrote it"
+
+
+class JournalError(CiDispatchError):
+    """The journal could not be written, so the run could not go on: nobody would know what had happened."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+class _Line(Value):
+    v: int
+    seq: int
+    at: float
+    kind: str
+    data: Any
+
+
+def dumps(stamped: Stamped) -> bytes:
+    """One line, without the newline."""
+    event = stamped.event
+    kind: str = type(event).__name__
+    data: Any = event
+    if isinstance(event, Unrecognised):
+        kind, data = event.kind, event.data
+    return codec.encode(_Line(v=VERSION, seq=stamped.seq, at=round(stamped.at, 3), kind=kind, data=data))
+
+
+def loads(line: bytes) -> Stamped:
+    """The event of one line.
+
+    Raises:
+        ValueError: for a line that is cut or damaged, no line of a journal, or of a version nobody knows here.
+    """
+    read = codec.decode(_Line, line)
+    kind, data = read.kind, read.data
+    if read.v == 1:
+        kind, data = _from_version_1(kind, data)
+    elif read.v != VERSION:
+        raise ValueError(f"journal version {read.v}; this ci-dispatch reads versions 1 and {VERSION}")
+    known = KINDS.get(kind)
+    event: Any = codec.from_data(known, data) if known else Unrecognised(kind=kind, data=data)
+    return Stamped(seq=read.seq, at=read.at, event=event)
+
+
+class Journal:
+    """The essential reporter: each event is handed to the operating system before anything else happens."""
+
+    name = "journal"
+    essential = True
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        """`stream` is open for appending and unbuffered: after `write` the line outlives the process."""
+        self._stream = stream
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
+        line = dumps(stamped) + b"\n"
+        try:
+            written = self._stream.write(line)
+        except OSError as error:
+            raise _cannot_write(str(error)) from error
+        if written != len(line):
+            raise _cannot_write(f"only {written} of {len(line)} bytes were taken")
+
+    def tick(self, now: float, state: RunState) -> None:
+        pass
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _cannot_write(why: str) -> JournalError:
+    return JournalError(
+        "The run was ended because its journal could not be written",
+        why=why,
+        hint="free space under .ci-dispatch, then `ci-dispatch resume`",
+    )
+
+
+class JournalReader:
+    """The events of a journal, also while another process writes it: `read` goes on where it stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0  # of the first byte that was not read as a whole line
+        self._line = 0
+        self._seq = 0
+
+    def read(self) -> list[Stamped]:
+        """The events since the last call, at most about a megabyte of them; none when there is nothing new.
+
+        Raises:
+            UsageError: for a file that cannot be read or is damaged; what was read before stands.
+        """
+        try:
+            with self._path.open("rb") as stream:
+                if os.fstat(stream.fileno()).st_size < self._offset:
+                    self._offset, self._line, self._seq = 0, 0, 0  # another run began in the same file
+                stream.seek(self._offset)
+                chunk = stream.read(CHUNK)
+                if b"\n" not in chunk and len(chunk) == CHUNK:
+                    chunk += stream.readline()  # one line longer than a chunk
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise UsageError(f"{self._path} cannot be read", why=why, hint=_HINT) from error
+        events: list[Stamped] = []
+        for line in chunk.splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                events.append(self._event(line))
+            except ValueError as error:
+                if events:
+                    break  # first what is good; the next call says what is not
+                raise UsageError(
+                    f"{self._path} cannot be read as a run's journal",
+                    why=f"line {self._line + 1}: {error}",
+                    hint=_HINT,
+                ) from error
+            self._line += 1
+            self._offset += len(line)
+            self._seq = events[-1].seq
+        return events
+
+    def read_all(self) -> Iterator[Stamped]:
+        """Every event there is now. Raises UsageError as `read`."""
+        while events := self.read():
+            yield from events
+
+    def _event(self, line: bytes) -> Stamped:
+        stamped = loads(line)
+        if stamped.seq != self._seq + 1:
+            raise ValueError(f"event {stamped.seq} follows event {self._seq}")
+        return stamped
+
+
+def replay(events: Iterable[Stamped], state: RunState, reporters: Sequence[Reporter] = ()) -> None:
+    """Fold recorded events and show them: replay and run are the same to every reporter."""
+    for stamped in events:
+        state.apply(stamped)
+        for reporter in reporters:
+            reporter.handle(stamped, state)
+
+
+def _from_version_1(kind: str, data: Any) -> tuple[str, Any]:
+    """A line of ci-dispatch 0.1 in today's words."""
+    data = dict(data) if isinstance(data, Mapping) else data
+    match kind, data:
+        case "MachineFenced", _:
+            return "MachineQuarantined", data
+        case "AttemptFinished", {"result": {"trouble": trouble, **result}}:
+            data["result"] = {**result, "cause": trouble}
+        case "LeaseGranted", {"lease": {"shard": {"kind": "moved", **shard}, **lease}}:
+            data["lease"] = {**lease, "shard": {**shard, "kind": "reassigned"}}
+        case "RetryScheduled", dict():
+            counts = data.pop("counts", False)
+            renamed = {"avoid": "avoid_machine", "alone": "isolate"}
+            data = {renamed.get(name, name): value for name, value in data.items()}
+            data["charged_to"] = "test" if counts else "machine"
+        case "RunStarted", {"tests": list(tests)}:
+            data["tests"] = [{("atomic" if n == "together" else n): value for n, value in t.items()} for t in tests]
+        case _:
+            pass
+    return kind, data

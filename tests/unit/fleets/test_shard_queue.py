@@ -1,0 +1,139 @@
+"""What a free slot gets: its own head, a suspect alone, or a fair part of the rest."""
+
+from __future__ import annotations
+
+from ci_dispatch.core.events import AttemptFinished, LeaseGranted, RetryScheduled
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Charge,
+    Ended,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    Shard,
+    ShardKind,
+    TestId,
+)
+from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS, Handout
+from ci_dispatch.run.ledger import Ledger
+from tests.simulation import make_tests, run_started
+
+A, B = (MachineSpec(name=MachineName(name), cores=1) for name in ("a", "b"))
+BOTH = [A, B]
+
+
+class Table:
+    """Tests of twenty seconds each over two machines of one core."""
+
+    def __init__(self, tests: int = 8, *, share: float = 0.0) -> None:
+        suite = make_tests(tests)
+        self.ids = [test.id for test in suite]
+        self.ledger = Ledger()
+        expected = {test.id: 20.0 for test in suite}
+        self.ledger.apply(run_started(suite, BOTH, expected), 0.0)
+        self.handout = Handout(self.ledger, expected)
+        if share:
+            self.handout.plan_heads(BOTH, share)
+
+    def next(
+        self,
+        machine: MachineSpec,
+        *,
+        usable: list[MachineSpec] = BOTH,
+        fleet: list[MachineSpec] = BOTH,
+        now: float = 0.0,
+    ) -> Shard | None:
+        shard = self.handout.next_shard(machine, usable, fleet, now)
+        if shard is not None:
+            number = LeaseNumber(self.ledger.last_lease + 1)
+            lease = Lease(number=number, shard=shard, machine=machine.name, granted=now, expires=now)
+            self.ledger.apply(LeaseGranted(lease=lease), now)
+        return shard
+
+    def give_back(
+        self, machine: MachineSpec, *, counts: bool = False, isolate: bool = False, wait: float = 0.0
+    ) -> None:
+        """The machine's last lease ended and came to nothing."""
+        number = self.ledger.last_lease
+        tests = self.ledger.attempts[number].lease.shard.tests
+        result = AttemptResult(ended=Ended.EXITED)
+        self.ledger.apply(AttemptFinished(lease=number, machine=machine.name, result=result), 0.0)
+        again = RetryScheduled(
+            tests=tests,
+            reason="x",
+            not_before=wait,
+            avoid_machine=machine.name,
+            charged_to=Charge.TEST if counts else Charge.MACHINE,
+            isolate=isolate,
+        )
+        self.ledger.apply(again, 0.0)
+
+
+def test_each_machine_gets_its_head_and_nobody_takes_what_is_promised_to_another() -> None:
+    table = Table(share=0.5)
+    shards = [table.next(machine) for machine in (A, A, B)]
+    assert [shard and shard.kind for shard in shards] == [ShardKind.HEAD, ShardKind.TAIL, ShardKind.HEAD]
+
+
+def test_a_head_that_somebody_else_has_by_now_is_no_head() -> None:
+    table = Table(share=1.0)
+    head = table.next(A)
+    assert head is not None
+    table.handout.plan_heads(BOTH, 1.0)  # A's head again, which it still runs
+    assert table.next(A) is None
+    shard = table.next(B)
+    assert shard is not None
+    assert not set(shard.tests) & set(head.tests)
+
+
+def test_work_is_shared_with_whoever_can_work_now() -> None:
+    everybody, alone = Table(tests=40), Table(tests=40)
+    part, whole = everybody.next(A), alone.next(A, usable=[A], fleet=[A])
+    assert part is not None
+    assert whole is not None
+    assert len(whole.tests) == 40, "nobody to share with"
+    assert len(part.tests) < 20
+
+
+def test_a_lone_machine_keeps_something_for_those_that_may_come_back() -> None:
+    shard = Table(tests=40).next(A, usable=[A], fleet=BOTH)
+    assert shard is not None
+    assert len(shard.tests) < 20
+
+
+def test_a_suspect_gets_a_shard_of_its_own() -> None:
+    table = Table(tests=2)
+    first = table.next(A, usable=[A], fleet=[A])
+    assert first is not None
+    assert len(first.tests) == 2
+    table.give_back(A, isolate=True)
+    shard = table.next(B, usable=[B], fleet=[B])
+    assert shard is not None
+    assert len(shard.tests) == 1, "although nobody else is there to take the other"
+
+
+def test_the_kind_of_a_shard_says_why_it_runs() -> None:
+    kinds = []
+    for counts in (False, True):
+        table = Table(tests=1)
+        table.next(A)
+        table.give_back(A, counts=counts)
+        shard = table.next(B)
+        kinds.append(shard and shard.kind)
+    assert kinds == [ShardKind.REASSIGNED, ShardKind.RETRY]
+
+
+def test_a_machine_is_avoided_for_a_while_but_not_for_ever() -> None:
+    def taken(now: float, usable: list[MachineSpec] = BOTH) -> tuple[TestId, ...]:
+        table = Table(tests=1)
+        table.next(A)
+        table.give_back(A, wait=10.0)
+        shard = table.next(A, usable=usable, now=now)
+        return shard.tests if shard else ()
+
+    assert taken(9.0, usable=[A]) == (), "its wait is not over"
+    assert taken(10.0) == ()
+    assert taken(10.0 + AVOID_SECONDS - 0.1) == ()
+    assert taken(10.0 + AVOID_SECONDS) == ("t00000",)
+    assert taken(10.0, usable=[A]) == ("t00000",), "a lone survivor must not starve"

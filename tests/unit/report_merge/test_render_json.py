@@ -1,0 +1,127 @@
+"""A report as JSON and back: nothing is lost, and nothing else is taken for a report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from report_merge.model import (
+    Attempt,
+    Case,
+    CaseKey,
+    MachineUse,
+    Missing,
+    Outcome,
+    Problem,
+    Report,
+    RunContext,
+    Span,
+    count,
+)
+from report_merge.render import json as report_json
+from tests.unit.report_merge import sample_reports as sample
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+number = st.floats(0, 1e6)
+attempts = st.builds(
+    Attempt, number=st.integers(1, 9), outcome=st.sampled_from(Outcome), seconds=st.none() | number, kind=text,
+    message=text, text=text, stdout=text, stderr=text, started=text, machine=text, shard=text, source=text,
+)  # fmt: skip
+cases = st.builds(
+    Case, key=st.builds(CaseKey, project=text, file=text, classname=text, name=text, ordinal=st.integers(0, 9)),
+    suite=text, line=st.none() | st.integers(0, 9999), attempts=st.lists(attempts, max_size=3).map(tuple),
+    properties=st.lists(st.tuples(text, text), max_size=2).map(tuple), reason=text,
+)  # fmt: skip
+reports = st.lists(cases, max_size=4).flatmap(
+    lambda found: st.builds(
+        Report,
+        cases=st.just(tuple(found)),
+        totals=st.just(count(found)),
+        context=st.builds(RunContext, title=text, branch=text, attempt=st.integers(1, 99)),
+        machines=st.lists(
+            st.builds(
+                MachineUse, name=text, lost=text, spans=st.lists(st.builds(Span, start=number, end=number)).map(tuple)
+            ),
+            max_size=2,
+        ).map(tuple),
+        missing=st.lists(st.builds(Missing, what=text, name=text), max_size=2).map(tuple),
+        problems=st.lists(st.builds(Problem, file=text, reason=text, line=st.none() | st.integers()), max_size=2).map(
+            tuple
+        ),
+        wall_seconds=st.none() | number,
+    )
+)
+
+
+@given(reports)
+def test_nothing_is_lost(report: Report) -> None:
+    assert report_json.loads(report_json.dumps(report)) == report
+
+
+@pytest.mark.parametrize("make", [sample.green, sample.red, sample.incomplete, sample.report])
+def test_samples_come_back(make: Callable[[], Report]) -> None:
+    assert report_json.loads(report_json.dumps(make())) == make()
+
+
+def test_what_json_cannot_hold_is_replaced() -> None:
+    written = report_json.dumps(sample.report(sample.case("a\ud800", sample.attempt(seconds=float("nan")))))
+    (case,) = report_json.loads(written).cases
+    assert case.key.name == "a?"
+    assert case.attempts[0].seconds is None
+    assert "NaN" not in written
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not a report of report-merge"),
+        ({"format": "ctrf"}, "not a report of report-merge"),
+        ({"format": "report-merge", "version": 2, "report": {}}, "format version 2; this report-merge reads version 1"),
+        ({"format": "report-merge", "version": 1}, "report must be an object"),
+        ({"format": "report-merge", "version": 1, "report": {"cases": 3}}, "report.cases must be a list"),
+        ({"format": "report-merge", "version": 1, "report": {"cases": [{}]}}, "report.cases[0]: missing 1 required"),
+        ({"format": "report-merge", "version": 1, "report": {"x": 1}}, "report has the unknown field 'x'"),
+        (
+            {"format": "report-merge", "version": 1, "report": {"wall_seconds": "1"}},
+            "wall_seconds must be of type float",
+        ),
+        (
+            {
+                "format": "report-merge",
+                "version": 1,
+                "report": {"cases": [{"key": {}, "attempts": [{"outcome": "great"}]}]},
+            },
+            "report.cases[0].attempts[0].outcome must be one of passed, failed, error, skipped, broken",
+        ),
+        (
+            {"format": "report-merge", "version": 1, "report": {"cases": [{"key": {}, "properties": [["a"]]}]}},
+            "report.cases[0].properties[0] must have 2 values",
+        ),
+    ],
+)
+def test_anything_else_is_refused_with_the_place(document: Any, reason: str) -> None:
+    given_text = document if isinstance(document, str) else json.dumps(document)
+    with pytest.raises(report_json.NotAReport, match=re.escape(reason)):
+        report_json.loads(given_text)
+
+
+words = st.sampled_from(["cases", "key", "attempts", "totals", "machines", "spans"])
+foreign = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+)
+
+
+@given(foreign)
+def test_foreign_json_is_refused_or_read_never_a_crash(report: Any) -> None:
+    with contextlib.suppress(report_json.NotAReport):
+        report_json.loads(json.dumps({"format": "report-merge", "version": 1, "report": report}))

@@ -1,0 +1,345 @@
+"""What the pages are told: deltas lead to the same page as the whole state, and nothing grows without end."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from ci_dispatch.core.events import (
+    AttemptFinished,
+    AttemptOutput,
+    AttemptStarted,
+    Event,
+    LeaseGranted,
+    RetryScheduled,
+    RunFinished,
+    RunStarted,
+    Stamped,
+    TestFinished,
+    VerdictReached,
+)
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Charge,
+    Ended,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    Makespan,
+    RunId,
+    Shard,
+    ShardId,
+    ShardKind,
+    Test,
+    TestId,
+    TestResult,
+    UnitId,
+    Verdict,
+)
+from ci_dispatch.reporters.dashboard import board as board_module
+from ci_dispatch.reporters.dashboard.board import Board
+from ci_dispatch.reporters.dashboard.deltas import Deltas
+from ci_dispatch.run.state import RunState
+from tests.data.dashboard.simulated import Simulation
+from tests.simulation import Outage, World, make_tests, simulate
+
+NAMES = ("a", "b", "c")
+
+
+class Page:
+    """What dashboard.js keeps, without its pixels."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.head: Any = None
+        self.names: dict[int, Any] = {}
+        self.tests: dict[int, Any] = {}
+        self.machines: dict[int, Any] = {}
+        self.bars: dict[tuple[int, int], Any] = {}
+        self.spans: dict[int, list[Any]] = {}
+        self.groups: Any = []
+        self.id = state["id"]
+        self.take(state)
+
+    def take(self, news: dict[str, Any]) -> None:
+        self.id = news["id"]
+        self.head = news.get("head", self.head)
+        self.names |= {n: rest for n, *rest in news.get("names", ())}
+        self.tests |= {row[0]: row for row in news.get("tests", ())}
+        self.machines |= dict(news.get("machines", ()))
+        for machine, bars, spans in news.get("lanes", ()):
+            self.bars |= {(machine, bar[0]): bar for bar in bars}
+            self.spans.setdefault(machine, []).extend(spans)
+        self.groups = news.get("groups", self.groups)
+
+    def follow(self, board: Board) -> None:
+        deltas = board.deltas.after(self.id)
+        assert deltas is not None
+        for _, text in deltas:
+            self.take(json.loads(text))
+
+    def seen(self) -> dict[str, Any]:
+        return vars(self)
+
+
+def page_of(board: Board) -> Page:
+    return Page(json.loads(board.snapshot(board.state.now)))
+
+
+def board_of(*events: Event) -> Board:
+    board = Board("e")
+    seq = 0
+    for event in events:
+        seq += 0 if isinstance(event, AttemptOutput) else 1
+        board.apply(Stamped(seq=seq, at=100.0 + seq, event=event))
+    board.flush(board.state.now)
+    return board
+
+
+def run_started(tests: int = 3, **options: Any) -> RunStarted:
+    listed = tuple(
+        Test(id=TestId(f"t{n}"), unit=UnitId(f"t{n}"), title=(f"test {n}",), file="a.spec.ts", line=n)
+        for n in range(tests)
+    )
+    machines = tuple(MachineSpec(name=MachineName(name), cores=2) for name in NAMES)
+    return RunStarted(run=RunId("r"), title="shop", runner="playwright", tests=listed, machines=machines, **options)
+
+
+def begun(tests: int = 3, **options: Any) -> list[Event]:
+    return [run_started(tests, **options)]
+
+
+def granted(lease: int, machine: str, *tests: int) -> Event:
+    shard = Shard(id=ShardId(f"s{lease}"), kind=ShardKind.HEAD, tests=tuple(TestId(f"t{n}") for n in tests))
+    return LeaseGranted(
+        lease=Lease(number=LeaseNumber(lease), shard=shard, machine=MachineName(machine), granted=0.0, expires=9.0)
+    )
+
+
+def result(n: int, verdict: Verdict = Verdict.PASSED, **more: Any) -> TestResult:
+    return TestResult(test=TestId(f"t{n}"), verdict=verdict, **more)
+
+
+def ended(lease: int, machine: str, *results: TestResult, how: Ended = Ended.EXITED) -> Event:
+    code = 0 if how is Ended.EXITED else None
+    came = AttemptResult(ended=how, exit_code=code, results=results)
+    return AttemptFinished(lease=LeaseNumber(lease), machine=MachineName(machine), result=came)
+
+
+@pytest.mark.parametrize("each", [1, 7, 100])
+def test_a_page_that_follows_sees_what_a_page_that_is_opened_late_sees(each: int) -> None:
+    board = Board("e")
+    events = list(Simulation(tests=120).events())
+    board.apply(events[0])
+    board.flush(events[0].at)
+    page = page_of(board)
+    for number, stamped in enumerate(events[1:], 1):
+        board.apply(stamped)
+        if number % each == 0:
+            board.flush(stamped.at)
+            page.follow(board)
+    board.flush(events[-1].at)
+    page.follow(board)
+    assert board.unreadable == 0
+    assert page.seen() == page_of(board).seen()
+    assert page.head["counts"]["failed"] > 0
+    assert len(page.tests) == 120
+    assert sum(map(len, page.spans.values())) > 100
+
+
+class Collecting:
+    name = "collecting"
+    essential = False
+
+    def __init__(self) -> None:
+        self.events: list[Stamped] = []
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:
+        self.events.append(stamped)
+
+    def tick(self, now: float, state: RunState) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_follows_the_real_engine_through_outages_crashes_and_flaky_tests(seed: int) -> None:
+    random = Random(seed)
+    tests = make_tests(60)
+    machines = [MachineSpec(name=MachineName(name), cores=2) for name in NAMES]
+    world = World(
+        seconds={test.id: random.uniform(0.5, 20.0) for test in tests},
+        behaviour={
+            tests[3].id: lambda _: Verdict.FAILED,
+            tests[7].id: lambda execution: Verdict.FAILED if execution == 1 else Verdict.PASSED,
+        },
+        outages=[Outage(machine=MachineName("b"), begin=30.0, end=90.0)],
+        killers=frozenset({tests[11].id}),
+    )
+    seen = Collecting()
+    state = simulate(tests, machines, world, seed=seed, reporters=[seen])
+    board, page = Board("e"), None
+    for stamped in seen.events:
+        board.apply(stamped)
+        board.flush(stamped.at)
+        if page is None:
+            page = page_of(board)
+        else:
+            page.follow(board)
+    assert board.unreadable == 0
+    assert page is not None
+    assert page.seen() == page_of(board).seen()
+    verdicts = {test: entry.verdict.value for test, entry in state.ledger.records.items() if entry.verdict}
+    assert {tests[n].id: row[1] for n, row in page.tests.items()} == verdicts
+    assert sum(group["count"] for group in page.groups) == sum(
+        word in ("failed", "flaky", "not run") for word in verdicts.values()
+    )
+
+
+def test_nothing_new_is_nothing_told() -> None:
+    board = board_of(*begun())
+    before = board.deltas.last
+    assert board.flush(board.state.now) is False
+    assert board.deltas.last == before
+
+
+def test_states_of_a_test_on_its_way() -> None:
+    events = begun(2)
+    assert states(events) == ["waiting", "waiting"]
+    events += [granted(1, "a", 0, 1)]
+    assert states(events) == ["waiting", "waiting"]
+    events += [AttemptStarted(lease=LeaseNumber(1))]
+    assert states(events) == ["running", "running"]
+    events += [TestFinished(lease=LeaseNumber(1), result=result(0, Verdict.FAILED, message="no"))]
+    assert states(events) == ["failed", "running"]
+    events += [ended(1, "a", result(0, Verdict.FAILED, message="no"), result(1)), decided(1)]
+    events += [RetryScheduled(tests=(TestId("t0"),), reason="", not_before=0.0, charged_to=Charge.TEST)]
+    assert states(events) == ["retrying", "passed"]
+    events += [granted(2, "b", 0), ended(2, "b", result(0)), decided(0, Verdict.FLAKY)]
+    assert states(events) == ["flaky", "passed"]
+
+
+def states(events: list[Event]) -> list[str]:
+    return [row[1] for _, row in sorted(page_of(board_of(*events)).tests.items())]
+
+
+def decided(n: int, verdict: Verdict = Verdict.PASSED, reason: str = "") -> Event:
+    return VerdictReached(test=TestId(f"t{n}"), verdict=verdict, reason=reason)
+
+
+def test_a_test_that_a_machine_lost_says_from_whom_it_comes() -> None:
+    lost = ended(1, "a", result(0, Verdict.NOT_RUN), how=Ended.LOST)
+    moved = RetryScheduled(tests=(TestId("t0"),), reason="machine", not_before=0.0, avoid_machine=MachineName("a"))
+    page = page_of(board_of(*begun(1), granted(1, "a", 0), lost, moved, granted(2, "b", 0)))
+    _, state, machine, _, tries, flags, moved_from, _ = page.tests[0]
+    assert (state, NAMES[machine], tries, flags, NAMES[moved_from]) == ("waiting", "b", 0, "m", "a")
+
+
+def test_a_live_failure_has_its_group_at_once_and_loses_it_when_the_retry_passes() -> None:
+    start = [*begun(1), granted(1, "a", 0), AttemptStarted(lease=LeaseNumber(1))]
+    failed = result(0, Verdict.FAILED, message="Error: expect(locator).toHaveText(expected)")
+    live = page_of(board_of(*start, TestFinished(lease=LeaseNumber(1), result=failed)))
+    assert [(g["kind"], g["count"], g["whose"], g["retrying"]) for g in live.groups] == [("failed", 1, "product", 1)]
+    again = RetryScheduled(tests=(TestId("t0"),), reason="", not_before=0.0, charged_to=Charge.TEST)
+    over = page_of(
+        board_of(
+            *start,
+            ended(1, "a", failed),
+            again,
+            granted(2, "b", 0),
+            ended(2, "b", result(0)),
+            decided(0, Verdict.FLAKY),
+        )
+    )
+    assert [(g["kind"], g["count"]) for g in over.groups] == [("flaky", 1)]
+
+
+def test_tests_that_never_ran_are_grouped_by_their_reason() -> None:
+    page = page_of(
+        board_of(*begun(2), decided(0, Verdict.NOT_RUN, "no machine"), decided(1, Verdict.NOT_RUN, "no machine"))
+    )
+    assert [(g["kind"], g["title"], g["count"]) for g in page.groups] == [("not run", "no machine", 2)]
+
+
+def test_an_event_that_contradicts_the_others_is_said_and_not_believed() -> None:
+    board = board_of(*begun(1), decided(0), decided(0, Verdict.FAILED))
+    page = page_of(board)
+    assert page.tests[0][1] == "passed"
+    assert page.head["warnings"] == [["dashboard", "1 events of this run could not be understood"]]
+
+
+def test_a_run_that_begins_anew_in_the_same_place_resets_every_page() -> None:
+    board = board_of(*begun(3))
+    page = page_of(board)
+    board.apply(Stamped(seq=1, at=500.0, event=begun(1)[0]))
+    board.flush(500.0)
+    assert board.deltas.after(page.id) is None
+    assert len(page_of(board).tests) == 1
+
+
+def test_beyond_the_limit_only_tests_in_trouble_are_listed_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "TESTS", 10)
+    monkeypatch.setattr(board_module, "MORE_TESTS", 2)
+    verdicts = [decided(n, Verdict.NOT_RUN if n in (12, 13, 14) else Verdict.PASSED, "x") for n in range(20)]
+    board = board_of(*begun(20), *verdicts)
+    told = json.loads(board.snapshot(0.0))
+    assert [row[0] for row in told["tests"]] == [*range(10), 12, 13]
+    assert [name[0] for name in told["names"]] == [*range(10), 12, 13]
+    assert told["tests_omitted"] == 8
+    assert told["head"]["counts"]["passed"] == 17
+    assert told["head"]["counts"]["not run"] == 3
+
+
+def test_the_end_of_a_run_is_told_with_its_makespan() -> None:
+    end = RunFinished(
+        exit_code=4, makespan=Makespan(planned=1.0, realised=3.0, lower_bound=0.5), reason="a machine died"
+    )
+    head = page_of(board_of(*begun(1), end)).head
+    assert (head["phase"], head["realised"], head["reason"]) == ("incomplete", 3.0, "a machine died")
+
+
+def test_output_is_kept_and_is_no_news() -> None:
+    output = AttemptOutput(lease=LeaseNumber(1), machine=MachineName("a"), text="hello\n")
+    board = board_of(*begun(1), granted(1, "a", 0), output)
+    piece = board.tails.read(LeaseNumber(1))
+    assert piece is not None
+    assert piece.text == "hello\n"
+
+
+class TestDeltas:
+    def test_what_came_after(self) -> None:
+        deltas = Deltas("e")
+        assert deltas.after("e-0") == []
+        for n in range(3):
+            deltas.add({"n": n})
+        assert [id_ for id_, _ in deltas.after("e-1") or ()] == ["e-2", "e-3"]
+        assert deltas.last_id == "e-3"
+
+    @pytest.mark.parametrize("id_", ["", "x-1", "e-", "e-4", "e-99999999999999", "e--1", "e-1x", "e-²", "nonsense"])
+    def test_an_id_that_is_not_known_means_everything_anew(self, id_: str) -> None:
+        deltas = Deltas("e")
+        for n in range(3):
+            deltas.add({"n": n})
+        assert deltas.after(id_) is None
+
+    def test_the_ring_is_bounded_by_count_and_by_size(self) -> None:
+        few, small = Deltas("e", count=5), Deltas("e", size=100)
+        for n in range(50):
+            few.add({"n": n})
+            small.add({"n": n, "text": "x" * 40})
+        assert few.after("e-44") is None
+        assert len(few.after("e-45") or ()) == 5
+        assert small.after("e-47") is None
+        assert small.after("e-49") is not None
+
+    def test_after_a_reset_nobody_is_up_to_date(self) -> None:
+        deltas = Deltas("e")
+        deltas.add({})
+        deltas.reset()
+        assert deltas.after("e-1") is None
+        assert deltas.after("e-2") == []

@@ -1,0 +1,135 @@
+"""The journal's lines: every event survives the round trip, later versions do not break older readers."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci_dispatch.core import events
+from ci_dispatch.core.codec import Value
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.events import Stamped, Unrecognised, Warned
+from ci_dispatch.core.model import FailureCause, MachineSpec
+from ci_dispatch.run.journal import CHUNK, JournalReader, dumps, loads
+from tests.recorded_runs import play, recorded
+
+KINDS = list(events.KINDS.values())
+DATA = st.recursive(
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.text(),
+    lambda inner: st.dictionaries(st.text(), inner),
+    max_leaves=3,
+)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)  # JSON has neither
+st.register_type_strategy(float, FLOATS)
+st.register_type_strategy(MachineSpec, st.builds(MachineSpec, env=st.dictionaries(st.text(), st.text())))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_every_event_survives_the_journal(kind: type, data: st.DataObject) -> None:
+    of_the_run = {"settings": st.dictionaries(st.text(), DATA), "expected_seconds": st.dictionaries(st.text(), FLOATS)}
+    event = data.draw(st.builds(kind, **(of_the_run if kind is events.RunStarted else {})))
+    stamped = Stamped(seq=data.draw(st.integers(1, 10**9)), at=12.5, event=event)
+    line = dumps(stamped)
+    assert b"\n" not in line
+    assert loads(line) == stamped
+
+
+def test_the_union_and_the_table_of_kinds_agree() -> None:
+    union = {kind.__name__ for kind in events.Event.__args__}
+    assert union == {kind.__name__ for kind in KINDS} | {"Unrecognised"}
+    assert all(issubclass(kind, Value) for kind in KINDS)
+
+
+def test_an_event_of_a_later_version_is_carried_and_written_back() -> None:
+    line = b'{"v":2,"seq":3,"at":1.0,"kind":"MachineSang","data":{"song":"la"}}'
+    stamped = loads(line)
+    assert stamped.event == Unrecognised(kind="MachineSang", data={"song": "la"})
+    assert json.loads(dumps(stamped)) == json.loads(line)
+
+
+def test_a_field_of_a_later_version_is_ignored() -> None:
+    line = b'{"v":2,"seq":3,"at":1.0,"kind":"Warned","data":{"source":"a","text":"b","mood":"good"}}'
+    assert loads(line).event == Warned(source="a", text="b")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{", b"[]", b"{}", b"null", b"\xff", b"[" * 100_000, b'{"v":3,"seq":1,"at":0,"kind":"Warned","data":{}}',
+     b'{"v":2,"seq":1,"at":0,"kind":"Warned","data":{}}', b'{"v":2,"seq":1,"at":0,"kind":"Warned","data":[]}',
+     b'{"v":2,"seq":"1","at":0,"kind":"Warned","data":{"source":"a","text":1}}'],
+)  # fmt: skip
+def test_what_is_no_journal_line_is_a_value_error(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        loads(line)
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_garbage_is_a_value_error_and_nothing_else(line: bytes) -> None:
+    with suppress(ValueError):
+        loads(line)
+
+
+def journal(*texts: str) -> list[bytes]:
+    return [
+        dumps(Stamped(seq=n, at=0.0, event=Warned(source="s", text=text))) + b"\n" for n, text in enumerate(texts, 1)
+    ]
+
+
+def read(tmp_path: Path, *lines: bytes) -> list[Stamped]:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(lines))
+    return list(JournalReader(path).read_all())
+
+
+def test_a_last_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    lines = journal("a", "b", "c")
+    for cut in range(1, len(lines[2]) - 1):
+        assert len(read(tmp_path, *lines[:2], lines[2][:cut])) == 2
+
+
+def test_damage_before_the_last_line_is_refused_with_its_place(tmp_path: Path) -> None:
+    lines = journal("a", "b", "c")
+    with pytest.raises(UsageError, match=r"events\.jsonl cannot be read") as refused:
+        read(tmp_path, lines[0], lines[1][:20] + b"\n", lines[2])
+    assert "line 2" in str(refused.value)
+    with pytest.raises(UsageError, match="event 3 follows event 1"):
+        read(tmp_path, lines[0], lines[2])
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(tmp_path, b"<html>\n")
+
+
+def test_what_is_good_before_the_damage_is_read_first(tmp_path: Path) -> None:
+    lines = journal("a", "b")
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(lines) + b"nonsense\n")
+    reader = JournalReader(path)
+    assert [stamped.seq for stamped in reader.read()] == [1, 2]
+    with pytest.raises(UsageError, match="line 3"):
+        reader.read()
+
+
+def test_a_line_longer_than_a_chunk_is_read_whole(tmp_path: Path) -> None:
+    lines = journal("x" * (3 * CHUNK), "b")
+    assert [stamped.seq for stamped in read(tmp_path, *lines)] == [1, 2]
+
+
+def test_a_journal_of_version_0_1_is_read_in_todays_words() -> None:
+    """tests/data/runs/version-0.1.jsonl was written by ci-dispatch 0.1.0."""
+    events = recorded("version-0.1")
+    state = play(events)
+    assert state.finished is not None
+    assert state.finished.exit_code == 4
+    said = {type(stamped.event).__name__ for stamped in events}
+    assert "MachineQuarantined" in said
+    assert "Unrecognised" not in said
+    causes = {a.result.cause for a in state.ledger.attempts.values() if a.result}
+    assert causes > {FailureCause.NONE}
+    assert any(record.retries for record in state.ledger.records.values())
+    assert any(record.reassignments for record in state.ledger.records.values())
+    assert [loads(dumps(stamped)) for stamped in events] == events
