@@ -12,7 +12,7 @@ from typing import IO
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId
 from ci_dispatch.reporters.tally import clock, name_of
-from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
@@ -51,7 +51,7 @@ def _tests(state: RunState, test: str) -> list[TestId]:
     return [known for known in state.ledger.records if test in name_of(state, known)]
 
 
-def heading(number: LeaseNumber, attempt: Attempt) -> str:
+def heading(number: LeaseNumber, attempt: AttemptRecord) -> str:
     """`== attempt 3: head-3 on moruk, 24 tests, exited with code 1 after 1:42 ==`."""
     shard, result = attempt.lease.shard, attempt.result
     parts = [f"{one_line(shard.id)} on {one_line(attempt.lease.machine)}", count(len(shard.tests), "test")]

@@ -34,7 +34,7 @@ from ci_dispatch.core.model import (
 
 
 @dataclass(slots=True)
-class Attempt:
+class AttemptRecord:
     """One execution of one shard on one machine, from its lease to its end."""
 
     lease: Lease
@@ -75,7 +75,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.records: dict[TestId, TestRecord] = {}
-        self.attempts: dict[LeaseNumber, Attempt] = {}
+        self.attempts: dict[LeaseNumber, AttemptRecord] = {}
         self.active: dict[LeaseNumber, Lease] = {}
         self.pending: dict[TestId, None] = {}  # an ordered set
         self.undecided = 0
@@ -132,7 +132,7 @@ class Ledger:
             raise ValueError(f"lease {lease.number} after lease {self.last_lease}: numbers only grow")
         self.last_lease = lease.number
         self.active[lease.number] = lease
-        self.attempts[lease.number] = Attempt(lease)
+        self.attempts[lease.number] = AttemptRecord(lease)
         for test in lease.shard.tests:
             entry = self.records[test]
             if entry.lease is not None or entry.verdict is not None:

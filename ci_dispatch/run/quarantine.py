@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ci_dispatch.core.events import MachineQuarantined
 from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, Verdict
-from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import RunState
 
 OPENS_AFTER = 3  # attempts in a row in which nothing on this machine went well
@@ -25,7 +25,7 @@ def trips(state: RunState, name: MachineName) -> MachineQuarantined | None:
     return MachineQuarantined(machine=name, reason=reason) if reason else None
 
 
-def opens(attempts: Iterable[Attempt], *, others_pass: bool) -> str:
+def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:
     """Why the machine with these attempts (in order) is fenced off, or an empty string.
 
     `others_pass`: tests pass on other machines, so that failing everything here is not the tests' doing.

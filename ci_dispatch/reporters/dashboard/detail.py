@@ -7,7 +7,7 @@ from typing import Any
 
 from ci_dispatch.core.model import Test, TestResult
 from ci_dispatch.reporters.dashboard.snapshot import seconds_of
-from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line, plain
 
@@ -35,7 +35,7 @@ def test(state: RunState, test: Test, n: int) -> dict[str, Any]:
     }
 
 
-def _attempt(attempt: Attempt, test: Test, origin: float) -> dict[str, Any]:
+def _attempt(attempt: AttemptRecord, test: Test, origin: float) -> dict[str, Any]:
     ended = attempt.result
     results = ended.results if ended is not None else tuple(attempt.live.values())
     result = next((each for each in results if each.test == test.id), attempt.live.get(test.id))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.model import MachineName, TestResult, Verdict
 from ci_dispatch.reporters.tally import failed_on, trouble
-from ci_dispatch.run.ledger import Attempt, TestRecord
+from ci_dispatch.run.ledger import AttemptRecord, TestRecord
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.plain import one_line
 from report_merge.render.wording import count
@@ -81,7 +81,7 @@ def seconds_of(result: TestResult | None) -> float | None:
     return round(result.seconds, 2)
 
 
-def _word(entry: TestRecord, live: TestResult | None, attempt: Attempt | None) -> str:
+def _word(entry: TestRecord, live: TestResult | None, attempt: AttemptRecord | None) -> str:
     if entry.verdict is not None:
         return entry.verdict.value
     if live is not None:
@@ -144,7 +144,7 @@ def machine(state: MachineState, heard: float | None, where: Places) -> dict[str
     }
 
 
-def bar(attempt: Attempt, origin: float) -> tuple[int, float, float | None, str, str, int, str]:
+def bar(attempt: AttemptRecord, origin: float) -> tuple[int, float, float | None, str, str, int, str]:
     """An attempt on its machine's lane: lease, start, end, how it ended, kind of shard, tests, what was wrong.
 
     Seconds since `origin`, the start of the run.

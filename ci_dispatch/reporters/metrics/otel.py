@@ -35,7 +35,7 @@ from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import Ended, Verdict
 from ci_dispatch.reporters.metrics.figures import result_word
 from ci_dispatch.reporters.tally import name_of, trouble, what_failed
-from ci_dispatch.run.ledger import Attempt
+from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.failures import classify
 from report_merge.model import RunContext
@@ -158,7 +158,7 @@ def _worker(machine: MachineState) -> dict[str, str | int | float]:
     }
 
 
-def _describe(span: Span, number: int, attempt: Attempt, state: RunState) -> None:
+def _describe(span: Span, number: int, attempt: AttemptRecord, state: RunState) -> None:
     result = attempt.result
     failed = [one for one in result.results if one.verdict is Verdict.FAILED] if result else []
     ended = result.ended if result else Ended.LOST

@@ -25,7 +25,7 @@ from ci_dispatch.core.model import (
     Verdict,
 )
 from ci_dispatch.run import quarantine
-from ci_dispatch.run.ledger import Attempt, Ledger
+from ci_dispatch.run.ledger import AttemptRecord, Ledger
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.settle import one_result_each, settle
 from report_merge.failures import UNKNOWN
@@ -108,8 +108,8 @@ def test_a_serial_group_that_passed_is_not_repeated() -> None:
     assert len([event for event in events if isinstance(event, VerdictReached)]) == 2
 
 
-def attempts(*results: AttemptResult) -> list[Attempt]:
-    return [Attempt(lease(), result=result) for result in results]
+def attempts(*results: AttemptResult) -> list[AttemptRecord]:
+    return [AttemptRecord(lease(), result=result) for result in results]
 
 
 LOST = AttemptResult(ended=Ended.LOST, reason="no heartbeat")
