@@ -9,9 +9,9 @@ from ci_dispatch.core.errors import GitHubRefused, UnreadableReport
 from ci_dispatch.core.model import AttemptResult, Ended, ShardId
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions import shard_report
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.artifacts import BadArtifact, Limits, fetch
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, BadArtifact, fetch
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import ArtifactView, JobView
 from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.job_outcome import needs_notes
@@ -25,11 +25,11 @@ ANY_TIME = 7 * 86_400.0  # how far back an earlier controller's dispatch is look
 
 
 class Hands:
-    """One thread's hands: the `GitHub` given must not be used by another thread."""
+    """One thread's hands: the `GitHubApi` given must not be used by another thread."""
 
     def __init__(
         self,
-        github: GitHub,
+        github: GitHubApi,
         *,
         workflow: str,
         ref: str,
@@ -92,7 +92,7 @@ class Hands:
         while True:
             try:
                 if found := self._github.find_run(self._workflow, batch.id, started - back):
-                    return found.id
+                    return found
                 pause = LOOK_FOR_EVERY
             except Unavailable:
                 pause = LOOK_FOR_EVERY
@@ -155,7 +155,7 @@ class Hands:
                 if artifact is not None:
                     result = self._result(artifact, asked.batch, shard, attempt, self._attempts / folder)
                     self._post(g.Brought(asked.batch, shard, attempt, result))
-        except (Unavailable, RateLimited, Refused) as error:
+        except (Unavailable, RateLimited, RequestRefused) as error:
             self._post(g.Fetched(asked.run, error))
         else:
             self._post(g.Fetched(asked.run))
@@ -164,7 +164,7 @@ class Hands:
         """What the artifact says; one that cannot be used says that nothing was run."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            fetch(self._github, artifact, folder, Limits())
+            fetch(self._github, artifact, folder, ArtifactLimits())
             told = shard_report.read(folder)
         except (BadArtifact, UnreadableReport) as error:
             why = f"{error.what}: {error.why}" if error.why else error.what

@@ -8,7 +8,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.model import ShardKind, TestId
 from ci_dispatch.fleets.actions import messages as g
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.run.dispatch_planner import Terms
 from ci_dispatch.fleets.actions.run.poll_budget import Pace
 from ci_dispatch.fleets.actions.run.rerun import Remedy
@@ -138,7 +138,7 @@ class Following:
         tracked.rerunning = False
         tracked.refused_since = tracked.refused_since or now
         waits = isinstance(error, RateLimited | Unavailable) or (
-            isinstance(error, Refused) and error.status == 403 and "running" in str(error)
+            isinstance(error, RequestRefused) and error.status == 403 and "running" in str(error)
         )
         if waits and now - tracked.refused_since < RERUN_PATIENCE:
             tracked.rerun_due = now + (error.seconds if isinstance(error, RateLimited) else RERUN_AGAIN)
