@@ -16,7 +16,6 @@ import click
 
 from ci_dispatch.app import github_output, reporters, result_files, run
 from ci_dispatch.app.channels import DELIVERED, exit_code
-from ci_dispatch.app.clock import SystemClock
 from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.merge import adopt
@@ -38,6 +37,7 @@ from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.journal import Journal, JournalReader, replay
+from ci_dispatch.run.loop import SystemClock
 from ci_dispatch.run.messages import Noticed
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.retry import RetryPolicy

@@ -16,7 +16,6 @@ from typing import Any
 
 from ci_dispatch.app import reporters, result_files
 from ci_dispatch.app.channels import DELIVERED, exit_code
-from ci_dispatch.app.clock import SystemClock
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.signals import signals
 from ci_dispatch.app.work_tree import work_tree
@@ -33,7 +32,7 @@ from ci_dispatch.run import run_folder
 from ci_dispatch.run.control import Engine, Terms
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.journal import Journal, JournalReader, replay
-from ci_dispatch.run.loop import Inbox, drive
+from ci_dispatch.run.loop import Inbox, SystemClock, drive
 from ci_dispatch.run.ports import Machine, Suite
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.run_folder import RunFolder

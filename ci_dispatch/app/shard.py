@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from ci_dispatch.app.clock import SystemClock
 from ci_dispatch.app.machines import health_policy
 from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.signals import signals
@@ -38,7 +37,7 @@ from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE
 from ci_dispatch.fleets.machines.executor import Crew
 from ci_dispatch.machines import open_machine
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.loop import Inbox
+from ci_dispatch.run.loop import Inbox, SystemClock
 from ci_dispatch.run.ports import WorkTree
 from ci_dispatch.suites import open_suite
 

@@ -148,7 +148,7 @@ class _Play:
 
     def _attempt(self, due: _Due, lease: LeaseNumber) -> None:
         shard = Shard(id=ShardId(f"{due.kind}-{lease}"), kind=due.kind, tests=due.tests)
-        granted = Lease(number=lease, shard=shard, machine=due.machine, granted=due.at, expires=due.at + 12)
+        granted = Lease(number=lease, shard=shard, machine=due.machine, granted=due.at)
         self._say(due.at, LeaseGranted(lease=granted))
         at = due.at + self._random.uniform(0.3, 0.9)
         self._say(at, AttemptStarted(lease=lease))

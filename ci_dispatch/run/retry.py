@@ -115,7 +115,7 @@ def _after_nothing(
 ) -> Decision:
     why = result.reason or attempt.reason or f"the attempt was {attempt.ended}"
     if attempt.ended is Ended.CANCELLED:  # by us, and not for anything it did
-        return Again(reason=why, charged_to=Charge.NOBODY)
+        return Again(reason=why, avoid_machine=machine, charged_to=Charge.NOBODY)
     if attempt.cause in (FailureCause.LOAD, FailureCause.USAGE):
         return Final(verdict=Verdict.NOT_RUN, reason=why)
     if entry.crashes >= POISON_AFTER:

@@ -57,7 +57,7 @@ class ShardRun:
         number, now = LeaseNumber(self.state.ledger.last_lease + 1), self._now()
         kind = ShardKind.RETRY if self.state.ledger.records[test].retries else ShardKind.HEAD
         shard = Shard(id=ShardId(test), kind=kind, tests=(test,))
-        self._publish(LeaseGranted(lease=Lease(number=number, shard=shard, machine=machine, granted=now, expires=now)))
+        self._publish(LeaseGranted(lease=Lease(number=number, shard=shard, machine=machine, granted=now)))
         return number
 
     def _lease_on(self, machine: MachineName, entry: TestRecord) -> LeaseNumber:

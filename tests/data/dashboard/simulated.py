@@ -216,7 +216,7 @@ class Simulation:
         lease = LeaseNumber(next(self._lease))
         shard = Shard(id=ShardId(f"s{lease}"), kind=kind, tests=tuple(tests))
         self._say(began, LeaseGranted(
-            lease=Lease(number=lease, shard=shard, machine=name, granted=self._start + began, expires=0.0)
+            lease=Lease(number=lease, shard=shard, machine=name, granted=self._start + began)
         ))  # fmt: skip
         self._say(began + 0.4, AttemptStarted(lease=lease))
         dies = bound * 0.6 if name == self._lost else float("inf")

@@ -90,7 +90,7 @@ class Recorder:
         self.lease += 1
         number = LeaseNumber(self.lease)
         shard = Shard(id=ShardId(f"{kind}-{number}"), kind=kind, tests=tuple(test.id for test in tests))
-        lease = Lease(number=number, shard=shard, machine=MachineName(machine), granted=START + at, expires=START + at)
+        lease = Lease(number=number, shard=shard, machine=MachineName(machine), granted=START + at)
         self.say(at, LeaseGranted(lease=lease))
         self.say(at + 0.4, AttemptStarted(lease=number))
         return number

@@ -114,9 +114,7 @@ def begun(tests: int = 3, **options: Any) -> list[Event]:
 
 def granted(lease: int, machine: str, *tests: int) -> Event:
     shard = Shard(id=ShardId(f"s{lease}"), kind=ShardKind.HEAD, tests=tuple(TestId(f"t{n}") for n in tests))
-    return LeaseGranted(
-        lease=Lease(number=LeaseNumber(lease), shard=shard, machine=MachineName(machine), granted=0.0, expires=9.0)
-    )
+    return LeaseGranted(lease=Lease(number=LeaseNumber(lease), shard=shard, machine=MachineName(machine), granted=0.0))
 
 
 def result(n: int, verdict: Verdict = Verdict.PASSED, **more: Any) -> TestResult:

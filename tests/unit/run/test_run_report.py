@@ -49,7 +49,7 @@ def line(test: str, verdict: Verdict, **more: object) -> TestResult:
 
 def granted(number: int, *tests: str) -> LeaseGranted:
     shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tests)  # type: ignore[arg-type]
-    return LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=HERE, granted=0.0, expires=0.0))
+    return LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=HERE, granted=0.0))
 
 
 def ended(number: int, *results: TestResult) -> AttemptFinished:

@@ -1,4 +1,4 @@
-"""A crew with machines that do what a test says, and a suite that reads what it is told to."""
+"""An executor with machines that do what a test says, and a suite that reads what it is told to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
-from ci_dispatch.fleets.machines.executor import Crew
+from ci_dispatch.fleets.machines.executor import MachineExecutor
+from ci_dispatch.fleets.machines.fleet import StartJob
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ports import (
     AttemptPaths,
@@ -35,6 +36,7 @@ from ci_dispatch.run.ports import (
     MachineError,
     WorkTree,
 )
+from ci_dispatch.run.worker_threads import WorkerThreads
 from tests.simulation import VirtualClock, make_tests
 
 FAR, NEAR = MachineName("far"), MachineName("near")
@@ -122,40 +124,45 @@ class FakeSuite:
 
 
 class Room:
-    """A crew with fake machines, and everything it posted."""
+    """An executor with fake machines, and everything it posted."""
 
     def __init__(self, folder: Path, *machines: FakeMachine, prepare: str = "") -> None:
         self.folder = folder
         self.suite = FakeSuite()
         self.posted: list[m.Message] = []
-        self.crew = Crew(
+        self.threads = WorkerThreads(self.posted.append, VirtualClock())
+        self.executor = MachineExecutor(
             run=RunId("r"),
             machines={machine.spec.name: machine for machine in machines},
             suite=self.suite,
             tree=WorkTree(root=folder),
             folder=folder / "attempts",
-            post=self.posted.append,
+            threads=self.threads,
             lease_seconds=12.0,
             shard_timeout=60.0,
             sync_timeout=30.0,
-            check_timeout=5.0,
-            clock=VirtualClock(),
+            sweep_timeout=5.0,
             prepare=prepare,
             extra=("--extra",),
         )
 
     def start(self, number: int = 1, machine: MachineName = FAR) -> None:
         shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tuple(test.id for test in TESTS))
-        lease = Lease(number=LeaseNumber(number), shard=shard, machine=machine, granted=0.0, expires=12.0)
-        self.crew.carry_out(m.Start(lease, TESTS, workers=3))
+        lease = Lease(
+            number=LeaseNumber(number),
+            shard=shard,
+            machine=machine,
+            granted=0.0,
+        )
+        self.executor.carry_out(StartJob(lease, TESTS, workers=3))
 
-    def work(self, number: int = 1, machine: MachineName = FAR) -> m.Finished:
+    def work(self, number: int = 1, machine: MachineName = FAR) -> m.LeaseEnded:
         self.start(number, machine)
         return self.ends(number)
 
-    def ends(self, number: int = 1) -> m.Finished:
-        assert self.crew.wait(10.0)
-        [end] = [each for each in self.posted if isinstance(each, m.Finished) and each.lease == number]
+    def ends(self, number: int = 1) -> m.LeaseEnded:
+        assert self.threads.wait(10.0)
+        [end] = [each for each in self.posted if isinstance(each, m.LeaseEnded) and each.lease == number]
         return end
 
     def noticed(self) -> list[str]:
