@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 import click
 
 from ci_dispatch.app import result_files
 from ci_dispatch.app.github_target import connect
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.config import Config
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec, Verdict
@@ -22,7 +22,7 @@ from ci_dispatch.fleets.actions.rest.comment import keep_comment
 from ci_dispatch.fleets.actions.rest.models import RunnerView
 from ci_dispatch.fleets.actions.rest.runners import with_runners
 from ci_dispatch.fleets.actions.rest.server import dialect_of
-from ci_dispatch.fleets.actions.run.dispatch_state import Target
+from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.run import run_report
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
@@ -61,15 +61,15 @@ def tell(state: RunState, folder: RunFolder, runs: Sequence[int | None], here: A
     here.annotate(annotations_of(report))
 
 
-def comment(settings: Settings, state: RunState, target: Target) -> None:
+def comment(config: Config, environ: Mapping[str, str], state: RunState, target: DispatchTarget) -> None:
     """Keep the comment on the pull request up to date, when it is wanted and this is one; a failure is a warning."""
-    here = ActionsEnvironment(settings.environ)
-    pull = here.pull_request() if settings.config.github.comment else None
+    here = ActionsEnvironment(environ)
+    pull = here.pull_request() if config.github.comment else None
     if pull is None or here.repository != target.repository:
         return
-    report = run_report.report(state, result_files.context(state, settings.environ))
+    report = run_report.report(state, result_files.context(state, environ))
     text = pr_comment(report, marker=f"ci-dispatch/{target.workflow}/{report.context.title}")
-    github = connect(settings, target.repository)
+    github = connect(config, environ, target.repository)
     try:
         with closing(github.client):
             keep_comment(github, pull, text)
@@ -79,16 +79,16 @@ def comment(settings: Settings, state: RunState, target: Target) -> None:
 
 
 def runner_sight(
-    settings: Settings, repository: str, stack: ExitStack
+    config: Config, environ: Mapping[str, str], repository: str, stack: ExitStack
 ) -> Callable[[MachineChecked, MachineSpec], MachineChecked]:
     """Adds to a health check what GitHub knows of the machine's runners; without a token, or when refused, nothing."""
-    name = settings.config.github.runners_token_env
-    token = settings.environ.get(name, "").strip()
+    name = config.github.runners_token_env
+    token = environ.get(name, "").strip()
     if not token:
         text = f"note: whether GitHub's runners are online is not seen: that needs a token in {name} with"
         click.echo(f"{text} Administration: read. The machines' own health checks do without.", err=True)
         return lambda checked, _spec: checked
-    dialect = dialect_of(settings.config.github.api_url or ActionsEnvironment(settings.environ).api_url)
+    dialect = dialect_of(config.github.api_url or ActionsEnvironment(environ).api_url)
     github = GitHub(Client(dialect, token), dialect, repository)
     stack.enter_context(closing(github.client))
     return _Sight(github).see

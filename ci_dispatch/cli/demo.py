@@ -25,31 +25,32 @@ def demo(settings: Settings) -> int:
     import shutil
     import tempfile
 
-    from ci_dispatch.app import run
+    from ci_dispatch.app.drive import Machines
+    from ci_dispatch.app.run import begin
+    from ci_dispatch.app.run_spec import RunSpec
     from ci_dispatch.demo import FOLDER
     from ci_dispatch.demo.mortal import MortalMachine
 
     root = Path(tempfile.mkdtemp(prefix="ci-dispatch-demo-"))
     shutil.copytree(FOLDER, root, dirs_exist_ok=True)
-    setting = run.RunSpec(root=root, config=_config(settings, root))
+    spec = RunSpec(root=root, config=_config(settings, root))
 
-    def with_a_mortal(machines: run.Machines) -> run.Machines:
+    def with_a_mortal(machines: Machines) -> Machines:
         return {
             name: MortalMachine(machine, DIES_AFTER) if name == MORTAL else machine
             for name, machine in machines.items()
         }
 
     click.echo(f"A corner shop's tests over {len(FLEET)} machines; {MORTAL} will die. In {root}\n", err=True)
-    code = run.begin(setting, environ=settings.environ, arrange=with_a_mortal)
+    code = begin(spec, environ=settings.environ, arrange=with_a_mortal)
     click.echo("\nThe demo went as planned if this says FAILED (exit code 1): one test is wrong on purpose.", err=True)
     click.echo(f"Look at {root}/.ci-dispatch/runs/: merged.xml, summary.md, run.json, events.jsonl", err=True)
     return 0 if code == 1 else code
 
 
 def _config(settings: Settings, root: Path) -> Config:
-    from dataclasses import replace
-
     from ci_dispatch.cli.settings import read_settings
+    from ci_dispatch.core.codec import replace
     from ci_dispatch.core.model import Connection, MachineName, MachineSpec
     from ci_dispatch.demo import SPEED, STATE
 

@@ -56,7 +56,7 @@ def watch(settings: Settings, run: str) -> int:
     """
     from ci_dispatch.app import dispatch
 
-    return dispatch.again(settings, run)
+    return dispatch.watch(settings, run)
 
 
 @click.command()

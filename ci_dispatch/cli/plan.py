@@ -26,12 +26,12 @@ def plan(settings: Settings, as_json: bool, matrix: bool, extra: tuple[str, ...]
         from ci_dispatch.app import dispatch
 
         return dispatch.begin(settings, shards=0, matrix_only=True, extra=extra)
-    from ci_dispatch.app import run
+    from ci_dispatch.app.run_spec import RunSpec, expect
     from ci_dispatch.suites import open_suite
 
     config = settings.config
-    setting = run.RunSpec(root=settings.root, config=config, extra=(*config.suite.args, *extra))
-    expected = run.expect(setting, open_suite(config.suite, settings.root, setting.extra))
+    setting = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
+    expected = expect(setting, open_suite(config.suite, settings.root, setting.arguments))
     data = _plan(expected, setting)
     click.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else _text(data))
     return 0

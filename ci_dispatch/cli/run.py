@@ -28,8 +28,9 @@ def run(settings: Settings, follow: str, extra: tuple[str, ...]) -> int:
 
     Without any configuration: the suite of this repository, on this computer's cores.
     """
-    from ci_dispatch.app import run
+    from ci_dispatch.app.run import begin
+    from ci_dispatch.app.run_spec import RunSpec
 
     config = settings.config
-    setting = run.RunSpec(root=settings.root, config=config, extra=(*config.suite.args, *extra))
-    return run.begin(setting, environ=settings.environ, follow=follow)
+    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
+    return begin(spec, environ=settings.environ, follow=follow)

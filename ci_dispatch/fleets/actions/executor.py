@@ -1,7 +1,7 @@
 """Carries out what an `ActionsFleet` asks for: calls of GitHub's API, downloads, and the file of dispatches.
 
-Nothing here waits but for an answer: rate limits and retries are clocks of the fleet. Two queues, each with a client of its
-own; cancelling has its own, so that a run is told to end at once even while another call waits for GitHub: a runner
+Nothing here waits but for an answer: rate limits and retries are clocks of the fleet. Two queues, each with a client of
+its own; cancelling has one, so that a run is told to end at once even while another call waits for GitHub: a runner
 gives a cancelled orchestrator seven seconds.
 """
 
@@ -45,7 +45,7 @@ class ActionsExecutor:
         save: Callable[[tuple[g.SavedDispatch, ...]], None],
         threads: WorkerThreads,
     ) -> None:
-        """`attempts` gets one folder for each lease; `save` writes on the loop's own thread, before anything is sent."""
+        """`attempts` gets one folder for each lease; `save` writes on the loop's thread, before anything is sent."""
         self._github, self._urgent = github, urgent
         self._workflow, self._ref = workflow, ref
         self._attempts = attempts

@@ -239,19 +239,21 @@ class ActionsFleet:
                     yield m.Started(job.lease)
                     self._silent.discard(self._machine_of(job))
                 case JobEnded(shard=shard, result=result):
-                    job = run.jobs[shard]
-                    if not job.settled:
-                        yield from self._end(job, result, now, machine_lost=self._took_its_machine(job, result))
+                    if not run.jobs[shard].settled:
+                        yield from self._end_with_its_machine(run.jobs[shard], result, now)
                 case m.CancelledExternally():
                     yield finding
 
-    def _took_its_machine(self, job: ShardJob, result: AttemptResult) -> bool:
+    def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
         """A machine without another running shard of ours, that has just lost one, is lost."""
         machine = self._machine_of(job)
         if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is FailureCause.MACHINE:
             self._silent.add(machine)
         others = (j for j in self._open_jobs() if j is not job and self._machine_of(j) == machine)
-        return result.ended is Ended.LOST and not any(other.started is not None for other in others)
+        lost = result.ended is Ended.LOST and not any(other.started is not None for other in others)
+        yield from self._end(job, result, now, machine_lost=lost)
+        if lost and machine != ANY_MACHINE:
+            yield from self._end_all_on(machine, result.reason, now)
 
     # -- machines ---------------------------------------------------------------------------------------------------
 
@@ -262,6 +264,10 @@ class ActionsFleet:
             return
         reason = f"it did not answer {UNREACHABLE_CHECKS} health checks in a row"
         yield m.Unreachable(name, reason)
+        yield from self._end_all_on(name, reason, now)
+
+    def _end_all_on(self, name: MachineName, reason: str, now: float) -> Items:
+        """Its shards go elsewhere at once."""
         for job in [job for job in self._open_jobs() if self._machine_of(job) == name and job.outcome.open]:
             ended = Ended.LOST if job.started is not None else Ended.NOT_STARTED
             why = f"{name} is lost: {reason}"
