@@ -35,8 +35,8 @@ def one(seed: int, share: float, *, misjudged: float, start_up: float) -> float:
     true = fleet(SPEEDS)
     real_init = SimulatedFleet.__init__
 
-    def true_fleet(self: SimulatedFleet, _machines: object, world: World, clock: object) -> None:
-        real_init(self, true, world, clock)  # type: ignore[arg-type]
+    def true_fleet(self: SimulatedFleet, _machines: object, world: World, clock: object, heard: object) -> None:
+        real_init(self, true, world, clock, heard)  # type: ignore[arg-type]
 
     with mock.patch.object(SimulatedFleet, "__init__", true_fleet):
         world = World(seconds=seconds, start_up=start_up)

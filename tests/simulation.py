@@ -39,7 +39,7 @@ from report_merge.failures import UNKNOWN
 Behaviour = Callable[[int], Verdict]  # of the n-th execution of a test, from 0
 
 
-def _passes(_execution: int) -> Verdict:
+def passes(_execution: int) -> Verdict:
     return Verdict.PASSED
 
 
@@ -75,12 +75,15 @@ class World:
 class SimulatedFleet:
     """An executor that works in virtual time."""
 
-    def __init__(self, machines: Iterable[MachineSpec], world: World, clock: VirtualClock) -> None:
+    def __init__(
+        self, machines: Iterable[MachineSpec], world: World, clock: VirtualClock, heard: Callable[[TestId], int]
+    ) -> None:
+        """`heard(test)`: how many results of it the run knows; what nobody heard of may as well not have happened."""
         self.machines = {machine.name: machine for machine in machines}
         self.world = world
         self.clock = clock
         self.epoch = clock.at
-        self.executions: dict[TestId, int] = {}
+        self._heard = heard
         self._queue: list[tuple[float, int, m.Message]] = []
         self._order = itertools.count()
         self._cancelled: set[LeaseNumber] = set()
@@ -90,14 +93,11 @@ class SimulatedFleet:
             case m.CheckMachine(machine=name):
                 up = not self._gone(name, self.clock.at)
                 event = MachineChecked(machine=name, healthy=up, reachable=up, cores=self.machines[name].cores)
-                self._later(0.3 if up else 5.0, m.Checked(event))
+                self.later(0.3 if up else 5.0, m.Checked(event))
             case StartJob():
                 self._run(command)
             case CancelJob(lease=number):
                 self._cancelled.add(number)
-
-    def wait(self, deadline: float) -> bool:
-        return True
 
     def next_message(self, tick: float) -> m.Message:
         """The next thing that happens, or a tick when nothing does for `tick` seconds; moves the clock."""
@@ -107,22 +107,11 @@ class SimulatedFleet:
             if number in self._cancelled and not isinstance(message, m.LeaseEnded):
                 continue
             self.clock.at = max(self.clock.at, at)
-            self._count(message)
             return message
         self.clock.at += tick
         return m.Tick()
 
-    def _count(self, message: m.Message) -> None:
-        """A test has run once more when somebody heard of it: what nobody heard of may as well not have happened."""
-        heard: tuple[TestResult, ...] = ()
-        if isinstance(message, m.Reported):
-            heard = (message.result,)
-        elif isinstance(message, m.LeaseEnded) and not self.world.live and message.lease not in self._cancelled:
-            heard = tuple(result for result in message.result.results if result.verdict is not Verdict.NOT_RUN)
-        for result in heard:
-            self.executions[result.test] = self.executions.get(result.test, 0) + 1
-
-    def _later(self, seconds: float, message: m.Message) -> None:
+    def later(self, seconds: float, message: m.Message) -> None:
         heapq.heappush(self._queue, (self.clock.at + seconds, next(self._order), message))
 
     def _gone(self, name: MachineName, at: float) -> bool:
@@ -145,20 +134,20 @@ class SimulatedFleet:
             workers[worker] += self.world.seconds[test.id] / machine.speed
             if test.id in self.world.killers and (killer is None or workers[worker] < killer[0]):
                 killer = (workers[worker], test.id)
-            execution = self.executions.get(test.id, 0)
-            verdict = self.world.behaviour.get(test.id, _passes)(execution)
+            execution = self._heard(test.id)
+            verdict = self.world.behaviour.get(test.id, passes)(execution)
             seconds = self.world.seconds[test.id] / machine.speed
             results.append((workers[worker], TestResult(test=test.id, verdict=verdict, seconds=seconds)))
         end = killer[0] if killer else max(workers)
         done = [(at, result) for at, result in results if at < end or (not killer and at <= end)]
         for at, result in done:
             if at < gone_in and self.world.live:
-                self._later(at, m.Reported(number, result))
-        self._later(0.1, m.Started(number))
+                self.later(at, m.Reported(number, result))
+        self.later(0.1, m.Started(number))
         for second in range(1, int(min(end, gone_in)) + 1):
-            self._later(float(second), m.Beat(number))
+            self.later(float(second), m.Beat(number))
         if end < gone_in:
-            self._later(end, m.LeaseEnded(number, self._result(start, done, killer, end)))
+            self.later(end, m.LeaseEnded(number, self._result(start, done, killer, end)))
 
     @staticmethod
     def _result(
@@ -202,6 +191,10 @@ def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected
     )
 
 
+def heard_by(state: RunState) -> Callable[[TestId], int]:
+    return lambda test: len(state.ledger.records[test].history)
+
+
 def control_of(state: RunState, publish: Callable[[Event], None], *, seed: int = 1, **numbers: Any) -> RunControl:
     """A run over machines, whose start was published; `numbers` are fields of `RunPolicy` and `LeasePolicy`."""
     ours = {f.name for f in fields(RunPolicy)}
@@ -233,7 +226,7 @@ def simulate(
     bus = EventBus(state, clock, reporters)
     bus.publish(run_started(tests, machines, expected if expected is not None else world.seconds))
     control = control_of(state, bus.publish, seed=seed, **(terms or {}))
-    fleet = SimulatedFleet(machines, world, clock)
+    fleet = SimulatedFleet(machines, world, clock, heard_by(state))
     commands = control.begin(clock.now())
     ticked = clock.at
     while not control.finished:

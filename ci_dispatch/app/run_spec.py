@@ -106,7 +106,7 @@ def read_run(folder: RunFolder) -> RunState:
     if state.started is None:
         raise UsageError(
             f"Run {folder.id} cannot be resumed",
-            why="it ended before it began",
+            why="its journal holds no whole event, so it ended before it began",
             hint="start a new one: ci-dispatch run",
         )
     return state

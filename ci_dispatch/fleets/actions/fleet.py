@@ -24,6 +24,7 @@ from ci_dispatch.fleets.actions.rest.models import runner_is
 from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy, DispatchPlanner
 from ci_dispatch.fleets.actions.run.dispatch_state import EarlierAttempt, narrow, saved, unsent
+from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome
 from ci_dispatch.fleets.actions.run.polling import Polling
 from ci_dispatch.fleets.actions.run.rerun import Remedy
 from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, ShardJob, WorkflowRun
@@ -207,8 +208,9 @@ class ActionsFleet:
     ) -> Items:
         match message:
             case g.Polled():
+                yield from self._act_on(run, run.see(message, now, shard_timeout=self._policy.shard_timeout), now)
                 limits = {"queue_timeout": self._policy.queue_timeout, "shard_timeout": self._policy.shard_timeout}
-                yield from self._act_on(run, run.see(message, now, **limits), now)
+                yield from self._act_on(run, run.overdue(now, self._idle_since(now), **limits), now)
                 self._polling.polled(self.runs, run, message, now)
             case g.PollFailed(error=error):
                 if self._polling.failed(self.runs, run, error, now):
@@ -272,6 +274,16 @@ class ActionsFleet:
             ended = Ended.LOST if job.started is not None else Ended.NOT_STARTED
             why = f"{name} is lost: {reason}"
             yield from self._end(job, AttemptResult(ended=ended, cause=FailureCause.MACHINE, reason=why), now)
+
+    def _idle_since(self, now: float) -> Callable[[MachineName], float]:
+        """When each machine last did something for us, in any run; the shared queue, when any machine did."""
+        since: dict[MachineName, float] = {}
+        for run in self.runs:
+            for job in run.jobs.values():
+                running = job.outcome is JobOutcome.RUNNING and not job.settled
+                for name in (job.job.machine, self._machine_of(job), ANY_MACHINE):
+                    since[name] = max(since.get(name, 0.0), now if running else job.changed)
+        return lambda name: since.get(name, 0.0)
 
     def _named(self, runner: str) -> MachineName:
         """The machine a runner belongs to, by its name; an unknown one is just "the pool"."""

@@ -119,7 +119,7 @@ class MachineFleet:
             return
         if self._queue is None:
             self._queue = self._new_queue()
-            self._queue.plan_heads([machine.spec for machine in usable], self._policy.head_share)
+            self._queue.plan_heads([machine.spec for machine in usable], self._policy.head_share, self.machines)
         for machine in mine:
             yield from self._fill(machine, self._queue, ready, usable, now)
         yield from self._take_over(self._queue, ready, usable, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind, TestId
 from ci_dispatch.planning import planner
@@ -19,10 +19,11 @@ class ShardQueue:
         self._expected = expected
         self._heads: dict[MachineName, list[planner.Unit]] = {}
 
-    def plan_heads(self, machines: Sequence[MachineSpec], share: float) -> None:
-        """Weigh the first shard of each of these machines."""
+    def plan_heads(self, machines: Sequence[MachineSpec], share: float, mine: Collection[MachineName]) -> None:
+        """Weigh the first shard of each of these machines, and keep those of `mine`: others are not ours to give."""
         units = planner.units_of((record.test for record in self._ledger.records.values()), self._expected)
-        self._heads = planner.heads(units, machines, share)
+        heads = planner.heads(units, machines, share)
+        self._heads = {name: units for name, units in heads.items() if name in mine}
 
     def next_shard(
         self,

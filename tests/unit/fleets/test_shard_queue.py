@@ -34,7 +34,7 @@ class Table:
         self.ledger.apply(run_started(suite, BOTH, expected), 0.0)
         self.queue = ShardQueue(self.ledger, expected)
         if share:
-            self.queue.plan_heads(BOTH, share)
+            self.queue.plan_heads(BOTH, share, [A.name, B.name])
 
     def next(
         self,
@@ -80,7 +80,7 @@ def test_a_head_that_somebody_else_has_by_now_is_no_head() -> None:
     table = Table(share=1.0)
     head = table.next(A)
     assert head is not None
-    table.queue.plan_heads(BOTH, 1.0)  # A's head again, which it still runs
+    table.queue.plan_heads(BOTH, 1.0, [A.name, B.name])  # A's head again, which it still runs
     assert table.next(A) is None
     shard = table.next(B)
     assert shard is not None

@@ -25,6 +25,7 @@ from ci_dispatch.core.model import (
 )
 from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting
 from ci_dispatch.run import messages as m
+from ci_dispatch.run.journal import JournalError
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
 from tests.control_script import A, B, Script, checked, starts
@@ -271,3 +272,82 @@ def test_a_resumed_run_is_no_longer_interrupted() -> None:
     script.say(m.Signalled(2), 1.0)
     script.state.apply(Stamped(seq=script.state.seq + 1, at=2.0, event=RunResumed(controller="another")))
     assert script.state.interrupted is None
+
+
+# -- what cold machines, a full disk or a dead thread may not do --------------------------------------------------------
+
+
+def test_cold_machines_take_nothing_over_from_each_other() -> None:
+    """Two machines, one unit, and a work tree that takes minutes to arrive: the one that has it keeps it."""
+    script = Script(tests=1, head_share=1.0, check_first=False, start_grace=600.0)
+    for second in range(1, 120):
+        script.say(m.Tick(), float(second))
+    assert starts(script.commands) == [A]
+    script.say(m.Started(script.lease_of(A)), 120.0)
+    script.finish(A, at=121.0)
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.PASSED
+
+
+def test_a_take_over_is_no_reassignment_and_happens_once_for_each_test() -> None:
+    script = Script(tests=2, head_share=1.0, check_first=False)
+    script.say(m.Started(script.lease_of(B)), 0.5)
+    script.finish(B, at=5.0)  # B is ready and idle
+    script.say(m.Tick(), 10.5)
+    [record] = [record for record in script.state.ledger.records.values() if record.verdict is None]
+    assert script.lease_of(B) == record.lease
+    assert (record.takeovers, record.reassignments, script.state.reassigned) == (1, 0, 0)
+    before = len(script.commands)
+    script.say(m.Tick(), 30.0)
+    assert starts(script.commands[before:]) == [], "slow starters do not hand a test to and fro"
+
+
+def test_live_results_of_tests_outside_the_lease_are_not_counted() -> None:
+    script = Script()
+    number = script.lease_of(A)
+    script.say(m.Started(number), 0.5)
+    other = script.state.ledger.active[script.lease_of(B)].shard.tests[0]
+    for test in (other, TestId("a set-up project's")):
+        script.say(m.Reported(number, TestResult(test=test, verdict=Verdict.PASSED)), 1.0)
+    assert sum(machine.done for machine in script.state.machines.values()) == 0
+
+
+def test_a_check_without_an_answer_keeps_nobody_waiting() -> None:
+    script = Script(check_first=True, check_deadline=30.0)
+    script.say(checked(A, healthy=True), 0.3)
+    assert starts(script.commands) == []
+    script.say(m.Tick(), 30.5)
+    assert starts(script.commands) == [A], "B never answered: it counts as unreachable"
+    problem = script.state.machines[B].trouble
+    assert problem == "the health check gave no answer within 30 s"
+    script.say(m.Started(script.lease_of(A)), 31.0)
+    asked = [command for command in script.commands if command == m.CheckMachine(B)]
+    assert len(asked) == 1, "one check at a time, also when it hangs"
+    script.say(checked(B, healthy=True), 31.5)
+    assert script.state.machines[B].usable, "a late answer is an answer"
+
+
+def test_a_run_that_nobody_is_left_for_says_why() -> None:
+    script = Script(check_first=True)
+    script.say(checked(A, healthy=False))
+    script.say(checked(B, healthy=False))
+    assert script.state.finished is not None
+    assert script.state.finished.reason == "no healthy machine"
+
+
+def test_a_journal_that_breaks_between_two_leases_of_one_step_is_said_as_such() -> None:
+    """The second of two leases cannot be written: what was granted and never started has nothing to cancel."""
+    script = Script(check_first=True)
+    script.say(checked(A, healthy=True))
+    granted = 0
+
+    def breaks(stamped: Stamped, state: RunState) -> None:
+        nonlocal granted
+        granted += isinstance(stamped.event, LeaseGranted)
+        if granted == 2:
+            raise JournalError("the disk is full")
+
+    script.handle = breaks  # type: ignore[method-assign]
+    with pytest.raises(JournalError):
+        script.say(checked(B, healthy=True))
+    assert [type(command) for command in script.control.abandon(1.0)] == [CancelJob], "the one that is in the ledger"

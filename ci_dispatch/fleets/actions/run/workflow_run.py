@@ -50,6 +50,7 @@ class ShardJob:
     outcome: JobOutcome = JobOutcome.WAITING
     passed: bool = False
     started: float | None = None
+    changed: float = 0.0  # when its outcome last changed
     settled: bool = False  # its lease has ended
     missing: int = 0  # downloads that did not bring its report
     owed: set[TestId] = field(default_factory=set)  # to be tried again in a re-run
@@ -71,7 +72,6 @@ class WorkflowRun:
     attempt: int = 1
     cancel: CancelState = field(default_factory=CancelState)
     annotations: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by job
-    active_at: dict[MachineName, float] = field(default_factory=dict)  # when a job of that machine last did something
     polling: bool = False
     poll_due: float = 0.0
     no_jobs_since: float | None = None  # polls that show no job at all
@@ -108,7 +108,7 @@ class WorkflowRun:
         cancelled = any(not j.settled and j.outcome is JobOutcome.CANCELLED for j in self.jobs.values())
         return cancelled and not self.cancel.wanted and not self.concluded
 
-    def see(self, polled: Polled, now: float, *, queue_timeout: float, shard_timeout: float) -> list[Finding]:
+    def see(self, polled: Polled, now: float, *, shard_timeout: float) -> list[Finding]:
         """What is new since the last poll."""
         self.annotations.update(polled.annotations)
         findings: list[Finding] = []
@@ -122,8 +122,7 @@ class WorkflowRun:
             shard = shard_of(view, self.jobs)
             if shard is not None and view.attempt == self.attempt and not self.jobs[shard].settled:
                 findings += self._job(self.jobs[shard], view, now, shard_timeout)
-        findings += self._whole_run(polled)
-        return findings + self._overdue(now, queue_timeout, shard_timeout)
+        return findings + self._whole_run(polled)
 
     def _job(self, job: ShardJob, view: JobView, now: float, shard_timeout: float) -> list[Finding]:
         findings: list[Finding] = []
@@ -133,7 +132,7 @@ class WorkflowRun:
         if job.outcome is JobOutcome.CANCELLED and ran >= shard_timeout - LIMIT_SLACK:
             job.outcome = JobOutcome.TIMED_OUT  # GitHub says so only in an annotation, which we may not be able to see
         if job.outcome is not before:
-            self.active_at[job.job.machine] = now
+            job.changed = now
         if view.taken and job.started is None:
             job.started = now
             findings.append(JobStarted(shard, view.runner))
@@ -155,15 +154,19 @@ class WorkflowRun:
             return [CancelledExternally(f"run {self.id} was cancelled on GitHub, and not by us")]
         return []
 
-    def _overdue(self, now: float, queue_timeout: float, shard_timeout: float) -> list[Finding]:
-        busy = {j.job.machine for j in self.jobs.values() if j.outcome is JobOutcome.RUNNING and not j.settled}
+    def overdue(
+        self, now: float, idle_since: Callable[[MachineName], float], *, queue_timeout: float, shard_timeout: float
+    ) -> list[Finding]:
+        """Jobs that wait or run too long. `idle_since`: when a machine last did something for us; `now` while it does.
+
+        Waiting for a machine that works for us is no reason to go elsewhere.
+        """
         findings: list[Finding] = []
         for shard, job in self.jobs.items():
             if job.settled:
                 continue
-            idle_since = max(job.since, self.active_at.get(job.job.machine, 0.0))
-            waiting = job.outcome is JobOutcome.WAITING and job.job.machine not in busy
-            if waiting and now - idle_since > queue_timeout:
+            waited = now - max(job.since, idle_since(job.job.machine))
+            if job.outcome is JobOutcome.WAITING and waited > queue_timeout:
                 labels = ", ".join(job.job.labels)
                 why = f"no runner with the labels {labels} took it within {queue_timeout:.0f} s"
                 findings.append(JobEnded(shard, _nothing(Ended.NOT_STARTED, why)))
