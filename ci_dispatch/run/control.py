@@ -147,6 +147,7 @@ class RunControl:
         commands: list[m.Command] = []
         if not self.finished:
             commands += self._keep_deadline(now)
+            self._miss_answers(now)
         for fleet in self._fleets:
             commands += self._take(fleet, fleet.advance(now), now)
         if self.finished:
@@ -216,11 +217,13 @@ class RunControl:
         usable = [machine for name, machine in self.state.machines.items() if machine.usable and name in names]
         return sorted(usable, key=lambda machine: (-machine.spec.power, machine.spec.name))
 
-    def _check_machines(self, now: float) -> list[m.Command]:
+    def _miss_answers(self, now: float) -> None:
+        """A check without an answer for too long is one: nobody waits for it."""
+        why = f"the health check gave no answer within {self._policy.check_deadline:g} s"
         for name in self._checks.take_overdue(now):
-            self._publish(
-                unreachable(name, f"the health check gave no answer within {self._policy.check_deadline:g} s")
-            )
+            self._publish(unreachable(name, why))
+
+    def _check_machines(self, now: float) -> list[m.Command]:
         machines = self.state.machines
         alone = [machine.spec.connection for machine in machines.values()] == [Connection.LOCAL]
         return [

@@ -274,7 +274,7 @@ def test_a_resumed_run_is_no_longer_interrupted() -> None:
     assert script.state.interrupted is None
 
 
-# -- what cold machines, a full disk or a dead thread may not do --------------------------------------------------------
+# -- what cold machines, a full disk or a dead thread may not do ----------------------------------------------------
 
 
 def test_cold_machines_take_nothing_over_from_each_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -42,11 +43,14 @@ def test_work_that_dies_ends_in_its_one_message(error: BaseException) -> None:
     assert len(notices) == 2
 
 
+def second_fails(number: int) -> m.Message:
+    return fails(OSError("gone")) if number == 1 else m.Signalled(number)
+
+
 def test_work_in_a_queue_is_done_in_order_and_goes_on_after_a_failure() -> None:
     posted = Posted()
     for number in range(3):
-        work = (lambda: fails(OSError("gone"))) if number == 1 else (lambda n=number: m.Signalled(n))
-        posted.threads.enqueue("queue", work, lambda _error: m.Tick())
+        posted.threads.enqueue("queue", partial(second_fails, number), lambda _error: m.Tick())
     assert posted.after_all() == [m.Signalled(0), m.Tick(), m.Signalled(2)]
 
 
