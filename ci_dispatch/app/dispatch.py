@@ -15,7 +15,6 @@ from random import Random
 import click
 
 from ci_dispatch.app import github_output, reporters, result_files, run
-from ci_dispatch.app.channels import DELIVERED, exit_code
 from ci_dispatch.app.clock import SystemClock
 from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
 from ci_dispatch.app.machines import open_machines
@@ -35,6 +34,7 @@ from ci_dispatch.fleets.actions.run.dispatch_planner import Terms
 from ci_dispatch.fleets.actions.run.dispatch_state import FILE, Dispatched, Target, dumps, restore
 from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, Strategy, matrix_jobs
 from ci_dispatch.planning import planner
+from ci_dispatch.reporters import ReporterContext
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.journal import Journal, JournalReader, replay
@@ -42,6 +42,7 @@ from ci_dispatch.run.messages import Noticed
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 
@@ -132,8 +133,16 @@ def _drive(
     clock, inbox, config, target = SystemClock(), Inbox(), settings.config, dispatched.target
     with ExitStack() as stack:
         stack.enter_context(folder.held())
-        shown = reporters.open_faces(
-            config, folder, environ=settings.environ, warn=lambda source, text: inbox.post(Noticed(source, text))
+        begun = state.started or next(event for event in first if isinstance(event, RunStarted))
+        reports = ReportCache(result_files.run_context(begun, settings.environ))
+        shown = reporters.open_reporters(
+            ReporterContext(
+                config=config,
+                folder=folder,
+                reports=reports,
+                environ=settings.environ,
+                warn=lambda source, text: inbox.post(Noticed(source, text)),
+            )
         )
         bus = EventBus(state, clock, [Journal(folder.open_journal()), *shown])
         stack.callback(bus.close)
@@ -161,13 +170,14 @@ def _drive(
         )
         with signals(inbox.post):
             drive(dispatcher, lanes, bus, inbox, clock)
-        bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
-        result_files.write(state, folder, settings.root / config.run.folder, settings.environ)
-        github_output.tell(state, folder, [run.run for run in dispatcher.runs], ActionsEnvironment(settings.environ))
-        github_output.comment(settings, state, target)
+        bus.close(*reporters.delivering(shown))  # what could not be delivered belongs into the summary
+        result_files.write(state, reports.of(state), folder, settings.root / config.run.folder)
+        here = ActionsEnvironment(settings.environ)
+        github_output.tell(state, reports.of(state), folder, [run.run for run in dispatcher.runs], here)
+        github_output.comment(settings, reports.of(state), target)
     if dispatcher.refusal is not None:
         raise dispatcher.refusal
-    return exit_code(config, state)
+    return reporters.exit_code(config, state)
 
 
 def _hands(

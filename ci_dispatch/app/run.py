@@ -15,7 +15,6 @@ from random import Random
 from typing import Any
 
 from ci_dispatch.app import reporters, result_files
-from ci_dispatch.app.channels import DELIVERED, exit_code
 from ci_dispatch.app.clock import SystemClock
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.signals import signals
@@ -28,6 +27,7 @@ from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
 from ci_dispatch.core.model import MachineName, RunId, Test, TestId
 from ci_dispatch.fleets.machines.executor import Crew
 from ci_dispatch.planning import planner
+from ci_dispatch.reporters import ReporterContext
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.control import Engine, Terms
@@ -37,6 +37,7 @@ from ci_dispatch.run.loop import Inbox, drive
 from ci_dispatch.run.ports import Machine, Suite
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 
@@ -153,8 +154,12 @@ def _drive(
     clock, inbox, config = SystemClock(), Inbox(), setting.config
     with ExitStack() as stack:
         stack.enter_context(folder.held())
+        begun = state.started or next(event for event in first if isinstance(event, RunStarted))
+        reports = ReportCache(result_files.run_context(begun, environ))
         warn = partial(_notice, inbox)
-        shown = reporters.open_faces(config, folder, environ=environ, follow=follow, warn=warn)
+        shown = reporters.open_reporters(
+            ReporterContext(config=config, folder=folder, reports=reports, environ=environ, warn=warn, follow=follow)
+        )
         journal = Journal(folder.open_journal())
         bus = EventBus(state, clock, [journal, *shown])
         stack.callback(bus.close)
@@ -174,14 +179,14 @@ def _drive(
         crew = _crew(setting, suite, folder, machines, inbox, clock)
         with signals(inbox.post):
             drive(engine, crew, bus, inbox, clock)
-        bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
-        result_files.write(state, folder, runs_folder(setting), environ)
+        bus.close(*reporters.delivering(shown))  # what could not be delivered belongs into the summary
+        result_files.write(state, reports.of(state), folder, runs_folder(setting))
         if environ.get("GITHUB_ACTIONS") == "true":
             from ci_dispatch.app import github_output
             from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 
-            github_output.tell(state, folder, [], ActionsEnvironment(environ))
-        return exit_code(config, state)
+            github_output.tell(state, reports.of(state), folder, [], ActionsEnvironment(environ))
+        return reporters.exit_code(config, state)
 
 
 def _crew(

@@ -135,7 +135,7 @@ def test_notify_tells_each_channel_and_why_one_was_not_told(project: Path) -> No
         assert told.stdout == "#ci: delivered\n"
         assert told.stderr.startswith("C0NONE: channel_not_found: give the channel's id (C...), and invite the app")
         (message,) = slack.workspace.messages
-        assert message.header == "ci-dispatch can talk to this channel"
+        assert message.header == "ci-dispatch can post to this channel"
         wrong = run(project, "notify", "--test", SLACK_BOT_TOKEN="xoxb-wrong")
         assert wrong.stderr.count("invalid_auth: the token is not valid") == 2
         assert "xoxb" not in wrong.stderr + wrong.stdout

@@ -59,8 +59,8 @@ def collector() -> Iterator[Collector]:
     made.thread.join(5)
 
 
-def sent(collector: Collector, run: str = "troubled", **environ: str) -> list[Any]:
-    play(recorded(run), SpanReporter(collector.url, context=lambda state: CONTEXT, environ=environ))
+def sent(collector: Collector, run: str = "troubled", traceparent: str = "") -> list[Any]:
+    play(recorded(run), SpanReporter(collector.url, CONTEXT, traceparent=traceparent))
     return collector.spans
 
 
@@ -109,10 +109,10 @@ def test_the_same_run_is_the_same_trace_and_joins_another_one(collector: Collect
     assert {span.trace_id for span in sent(collector)} == first
     collector.spans = []
     outer = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    (root,) = [s for s in sent(collector, TRACEPARENT=outer) if s.name.startswith("RUN")]
+    (root,) = [s for s in sent(collector, traceparent=outer) if s.name.startswith("RUN")]
     assert (root.trace_id.hex(), root.parent_span_id.hex()) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
     collector.spans = []
-    assert {span.trace_id for span in sent(collector, TRACEPARENT="00-zz")} == first
+    assert {span.trace_id for span in sent(collector, traceparent="00-zz")} == first
 
 
 def test_a_collector_that_refuses_is_an_error_that_names_it(
@@ -125,7 +125,7 @@ def test_a_collector_that_refuses_is_an_error_that_names_it(
 
 
 def test_a_run_that_did_not_end_sends_nothing(collector: Collector) -> None:
-    reporter = SpanReporter(collector.url, context=lambda state: CONTEXT, environ={})
+    reporter = SpanReporter(collector.url, CONTEXT)
     play(recorded("troubled")[:20], reporter)
     assert collector.spans == []
     assert isinstance(RunState(), RunState)

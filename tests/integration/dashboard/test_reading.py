@@ -32,7 +32,7 @@ def test_one_test_with_its_attempts_and_live_output(runs: Callable[..., Run], sh
     opened.text("article h3").to_contain_text("running")
     opened.text("article pre").to_contain_text("✓")
     text = "\x1b[31mfresh\x1b[0m <b>output</b>\n"
-    run.inbox.put(
+    run.source.put(
         Stamped(seq=1, at=run.now, event=AttemptOutput(lease=output.lease, machine=output.machine, text=text))
     )
     opened.text("article pre").to_contain_text("fresh <b>output</b>")
@@ -62,7 +62,7 @@ def test_a_run_that_died_says_so(runs: Callable[..., Run], show: Callable[..., O
     opened.text("#word").to_have_text("Running")
     run.now += 20
     opened.page.reload()
-    opened.text("#notices").to_contain_text("No news for 0:20")
+    opened.text("#notices").to_contain_text("No event for 0:20")
     run.now += 600
     opened.text("#word").to_have_text("Lost")
     opened.text("#notices").to_contain_text("ci-dispatch resume 20261120-184512-shop")
@@ -73,12 +73,12 @@ def test_a_machine_that_is_silent_is_hatched(runs: Callable[..., Run], show: Cal
     run.to_second(8)
     run.now += 62
     speaking = MachineName("moruk")
-    run.inbox.put(Stamped(seq=1, at=run.now, event=AttemptOutput(lease=LeaseNumber(1), machine=speaking, text="x")))
+    run.source.put(Stamped(seq=1, at=run.now, event=AttemptOutput(lease=LeaseNumber(1), machine=speaking, text="x")))
     opened = show(run)
-    opened.text(".lane[data-word=quiet] .silence").not_to_have_count(0)
-    opened.text(".lane[data-word=quiet] .word").to_contain_text(["no news 1:0"])
+    opened.text(".timeline[data-word=quiet] .silence").not_to_have_count(0)
+    opened.text(".timeline[data-word=quiet] .word").to_contain_text(["no events for 1:0"])
     opened.text(
-        ".lane[data-word=quiet]",
+        ".timeline[data-word=quiet]",
     ).not_to_contain_text(["moruk"])
 
 
@@ -88,8 +88,8 @@ def test_hostile_names_are_only_text(runs: Callable[..., Run], show: Callable[..
     run.to_end()
     opened = show(run)
     opened.text("#word").to_have_text(re.compile("Failed|Passed"))
-    opened.text("#lanes").to_contain_text("<b>m</b>")
-    opened.text("#lanes").to_contain_text("__proto__")
+    opened.text("#timelines").to_contain_text("<b>m</b>")
+    opened.text("#timelines").to_contain_text("__proto__")
     opened.page.locator("#query").fill("<img src=x")
     opened.page.locator("tr[data-n] button").first.click()
     opened.text("#drawer-title").to_contain_text("<img src=x onerror=alert(1)>")
