@@ -40,7 +40,7 @@ def _open_others(context: ReporterContext) -> Iterator[Reporter]:
             continue
         try:
             reporter = _open(point, context)
-        except Exception as error:  # noqa: BLE001  (foreign code, which must not decide over the run)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (foreign code must not decide over the run)
             why = f"{type(error).__name__}: {error}"
             context.warn(point.name, f"the reporter {point.value} was not opened, the run goes on without it: {why}")
         else:

@@ -13,6 +13,7 @@ pytest.importorskip("opentelemetry.sdk", reason="needs ci-dispatch[otel]: pip in
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ci_dispatch.reporters.metrics import otel
 from ci_dispatch.reporters.metrics.otel import SpanReporter, SpansNotSent
 from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
@@ -101,6 +102,13 @@ def test_failed_tests_are_events_with_their_category(collector: Collector) -> No
     ]
     assert all(len(one["exception.message"]) <= 1000 for one in shown)
     assert all("\x1b" not in str(one) for one in shown)
+
+
+def test_failures_that_are_left_out_are_counted(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "FAILURES_PER_ATTEMPT", 1)
+    (first,) = [span for span in sent(collector) if span.name == "attempt head-1"]
+    assert len(first.events) == 1
+    assert attributes(first)["ci_dispatch.attempt.failures_omitted"] == 2
 
 
 def test_the_same_run_is_the_same_trace_and_joins_another_one(collector: Collector) -> None:

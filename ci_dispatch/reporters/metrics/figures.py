@@ -131,7 +131,9 @@ def _failures(state: RunState, report: Report) -> list[Figure]:
     errors = Counter(warning.source for warning in state.warnings)
     return [
         _each("failures", "Failed tests by what broke them.", "category", sorted(categories.items())),
-        _each("notify_errors", "What a reporter could not do.", "channel", [(r, float(errors[r])) for r in BUILT_IN]),
+        _each(
+            "notify_errors", "What a reporter could not deliver.", "channel", [(r, float(errors[r])) for r in BUILT_IN]
+        ),
     ]
 
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from ci_dispatch.core.events import AttemptFinished, AttemptOutput, MachineLost, Stamped
 from ci_dispatch.core.model import LeaseNumber, MachineName
+from ci_dispatch.reporters.dashboard import timeline, view_model
 from tests.integration.dashboard.room import AXE, SIZES, Opened, Run, nothing_to_complain_about
 from tests.unit.report_merge.test_escape import HOSTILE
 
@@ -80,6 +81,24 @@ def test_a_machine_that_is_silent_is_hatched(runs: Callable[..., Run], show: Cal
     opened.text(
         ".timeline[data-word=quiet]",
     ).not_to_contain_text(["moruk"])
+
+
+def test_what_is_left_out_is_counted_on_the_page(
+    runs: Callable[..., Run], show: Callable[..., Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "SPANS", 100)
+    monkeypatch.setattr(view_model, "MACHINES", 4)
+    monkeypatch.setattr(view_model, "TESTS", 50)
+    run = runs()
+    opened = show(run)
+    opened.text("#connection").to_have_text("Live")
+    run.to_end()
+    opened.text("#timelines .timeline").to_have_count(4)
+    opened.text("#timelines-omitted").to_contain_text(
+        re.compile(r"… and 2 more machines not shown; \d+ more test results")
+    )
+    opened.text("#shown").to_contain_text(re.compile(r"\d+ of 150 tests; \d+ more tests not listed"))
+    nothing_to_complain_about(opened, run)
 
 
 def test_hostile_names_are_only_text(runs: Callable[..., Run], show: Callable[..., Opened]) -> None:

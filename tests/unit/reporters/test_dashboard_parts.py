@@ -230,6 +230,13 @@ class TestDetail:
         assert model.test(1) is None
         assert model.test(-1) is None
 
+    def test_a_text_that_is_cut_says_how_much_more(self) -> None:
+        failed = result(0, Verdict.FAILED, detail="x" * (snapshot.TEXT + 7))
+        model = model_of(*begun(1), granted(1, "a", 0), ended(1, "a", failed))
+        assert model.state.started is not None
+        (attempt,) = snapshot.detail_of(model.state, model.state.started.tests[0], 0)["attempts"]
+        assert attempt["result"]["detail"].endswith("x\n… 7 more characters")
+
     def test_the_command_that_runs_it_again_is_quoted(self) -> None:
         test = Test(
             id=TestId("t"), unit=UnitId("t"), file="a b/$(rm).spec.ts", line=7, project="d'x", runner_id="t.py::x[; rm]"

@@ -20,6 +20,7 @@ from ci_dispatch.core.events import (
     Stamped,
     TestFinished,
     VerdictReached,
+    Warned,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -40,7 +41,7 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
-from ci_dispatch.reporters.dashboard import view_model
+from ci_dispatch.reporters.dashboard import timeline, view_model
 from ci_dispatch.reporters.dashboard.view_model import DeltaLog, ViewModel
 from ci_dispatch.run.ports import BaseReporter
 from ci_dispatch.run.state import RunState
@@ -286,6 +287,27 @@ def test_beyond_the_limit_only_tests_in_trouble_are_listed_and_all_are_counted(m
     assert everything["head"]["omitted"]["tests"] == 8
     assert everything["head"]["counts"]["passed"] == 17
     assert everything["head"]["counts"]["not run"] == 3
+
+
+def test_what_the_pages_do_not_get_is_counted_and_they_follow_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, limit in {"TESTS": 1, "MORE_TESTS": 5, "MACHINES": 2}.items():
+        monkeypatch.setattr(view_model, name, limit)
+    monkeypatch.setattr(timeline, "SPANS", 2)
+    model = model_of(*begun(4), granted(1, "a", 0, 1, 2, 3), AttemptStarted(lease=LeaseNumber(1)))
+    page = page_of(model)
+    assert page.head["omitted"] == {"tests": 3, "machines": 1, "spans": 0, "warnings": 0}
+    live = [
+        TestFinished(lease=LeaseNumber(1), result=result(n, Verdict.FAILED if n else Verdict.PASSED)) for n in range(4)
+    ]
+    events: list[Event] = [*live, *(Warned(source="here", text=str(n)) for n in range(22))]
+    for event in events:
+        model.apply(Stamped(seq=model.state.seq + 1, at=model.state.now, event=event))
+    model.flush(model.state.now)
+    page.follow(model)
+    assert len(page.tests) == 4
+    assert len(page.spans[0]) == 2
+    assert len(page.head["warnings"]) == 20
+    assert page.head["omitted"] == {"tests": 0, "machines": 1, "spans": 2, "warnings": 2}
 
 
 def test_the_end_of_a_run_comes_with_its_makespan() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ci_dispatch.core.codec import replace
+from ci_dispatch.core.events import Stamped, Warned
 from ci_dispatch.reporters.slack import blocks as b
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.transitions import LastNotified, Transition, VerdictChange, compare
@@ -58,16 +59,27 @@ def test_a_sample_is_whole_lines_within_its_limit() -> None:
         [replace(group, sample=replace(group.sample, text=text))], RunContext(), compare(None, bad=True)
     )
     (sample,) = [e for e in sent[0].blocks[0]["elements"] if e["type"] == "rich_text_preformatted"]
-    lines = sample["elements"][0]["text"].split("\n")
-    assert sum(len(line) + 1 for line in lines) <= messages.SAMPLE_CHARACTERS + 1
+    *lines, more = sample["elements"][0]["text"].split("\n")
+    assert sum(len(line) + 1 for line in lines) <= messages.SAMPLE_CHARACTERS
     assert lines == text.split("\n")[: len(lines)]
-    assert len(lines) == 13
+    assert (len(lines), more) == (13, "… 27 more lines")
 
 
 def test_more_causes_than_replies_are_counted() -> None:
     sent = messages.replies([groups()[0]] * 12, RunContext(), compare(None, bad=True))
     assert len(sent) == messages.REPLIES + 1
     assert "5 more causes" in sent[-1].text
+
+
+def test_more_warnings_than_are_shown_are_counted() -> None:
+    state = play(recorded("troubled"))
+    for number in range(5):
+        warned = Warned(source="here", text=f"mind {number}")
+        state.apply(Stamped(seq=state.seq + 1, at=state.now, event=warned))
+    ended = report(state, RunContext())
+    final = messages.final(state, ended, failures.group(ended.cases), compare(None, bad=True))
+    (notes,) = [block for block in final.blocks[3:] if block["type"] == "context"]
+    assert notes["elements"][0]["text"].endswith("here: mind 3 · here: mind 4 · and 3 more warnings")
 
 
 def test_blame() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.events import AttemptOutput, Stamped
+from ci_dispatch.core.events import AttemptOutput, Stamped, TestFinished
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId, TestResult, Verdict
 from ci_dispatch.reporters.counts import clock, what_failed
 from ci_dispatch.reporters.terminal.cells import UNICODE, text_of
@@ -117,6 +117,14 @@ def test_a_heartbeat_comes_every_thirty_seconds_when_nothing_happens() -> None:
     for second in range(125):
         plain.tick(state.now + second, state)
     assert [line.split("]")[0] for line in heartbeats(kept)] == ["[0:00", "[0:30", "[1:00", "[1:30", "[2:00"]
+
+
+def test_a_detail_that_is_cut_says_how_many_lines_more() -> None:
+    out, state = Kept(), play(recorded("troubled")[:6])
+    github = PlainReporter(out, colour=False, glyphs=UNICODE, final=lambda _: [], github=True)
+    failed = TestResult(test=next(iter(state.ledger.records)), verdict=Verdict.FAILED, detail="line\n" * 30)
+    github.handle(Stamped(seq=7, at=state.now, event=TestFinished(lease=LeaseNumber(1), result=failed)), state)
+    assert out.lines[1:-1] == ["│ line"] * 20 + ["│ ... 10 more lines"]
 
 
 def test_no_line_is_wider_than_two_hundred_columns() -> None:
