@@ -51,7 +51,7 @@ def fixed_token(environ: Mapping[str, str]) -> str:
 
 
 def host_allowed(header: str, own_name: str) -> bool:
-    """Whether a Host header is `localhost`, an IP address, or the name the server was told to listen on."""
+    """Whether a Host header is `localhost`, an IP address, or the name that the server was started with."""
     host = header.rpartition("]")[0] + "]" if header.startswith("[") else header.partition(":")[0]
     host = host.lower().rstrip(".")
     if host in ("localhost", own_name.lower()):

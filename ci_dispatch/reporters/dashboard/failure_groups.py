@@ -15,7 +15,7 @@ from report_merge.plain import first_line, one_line, plain
 
 GROUPS = 60  # shown; the rest is counted
 TESTS_OF_A_GROUP = 200  # named; the rest is counted
-_HEAD, _TAIL = 25, 10  # lines of a sample: long assertion texts say what was received at their end
+_HEAD, _TAIL = 25, 10  # lines of a sample: long assertions have what was received at their end
 _SCANNED = 8_000  # characters of a stack trace that are read and remembered
 
 _KINDS = ("failed", "not run", "flaky")  # what needs a person first, and among those:
@@ -42,11 +42,11 @@ def cause_of(result: TestResult) -> SharedCause:
 
 @lru_cache(maxsize=512)  # one cause breaks many tests
 def _cause(kind: str, message: str, detail: str) -> SharedCause:
-    said = message if not kind or kind in message or kind in detail else f"{kind}: {message}"
-    finding = classify(detail, message=said, source="test")
+    text = message if not kind or kind in message or kind in detail else f"{kind}: {message}"
+    finding = classify(detail, message=text, source="test")
     return SharedCause(
         key=fingerprint(finding, kind, message, detail),
-        title=first_line(said, 200) or first_line(detail, 200) or one_line(kind, 200) or "no message",
+        title=first_line(text, 200) or first_line(detail, 200) or one_line(kind, 200) or "no message",
         whose=finding.verdict.value,
         hint=finding.hint if finding.rule else "",
     )
@@ -95,7 +95,7 @@ def _group(kind: str, cause: SharedCause, rows: list[TestRow], sample: str) -> d
 
 
 def excerpt(result: TestResult) -> str:
-    """The first and the last lines of what an execution said."""
+    """The first and the last lines of what an execution reported."""
     text = plain(result.detail or result.message)
     lines = text.splitlines()
     if len(lines) > _HEAD + _TAIL:

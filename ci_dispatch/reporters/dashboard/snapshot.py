@@ -1,6 +1,6 @@
 """What the page shows, computed from the state of a run: pure functions, JSON-able values, foreign text made plain.
 
-Times are seconds since the epoch on the clock of the run, unless they say otherwise. Machines and tests are numbered
+Times are seconds since the epoch on the clock of the run, unless noted otherwise. Machines and tests are numbered
 by their positions in `RunStarted`, so that no foreign name becomes a key.
 """
 
@@ -78,7 +78,7 @@ def row(n: int, record: TestRecord, state: RunState, positions: Positions, cause
 
 
 def seconds_of(result: TestResult | None) -> float | None:
-    """What JSON can carry: a report may say NaN, which a browser refuses to read."""
+    """What JSON can carry: a report may have NaN, which a browser refuses to read."""
     if result is None or result.seconds is None or not math.isfinite(result.seconds):
         return None
     return round(result.seconds, 2)

@@ -97,10 +97,10 @@ def name(text: str, limit: int = 150) -> Block:
     return text_of(one_line(text, limit) or "(no name)", code=True)
 
 
-def mentions(whom: Sequence[str]) -> Block:
+def mentions(mentioned: Sequence[str]) -> Block:
     """The people, groups and `here`/`channel` of the configuration: the only mentions there are."""
     elements: list[Block] = []
-    for one in whom:
+    for one in mentioned:
         if one in ("here", "channel", "everyone"):
             elements.append({"type": "broadcast", "range": one})
         elif one.startswith("S"):

@@ -168,7 +168,7 @@ class BotClient:
             return _no_answer(error, call)
 
     def _find(self, post: Post) -> CallOutcome:
-        """Needs the scope channels:history, which is worth giving only for this: without it nobody knows."""
+        """Needs the scope channels:history, for this alone; without it a lost message is not sent again."""
         if post.thread_ts:
             answer = self._web.conversations_replies(
                 channel=post.channel, ts=post.thread_ts, limit=50, include_all_metadata=True

@@ -66,19 +66,19 @@ def final(state: RunState, report: Report, groups: Sequence[FailureGroup], chang
     return Message(b.sentence(_summary(report, groups, change)), tuple(shown))
 
 
-def with_mentions(message: Message, whom: Sequence[str]) -> Message:
+def with_mentions(message: Message, mentioned: Sequence[str]) -> Message:
     """The same, with the people of the configuration mentioned first: only a new message notifies, an edit does not."""
-    if not whom:
+    if not mentioned:
         return message
     first, *rest = message.blocks
-    return Message(message.text, (first, b.rich(b.mentions(whom)), *rest))
+    return Message(message.text, (first, b.rich(b.mentions(mentioned)), *rest))
 
 
-def mention_reply(context: RunContext, whom: Sequence[str]) -> Message:
+def mention_reply(context: RunContext, mentioned: Sequence[str]) -> Message:
     """The reply that mentions people when a run broke what had passed before."""
     where = " on " + context.branch if context.branch else ""
     text = f"{context.title} broke{where}."
-    return Message(b.sentence(text), (b.rich(b.mentions(whom), b.section(b.text_of(one_line(text)))),))
+    return Message(b.sentence(text), (b.rich(b.mentions(mentioned), b.section(b.text_of(one_line(text)))),))
 
 
 def replies(groups: Sequence[FailureGroup], context: RunContext, change: VerdictChange) -> list[Message]:
@@ -191,7 +191,7 @@ def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> M
 
 
 def _sample(group: FailureGroup) -> str:
-    """The first whole lines of what one of its tests said, within the limits; what is left out is counted."""
+    """The first whole lines of what one of its tests reported, within the limits; what is left out is counted."""
     lines = plain(group.sample.text or group.sample.message).strip("\n").splitlines()
     shown = [one_line(line, 200) if len(line) > 200 else line for line in lines[:SAMPLE_LINES]]
     while sum(len(line) + 1 for line in shown) > SAMPLE_CHARACTERS:

@@ -1,4 +1,4 @@
-"""A run on a terminal, in a log, in a pipe: how it is shown on a stream, chosen from what stream and environment say.
+"""A run on a terminal, in a log, in a pipe: how it is shown, chosen from the stream and the environment.
 
 FORCE_COLOR never decides whether cursor movement is sent (rich does: pypa/pip#13354); colour is a switch of its own.
 """

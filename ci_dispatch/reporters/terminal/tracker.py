@@ -129,7 +129,7 @@ class ProgressTracker:
         self._ticker.start()
 
     def init_machine(self, machine: str, shards: Iterable[int | str]) -> None:
-        """Say which shards a machine has been given."""
+        """Assign shards to a machine."""
         with self._lock:
             name = self._shards.machine(machine)
             records = [self._shards.record(shard) for shard in shards]

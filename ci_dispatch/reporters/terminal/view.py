@@ -30,7 +30,7 @@ class Columns:
     count: int  # cells of `22/24`
     percent: bool = False
     counters: bool = False
-    words: bool = False  # room for words and for the current test
+    labels: bool = False  # room for labels and for the current test
 
 
 def render(state: RunState, now: float, width: int, height: int, glyphs: Glyphs) -> list[Line]:
@@ -66,7 +66,7 @@ def _columns(machines: list[MachineState], state: RunState, width: int) -> Colum
         count=2 * len(str(state.total)) + 1,
         percent=width >= 50,
         counters=width >= 70,
-        words=width >= 100,
+        labels=width >= 100,
     )
 
 
@@ -87,7 +87,7 @@ def _machine(machine: MachineState, state: RunState, now: float, columns: Column
     line += [*marks, (" " * max(0, 2 * cells(glyphs.failed) + 5 - taken), Style.PLAIN)]
     idle = not machine.leases
     line.append((f"{'idle' if idle else clock(working_seconds(machine, now)):>7}", Style.DIM if idle else Style.PLAIN))
-    if columns.words and machine.current is not None and not idle:
+    if columns.labels and machine.current is not None and not idle:
         room = columns.usable - sum(cells(text) for text, _ in line) - 2
         line.append(("  " + fit(name_of(state, machine.current), max(0, room), glyphs.ellipsis), Style.DIM))
     return tuple(line)
@@ -125,7 +125,7 @@ def _counters(given: list[tuple[str, int, Style]]) -> list[Piece]:
 def _overflow(hidden: list[MachineState], glyphs: Glyphs) -> Line:
     done, given = sum(m.done for m in hidden), sum(m.given for m in hidden)
     down = sum(not machine.usable for machine in hidden)
-    how = f"{down} in trouble" if down else "ok"
+    how = f"{down} not usable" if down else "ok"
     text = f"{glyphs.ellipsis} {count(len(hidden), 'more machine')} {how} ({done}/{given})"
     return ((text, Style.BAD if down else Style.DIM),)
 
@@ -143,7 +143,7 @@ def _total(state: RunState, now: float, columns: Columns, glyphs: Glyphs) -> Lin
         return tuple(line)
     line.append((f" {counts.percent:>3}% ", Style.BOLD))
     line += _verdicts(counts, glyphs)
-    line.append((f"  {clock(_elapsed(state, now))}{' elapsed' if columns.words else ''}", Style.PLAIN))
+    line.append((f"  {clock(_elapsed(state, now))}{' elapsed' if columns.labels else ''}", Style.PLAIN))
     left = state.remaining_seconds(now) if state.finished is None else None
     if left is not None and left >= 1:
         line.append((f"  ~{clock(left)} left", Style.PLAIN))

@@ -129,14 +129,14 @@ def test_two_hundred_machines_fit_and_none_is_forgotten(height: int) -> None:
     assert lines[-1].startswith("total")
 
 
-def test_trouble_comes_first_and_is_counted_where_it_is_hidden() -> None:
+def test_machines_without_work_come_first_and_are_counted_where_they_are_hidden() -> None:
     state = run([f"m{n:03}" for n in range(200)])
     for number in range(150, 190):
         lost = MachineLost(machine=MachineName(f"m{number}"), reason="no heartbeat")
         state.apply(Stamped(seq=state.seq + 1, at=state.now, event=lost))
     lines = shown(state, 100)
     assert all(" lost 0:00 ago" in line for line in lines[:-2])
-    assert f"{40 - (len(lines) - 2)} in trouble" in lines[-2]
+    assert f"{40 - (len(lines) - 2)} not usable" in lines[-2]
 
 
 def test_when_not_all_fit_failures_are_shown_before_the_rest() -> None:
