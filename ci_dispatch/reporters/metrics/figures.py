@@ -113,7 +113,7 @@ def _machines(state: RunState) -> list[Figure]:
 
     return [
         column("up", "1 while the machine can get work.", lambda m: float(m.usable)),
-        column("tests", "Results the machine brought.", lambda m: m.done),
+        column("tests", "Results the machine reported.", lambda m: m.done),
         column("busy_seconds", "Time its slots worked.", lambda m: m.busy_seconds),
         column("idle_seconds", "Time its slots had nothing to do.",
                lambda m: max(0.0, state.elapsed * m.spec.slots - m.busy_seconds)),

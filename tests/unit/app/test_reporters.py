@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tomllib
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from ci_dispatch.run.run_report import ReportCache
 from report_merge.model import RunContext
 
 ROOT = Path(__file__).parents[3]
+DOCUMENTATION = ROOT / "docs" / "reporters.md"
 TEAM = """
 from ci_dispatch.reporters import BaseReporter
 
@@ -84,13 +86,13 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
 def opened(tmp_path: Path) -> Callable[..., tuple[list[Reporter], list[tuple[str, str]]]]:
     """Opens the reporters of a run; gives them and their warnings."""
 
-    def open_all(config: Config | None = None) -> tuple[list[Reporter], list[tuple[str, str]]]:
+    def open_all(config: Config | None = None, **environ: str) -> tuple[list[Reporter], list[tuple[str, str]]]:
         warnings: list[tuple[str, str]] = []
         context = ReporterContext(
             config=config or quiet(Config()),
             folder=RunFolder(tmp_path / "runs" / "r1"),
             reports=ReportCache(RunContext(branch="main")),
-            environ={"TEAM_URL": "https://team.example"},
+            environ={"TEAM_URL": "https://team.example", **environ},
             warn=lambda source, text: warnings.append((source, text)),
             stdout=io.StringIO(),
             stderr=io.StringIO(),
@@ -127,6 +129,16 @@ def test_a_reporter_of_another_package_comes_first_and_knows_the_run(installed: 
     assert warnings == []
     assert import_module("team_reporter").opened == [("r1", "main", "https://team.example")]
     assert delivering(reporters) == ["team", "metrics"], "what it cannot deliver belongs into the summary"
+
+
+def test_the_example_of_the_documentation_is_one(installed: Installed, opened: Opened) -> None:
+    (example,) = re.findall(r"```python\n(# team_reporter.py\n.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    installed("team", "team_reporter:open_reporter")
+    (Path(sys.path[0]) / "team_reporter.py").write_text(example)
+    reporters, warnings = opened()
+    assert (names(reporters), warnings) == (["metrics", "terminal"], [])
+    reporters, warnings = opened(TEAM_BOARD_URL="https://board.example")
+    assert (names(reporters), warnings) == (["team", "metrics", "terminal"], [])
 
 
 def test_one_that_is_not_wanted_is_not_there(installed: Installed, opened: Opened) -> None:

@@ -121,7 +121,7 @@ function drawFacts() {
     ["Left", left],
     ["Planned", head.planned ? clock(head.planned) : ""],
     ["Retried", head.retried || ""],
-    ["Rescheduled", head.moved || ""],
+    ["Moved", head.moved || ""],
   ].filter(([, value]) => value !== "");
   keyed(byId("facts"), facts, ([name]) => name, ([name]) => el("div", {}, el("dt", {}, name), el("dd")),
     (node, [, value]) => setText(node.lastElementChild, String(value)));
