@@ -41,6 +41,7 @@ from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
+from report_merge.model import Report
 
 WORKER_GRACE = 300.0  # beyond a shard's own limit: checkout, set-up, upload, and GitHub noticing
 
@@ -160,10 +161,10 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
         threads=parts.threads(),
     )
 
-    def finish(state: RunState) -> None:
+    def finish(state: RunState, report: Report) -> None:
         here = ActionsEnvironment(parts.environ)
-        github_output.tell(state, parts.folder, [run.id for run in fleet.runs], here)
-        github_output.comment(config, parts.environ, state, target)
+        github_output.tell(state, report, parts.folder, [run.id for run in fleet.runs], here)
+        github_output.comment(config, parts.environ, report, target)
 
     see = github_output.runner_sight(config, parts.environ, target.repository, parts.stack)
     return OpenFleet(fleet=fleet, executor=executor, see=see, finish=finish)

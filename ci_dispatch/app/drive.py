@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from random import Random
 
 from ci_dispatch.app import result_files
-from ci_dispatch.app.channels import DELIVERED, exit_code
 from ci_dispatch.app.machines import open_machines
-from ci_dispatch.app.reporters import open_faces
+from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_spec import RunSpec, head_share
 from ci_dispatch.app.signals import signals
 from ci_dispatch.config import Config
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.events import Event, MachineChecked
+from ci_dispatch.core.events import Event, MachineChecked, RunStarted
 from ci_dispatch.core.model import MachineName, MachineSpec
+from ci_dispatch.reporters import ReporterContext
 from ci_dispatch.run.checks import CheckExecutor
 from ci_dispatch.run.control import RunControl, RunPolicy
 from ci_dispatch.run.event_bus import EventBus
@@ -27,8 +27,10 @@ from ci_dispatch.run.messages import Noticed
 from ci_dispatch.run.ports import Executor, Fleet, Machine, Suite
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.run.worker_threads import WorkerThreads
+from report_merge.model import Report
 
 CHECK_SLACK = 10.0  # seconds a health check may take beyond its own limit, until the run goes on without its answer
 REPORT_GRACE = 90.0  # seconds; what GitHub needs to upload the reports of a cancelled job
@@ -59,7 +61,7 @@ class OpenFleet:
     fleet: Fleet
     executor: Executor
     see: Callable[[MachineChecked, MachineSpec], MachineChecked] = lambda checked, _spec: checked  # what it adds
-    finish: Callable[[RunState], None] = lambda _state: None  # what is told once the results are written
+    finish: Callable[[RunState, Report], None] = lambda _state, _report: None  # once the results are written
 
 
 def drive_run(
@@ -85,8 +87,17 @@ def drive_run(
     clock, inbox, config = SystemClock(), Inbox(), spec.config
     with ExitStack() as stack:
         stack.enter_context(folder.held())
-        shown = open_faces(
-            config, folder, environ=environ, follow=follow, warn=lambda source, text: inbox.post(Noticed(source, text))
+        begun = state.started or next(event for event in first if isinstance(event, RunStarted))
+        reports = ReportCache(result_files.run_context(begun, environ))
+        shown = open_reporters(
+            ReporterContext(
+                config=config,
+                folder=folder,
+                reports=reports,
+                environ=environ,
+                warn=lambda source, text: inbox.post(Noticed(source, text)),
+                follow=follow,
+            )
         )
         bus = EventBus(state, clock, [Journal(folder.open_journal()), *shown])
         stack.callback(bus.close)
@@ -125,9 +136,9 @@ def drive_run(
         checks = CheckExecutor(check, WorkerThreads(inbox.post, clock))
         with signals(inbox.post):
             drive(control, [checks, opened.executor], bus, inbox, clock)
-        bus.close(*DELIVERED)  # what could not be delivered belongs into the summary
-        result_files.write(state, folder, spec.runs_folder, environ)
-        opened.finish(state)
+        bus.close(*delivering(shown))  # what could not be delivered belongs into the summary
+        result_files.write(state, reports.of(state), folder, spec.runs_folder)
+        opened.finish(state, reports.of(state))
     if control.refusal is not None and not state.ledger.complete:
         raise control.refusal
     return exit_code(config, state)

@@ -9,7 +9,6 @@ from contextlib import ExitStack, closing
 
 import click
 
-from ci_dispatch.app import result_files
 from ci_dispatch.app.github_target import connect
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import GitHubRefused
@@ -26,6 +25,7 @@ from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.run import run_report
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
+from report_merge.model import Report
 from report_merge.render import escape
 from report_merge.render.markdown import job_summary, pr_comment
 from report_merge.render.workflow_commands import annotations_of
@@ -53,21 +53,21 @@ def outputs_of(state: RunState, folder: RunFolder, runs: Sequence[int | None]) -
     }
 
 
-def tell(state: RunState, folder: RunFolder, runs: Sequence[int | None], here: ActionsEnvironment) -> None:
+def tell(
+    state: RunState, report: Report, folder: RunFolder, runs: Sequence[int | None], here: ActionsEnvironment
+) -> None:
     """Outputs, step summary and annotations, each within GitHub's limits."""
-    report = run_report.report(state, result_files.context(state, here.environ))
     here.set_outputs(outputs_of(state, folder, runs))
     here.add_summary(job_summary(report, already_used_bytes=here.summary_used()))
     here.annotate(annotations_of(report))
 
 
-def comment(config: Config, environ: Mapping[str, str], state: RunState, target: DispatchTarget) -> None:
+def comment(config: Config, environ: Mapping[str, str], report: Report, target: DispatchTarget) -> None:
     """Keep the comment on the pull request up to date, when it is wanted and this is one; a failure is a warning."""
     here = ActionsEnvironment(environ)
     pull = here.pull_request() if config.github.comment else None
     if pull is None or here.repository != target.repository:
         return
-    report = run_report.report(state, result_files.context(state, environ))
     text = pr_comment(report, marker=f"ci-dispatch/{target.workflow}/{report.context.title}")
     github = connect(config, environ, target.repository)
     try:

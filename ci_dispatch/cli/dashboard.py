@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
 import webbrowser
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +14,7 @@ from ci_dispatch.cli.settings import Settings, configured
 from ci_dispatch.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from ci_dispatch.reporters.dashboard.follow import JournalTail, Replay
-    from ci_dispatch.run.state import RunState
-
-TOKEN_VARIABLE = "CI_DISPATCH_DASHBOARD_TOKEN"  # noqa: S105  its name, not its value
-TOKEN_LENGTH = 16
+    from ci_dispatch.reporters.dashboard.journal_source import JournalSource, ReplaySource
 
 
 @click.command()
@@ -51,20 +45,27 @@ def dashboard(
     RUN is an id, the beginning of one, or a run's folder; the newest run when it is left out. The page follows a run
     of another process, and shows one that is over or died. It only shows, and only to who has the link.
     """
-    from ci_dispatch.reporters.dashboard.follow import JournalTail
-    from ci_dispatch.reporters.dashboard.service import Dashboard
+    from ci_dispatch.app.result_files import run_context
+    from ci_dispatch.reporters.dashboard.auth import fixed_token
+    from ci_dispatch.reporters.dashboard.journal_source import JournalSource
+    from ci_dispatch.reporters.dashboard.service import DashboardService
+    from ci_dispatch.reporters.metrics.figures import figures, prometheus
     from ci_dispatch.run import run_folder
+    from ci_dispatch.run.run_report import report
+    from ci_dispatch.run.state import RunState
 
     if run and replay:
         raise UsageError("The dashboard was not started", why="RUN and --replay are two runs", hint="give one of them")
     runs = settings.root / settings.config.run.folder
-    source = _replayed(replay, speed) if replay else JournalTail(run_folder.find(runs, run or "").journal)
+    source = _replayed(replay, speed) if replay else JournalSource(run_folder.find(runs, run or "").journal)
+
+    def metrics(state: RunState) -> str:
+        return prometheus(figures(state, report(state, run_context(state.started, settings.environ))))
+
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    served = Dashboard(
-        source, host=host, port=port, token=fixed_token(settings.environ), metrics=live_metrics(settings.environ)
-    )
+    served = DashboardService(source, host=host, port=port, token=fixed_token(settings.environ), metrics=metrics)
     served.start()
     try:
         click.echo(f"Dashboard: {served.url}\nCtrl-C ends it.")
@@ -79,28 +80,8 @@ def dashboard(
     return 0
 
 
-def _replayed(given: Path, speed: float | None) -> JournalTail | Replay:
-    from ci_dispatch.reporters.dashboard.follow import JournalTail, Replay
+def _replayed(given: Path, speed: float | None) -> JournalSource | ReplaySource:
+    from ci_dispatch.reporters.dashboard.journal_source import JournalSource, ReplaySource
 
     journal = given / "events.jsonl" if given.is_dir() else given
-    return Replay(journal, speed) if speed else JournalTail(journal)
-
-
-def live_metrics(environ: Mapping[str, str]) -> Callable[[RunState], str]:
-    """What /metrics says about a run that goes on."""
-    from ci_dispatch.app import result_files
-    from ci_dispatch.reporters import metrics
-
-    return lambda state: metrics.text(state, result_files.context(state, environ))
-
-
-def fixed_token(environ: Mapping[str, str]) -> str:
-    """The token of CI_DISPATCH_DASHBOARD_TOKEN, with which a link outlives a restart; empty: make a new one."""
-    token = environ.get(TOKEN_VARIABLE, "")
-    if token and (len(token) < TOKEN_LENGTH or not re.fullmatch(r"[\w~-]+", token, re.ASCII)):
-        raise UsageError(
-            f"{TOKEN_VARIABLE} cannot be used as a token",
-            why=f"it needs {TOKEN_LENGTH} or more of the characters A-Z a-z 0-9 _ ~ -",
-            hint="`openssl rand -hex 16` makes a good one; without the variable a new token is made",
-        )
-    return token
+    return ReplaySource(journal, speed) if speed else JournalSource(journal)

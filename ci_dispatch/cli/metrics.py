@@ -20,10 +20,10 @@ def metrics(settings: Settings, run: str, as_json: bool) -> None:
     """
     from ci_dispatch.app import result_files
     from ci_dispatch.core.errors import UsageError
-    from ci_dispatch.reporters.metrics import formats
-    from ci_dispatch.reporters.metrics.figures import figures
+    from ci_dispatch.reporters.metrics.figures import figures, json_values, prometheus
     from ci_dispatch.run import run_folder
     from ci_dispatch.run.journal import JournalReader, replay
+    from ci_dispatch.run.run_report import report
     from ci_dispatch.run.state import RunState
 
     folder = run_folder.find(settings.root / settings.config.run.folder, run)
@@ -31,9 +31,9 @@ def metrics(settings: Settings, run: str, as_json: bool) -> None:
     replay(JournalReader(folder.journal).read_all(), state)
     if state.started is None:
         raise UsageError(f"Run {folder.id} has no figures", why="it ended before it began", hint="another run's id")
-    context = result_files.context(state, settings.environ)
-    found = figures(state, context, slowest=settings.config.metrics.slowest_tests)
+    ended = report(state, result_files.run_context(state.started, settings.environ))
+    found = figures(state, ended, slowest=settings.config.metrics.slowest_tests)
     if as_json:
-        click.echo(json.dumps({"v": 1, "run": folder.id, **formats.as_json(found)}, ensure_ascii=False, indent=1))
+        click.echo(json.dumps({"v": 1, "run": folder.id, **json_values(found)}, ensure_ascii=False, indent=1))
     else:
-        click.echo(formats.prometheus(found), nl=False)
+        click.echo(prometheus(found), nl=False)

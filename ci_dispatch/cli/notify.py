@@ -16,23 +16,23 @@ def notify(settings: Settings, test: bool) -> int:
     Exits with 0 when all of them took it, else with 2.
     """
     from ci_dispatch.core.errors import ExitCode, UsageError
-    from ci_dispatch.reporters.slack import setup
+    from ci_dispatch.reporters.slack.reporter import clients, missing, send_sample
 
     if not test:
         raise UsageError(
             "Nothing was sent", why="messages about runs are sent by runs", hint="ci-dispatch notify --test"
         )
     slack = settings.config.slack
-    places = setup.clients(slack, settings.environ)
-    if not places:
+    channels = clients(slack, settings.environ)
+    if not channels:
         raise UsageError(
             "Nothing was sent",
-            why=setup.missing(slack, settings.environ) or "no channel is configured",
+            why=missing(slack, settings.environ) or "no channel is configured",
             hint=f"add [[slack.channel]] with its id to ci-dispatch.toml and set {slack.token_env}, "
             f"or set {slack.webhook_env} alone",
         )
     refused = 0
-    for name, why in setup.send_sample(places, settings.root.name):
+    for name, why in send_sample(channels, settings.root.name):
         refused += bool(why)
         click.echo(f"{name}: {why or 'delivered'}", err=bool(why))
     return ExitCode.USAGE if refused else ExitCode.PASSED

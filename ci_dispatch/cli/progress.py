@@ -25,4 +25,4 @@ def progress(settings: Settings, demo: bool, speed: float) -> None:
     from ci_dispatch.app.playback import play
     from ci_dispatch.demo.recording import demo_events
 
-    play(demo_events(time.time()), settings, speed)
+    play(demo_events(time.time()), mode=settings.config.progress.mode, environ=settings.environ, speed=speed)

@@ -24,7 +24,9 @@ def replay(settings: Settings, events: Path, speed: float | None) -> None:
     from ci_dispatch.run.journal import JournalReader
 
     journal = events / "events.jsonl" if events.is_dir() else events
-    state = play(JournalReader(journal).read_all(), settings, speed)
+    state = play(
+        JournalReader(journal).read_all(), mode=settings.config.progress.mode, environ=settings.environ, speed=speed
+    )
     if state.started is None:
         raise UsageError(f"{journal} was not replayed", why="it holds no run", hint="ls -l .ci-dispatch/runs/*")
     if state.finished is None:

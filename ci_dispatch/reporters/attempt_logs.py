@@ -1,6 +1,6 @@
-"""The output of a run's attempts, from its folder: whose it is comes from the journal, so it works at any time.
+"""The output of a run's attempts, read from its folder; the journal says which attempt ran where.
 
-Also while another process drives the run, and after its controller died.
+So it can be read while another process drives the run, and after its controller died.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import IO
 
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId
-from ci_dispatch.reporters.tally import clock, name_of
+from ci_dispatch.reporters.counts import clock, name_of
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
@@ -23,7 +23,7 @@ _PIECE = 64 * 1024  # bytes read at once; a line longer than this is shown in pi
 
 
 def chosen(state: RunState, machine: str, test: str) -> list[LeaseNumber]:
-    """The attempts on a machine that ran a test (its id, or a piece of its name), in the order they were handed out."""
+    """The attempts on a machine that ran a test (its id, or a piece of its name), in the order of their leases."""
     wanted = set(_tests(state, test)) if test else set()
     return [
         number
@@ -65,7 +65,7 @@ def heading(number: LeaseNumber, attempt: AttemptRecord) -> str:
 
 
 class OutputReader:
-    """The lines of one attempt's output that came since the last time, safe to print."""
+    """The lines of one attempt's output that are new since the last call, safe to print."""
 
     def __init__(self, folder: RunFolder, number: LeaseNumber) -> None:
         self._file = folder.attempts / str(number) / "output.log"

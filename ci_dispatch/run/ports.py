@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import MachineChecked, Stamped
@@ -229,11 +229,12 @@ class Executor(Protocol):
         """End what this process still has running; the run is over, however it ended."""
 
 
+@runtime_checkable
 class Reporter(Protocol):
-    """Shows a run: gets each event with the state after it, keeps no counters, cannot change the verdict."""
+    """Shows or stores a run: gets each event with the state after it, keeps no counters, cannot change the verdict."""
 
     name: str
-    essential: bool  # the journal: its failure ends the run. Everybody else: a warning
+    essential: bool  # only the journal is: its failure ends the run. Any other's failure is a warning
 
     def handle(self, stamped: Stamped, state: RunState) -> None: ...
 
@@ -241,6 +242,26 @@ class Reporter(Protocol):
         """Called about every half second, for clocks and bars."""
 
     def close(self) -> None: ...
+
+
+class BaseReporter:
+    """A `Reporter` that shows nothing yet: a subclass gives its name and overrides what it needs.
+
+    `state` is the run as it was last seen, for what is shown at the end; None before the first event.
+    """
+
+    name = ""
+    essential = False
+    state: RunState | None = None
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
+        self.state = state
+
+    def tick(self, now: float, state: RunState) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Clock(Protocol):

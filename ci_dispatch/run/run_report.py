@@ -54,6 +54,22 @@ def report(state: RunState, context: RunContext) -> Report:
     )
 
 
+class ReportCache:
+    """The report of one run: made anew while it goes on, once when it is over, for everybody who shows it."""
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self._final: tuple[RunState, Report] | None = None
+
+    def of(self, state: RunState) -> Report:
+        if self._final is not None and self._final[0] is state:
+            return self._final[1]
+        made = report(state, self.context)
+        if state.finished is not None:
+            self._final = (state, made)
+        return made
+
+
 def _case(entry: TestRecord) -> Case:
     test = entry.test
     attempts: list[Attempt] = []

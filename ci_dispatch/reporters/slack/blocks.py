@@ -16,7 +16,6 @@ Block: TypeAlias = dict[str, Any]
 
 HEADER_LIMIT = 150  # characters
 FIELD_LIMIT = 2000
-CONTEXT_ELEMENTS = 10
 MESSAGE_CHARACTERS = 10_000  # of all blocks; Slack refuses about 13,200 (slackapi/bolt-js#2509)
 
 
@@ -61,7 +60,7 @@ def fields(numbers: Sequence[tuple[str, str]]) -> Block:
 
 
 def links(buttons: Iterable[tuple[str, str]]) -> Block | None:
-    """Buttons that open an address: they need no endpoint of ours. None without an address."""
+    """Buttons that open an address, which need no server of ours. None without an address."""
     shown = [
         {"type": "button", "text": _plain_text(label, 75), "url": url}
         for label, url in buttons
@@ -98,10 +97,10 @@ def name(text: str, limit: int = 150) -> Block:
     return text_of(one_line(text, limit) or "(no name)", code=True)
 
 
-def mentions(whom: Sequence[str]) -> Block:
+def mentions(mentioned: Sequence[str]) -> Block:
     """The people, groups and `here`/`channel` of the configuration: the only mentions there are."""
     elements: list[Block] = []
-    for one in whom:
+    for one in mentioned:
         if one in ("here", "channel", "everyone"):
             elements.append({"type": "broadcast", "range": one})
         elif one.startswith("S"):

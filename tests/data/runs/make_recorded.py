@@ -1,7 +1,7 @@
 """Writes the recorded runs beside it: `python -m tests.data.runs.make_recorded`, when the journal's form changes.
 
-`troubled`: names that attack every channel, a failure on three machines, a flaky test, a machine lost, one fenced, one
-unhealthy that comes back, a warning, a test that never ran. `green`: everything passes.
+`troubled`: names that attack every reporter, a failure on three machines, a flaky test, a machine lost, one
+quarantined, one unhealthy that comes back, a warning, a test that never ran. `green`: everything passes.
 """
 
 from __future__ import annotations

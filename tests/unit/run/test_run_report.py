@@ -136,6 +136,14 @@ def test_run_json_has_the_whole_run() -> None:
     assert data["warnings"] == [{"source": "here", "text": "mind this"}]
 
 
+def test_the_report_of_a_run_that_is_over_is_made_once() -> None:
+    reports, over, on = run_report.ReportCache(RunContext(title="shop")), state(*RUN), state(*RUN, finished=None)
+    assert reports.of(on) is not reports.of(on)
+    assert reports.of(over) is reports.of(over)
+    assert reports.of(over) == run_report.report(over, RunContext(title="shop"))
+    assert reports.of(on).wall_seconds != reports.of(over).wall_seconds
+
+
 @pytest.mark.parametrize(
     ("code", "word"),
     [

@@ -1,4 +1,4 @@
-"""What the pages are told: deltas lead to the same page as the whole state, and nothing grows without end."""
+"""What the pages get: deltas lead to the same page as the whole state, and nothing grows without end."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ci_dispatch.core.events import (
     Stamped,
     TestFinished,
     VerdictReached,
+    Warned,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -40,9 +41,9 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
-from ci_dispatch.reporters.dashboard import board as board_module
-from ci_dispatch.reporters.dashboard.board import Board
-from ci_dispatch.reporters.dashboard.deltas import Deltas
+from ci_dispatch.reporters.dashboard import timeline, view_model
+from ci_dispatch.reporters.dashboard.view_model import DeltaLog, ViewModel
+from ci_dispatch.run.ports import BaseReporter
 from ci_dispatch.run.state import RunState
 from tests.data.dashboard.simulated import Simulation
 from tests.simulation import Outage, World, make_tests, simulate
@@ -64,19 +65,19 @@ class Page:
         self.id = state["id"]
         self.take(state)
 
-    def take(self, news: dict[str, Any]) -> None:
-        self.id = news["id"]
-        self.head = news.get("head", self.head)
-        self.names |= {n: rest for n, *rest in news.get("names", ())}
-        self.tests |= {row[0]: row for row in news.get("tests", ())}
-        self.machines |= dict(news.get("machines", ()))
-        for machine, bars, spans in news.get("lanes", ()):
+    def take(self, update: dict[str, Any]) -> None:
+        self.id = update["id"]
+        self.head = update.get("head", self.head)
+        self.names |= {n: rest for n, *rest in update.get("names", ())}
+        self.tests |= {row[0]: row for row in update.get("tests", ())}
+        self.machines |= dict(update.get("machines", ()))
+        for machine, bars, spans in update.get("timelines", ()):
             self.bars |= {(machine, bar[0]): bar for bar in bars}
             self.spans.setdefault(machine, []).extend(spans)
-        self.groups = news.get("groups", self.groups)
+        self.groups = update.get("groups", self.groups)
 
-    def follow(self, board: Board) -> None:
-        deltas = board.deltas.after(self.id)
+    def follow(self, model: ViewModel) -> None:
+        deltas = model.deltas.after(self.id)
         assert deltas is not None
         for _, text in deltas:
             self.take(json.loads(text))
@@ -85,18 +86,18 @@ class Page:
         return vars(self)
 
 
-def page_of(board: Board) -> Page:
-    return Page(json.loads(board.snapshot(board.state.now)))
+def page_of(model: ViewModel) -> Page:
+    return Page(json.loads(model.snapshot(model.state.now)))
 
 
-def board_of(*events: Event) -> Board:
-    board = Board("e")
+def model_of(*events: Event) -> ViewModel:
+    model = ViewModel("e")
     seq = 0
     for event in events:
         seq += 0 if isinstance(event, AttemptOutput) else 1
-        board.apply(Stamped(seq=seq, at=100.0 + seq, event=event))
-    board.flush(board.state.now)
-    return board
+        model.apply(Stamped(seq=seq, at=100.0 + seq, event=event))
+    model.flush(model.state.now)
+    return model
 
 
 def run_started(tests: int = 3, **options: Any) -> RunStarted:
@@ -129,40 +130,33 @@ def ended(lease: int, machine: str, *results: TestResult, how: Ended = Ended.EXI
 
 @pytest.mark.parametrize("each", [1, 7, 100])
 def test_a_page_that_follows_sees_what_a_page_that_is_opened_late_sees(each: int) -> None:
-    board = Board("e")
+    model = ViewModel("e")
     events = list(Simulation(tests=120).events())
-    board.apply(events[0])
-    board.flush(events[0].at)
-    page = page_of(board)
+    model.apply(events[0])
+    model.flush(events[0].at)
+    page = page_of(model)
     for number, stamped in enumerate(events[1:], 1):
-        board.apply(stamped)
+        model.apply(stamped)
         if number % each == 0:
-            board.flush(stamped.at)
-            page.follow(board)
-    board.flush(events[-1].at)
-    page.follow(board)
-    assert board.unreadable == 0
-    assert page.seen() == page_of(board).seen()
+            model.flush(stamped.at)
+            page.follow(model)
+    model.flush(events[-1].at)
+    page.follow(model)
+    assert model.unreadable == 0
+    assert page.seen() == page_of(model).seen()
     assert page.head["counts"]["failed"] > 0
     assert len(page.tests) == 120
     assert sum(map(len, page.spans.values())) > 100
 
 
-class Collecting:
+class Collecting(BaseReporter):
     name = "collecting"
-    essential = False
 
     def __init__(self) -> None:
         self.events: list[Stamped] = []
 
     def handle(self, stamped: Stamped, state: RunState) -> None:
         self.events.append(stamped)
-
-    def tick(self, now: float, state: RunState) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -181,17 +175,17 @@ def test_it_follows_the_real_engine_through_outages_crashes_and_flaky_tests(seed
     )
     seen = Collecting()
     state = simulate(tests, machines, world, seed=seed, reporters=[seen])
-    board, page = Board("e"), None
+    model, page = ViewModel("e"), None
     for stamped in seen.events:
-        board.apply(stamped)
-        board.flush(stamped.at)
+        model.apply(stamped)
+        model.flush(stamped.at)
         if page is None:
-            page = page_of(board)
+            page = page_of(model)
         else:
-            page.follow(board)
-    assert board.unreadable == 0
+            page.follow(model)
+    assert model.unreadable == 0
     assert page is not None
-    assert page.seen() == page_of(board).seen()
+    assert page.seen() == page_of(model).seen()
     verdicts = {test: entry.verdict.value for test, entry in state.ledger.records.items() if entry.verdict}
     assert {tests[n].id: row[1] for n, row in page.tests.items()} == verdicts
     assert sum(group["count"] for group in page.groups) == sum(
@@ -199,11 +193,11 @@ def test_it_follows_the_real_engine_through_outages_crashes_and_flaky_tests(seed
     )
 
 
-def test_nothing_new_is_nothing_told() -> None:
-    board = board_of(*begun())
-    before = board.deltas.last
-    assert board.flush(board.state.now) is False
-    assert board.deltas.last == before
+def test_nothing_new_is_no_delta() -> None:
+    model = model_of(*begun())
+    before = model.deltas.last
+    assert model.flush(model.state.now) is False
+    assert model.deltas.last == before
 
 
 def test_states_of_a_test_on_its_way() -> None:
@@ -223,7 +217,7 @@ def test_states_of_a_test_on_its_way() -> None:
 
 
 def states(events: list[Event]) -> list[str]:
-    return [row[1] for _, row in sorted(page_of(board_of(*events)).tests.items())]
+    return [row[1] for _, row in sorted(page_of(model_of(*events)).tests.items())]
 
 
 def decided(n: int, verdict: Verdict = Verdict.PASSED, reason: str = "") -> Event:
@@ -233,7 +227,7 @@ def decided(n: int, verdict: Verdict = Verdict.PASSED, reason: str = "") -> Even
 def test_a_test_that_a_machine_lost_says_from_whom_it_comes() -> None:
     lost = ended(1, "a", result(0, Verdict.NOT_RUN), how=Ended.LOST)
     moved = RetryScheduled(tests=(TestId("t0"),), reason="machine", not_before=0.0, avoid_machine=MachineName("a"))
-    page = page_of(board_of(*begun(1), granted(1, "a", 0), lost, moved, granted(2, "b", 0)))
+    page = page_of(model_of(*begun(1), granted(1, "a", 0), lost, moved, granted(2, "b", 0)))
     _, state, machine, _, tries, flags, moved_from, _ = page.tests[0]
     assert (state, NAMES[machine], tries, flags, NAMES[moved_from]) == ("waiting", "b", 0, "m", "a")
 
@@ -241,11 +235,11 @@ def test_a_test_that_a_machine_lost_says_from_whom_it_comes() -> None:
 def test_a_live_failure_has_its_group_at_once_and_loses_it_when_the_retry_passes() -> None:
     start = [*begun(1), granted(1, "a", 0), AttemptStarted(lease=LeaseNumber(1))]
     failed = result(0, Verdict.FAILED, message="Error: expect(locator).toHaveText(expected)")
-    live = page_of(board_of(*start, TestFinished(lease=LeaseNumber(1), result=failed)))
+    live = page_of(model_of(*start, TestFinished(lease=LeaseNumber(1), result=failed)))
     assert [(g["kind"], g["count"], g["whose"], g["retrying"]) for g in live.groups] == [("failed", 1, "product", 1)]
     again = RetryScheduled(tests=(TestId("t0"),), reason="", not_before=0.0, charged_to=Charge.TEST)
     over = page_of(
-        board_of(
+        model_of(
             *start,
             ended(1, "a", failed),
             again,
@@ -259,59 +253,80 @@ def test_a_live_failure_has_its_group_at_once_and_loses_it_when_the_retry_passes
 
 def test_tests_that_never_ran_are_grouped_by_their_reason() -> None:
     page = page_of(
-        board_of(*begun(2), decided(0, Verdict.NOT_RUN, "no machine"), decided(1, Verdict.NOT_RUN, "no machine"))
+        model_of(*begun(2), decided(0, Verdict.NOT_RUN, "no machine"), decided(1, Verdict.NOT_RUN, "no machine"))
     )
     assert [(g["kind"], g["title"], g["count"]) for g in page.groups] == [("not run", "no machine", 2)]
 
 
-def test_an_event_that_contradicts_the_others_is_said_and_not_believed() -> None:
-    board = board_of(*begun(1), decided(0), decided(0, Verdict.FAILED))
-    page = page_of(board)
+def test_an_event_that_contradicts_the_others_is_reported_and_not_believed() -> None:
+    model = model_of(*begun(1), decided(0), decided(0, Verdict.FAILED))
+    page = page_of(model)
     assert page.tests[0][1] == "passed"
-    assert page.head["warnings"] == [["dashboard", "1 events of this run could not be understood"]]
+    assert page.head["warnings"] == [["dashboard", "1 event of this run could not be read"]]
 
 
 def test_a_run_that_begins_anew_in_the_same_place_resets_every_page() -> None:
-    board = board_of(*begun(3))
-    page = page_of(board)
-    board.apply(Stamped(seq=1, at=500.0, event=begun(1)[0]))
-    board.flush(500.0)
-    assert board.deltas.after(page.id) is None
-    assert len(page_of(board).tests) == 1
+    model = model_of(*begun(3))
+    page = page_of(model)
+    model.apply(Stamped(seq=1, at=500.0, event=begun(1)[0]))
+    model.flush(500.0)
+    assert model.deltas.after(page.id) is None
+    assert len(page_of(model).tests) == 1
 
 
 def test_beyond_the_limit_only_tests_in_trouble_are_listed_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board_module, "TESTS", 10)
-    monkeypatch.setattr(board_module, "MORE_TESTS", 2)
+    monkeypatch.setattr(view_model, "TESTS", 10)
+    monkeypatch.setattr(view_model, "MORE_TESTS", 2)
     verdicts = [decided(n, Verdict.NOT_RUN if n in (12, 13, 14) else Verdict.PASSED, "x") for n in range(20)]
-    board = board_of(*begun(20), *verdicts)
-    told = json.loads(board.snapshot(0.0))
-    assert [row[0] for row in told["tests"]] == [*range(10), 12, 13]
-    assert [name[0] for name in told["names"]] == [*range(10), 12, 13]
-    assert told["tests_omitted"] == 8
-    assert told["head"]["counts"]["passed"] == 17
-    assert told["head"]["counts"]["not run"] == 3
+    model = model_of(*begun(20), *verdicts)
+    everything = json.loads(model.snapshot(0.0))
+    assert [row[0] for row in everything["tests"]] == [*range(10), 12, 13]
+    assert [name[0] for name in everything["names"]] == [*range(10), 12, 13]
+    assert everything["head"]["omitted"]["tests"] == 8
+    assert everything["head"]["counts"]["passed"] == 17
+    assert everything["head"]["counts"]["not run"] == 3
 
 
-def test_the_end_of_a_run_is_told_with_its_makespan() -> None:
+def test_what_the_pages_do_not_get_is_counted_and_they_follow_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, limit in {"TESTS": 1, "MORE_TESTS": 5, "MACHINES": 2}.items():
+        monkeypatch.setattr(view_model, name, limit)
+    monkeypatch.setattr(timeline, "SPANS", 2)
+    model = model_of(*begun(4), granted(1, "a", 0, 1, 2, 3), AttemptStarted(lease=LeaseNumber(1)))
+    page = page_of(model)
+    assert page.head["omitted"] == {"tests": 3, "machines": 1, "spans": 0, "warnings": 0}
+    live = [
+        TestFinished(lease=LeaseNumber(1), result=result(n, Verdict.FAILED if n else Verdict.PASSED)) for n in range(4)
+    ]
+    events: list[Event] = [*live, *(Warned(source="here", text=str(n)) for n in range(22))]
+    for event in events:
+        model.apply(Stamped(seq=model.state.seq + 1, at=model.state.now, event=event))
+    model.flush(model.state.now)
+    page.follow(model)
+    assert len(page.tests) == 4
+    assert len(page.spans[0]) == 2
+    assert len(page.head["warnings"]) == 20
+    assert page.head["omitted"] == {"tests": 0, "machines": 1, "spans": 2, "warnings": 2}
+
+
+def test_the_end_of_a_run_comes_with_its_makespan() -> None:
     end = RunFinished(
         exit_code=4, makespan=Makespan(planned=1.0, realised=3.0, lower_bound=0.5), reason="a machine died"
     )
-    head = page_of(board_of(*begun(1), end)).head
+    head = page_of(model_of(*begun(1), end)).head
     assert (head["phase"], head["realised"], head["reason"]) == ("incomplete", 3.0, "a machine died")
 
 
-def test_output_is_kept_and_is_no_news() -> None:
+def test_output_is_kept_and_is_no_delta() -> None:
     output = AttemptOutput(lease=LeaseNumber(1), machine=MachineName("a"), text="hello\n")
-    board = board_of(*begun(1), granted(1, "a", 0), output)
-    piece = board.tails.read(LeaseNumber(1))
+    model = model_of(*begun(1), granted(1, "a", 0), output)
+    piece = model.tails.read(LeaseNumber(1))
     assert piece is not None
     assert piece.text == "hello\n"
 
 
-class TestDeltas:
+class TestDeltaLog:
     def test_what_came_after(self) -> None:
-        deltas = Deltas("e")
+        deltas = DeltaLog("e")
         assert deltas.after("e-0") == []
         for n in range(3):
             deltas.add({"n": n})
@@ -320,13 +335,13 @@ class TestDeltas:
 
     @pytest.mark.parametrize("id_", ["", "x-1", "e-", "e-4", "e-99999999999999", "e--1", "e-1x", "e-²", "nonsense"])
     def test_an_id_that_is_not_known_means_everything_anew(self, id_: str) -> None:
-        deltas = Deltas("e")
+        deltas = DeltaLog("e")
         for n in range(3):
             deltas.add({"n": n})
         assert deltas.after(id_) is None
 
     def test_the_ring_is_bounded_by_count_and_by_size(self) -> None:
-        few, small = Deltas("e", count=5), Deltas("e", size=100)
+        few, small = DeltaLog("e", count=5), DeltaLog("e", size=100)
         for n in range(50):
             few.add({"n": n})
             small.add({"n": n, "text": "x" * 40})
@@ -336,7 +351,7 @@ class TestDeltas:
         assert small.after("e-49") is not None
 
     def test_after_a_reset_nobody_is_up_to_date(self) -> None:
-        deltas = Deltas("e")
+        deltas = DeltaLog("e")
         deltas.add({})
         deltas.reset()
         assert deltas.after("e-1") is None

@@ -7,9 +7,15 @@ needs the token, and a Host that no foreign domain name can be made to point her
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
+
+from ci_dispatch.core.errors import UsageError
+
+TOKEN_VARIABLE = "CI_DISPATCH_DASHBOARD_TOKEN"  # noqa: S105  (its name, not its value)
+TOKEN_LENGTH = 16
 
 STREAMS_PER_CLIENT = 5  # browsers open six connections to one server; one must stay free for everything else
 
@@ -32,8 +38,20 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
+def fixed_token(environ: Mapping[str, str]) -> str:
+    """The token of CI_DISPATCH_DASHBOARD_TOKEN, with which a link outlives a restart; empty: make a new one."""
+    token = environ.get(TOKEN_VARIABLE, "")
+    if token and (len(token) < TOKEN_LENGTH or not re.fullmatch(r"[\w~-]+", token, re.ASCII)):
+        raise UsageError(
+            f"{TOKEN_VARIABLE} cannot be used as a token",
+            why=f"it needs {TOKEN_LENGTH} or more of the characters A-Z a-z 0-9 _ ~ -",
+            hint="`openssl rand -hex 16` makes a good one; without the variable a new token is made",
+        )
+    return token
+
+
 def host_allowed(header: str, own_name: str) -> bool:
-    """Whether a Host header is `localhost`, an IP address, or the name the server was told to listen on."""
+    """Whether a Host header is `localhost`, an IP address, or the name that the server was started with."""
     host = header.rpartition("]")[0] + "]" if header.startswith("[") else header.partition(":")[0]
     host = host.lower().rstrip(".")
     if host in ("localhost", own_name.lower()):

@@ -1,4 +1,4 @@
-"""The numbers every face of a run shows, read off a `RunState`, and the few words and formats they share."""
+"""The numbers that every reporter shows, read from a `RunState`, and the few words and formats they share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from report_merge.render.wording import title
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """How far a run is: verdicts reached, and what running attempts have told so far."""
+class RunCounts:
+    """How far a run is: verdicts, and the results that running attempts have reported so far."""
 
     total: int
-    decided: int  # with a verdict; what a running attempt has told may still be retried
+    decided: int  # with a verdict; a result of a running attempt may still be retried
     passed: int
     failed: int
     flaky: int
@@ -35,7 +35,7 @@ class Tally:
         return 100 if self.decided == self.total else min(99, 100 * self.done // self.total)
 
 
-def tally(state: RunState) -> Tally:
+def run_counts(state: RunState) -> RunCounts:
     """The counts of `state`.
 
     A test belongs to at most one running attempt and has no verdict before that ends, so nothing is counted twice.
@@ -43,7 +43,7 @@ def tally(state: RunState) -> Tally:
     seen = state.verdicts.copy()
     for machine in state.machines.values():
         seen.update(machine.live)
-    return Tally(
+    return RunCounts(
         total=state.total,
         decided=state.decided,
         passed=seen[Verdict.PASSED],
@@ -67,14 +67,6 @@ def working_seconds(machine: MachineState, now: float) -> float:
     return max(0.0, end - machine.first_work)
 
 
-def trouble(machine: MachineState) -> str:
-    """What is wrong with a machine, in one line; empty when nothing is."""
-    if machine.usable:
-        return ""
-    problems = "; ".join(machine.checked.problems) if machine.checked and not machine.checked.healthy else ""
-    return one_line(machine.quarantined or machine.lost or problems)
-
-
 def test_name(test: Test) -> str:
     """A test as every report calls it, on one line: `cart.spec.ts › applies discount [desktop]`."""
     return one_line(title(CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name)))
@@ -82,8 +74,8 @@ def test_name(test: Test) -> str:
 
 def name_of(state: RunState, test: TestId) -> str:
     """The name of a test of this run; its id when the run does not know it."""
-    entry = state.ledger.records.get(test)
-    return test_name(entry.test) if entry else one_line(test)
+    record = state.ledger.records.get(test)
+    return test_name(record.test) if record else one_line(test)
 
 
 def what_failed(result: TestResult, limit: int = 200) -> str:

@@ -1,4 +1,4 @@
-"""What happened, as lines that stay: failures at once, machines that come and go, warnings, followed output."""
+"""Events as lines that stay: failures at once, machines that come and go, warnings, followed output."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from ci_dispatch.core.events import (
     Warned,
 )
 from ci_dispatch.core.model import FailureCause, LeaseNumber, MachineName, TestResult, Verdict
-from ci_dispatch.reporters.tally import clock, name_of, trouble, what_failed
-from ci_dispatch.reporters.terminal.cells import Line, Style
-from ci_dispatch.reporters.terminal.mode import Glyphs
+from ci_dispatch.reporters.counts import clock, name_of, what_failed
+from ci_dispatch.reporters.terminal.cells import Glyphs, Line, Style
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
@@ -30,16 +29,16 @@ from report_merge.render.wording import count
 _LINE_LIMIT = 4096  # characters of a followed line
 
 
-class News:
+class LogLines:
     """The permanent lines of a run, event by event.
 
-    It remembers what no state holds: each machine's health as last told, and the unfinished line of a followed output.
+    It remembers what no state holds: each machine's health as last shown, and the unfinished line of a followed output.
     """
 
     def __init__(self, glyphs: Glyphs, follow: str = "") -> None:
         self._glyphs = glyphs
         self._follow = follow
-        self._told: dict[MachineName, bool] = {}
+        self._healthy: dict[MachineName, bool] = {}  # as last shown
         self._partial: dict[LeaseNumber, str] = {}
 
     def lines(self, stamped: Stamped, state: RunState) -> list[Line]:
@@ -84,8 +83,8 @@ class News:
                 return []
 
     def _failure(self, result: TestResult, machine: MachineName, state: RunState) -> Line:
-        entry = state.ledger.records.get(result.test)
-        before = sum(1 for _, _, earlier in entry.history if earlier is not result) if entry else 0
+        record = state.ledger.records.get(result.test)
+        before = sum(1 for _, _, earlier in record.history if earlier is not result) if record else 0
         attempt = f" (attempt {before + 1})" if before else ""
         took = f"  {result.seconds:.1f}s" if result.seconds is not None else ""
         return (
@@ -96,32 +95,31 @@ class News:
             (what_failed(result), Style.PLAIN),
         )
 
-    def _flaky(self, entry: TestRecord, state: RunState) -> Line:
-        tries = [(machine, result.verdict) for _, machine, result in entry.history]
-        told = ", ".join(f"{verdict} on {one_line(machine)}" for machine, verdict in tries)
+    def _flaky(self, record: TestRecord, state: RunState) -> Line:
+        tries = ", ".join(f"{result.verdict} on {one_line(machine)}" for _, machine, result in record.history)
         sign = self._glyphs.flaky
         return (
             (sign if sign.endswith(" ") else sign + " ", Style.WARN),
-            (name_of(state, entry.test.id), Style.PLAIN),
-            (f"  flaky: {told}", Style.DIM),
+            (name_of(state, record.test.id), Style.PLAIN),
+            (f"  flaky: {tries}", Style.DIM),
         )
 
     def _attempt_finished(self, event: AttemptFinished, state: RunState) -> list[Line]:
-        """Failures nobody has told live, then why the attempt as a whole went wrong."""
+        """Failures that were not shown while it ran, then why the attempt as a whole went wrong."""
         lines = self._flush(event)
         if event.stale:
             return lines
         live = state.ledger.attempts[event.lease].live
         for result in event.result.results:
-            told = result.test in live and live[result.test].verdict is Verdict.FAILED
-            if result.verdict is Verdict.FAILED and not told:
+            shown = result.test in live and live[result.test].verdict is Verdict.FAILED
+            if result.verdict is Verdict.FAILED and not shown:
                 lines.append(self._failure(result, event.machine, state))
-        told_lost = event.result.cause is FailureCause.MACHINE and state.machines[event.machine].lost
-        if event.result.cause is not FailureCause.NONE and not told_lost:
-            lines.append(self._trouble(event, state))
+        shown_lost = event.result.cause is FailureCause.MACHINE and state.machines[event.machine].lost
+        if event.result.cause is not FailureCause.NONE and not shown_lost:
+            lines.append(self._cause(event, state))
         return lines
 
-    def _trouble(self, event: AttemptFinished, state: RunState) -> Line:
+    def _cause(self, event: AttemptFinished, state: RunState) -> Line:
         shard = one_line(state.ledger.attempts[event.lease].lease.shard.id)
         reason = f": {one_line(event.result.reason)}" if event.result.reason else ""
         text = f"{one_line(event.machine)}: shard {shard}, {event.result.cause}{reason}"
@@ -134,19 +132,19 @@ class News:
         machine, name = state.machines[event.machine], one_line(event.machine)
         match event:
             case MachineLost(reason=reason):
-                self._told[event.machine] = False
+                self._healthy[event.machine] = False
                 held = sum(len(lease.shard.tests) for lease in state.ledger.of_machine(event.machine))
                 goes = f"; {count(held, 'test')} to run elsewhere" if held else ""
                 return [self._warning(f"{name} lost: {one_line(reason)}{goes}", Style.BAD)]
             case MachineQuarantined(reason=reason):
-                return [self._warning(f"{name} fenced, gets no more work: {one_line(reason)}", Style.BAD)]
+                return [self._warning(f"{name} quarantined, gets no more work: {one_line(reason)}", Style.BAD)]
             case MachineChecked(healthy=healthy):
-                before, self._told[event.machine] = self._told.get(event.machine, True), healthy
+                before, self._healthy[event.machine] = self._healthy.get(event.machine, True), healthy
                 if before == healthy:
                     return []
                 if healthy:
                     return [((f"{name} is back", Style.GOOD),)]
-                return [self._warning(f"{name} unhealthy, gets no work: {trouble(machine)}", Style.BAD)]
+                return [self._warning(f"{name} unhealthy, gets no work: {one_line(machine.trouble)}", Style.BAD)]
 
     # -- followed output --------------------------------------------------------------------------------------------
 

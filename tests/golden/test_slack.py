@@ -13,7 +13,7 @@ from ci_dispatch.core.model import MachineName
 from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.blocks import MESSAGE_CHARACTERS, Message
-from ci_dispatch.reporters.slack.edges import Change, Edge, Place, Told, change
+from ci_dispatch.reporters.slack.transitions import LastNotified, MessagePlace, Transition, VerdictChange, compare
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
 from report_merge import failures
@@ -27,35 +27,38 @@ CONTEXT = RunContext(
     url="https://github.com/acme/shop/actions/runs/8123", report_url="https://acme.example/report?a=1&b=2",
     reproduce="ci-dispatch run -- --last-failed",
 )  # fmt: skip
-BROKEN, FINE = Told(bad=True, since=1_799_990_000.0, fingerprints=("7f7279d1faaa",)), Told(bad=False, since=1.0)
+BROKEN, FINE = (
+    LastNotified(bad=True, since=1_799_990_000.0, fingerprints=("7f7279d1faaa",)),
+    LastNotified(bad=False, since=1.0),
+)
 
 
-def final(state: RunState, moved: Change, context: RunContext = CONTEXT) -> Message:
+def final(state: RunState, change: VerdictChange, context: RunContext = CONTEXT) -> Message:
     ended = report(state, context)
-    return messages.final(state, ended, failures.group(ended.cases), moved)
+    return messages.final(state, ended, failures.group(ended.cases), change)
 
 
 def all_messages(state: RunState, context: RunContext = CONTEXT) -> list[Message]:
     """Every message that a run can lead to."""
     groups = failures.group(report(state, context).cases)
     whom = ("U0123", "S0456", "here")
-    moves = [change(None, bad=True), change(FINE, bad=True), change(BROKEN, bad=True), change(BROKEN, bad=False)]
-    found = [messages.live(state, state.now, context), messages.sample(context), messages.call(context, whom)]
-    for moved in moves:
-        found += [final(state, moved, context), *messages.replies(groups, context, moved)]
+    changes = [compare(None, bad=True), compare(FINE, bad=True), compare(BROKEN, bad=True), compare(BROKEN, bad=False)]
+    found = [messages.live(state, state.now, context), messages.sample(context), messages.mention_reply(context, whom)]
+    for change in changes:
+        found += [final(state, change, context), *messages.replies(groups, context, change)]
         found.append(messages.with_mentions(found[-1], whom))
-        if moved.edge is Edge.FIXED:
-            told = final(state, moves[0], context)
-            place = Place(channel="C", ts="1.1")
-            before = replace(BROKEN, place=place, text=told.text, blocks=told.blocks)
-            marked = messages.marked_fixed(change(before, bad=False), context, state.now)
+        if change.transition is Transition.FIXED:
+            first = final(state, changes[0], context)
+            place = MessagePlace(channel="C", ts="1.1")
+            before = replace(BROKEN, place=place, text=first.text, blocks=first.blocks)
+            marked = messages.marked_fixed(compare(before, bad=False), context, state.now)
             assert marked is not None
-            found += [messages.fixed_reply(context, moved, state.now), marked]
+            found += [messages.fixed_reply(context, change, state.now), marked]
     return [*found, *(message.plainer() for message in found)]
 
 
-def shown(*told: Message) -> str:
-    return "\n".join(json.dumps([m.text, *m.blocks], ensure_ascii=False, indent=1) for m in told) + "\n"
+def shown(*sent: Message) -> str:
+    return "\n".join(json.dumps([m.text, *m.blocks], ensure_ascii=False, indent=1) for m in sent) + "\n"
 
 
 def test_a_run_half_way(golden: Golden) -> None:
@@ -63,19 +66,19 @@ def test_a_run_half_way(golden: Golden) -> None:
     golden("slack-live.json", shown(messages.live(state, 9.0, CONTEXT)))
 
 
-def test_a_run_that_broke_what_was_whole(golden: Golden) -> None:
+def test_a_run_that_broke_what_had_passed(golden: Golden) -> None:
     state = play(recorded("troubled"))
-    moved = change(FINE, bad=True)
+    change = compare(FINE, bad=True)
     groups = failures.group(report(state, CONTEXT).cases)
-    golden("slack-broken.json", shown(final(state, moved), messages.call(CONTEXT, ("U1",)),
-                                      *messages.replies(groups, CONTEXT, moved)))  # fmt: skip
+    golden("slack-broken.json", shown(final(state, change), messages.mention_reply(CONTEXT, ("U1",)),
+                                      *messages.replies(groups, CONTEXT, change)))  # fmt: skip
 
 
 def test_still_failing_fixed_and_green(golden: Golden) -> None:
-    golden("slack-still-failing.json", shown(final(play(recorded("troubled")), change(BROKEN, bad=True))))
+    golden("slack-still-failing.json", shown(final(play(recorded("troubled")), compare(BROKEN, bad=True))))
     green = play(recorded("green"))
-    golden("slack-fixed.json", shown(final(green, change(BROKEN, bad=False))))
-    golden("slack-green.json", shown(final(green, change(FINE, bad=False))))
+    golden("slack-fixed.json", shown(final(green, compare(BROKEN, bad=False))))
+    golden("slack-green.json", shown(final(green, compare(FINE, bad=False))))
 
 
 @pytest.mark.parametrize("run", ["troubled", "green", "large"])

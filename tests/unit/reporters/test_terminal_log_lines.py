@@ -1,17 +1,16 @@
-"""Permanent lines: each piece of news once, the right one, and followed output line by line."""
+"""Permanent lines: one for each event that needs one, the right one, and followed output line by line."""
 
 from __future__ import annotations
 
 import pytest
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.events import AttemptOutput, Stamped
+from ci_dispatch.core.events import AttemptOutput, Stamped, TestFinished
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId, TestResult, Verdict
-from ci_dispatch.reporters.tally import clock, what_failed
-from ci_dispatch.reporters.terminal.cells import text_of
-from ci_dispatch.reporters.terminal.mode import UNICODE
-from ci_dispatch.reporters.terminal.news import News, follows
-from ci_dispatch.reporters.terminal.plain import PlainReporter
+from ci_dispatch.reporters.counts import clock, what_failed
+from ci_dispatch.reporters.terminal.cells import UNICODE, text_of
+from ci_dispatch.reporters.terminal.log_lines import LogLines, follows
+from ci_dispatch.reporters.terminal.reporter import PlainReporter
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded
 
@@ -34,53 +33,53 @@ def heartbeats(kept: Kept) -> list[str]:
 
 
 def reporter(kept: Kept) -> PlainReporter:
-    return PlainReporter(kept, colour=False, glyphs=UNICODE, closing=lambda _: ["the end"])
+    return PlainReporter(kept, colour=False, glyphs=UNICODE, final=lambda _: ["the end"])
 
 
-def told(run: str, follow: str = "") -> list[str]:
-    news, state, lines = News(UNICODE, follow), RunState(), []
+def shown(run: str, follow: str = "") -> list[str]:
+    log, state, lines = LogLines(UNICODE, follow), RunState(), []
     for stamped in recorded(run):
         if not isinstance(stamped.event, AttemptOutput):
             state.apply(stamped)
-        lines += [text_of(line) for line in news.lines(stamped, state)]
+        lines += [text_of(line) for line in log.lines(stamped, state)]
     return lines
 
 
-def test_a_failure_told_live_is_not_told_again_at_the_end_of_its_attempt() -> None:
-    first = [line for line in told("troubled") if "product 1" in line and "attempt" not in line]
+def test_a_failure_shown_live_is_not_shown_again_at_the_end_of_its_attempt() -> None:
+    first = [line for line in shown("troubled") if "product 1" in line and "attempt" not in line]
     assert len(first) == 1
 
 
-def test_a_failure_nobody_told_live_is_told_at_the_end_of_its_attempt() -> None:
-    assert sum("product 1" in line and "(attempt 2)" in line for line in told("troubled")) == 1
+def test_a_failure_not_shown_live_is_shown_at_the_end_of_its_attempt() -> None:
+    assert sum("product 1" in line and "(attempt 2)" in line for line in shown("troubled")) == 1
 
 
 def test_a_lost_machine_is_one_line_with_what_it_held() -> None:
-    assert [line for line in told("troubled") if "ilko2" in line] == [
+    assert [line for line in shown("troubled") if "ilko2" in line] == [
         "! ilko2 lost: no heartbeat for 12 s; 5 tests to run elsewhere"
     ]
 
 
-def test_health_is_told_when_it_changes() -> None:
-    assert [line for line in told("troubled") if " pi " in f" {line} "][:2] == [
+def test_health_is_shown_when_it_changes() -> None:
+    assert [line for line in shown("troubled") if " pi " in f" {line} "][:2] == [
         "! pi unhealthy, gets no work: disk 97 % full",
         "pi is back",
     ]
 
 
-def test_a_green_run_has_no_news_but_its_start() -> None:
-    assert told("green") == ["shop: 4 tests on 2 machines, planned 0:04, run 20270116-080000-c3d4"]
+def test_a_green_run_has_no_line_but_its_start() -> None:
+    assert shown("green") == ["shop: 4 tests on 2 machines, planned 0:04, run 20270116-080000-c3d4"]
 
 
 def test_followed_output_comes_in_whole_lines_as_indented_and_without_colour() -> None:
-    lines = [line for line in told("troubled", "local") if line.startswith("local │")]
+    lines = [line for line in shown("troubled", "local") if line.startswith("local │")]
     assert lines[:3] == [
         "local │   0 running green",
         "local │ ::set-output name=x::0",
         "local │ partial   1 running green",
     ]
     assert lines[-1] == "local │ partial"  # what was left when the attempt ended
-    assert not [line for line in told("troubled", "moruk") if "│" in line]
+    assert not [line for line in shown("troubled", "moruk") if "│" in line]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +94,10 @@ def test_what_is_followed(target: str, hit: bool) -> None:
 
 
 def test_a_line_that_never_ends_is_shown_in_pieces() -> None:
-    news, state = News(UNICODE, "local"), play(recorded("troubled"))
+    log, state = LogLines(UNICODE, "local"), play(recorded("troubled"))
     event = AttemptOutput(lease=LeaseNumber(1), machine=MachineName("local"), text="x" * 3000)
     stamped = Stamped(seq=1, at=0, event=event)
-    assert [len(news.lines(stamped, state)) for _ in range(4)] == [0, 1, 0, 1]
+    assert [len(log.lines(stamped, state)) for _ in range(4)] == [0, 1, 0, 1]
 
 
 def test_heartbeats_come_each_tenth_and_the_last_names_everything() -> None:
@@ -118,6 +117,14 @@ def test_a_heartbeat_comes_every_thirty_seconds_when_nothing_happens() -> None:
     for second in range(125):
         plain.tick(state.now + second, state)
     assert [line.split("]")[0] for line in heartbeats(kept)] == ["[0:00", "[0:30", "[1:00", "[1:30", "[2:00"]
+
+
+def test_a_detail_that_is_cut_says_how_many_lines_more() -> None:
+    out, state = Kept(), play(recorded("troubled")[:6])
+    github = PlainReporter(out, colour=False, glyphs=UNICODE, final=lambda _: [], github=True)
+    failed = TestResult(test=next(iter(state.ledger.records)), verdict=Verdict.FAILED, detail="line\n" * 30)
+    github.handle(Stamped(seq=7, at=state.now, event=TestFinished(lease=LeaseNumber(1), result=failed)), state)
+    assert out.lines[1:-1] == ["│ line"] * 20 + ["│ ... 10 more lines"]
 
 
 def test_no_line_is_wider_than_two_hundred_columns() -> None:

@@ -7,11 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from ci_dispatch.demo.recording import demo_events
-from ci_dispatch.reporters.terminal import closing_lines
-from ci_dispatch.reporters.terminal.cells import text_of
-from ci_dispatch.reporters.terminal.jsonl import JsonReporter, QuietReporter
-from ci_dispatch.reporters.terminal.mode import ASCII, UNICODE
-from ci_dispatch.reporters.terminal.plain import PlainReporter
+from ci_dispatch.reporters.terminal import last_lines
+from ci_dispatch.reporters.terminal.cells import ASCII, UNICODE, text_of
+from ci_dispatch.reporters.terminal.reporter import JsonReporter, PlainReporter, QuietReporter
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded, steps
@@ -20,7 +18,7 @@ Golden = Callable[[str, str], None]
 
 
 class Kept:
-    """An outlet that keeps what it was given."""
+    """A text writer that keeps what it was given."""
 
     busy = False
 
@@ -37,33 +35,33 @@ class Kept:
 @pytest.mark.parametrize("run", ["green", "troubled"])
 def test_plain(run: str, golden: Golden) -> None:
     out = Kept()
-    play(recorded(run), PlainReporter(out, colour=False, glyphs=UNICODE, closing=closing_lines))
+    play(recorded(run), PlainReporter(out, colour=False, glyphs=UNICODE, final=last_lines))
     golden(f"terminal-plain-{run}.txt", out.text)
 
 
 def test_plain_in_a_github_job_following_a_machine(golden: Golden) -> None:
     out = Kept()
-    reporter = PlainReporter(out, colour=False, glyphs=UNICODE, closing=closing_lines, github=True, follow="local")
+    reporter = PlainReporter(out, colour=False, glyphs=UNICODE, final=last_lines, github=True, follow="local")
     play(recorded("troubled"), reporter)
     golden("terminal-plain-github.txt", out.text)
 
 
 def test_plain_ascii_and_coloured(golden: Golden) -> None:
     out = Kept()
-    play(recorded("troubled"), PlainReporter(out, colour=True, glyphs=ASCII, closing=closing_lines))
+    play(recorded("troubled"), PlainReporter(out, colour=True, glyphs=ASCII, final=last_lines))
     golden("terminal-plain-ascii-colour.txt", out.text.replace("\x1b", "␛"))
 
 
-def test_json_is_the_journal_and_the_result_stands_aside(golden: Golden) -> None:
-    out, aside = Kept(), Kept()
-    play(recorded("green"), JsonReporter(out, aside, closing=closing_lines))
+def test_json_is_the_journal_and_the_result_goes_to_standard_error(golden: Golden) -> None:
+    out, errors = Kept(), Kept()
+    play(recorded("green"), JsonReporter(out, errors, final=last_lines))
     golden("terminal-json-green.jsonl", out.text)
-    golden("terminal-json-green-aside.txt", aside.text)
+    golden("terminal-json-green-aside.txt", errors.text)
 
 
 def test_none_says_only_how_it_ended(golden: Golden) -> None:
     out = Kept()
-    play(recorded("green"), QuietReporter(out, colour=False, closing=closing_lines))
+    play(recorded("green"), QuietReporter(out, colour=False, final=last_lines))
     golden("terminal-none-green.txt", out.text)
 
 
