@@ -25,7 +25,7 @@ from ci_dispatch.core.model import (
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.executor import ActionsExecutor
 from ci_dispatch.fleets.actions.fleet import ActionsFleet
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import JobView, RunView, StepView
 from ci_dispatch.fleets.actions.run.batches import Batch, unpack
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
@@ -204,7 +204,7 @@ class SimulatedActions:
 
     def _rerun(self, run: SimulatedRun) -> GitHubRefused | None:
         if not all(job.conclusion for job in run.jobs.values()):
-            return Refused("no", status=403, why="This workflow run is already running")
+            return RequestRefused("no", status=403, why="This workflow run is already running")
         run.attempt += 1
         for job in [job for job in run.jobs.values() if job.conclusion != "success"]:
             self._enqueue(run, SimulatedJob(next(self._ids), job.job, job.tests, run.attempt))

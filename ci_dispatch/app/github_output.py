@@ -15,12 +15,10 @@ from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec, Verdict
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.client import Client
-from ci_dispatch.fleets.actions.rest.comment import keep_comment
-from ci_dispatch.fleets.actions.rest.models import RunnerView
-from ci_dispatch.fleets.actions.rest.runners import with_runners
-from ci_dispatch.fleets.actions.rest.server import dialect_of
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.client import RestClient
+from ci_dispatch.fleets.actions.rest.models import RunnerView, with_runners
+from ci_dispatch.fleets.actions.rest.server import server_at
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.run import run_report
 from ci_dispatch.run.run_folder import RunFolder
@@ -72,7 +70,7 @@ def comment(config: Config, environ: Mapping[str, str], report: Report, target: 
     github = connect(config, environ, target.repository)
     try:
         with closing(github.client):
-            keep_comment(github, pull, text)
+            github.keep_comment(pull, text)
     except GitHubRefused as error:
         click.echo(f"warning: {error}", err=True)
         here.annotate([f"::warning title=The pull request has no comment::{escape.workflow_data(str(error))}"])
@@ -88,8 +86,8 @@ def runner_sight(
         text = f"note: whether GitHub's runners are online is not seen: that needs a token in {name} with"
         click.echo(f"{text} Administration: read. The machines' own health checks do without.", err=True)
         return lambda checked, _spec: checked
-    dialect = dialect_of(config.github.api_url or ActionsEnvironment(environ).api_url)
-    github = GitHub(Client(dialect, token), dialect, repository)
+    server = server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
+    github = GitHubApi(RestClient(server, token, repository))
     stack.enter_context(closing(github.client))
     return _Sight(github).see
 
@@ -97,7 +95,7 @@ def runner_sight(
 class _Sight:
     """The runners as GitHub sees them, asked for at most every `SIGHT_SECONDS`; threads may share it."""
 
-    def __init__(self, github: GitHub) -> None:
+    def __init__(self, github: GitHubApi) -> None:
         self._github, self._lock = github, threading.Lock()
         self._runners: tuple[RunnerView, ...] | None = None
         self._asked = float("-inf")

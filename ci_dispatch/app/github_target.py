@@ -11,9 +11,9 @@ from ci_dispatch.cli.settings import Settings
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.client import Client
-from ci_dispatch.fleets.actions.rest.server import dialect_of
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.client import RestClient
+from ci_dispatch.fleets.actions.rest.server import server_at
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, DispatchTarget, load
 from ci_dispatch.run.run_folder import RunFolder, all_runs
 
@@ -21,10 +21,10 @@ _REMOTE = re.compile(r"[:/]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(?:\.git)?/?$")
 GIT_SECONDS = 10
 
 
-def connect(config: Config, environ: Mapping[str, str], repository: str) -> GitHub:
+def connect(config: Config, environ: Mapping[str, str], repository: str) -> GitHubApi:
     """A client for one thread; close its `client` when done."""
-    dialect = dialect_of(config.github.api_url or ActionsEnvironment(environ).api_url)
-    return GitHub(Client(dialect, token_of(config, environ)), dialect, repository)
+    server = server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
+    return GitHubApi(RestClient(server, token_of(config, environ), repository))
 
 
 def token_of(config: Config, environ: Mapping[str, str]) -> str:

@@ -19,8 +19,8 @@ from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, MachineSpec, Shar
 from ci_dispatch.fleets.actions import shard_report
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.messages import SavedDispatch
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.artifacts import Limits, fetch
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, fetch
 from ci_dispatch.fleets.actions.rest.models import ArtifactView
 from ci_dispatch.fleets.actions.run.batches import Batch, DispatchPlan, unpack
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, DispatchTarget, EarlierAttempt
@@ -43,7 +43,7 @@ def earlier_attempts(
                 attempt = shard_report.attempt_of(artifact.name, dispatch, shard)
                 if attempt is not None and attempt < here.attempt:
                     folder = Path(scratch) / str(artifact.id)
-                    fetch(github, artifact, folder, Limits())
+                    fetch(github, artifact, folder, ArtifactLimits())
                     found.append((attempt, shard_report.read(folder).result))
     except CiDispatchError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what
@@ -90,7 +90,7 @@ def _jobs(sent: DispatchPlan) -> tuple[MatrixJob, ...]:
     )
 
 
-def _first_report(settings: Settings, github: GitHub, run: int, folder: RunFolder) -> shard_report.ShardReport:
+def _first_report(settings: Settings, github: GitHubApi, run: int, folder: RunFolder) -> shard_report.ShardReport:
     """Any report of the run; waits for the first as long as a job may wait for a runner."""
     until = time.monotonic() + settings.config.github.queue_timeout
     while True:
@@ -109,7 +109,7 @@ def _first_report(settings: Settings, github: GitHub, run: int, folder: RunFolde
         time.sleep(LOOK_AGAIN)
 
 
-def _past(github: GitHub, run: int, attempt: int, folder: RunFolder, dispatch: str) -> tuple[EarlierAttempt, ...]:
+def _past(github: GitHubApi, run: int, attempt: int, folder: RunFolder, dispatch: str) -> tuple[EarlierAttempt, ...]:
     """What the attempts before the current one said, in their order."""
     found: list[EarlierAttempt] = []
     for artifact in _ours(github, run) if attempt > 1 else []:
@@ -136,7 +136,7 @@ def merge(settings: Settings, name: str, output: Path) -> int:
         for run in runs:
             for artifact in _ours(github, run):
                 try:
-                    fetch(github, artifact, Path(scratch) / artifact.name, Limits())
+                    fetch(github, artifact, Path(scratch) / artifact.name, ArtifactLimits())
                 except GitHubRefused as error:
                     click.echo(f"warning: {error}", err=True)
         return report_merge([scratch, "-o", str(output), "--attempt-from", r"-a(\d+)(?:/|$)"], settings.environ)
@@ -149,14 +149,14 @@ def _runs(settings: Settings, name: str) -> tuple[DispatchTarget, list[int]]:
     return found[1].target, [saved.run for saved in found[1].dispatches if saved.run is not None]
 
 
-def _ours(github: GitHub, run: int) -> list[ArtifactView]:
+def _ours(github: GitHubApi, run: int) -> list[ArtifactView]:
     return [artifact for artifact in github.artifacts(run) if _OURS.fullmatch(artifact.name) and not artifact.expired]
 
 
-def _read(github: GitHub, artifact: ArtifactView, folder: RunFolder) -> shard_report.ShardReport:
+def _read(github: GitHubApi, artifact: ArtifactView, folder: RunFolder) -> shard_report.ShardReport:
     into = folder.path / "adopted" / str(artifact.id)
     if not into.exists():
-        fetch(github, artifact, into, Limits())
+        fetch(github, artifact, into, ArtifactLimits())
     told = shard_report.read(into)
     if not told.plan:
         raise UnreadableReport(f"The artifact {artifact.name} does not tell the plan")

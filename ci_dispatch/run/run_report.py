@@ -22,7 +22,7 @@ from report_merge.model import (
     count,
 )
 
-RUN_JSON_VERSION = 1
+RUN_JSON_VERSION = 2  # 1 (ci-dispatch 0.1) called a `cause` "trouble", "quarantined" "fenced", "reassigned" "moved"
 
 _OUTCOMES = {
     Verdict.PASSED: Outcome.PASSED,
@@ -155,7 +155,7 @@ def run_json(state: RunState) -> dict[str, Any]:
                 "started": attempt.started,
                 "ended": attempt.ended,
                 "how": attempt.result.ended if attempt.result else None,
-                "trouble": attempt.result.cause if attempt.result else None,
+                "cause": attempt.result.cause if attempt.result else None,
                 "reason": attempt.result.reason if attempt.result else "",
                 "stale": attempt.stale,
             }

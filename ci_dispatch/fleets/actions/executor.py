@@ -14,9 +14,9 @@ from ci_dispatch.core.errors import GitHubRefused, UnreadableReport
 from ci_dispatch.core.model import AttemptResult, Ended, ShardId
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions import shard_report
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.artifacts import BadArtifact, Limits, fetch
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, BadArtifact, fetch
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import ArtifactView, JobView
 from ci_dispatch.fleets.actions.run.job_outcome import needs_annotations
 from ci_dispatch.run.messages import Command, Message
@@ -36,8 +36,8 @@ class ActionsExecutor:
 
     def __init__(
         self,
-        github: GitHub,
-        urgent: GitHub,
+        github: GitHubApi,
+        urgent: GitHubApi,
         *,
         workflow: str,
         ref: str,
@@ -93,8 +93,7 @@ class ActionsExecutor:
         return g.Dispatched(batch.id, self._github.dispatch(self._workflow, self._ref, batch.inputs))
 
     def _find(self, command: g.FindRun) -> Message:
-        found = self._github.find_run(self._workflow, command.batch, command.since)
-        return g.RunFound(command.batch, found.id if found else None)
+        return g.RunFound(command.batch, self._github.find_run(self._workflow, command.batch, command.since))
 
     def _poll(self, command: g.Poll) -> Message:
         jobs = self._github.jobs(command.run)
@@ -143,7 +142,7 @@ class ActionsExecutor:
                 if artifact is not None:
                     result = self._result(artifact, command.batch, shard, attempt, self._attempts / folder)
                     self._threads.post(g.ReportDownloaded(command.batch, shard, attempt, result))
-        except (Unavailable, RateLimited, Refused) as error:
+        except (Unavailable, RateLimited, RequestRefused) as error:
             return g.DownloadDone(command.run, error)
         return g.DownloadDone(command.run)
 
@@ -151,7 +150,7 @@ class ActionsExecutor:
         """What the artifact says; one that cannot be used says that nothing was run."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            fetch(self._github, artifact, folder, Limits())
+            fetch(self._github, artifact, folder, ArtifactLimits())
             report = shard_report.read(folder)
         except (BadArtifact, UnreadableReport) as error:
             why = f"{error.what}: {error.why}" if error.why else error.what

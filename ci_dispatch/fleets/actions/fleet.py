@@ -19,7 +19,7 @@ from ci_dispatch.core.model import (
     TestId,
 )
 from ci_dispatch.fleets.actions import messages as g
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import runner_is
 from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy, DispatchPlanner
@@ -350,7 +350,7 @@ class ActionsFleet:
             return
         run.refused_since = now if run.refused_since is None else run.refused_since
         waits = isinstance(error, RateLimited | Unavailable) or (
-            isinstance(error, Refused) and error.status == 403 and "running" in str(error)
+            isinstance(error, RequestRefused) and error.status == 403 and "running" in str(error)
         )
         if waits and now - run.refused_since < RERUN_PATIENCE:
             run.rerun_due = now + (error.seconds if isinstance(error, RateLimited) else RERUN_AGAIN)
