@@ -24,6 +24,7 @@ from ci_dispatch.app.run_spec import (
     resumed,
 )
 from ci_dispatch.cli.settings import Settings
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, NothingToRun
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
@@ -34,7 +35,7 @@ from ci_dispatch.fleets.actions.fleet import ActionsFleet
 from ci_dispatch.fleets.actions.run.batches import batches
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, dumps, load, restore
-from ci_dispatch.fleets.actions.run.matrix import Strategy, matrix_jobs
+from ci_dispatch.fleets.actions.run.matrix import matrix_jobs
 from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.ports import Suite
@@ -172,7 +173,7 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
 def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
     config = spec.config
     return ActionsPolicy(
-        strategy=Strategy(config.github.strategy),
+        strategy=config.github.strategy,
         head_share=head_share(config, known),
         shards=shards,
         pool=config.github.pool_labels,

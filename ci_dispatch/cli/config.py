@@ -7,9 +7,8 @@ import json
 import click
 
 from ci_dispatch.cli.settings import Settings, configured
-from ci_dispatch.config.document import literal, to_document, to_toml
-from ci_dispatch.config.reading import SETTINGS
-from ci_dispatch.config.schema import json_schema
+from ci_dispatch.config.sections import SETTINGS
+from ci_dispatch.config.write import json_schema, literal, to_document, to_toml
 from report_merge.render.escape import terminal
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ci_dispatch import __version__
+from ci_dispatch.core.errors import did_you_mean
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run a suite": {
@@ -69,11 +70,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in _MODULES and not name.startswith("-"):
-            from difflib import get_close_matches
-
-            nearest = get_close_matches(name, _MODULES, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise click.UsageError(f"There is no command {name!r}{hint}", ctx)
+            meant = did_you_mean(name, _MODULES)
+            raise click.UsageError(f"There is no command {name!r}{'; ' if meant else ''}{meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

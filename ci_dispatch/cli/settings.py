@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ci_dispatch.config import Config, Origin, load
-from ci_dispatch.config.reading import SETTINGS
+from ci_dispatch.config.sections import SETTINGS
 from ci_dispatch.config.setting import Setting
 from ci_dispatch.core.errors import UsageError
 
@@ -148,11 +148,11 @@ def _text(value: Any) -> Any:
 def _option(setting: Setting) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """The command-line option of a setting. Values are read with all others, so that all problems come at once."""
     name, help_text = _parameter(setting), setting.meaning
-    if setting.kind.name == "yes or no":
+    if setting.value_type.name == "yes or no":
         return click.option(f"{setting.flag}/--no-{setting.flag[2:]}", name, default=None, help=help_text)
-    words = setting.kind.schema.get("enum")
-    metavar = "|".join(words) if words else setting.kind.name.rpartition(" ")[2].upper()
-    if setting.kind.many:
+    words = setting.value_type.schema.get("enum")
+    metavar = "|".join(words) if words else setting.value_type.name.rpartition(" ")[2].upper()
+    if setting.value_type.many:
         return click.option(setting.flag, name, multiple=True, metavar="NAME", help=help_text)
     shown = (
         f"{help_text}  [default: {setting.written_default}]" if setting.written_default not in ("", None) else help_text

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ci_dispatch.config.channels import SlackChannel, When
+from ci_dispatch.config.sections import SlackChannel, When
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError
 from ci_dispatch.core.events import RunFinished, Stamped

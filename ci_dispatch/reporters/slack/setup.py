@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ci_dispatch.config.channels import Slack, SlackChannel
+from ci_dispatch.config.sections import SlackChannel, SlackConfig
 from ci_dispatch.core.model import RunId
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.calls import Delivered, Post, Unshowable
@@ -17,7 +17,7 @@ from ci_dispatch.reporters.slack.reporter import Context, Destination, SlackRepo
 from report_merge.model import RunContext
 
 
-def clients(settings: Slack, environ: Mapping[str, str]) -> list[tuple[SlackChannel, Carries]]:
+def clients(settings: SlackConfig, environ: Mapping[str, str]) -> list[tuple[SlackChannel, Carries]]:
     """Every place that is configured and has its secret; a webhook knows its own channel."""
     found: list[tuple[SlackChannel, Carries]] = []
     if token := environ.get(settings.token_env, "").strip():
@@ -28,7 +28,7 @@ def clients(settings: Slack, environ: Mapping[str, str]) -> list[tuple[SlackChan
     return found
 
 
-def missing(settings: Slack, environ: Mapping[str, str]) -> str:
+def missing(settings: SlackConfig, environ: Mapping[str, str]) -> str:
     """Why Slack hears nothing although it is configured; empty when it does, or was not asked for."""
     token = environ.get(settings.token_env, "").strip()
     if token and not settings.channels:
@@ -39,7 +39,7 @@ def missing(settings: Slack, environ: Mapping[str, str]) -> str:
 
 
 def open_slack(
-    settings: Slack,
+    settings: SlackConfig,
     environ: Mapping[str, str],
     *,
     run: RunId,

@@ -15,13 +15,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ci_dispatch.config import Loaded, load, resolve
-from ci_dispatch.config.channels import SlackChannel
-from ci_dispatch.config.document import to_document, to_toml
-from ci_dispatch.config.kinds import Refused
-from ci_dispatch.config.reading import SETTINGS
-from ci_dispatch.config.schema import json_schema
-from ci_dispatch.config.sections import SECTIONS, MachineKeys
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
+from ci_dispatch.config.value_types import InvalidValue
+from ci_dispatch.config.write import json_schema, to_document, to_toml
 from ci_dispatch.core.errors import ConfigError
 
 SCHEMA = jsonschema.Draft7Validator(json_schema())
@@ -65,13 +62,13 @@ def allowed_values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
             raise AssertionError(other)
 
 
-ALL = (*SETTINGS, *settings_of(MachineKeys), *settings_of(SlackChannel))
-VALUES = {id(setting.kind): allowed_values(dict(setting.kind.schema)) for setting in ALL}
+ALL = (*SETTINGS, *settings_of(MachineConfig), *settings_of(SlackChannel))
+VALUES = {id(setting.value_type): allowed_values(dict(setting.value_type.schema)) for setting in ALL}
 
 
 def good_values(setting: Setting) -> st.SearchStrategy[Any]:
     """Values within their limits, which a schema cannot know of a duration written as text."""
-    kind = setting.kind
+    kind = setting.value_type
     if "anyOf" in kind.schema:
         return allowed_values(kind.schema["anyOf"][1]).map(kind.write)
     return VALUES[id(kind)]
@@ -98,7 +95,7 @@ def documents(draw: st.DrawFn, *, wild: bool) -> dict[str, Any]:
         )
         document["slack"]["channel"][0]["id"] = "#tests"
     if draw(st.booleans()):
-        machines = draw(st.lists(tables(settings_of(MachineKeys), wild=wild), min_size=1, max_size=2))
+        machines = draw(st.lists(tables(settings_of(MachineConfig), wild=wild), min_size=1, max_size=2))
         document["machine"] = [{**machine, "name": f"m{index}"} for index, machine in enumerate(machines)]
     if wild:
         document |= draw(
@@ -152,12 +149,12 @@ def test_what_the_parser_accepts_the_schema_accepts(document: dict[str, Any]) ->
 def test_what_the_schema_allows_the_parser_takes(data: st.DataObject) -> None:
     """But for a duration written as text, whose limits a schema cannot know."""
     setting = data.draw(st.sampled_from(ALL))
-    value = data.draw(VALUES[id(setting.kind)])
+    value = data.draw(VALUES[id(setting.value_type)])
     try:
-        setting.kind.read(value)
-    except Refused:
+        setting.value_type.read(value)
+    except InvalidValue:
         assert isinstance(value, str)
-        assert setting.kind.name in ("duration", "percentage")
+        assert setting.value_type.name in ("duration", "percentage")
 
 
 @given(documents(wild=False))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.channels import SlackChannel, When
+from ci_dispatch.config.sections import SlackChannel, When
 from ci_dispatch.reporters.slack.edges import Change, Edge, Memory, Place, Told, after, change, key, wants
 
 GOOD, BAD = Told(bad=False, since=1.0), Told(bad=True, since=2.0, runs=3, fingerprints=("f",))
