@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 
-import click
-
 from ci_dispatch.app import github_output, result_files
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
@@ -23,7 +21,8 @@ from ci_dispatch.app.run_spec import (
     read_spec,
     resumed,
 )
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings
 from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, NothingToRun
@@ -129,9 +128,9 @@ def cancel(settings: Settings, name: str) -> ExitCode:
     with closing(github.client):
         for run in runs:
             github.cancel(run)
-            click.echo(f"Run {run} of {repository} is told to end.")
+            say(f"Run {run} of {repository} is told to end.")
     if not runs:
-        click.echo("Nothing of it runs on GitHub.")
+        say("Nothing of it runs on GitHub.")
     return ExitCode.PASSED
 
 
@@ -197,7 +196,7 @@ def _show_matrix(settings: Settings, expected: Expected, policy: ActionsPolicy) 
     tests = {test.id: test for test in expected.tests}
     made = batches(jobs, tests, name=new_id(), timeout_minutes=policy.timeout_minutes, extra=policy.extra)
     shown = [{**batch.inputs, "matrix": json.loads(batch.inputs["matrix"])} for batch in made]
-    click.echo(json.dumps({"dispatches": shown}, ensure_ascii=False))
+    say(json.dumps({"dispatches": shown}, ensure_ascii=False))
     first = made[0].inputs
     ActionsEnvironment(settings.environ).set_outputs(
         {"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]}

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.reporters.terminal import progress
 from ci_dispatch.run.journal import replay

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-import click
-
 from ci_dispatch.app import result_files
 from ci_dispatch.app.channels import Warn, open_channels
+from ci_dispatch.app.say import say
 from ci_dispatch.config import Config
 from ci_dispatch.reporters.terminal import closing_lines, progress
 from ci_dispatch.run.ports import Reporter
@@ -32,7 +31,7 @@ def open_faces(
             config.dashboard.host, config.dashboard.port, token=fixed_token(environ), journal=folder.journal,
             metrics=live_metrics(environ),
         )  # fmt: skip
-        click.echo(f"dashboard: {dashboard.url}", err=True)
+        say(f"dashboard: {dashboard.url}", err=True)
         faces.append(dashboard)
 
     def closing(state: RunState) -> list[str]:

@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
-
+from ci_dispatch.app.say import say
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.model import TestId, TestResult, Verdict
@@ -108,6 +107,6 @@ def say_again(state: RunState, folder: RunFolder) -> ExitCode:
     """A run that is over: how it ended."""
     assert state.finished is not None
     for line in final_lines(run_report.report(state, context(state, {})), report_path=str(folder.merged_xml)):
-        click.echo(line)
-    click.echo(f"Run {folder.id} had finished already.", err=True)
+        say(line)
+    say(f"Run {folder.id} had finished already.", err=True)
     return ExitCode(state.finished.exit_code)

@@ -6,7 +6,8 @@ import json
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 from ci_dispatch.config.sections import SETTINGS
 from ci_dispatch.config.write import json_schema, literal, to_document, to_toml
 from report_merge.render.escape import terminal

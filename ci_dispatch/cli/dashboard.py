@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 from ci_dispatch.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 from ci_dispatch.config import Config
 
 FLEET = {"local": (4, 1.0), "moruk": (6, 0.8), "ilko2": (1, 1.0), "pi": (1, 0.5)}  # cores, speed: pretended
@@ -49,12 +50,12 @@ def demo(settings: Settings) -> int:
 
 
 def _config(settings: Settings, root: Path) -> Config:
-    from ci_dispatch.cli.settings import read_settings
+    from ci_dispatch.app.settings import read_settings
     from ci_dispatch.core.codec import replace
     from ci_dispatch.core.model import Connection, MachineName, MachineSpec
     from ci_dispatch.demo import SPEED, STATE
 
-    shop = read_settings(root / "ci-dispatch.toml", {}, {}, root, None).config
+    shop = read_settings(root / "ci-dispatch.toml", {}, {}, root).config
     machines = tuple(
         MachineSpec(
             name=MachineName(name),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
 from ci_dispatch.core.model import Connection, MachineSpec
 from ci_dispatch.run.health import DIMENSIONS, HealthReport, summary

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ci_dispatch.cli.settings import FILE, current_folder, find
+from ci_dispatch.app.settings import FILE, current_folder, find
 from ci_dispatch.core.errors import UsageError
 
 

@@ -6,7 +6,8 @@ import time
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 from ci_dispatch.core.errors import UsageError
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 
 
 @click.command()

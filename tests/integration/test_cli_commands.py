@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ci_dispatch.cli.settings import find, read_settings
+from ci_dispatch.app.settings import find, read_settings
 from ci_dispatch.config import load
 from ci_dispatch.core.events import TRANSIENT
 from ci_dispatch.demo.recording import demo_events
@@ -53,15 +53,15 @@ class TestFinding:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "my.toml").write_text("[retry]\nmax_retries = 7\n")
-        by_option = read_settings(elsewhere / "my.toml", {}, {}, tmp_path, None)
-        by_variable = read_settings(None, {}, {"CI_DISPATCH_CONFIG": str(elsewhere / "my.toml")}, tmp_path, None)
+        by_option = read_settings(elsewhere / "my.toml", {}, {}, tmp_path)
+        by_variable = read_settings(None, {}, {"CI_DISPATCH_CONFIG": str(elsewhere / "my.toml")}, tmp_path)
         for settings in (by_option, by_variable):
             assert (settings.root, settings.config.retry.max_retries) == (elsewhere, 7)
         assert str(by_option.origins["retry.max_retries"]) == "elsewhere/my.toml:2"
 
     def test_a_byte_order_mark_is_no_error(self, tmp_path: Path) -> None:
         (tmp_path / "ci-dispatch.toml").write_bytes(b"\xef\xbb\xbf[retry]\nmax_retries = 7\n")
-        assert read_settings(None, {}, {}, tmp_path, None).config.retry.max_retries == 7
+        assert read_settings(None, {}, {}, tmp_path).config.retry.max_retries == 7
 
     @pytest.mark.parametrize(
         ("color", "expected"),
@@ -70,7 +70,7 @@ class TestFinding:
     def test_an_option_for_colour_beats_the_variables(
         self, color: bool | None, expected: dict[str, str], tmp_path: Path
     ) -> None:
-        settings = read_settings(None, {}, {"NO_COLOR": "1", "FORCE_COLOR": "0"}, tmp_path, color)
+        settings = read_settings(None, {}, {"NO_COLOR": "1", "FORCE_COLOR": "0"}, tmp_path, color=color)
         assert dict(settings.environ) == expected
 
 
@@ -126,7 +126,7 @@ class TestInit:
         (tmp_path / "e2e").mkdir()
         (tmp_path / "e2e" / "playwright.config.ts").touch()
         assert "playwright in e2e" in ci_dispatch("init", cwd=tmp_path).out
-        suite = read_settings(None, {}, {}, tmp_path, None).config.suite
+        suite = read_settings(None, {}, {}, tmp_path).config.suite
         assert (suite.runner, suite.workdir) == ("playwright", "e2e")
 
     def test_it_does_not_guess_between_two_suites(self, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ class TestInit:
         ended = ci_dispatch("init", cwd=tmp_path)
         assert ended.code == 0
         assert "pytest in a, pytest in b" in ended.out
-        assert read_settings(None, {}, {}, tmp_path, None).config.suite.runner == "auto"
+        assert read_settings(None, {}, {}, tmp_path).config.suite.runner == "auto"
 
     def test_it_can_be_printed_instead(self, tmp_path: Path) -> None:
         ended = ci_dispatch("init", "--stdout", cwd=tmp_path)
