@@ -24,7 +24,7 @@ def open_faces(
     """
     faces: list[Reporter] = open_channels(config, folder, environ=environ, warn=warn)
     if config.dashboard.enabled:
-        from ci_dispatch.cli.dashboard import fixed_token, live_metrics
+        from ci_dispatch.app.dashboard import fixed_token, live_metrics
         from ci_dispatch.reporters.dashboard.reporter import DashboardReporter
 
         dashboard = DashboardReporter(

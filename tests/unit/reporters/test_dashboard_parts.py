@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_dispatch.cli.dashboard import fixed_token
+from ci_dispatch.app.dashboard import fixed_token
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import AttemptOutput, AttemptStarted, Interrupted, Stamped, TestFinished, Warned
