@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.recorded_runs import RUNS
+from tests.recorded_runs import journal_bytes
 from tests.slack_double import Refuse, SlackDouble
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ OUTPUT = {
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / ".ci-dispatch" / "runs" / RUN
     (folder / "attempts").mkdir(parents=True)
-    (folder / "events.jsonl").write_bytes((RUNS / "troubled.jsonl").read_bytes())
+    (folder / "events.jsonl").write_bytes(journal_bytes("troubled"))
     for lease, output in OUTPUT.items():
         (folder / "attempts" / str(lease)).mkdir()
         (folder / "attempts" / str(lease) / "output.log").write_bytes(output)

@@ -16,6 +16,7 @@ from ci_dispatch.core.events import AttemptOutput, RunStarted, Stamped
 from ci_dispatch.core.model import RunId
 from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import client, conversation
+from ci_dispatch.reporters.slack import reporter as reporter_module
 from ci_dispatch.reporters.slack.reporter import CLOSE_DEADLINE, SlackReporter, Warn
 from ci_dispatch.reporters.slack.setup import missing, open_slack
 from ci_dispatch.run.event_bus import EventBus
@@ -189,7 +190,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 def test_whatever_slack_does_the_verdict_stands_and_the_trouble_is_told(
     slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(reporter, "CLOSE_DEADLINE", 1.0)
+    monkeypatch.setattr(reporter_module, "CLOSE_DEADLINE", 1.0)
     undisturbed = told(red(), reporter(slack, tmp_path / "a.json"))
     slack.always, words = FAULTS[fault]
     state = told(red(), reporter(slack, tmp_path / "b.json"), pause=0.01)
@@ -199,7 +200,7 @@ def test_whatever_slack_does_the_verdict_stands_and_the_trouble_is_told(
 
 
 def test_nobody_listens(slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporter, "CLOSE_DEADLINE", 1.0)
+    monkeypatch.setattr(reporter_module, "CLOSE_DEADLINE", 1.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

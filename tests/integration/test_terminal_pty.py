@@ -155,7 +155,7 @@ def test_a_pipe_gets_lines_and_json_gets_events() -> None:
     assert b"\x1b" not in plain.stdout
     assert plain.stdout.count(b"ci-dispatch: FAILED") == 1
     json = subprocess.run(command("json"), env=BARE, capture_output=True, timeout=60, check=True)
-    assert all(line.startswith(b'{"v":1,"seq":') for line in json.stdout.splitlines())
+    assert all(line.startswith(b'{"v":2,"seq":') for line in json.stdout.splitlines())
     assert json.stderr.decode().splitlines()[-1].startswith("ci-dispatch: FAILED 198 tests")
 
 
