@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from ci_dispatch.config.channels import Slack, SlackChannel
+from ci_dispatch.config.sections import SlackChannel
 from ci_dispatch.core.events import TRANSIENT, Stamped
 from ci_dispatch.core.model import MachineName, MachineSpec, RunId
 from ci_dispatch.demo.recording import demo_events
@@ -143,7 +143,7 @@ def slack_trouble() -> None:
     for name, fault in always.items():
         with SlackDouble() as double, tempfile.TemporaryDirectory() as folder:
             double.always = fault
-            settings = Slack(api_url=double.api_url, channels=(SlackChannel(id="C0CI"),))
+            settings = SlackConfig(api_url=double.api_url, channels=(SlackChannel(id="C0CI"),))
             reporter = open_slack(
                 settings, {"SLACK_BOT_TOKEN": "xoxb-good"}, run=RunId("1"), file=Path(folder) / "slack.json",
                 reports=ReportCache(CONTEXT),

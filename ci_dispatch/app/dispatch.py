@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 
-import click
-
 from ci_dispatch.app import github_output, result_files
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
@@ -23,7 +21,9 @@ from ci_dispatch.app.run_spec import (
     read_spec,
     resumed,
 )
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, NothingToRun
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
@@ -34,7 +34,7 @@ from ci_dispatch.fleets.actions.fleet import ActionsFleet
 from ci_dispatch.fleets.actions.run.batches import batches
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, dumps, load, restore
-from ci_dispatch.fleets.actions.run.matrix import Strategy, matrix_jobs
+from ci_dispatch.fleets.actions.run.matrix import matrix_jobs
 from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.ports import Suite
@@ -129,9 +129,9 @@ def cancel(settings: Settings, name: str) -> ExitCode:
     with closing(github.client):
         for run in runs:
             github.cancel(run)
-            click.echo(f"Run {run} of {repository} is told to end.")
+            say(f"Run {run} of {repository} is told to end.")
     if not runs:
-        click.echo("Nothing of it runs on GitHub.")
+        say("Nothing of it runs on GitHub.")
     return ExitCode.PASSED
 
 
@@ -173,7 +173,7 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
 def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
     config = spec.config
     return ActionsPolicy(
-        strategy=Strategy(config.github.strategy),
+        strategy=config.github.strategy,
         head_share=head_share(config, known),
         shards=shards,
         pool=config.github.pool_labels,
@@ -197,7 +197,7 @@ def _show_matrix(settings: Settings, expected: Expected, policy: ActionsPolicy) 
     tests = {test.id: test for test in expected.tests}
     made = batches(jobs, tests, name=new_id(), timeout_minutes=policy.timeout_minutes, extra=policy.extra)
     shown = [{**batch.inputs, "matrix": json.loads(batch.inputs["matrix"])} for batch in made]
-    click.echo(json.dumps({"dispatches": shown}, ensure_ascii=False))
+    say(json.dumps({"dispatches": shown}, ensure_ascii=False))
     first = made[0].inputs
     ActionsEnvironment(settings.environ).set_outputs(
         {"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]}

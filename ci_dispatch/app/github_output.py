@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
-import click
-
 from ci_dispatch.app.github_target import connect
+from ci_dispatch.app.say import say
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.events import MachineChecked
@@ -72,7 +71,7 @@ def comment(config: Config, environ: Mapping[str, str], report: Report, target: 
         with closing(github.client):
             github.keep_comment(pull, text)
     except GitHubRefused as error:
-        click.echo(f"warning: {error}", err=True)
+        say(f"warning: {error}", err=True)
         here.annotate([f"::warning title=The pull request has no comment::{escape.workflow_data(str(error))}"])
 
 
@@ -84,7 +83,7 @@ def runner_sight(
     token = environ.get(name, "").strip()
     if not token:
         text = f"note: whether GitHub's runners are online is not seen: that needs a token in {name} with"
-        click.echo(f"{text} Administration: read. The machines' own health checks do without.", err=True)
+        say(f"{text} Administration: read. The machines' own health checks do without.", err=True)
         return lambda checked, _spec: checked
     server = server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
     github = GitHubApi(RestClient(server, token, repository))
@@ -109,6 +108,6 @@ class _Sight:
                     self._runners = self._github.runners()
                 except GitHubRefused as error:
                     self._refused, self._runners = True, None
-                    click.echo(f"warning: {error}", err=True)
+                    say(f"warning: {error}", err=True)
             runners = self._runners
         return checked if runners is None else with_runners(checked, spec, runners)

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.settings import Settings
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment

@@ -8,11 +8,10 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import click
-
 from ci_dispatch.app.github_target import connect, find_run, repository_of
 from ci_dispatch.app.run_spec import RunSpec
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.errors import CiDispatchError, GitHubRefused, UnreadableReport, UsageError
 from ci_dispatch.core.events import RunStarted
 from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, MachineSpec, Shard, ShardId, ShardKind
@@ -47,7 +46,7 @@ def earlier_attempts(
                     found.append((attempt, shard_report.read(folder).result))
     except CiDispatchError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what
-        click.echo(f"note: the earlier attempts cannot be seen, so the whole shard is run: {why}", err=True)
+        say(f"note: the earlier attempts cannot be seen, so the whole shard is run: {why}", err=True)
         return []
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]
 
@@ -105,7 +104,7 @@ def _first_report(settings: Settings, github: GitHubApi, run: int, folder: RunFo
                 why="its run folder is not here, and no shard has uploaded a report that tells the plan",
                 hint="watch it where it was dispatched, or give the id of a worker run",
             )
-        click.echo(f"Run {run} has no report yet; looking again in {LOOK_AGAIN:.0f} s.", err=True)
+        say(f"Run {run} has no report yet; looking again in {LOOK_AGAIN:.0f} s.", err=True)
         time.sleep(LOOK_AGAIN)
 
 
@@ -138,7 +137,7 @@ def merge(settings: Settings, name: str, output: Path) -> int:
                 try:
                     fetch(github, artifact, Path(scratch) / artifact.name, ArtifactLimits())
                 except GitHubRefused as error:
-                    click.echo(f"warning: {error}", err=True)
+                    say(f"warning: {error}", err=True)
         return report_merge([scratch, "-o", str(output), "--attempt-from", r"-a(\d+)(?:/|$)"], settings.environ)
 
 

@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
-
+from ci_dispatch.app.say import say
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.events import RunStarted
@@ -109,6 +108,6 @@ def say_again(state: RunState, folder: RunFolder) -> ExitCode:
     assert state.finished is not None
     report = run_report.report(state, run_context(state.started, {}))
     for line in final_lines(report, report_path=str(folder.merged_xml)):
-        click.echo(line)
-    click.echo(f"Run {folder.id} had finished already.", err=True)
+        say(line)
+    say(f"Run {folder.id} had finished already.", err=True)
     return ExitCode(state.finished.exit_code)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ci_dispatch.app import result_files
 from ci_dispatch.config import Config, resolve
-from ci_dispatch.config.document import to_document
+from ci_dispatch.config.write import to_document
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned

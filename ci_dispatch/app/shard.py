@@ -6,12 +6,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import click
-
 from ci_dispatch.app.machines import health_policy
 from ci_dispatch.app.merge import earlier_attempts
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
-from ci_dispatch.cli.settings import Settings, cores_here
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
 from ci_dispatch.core.model import (
@@ -63,7 +62,7 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
     todo = left_to_do(tests, earlier)
     hopeless = earlier and earlier[-1].cause in (FailureCause.LOAD, FailureCause.USAGE)
     if hopeless:
-        click.echo(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
+        say(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
         result = earlier[-1]
     elif not todo:
         result = AttemptResult(ended=Ended.EXITED, exit_code=0, reason="everything had passed before")
@@ -79,7 +78,7 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
     words = {True: "passed", False: "failed"}
     here.set_outputs({"report-path": str(folder), "artifact-name": name, "verdict": words[code == ExitCode.PASSED],
                       "exit-code": str(int(code)), **_counts(result)})  # fmt: skip
-    click.echo(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}", err=True)
+    say(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}", err=True)
     return code
 
 
@@ -158,7 +157,7 @@ def _wait(
             case m.LeaseEnded(result=result):
                 return result
             case m.Noticed(source=source, text=text):
-                click.echo(workflow_log(terminal(f"warning: {source}: {text}")), err=True)
+                say(workflow_log(terminal(f"warning: {source}: {text}")), err=True)
             case m.Signalled():
                 until = min(until, clock.now() + CANCEL_SECONDS)
                 executor.carry_out(CancelJob(lease.number, lease.machine))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 
 _RUN = "[RUN]"
 

@@ -6,10 +6,9 @@ So it can be read while another process drives the run, and after its controller
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import IO
 
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import UsageError, did_you_mean
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId
 from ci_dispatch.reporters.counts import clock, name_of
 from ci_dispatch.run.ledger import AttemptRecord
@@ -41,8 +40,8 @@ def check(state: RunState, machine: str, test: str) -> None:
         )
     if test and not _tests(state, test):
         names = {name_of(state, known): known for known in state.ledger.records}
-        near = get_close_matches(test, [*names, *state.ledger.records], n=1, cutoff=0.5)
-        raise UsageError(f"No test of this run is called {test}", hint=f"did you mean: {near[0]}" if near else "")
+        meant = did_you_mean(test, [*names, *state.ledger.records], cutoff=0.5)
+        raise UsageError(f"No test of this run is called {test}", hint=meant)
 
 
 def _tests(state: RunState, test: str) -> list[TestId]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ci_dispatch.config.sections import Runner
-from ci_dispatch.config.sections import Suite as Settings
+from ci_dispatch.config.sections import Runner, SuiteConfig
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.suites.command import CommandSuite
 from ci_dispatch.suites.detect import Recognised, recognise
@@ -15,7 +14,7 @@ from ci_dispatch.suites.playwright import PlaywrightSuite
 from ci_dispatch.suites.pytest import PytestSuite
 
 
-def open_suite(settings: Settings, root: Path, arguments: Sequence[str] | None = None) -> Suite:
+def open_suite(settings: SuiteConfig, root: Path, arguments: Sequence[str] | None = None) -> Suite:
     """The suite that `settings` describe, in the work tree `root`; a runner `auto` is recognised from its files.
 
     `arguments` are what every call of the runner gets, the listing included, so that a filter among them filters both;

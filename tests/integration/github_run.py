@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
 from ci_dispatch.core.model import (
     ANY_MACHINE,
@@ -39,7 +40,6 @@ from ci_dispatch.fleets.actions.run.dispatch_state import (
     load,
     restore,
 )
-from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.fleets.actions.run.workflow_run import WorkflowRun
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import RunControl, RunPolicy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.events import AttemptFinished, RunFinished, Warned
-from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.run import messages as m
 from tests.github_double import Fault
 from tests.integration.github_run import START, World

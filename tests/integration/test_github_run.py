@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import FailureCause, ShardId, Verdict
 from ci_dispatch.fleets.actions.run.batches import unpack
-from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.run.retry import RetryPolicy
 from tests.github_double import Fault, Script
 from tests.github_double.entities import Job

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.channels import Slack, SlackChannel, When
+from ci_dispatch.config.sections import SlackChannel, SlackConfig, When
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptOutput, RunStarted, Stamped
 from ci_dispatch.core.model import RunId
@@ -65,7 +65,7 @@ def reporter(
     token: str = "xoxb-good",
     warn: Warn | None = None,
 ) -> SlackReporter:
-    settings = Slack(api_url=slack.api_url, channels=channels or (CHANNEL,), interval=0.05)
+    settings = SlackConfig(api_url=slack.api_url, channels=channels or (CHANNEL,), interval=0.05)
     made = open_slack(
         settings, {"SLACK_BOT_TOKEN": token}, run=RunId(run), file=file, reports=ReportCache(CONTEXT), warn=warn
     )
@@ -146,7 +146,7 @@ def test_each_channel_has_its_own_rule_and_is_told_of_repairs_only_where_it_hear
 
 
 def test_a_webhook_gets_one_message_at_the_end(slack: SlackDouble, tmp_path: Path) -> None:
-    settings = Slack(channels=(SlackChannel(mention=("U7777",)),))
+    settings = SlackConfig(channels=(SlackChannel(mention=("U7777",)),))
     slack_reporter = open_slack(
         settings, {"SLACK_WEBHOOK_URL": slack.webhook_url}, run=RunId("1"), file=tmp_path / "s.json",
         reports=ReportCache(CONTEXT),
@@ -206,7 +206,7 @@ def test_nobody_listens(slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    settings = Slack(api_url=f"http://127.0.0.1:{port}/api/", channels=(CHANNEL,))
+    settings = SlackConfig(api_url=f"http://127.0.0.1:{port}/api/", channels=(CHANNEL,))
     slack_reporter = open_slack(
         settings, {"SLACK_BOT_TOKEN": "x"}, run=RunId("1"), file=tmp_path / "s.json", reports=ReportCache(CONTEXT)
     )
@@ -272,13 +272,13 @@ def test_trouble_during_the_run_is_told_during_the_run(slack: SlackDouble, tmp_p
 @pytest.mark.parametrize(
     ("settings", "environ", "words"),
     [
-        (Slack(), {}, ""),
-        (Slack(), {"SLACK_BOT_TOKEN": "x"}, "SLACK_BOT_TOKEN is set and no channel is"),
-        (Slack(channels=(CHANNEL,)), {}, "neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set"),
-        (Slack(channels=(CHANNEL,)), {"SLACK_WEBHOOK_URL": "http://x"}, ""),
+        (SlackConfig(), {}, ""),
+        (SlackConfig(), {"SLACK_BOT_TOKEN": "x"}, "SLACK_BOT_TOKEN is set and no channel is"),
+        (SlackConfig(channels=(CHANNEL,)), {}, "neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set"),
+        (SlackConfig(channels=(CHANNEL,)), {"SLACK_WEBHOOK_URL": "http://x"}, ""),
     ],
 )
-def test_half_a_configuration_is_said(settings: Slack, environ: dict[str, str], words: str) -> None:
+def test_half_a_configuration_is_said(settings: SlackConfig, environ: dict[str, str], words: str) -> None:
     assert words in missing(settings, environ)
     assert bool(words) == bool(missing(settings, environ))
 

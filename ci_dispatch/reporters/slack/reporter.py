@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_dispatch.config.channels import Slack, SlackChannel, When
+from ci_dispatch.config.sections import SlackChannel, SlackConfig, When
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError
 from ci_dispatch.core.events import RunFinished, Stamped
@@ -220,7 +220,7 @@ def _repair(change: VerdictChange, context: RunContext, now: float) -> list[Outb
 # -- from settings and secrets to a reporter ------------------------------------------------------------------------
 
 
-def clients(settings: Slack, environ: Mapping[str, str]) -> list[tuple[SlackChannel, SlackClient]]:
+def clients(settings: SlackConfig, environ: Mapping[str, str]) -> list[tuple[SlackChannel, SlackClient]]:
     """Every channel that is configured and has its secret; a webhook knows its own channel."""
     found: list[tuple[SlackChannel, SlackClient]] = []
     if token := environ.get(settings.token_env, "").strip():
@@ -231,7 +231,7 @@ def clients(settings: Slack, environ: Mapping[str, str]) -> list[tuple[SlackChan
     return found
 
 
-def missing(settings: Slack, environ: Mapping[str, str]) -> str:
+def missing(settings: SlackConfig, environ: Mapping[str, str]) -> str:
     """Why Slack gets nothing although it is configured; empty when it does, or was not asked for."""
     token = environ.get(settings.token_env, "").strip()
     if token and not settings.channels:
@@ -242,7 +242,7 @@ def missing(settings: Slack, environ: Mapping[str, str]) -> str:
 
 
 def open_slack(
-    settings: Slack,
+    settings: SlackConfig,
     environ: Mapping[str, str],
     *,
     run: RunId,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import AttemptFinished, Event, MachineChecked, RunFinished, Stamped, TestFinished, Warned
@@ -16,7 +17,6 @@ from ci_dispatch.fleets.actions.fleet import ActionsFleet
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
 from ci_dispatch.fleets.actions.rest.models import JobView, RunView, StepView
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
-from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.fleets.actions.run.workflow_run import WorkflowRun
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import RunControl, RunPolicy

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, ShardId, ShardKind, Test, TestId, UnitId
 from ci_dispatch.fleets.actions.run.batches import MAX_INPUTS, MAX_JOBS, DispatchPlan, batches, job_of, pack, unpack
-from ci_dispatch.fleets.actions.run.matrix import Strategy, deal, matrix_jobs
+from ci_dispatch.fleets.actions.run.matrix import deal, matrix_jobs
 from ci_dispatch.planning import planner
 
 FLEET = tuple(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.channels import SlackChannel, When
+from ci_dispatch.config.sections import SlackChannel, When
 from ci_dispatch.reporters.slack.transitions import (
     LastNotified,
     MessagePlace,

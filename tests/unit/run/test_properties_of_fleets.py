@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import AttemptFinished
 from ci_dispatch.core.model import Ended, MachineSpec, TestId, Verdict
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
-from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.run.journal import loads
 from ci_dispatch.run.state import RunState
 from tests.simulated_actions import Faults, simulate_fleets

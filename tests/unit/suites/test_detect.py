@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.sections import Runner
-from ci_dispatch.config.sections import Suite as Settings
+from ci_dispatch.config.sections import Runner, SuiteConfig
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.suites import open_suite
 from ci_dispatch.suites.detect import Recognised, recognise
@@ -78,13 +77,13 @@ def test_a_folder_that_does_not_exist_has_no_suite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        (Settings(runner=Runner.PLAYWRIGHT, workdir="e2e"), "playwright"),
-        (Settings(runner=Runner.PYTEST), "pytest"),
-        (Settings(runner=Runner.COMMAND, command="run {junit} {tests}", list="run list"), "command"),
-        (Settings(), "pytest"),
+        (SuiteConfig(runner=Runner.PLAYWRIGHT, workdir="e2e"), "playwright"),
+        (SuiteConfig(runner=Runner.PYTEST), "pytest"),
+        (SuiteConfig(runner=Runner.COMMAND, command="run {junit} {tests}", list="run list"), "command"),
+        (SuiteConfig(), "pytest"),
     ],
 )
-def test_settings_open_their_suite(tmp_path: Path, settings: Settings, name: str) -> None:
+def test_settings_open_their_suite(tmp_path: Path, settings: SuiteConfig, name: str) -> None:
     suite = open_suite(settings, put(tmp_path, **{"pytest.ini": ""}))
     assert (suite.name, suite.title) == (name, tmp_path.name)
 
@@ -100,6 +99,6 @@ def test_settings_open_their_suite(tmp_path: Path, settings: Settings, name: str
 )
 def test_arguments_that_are_ours_to_give_are_refused(tmp_path: Path, runner: Runner, argument: str) -> None:
     with pytest.raises(UsageError, match="cannot be given"):
-        open_suite(Settings(runner=runner), tmp_path, ["--grep", "x", argument])
+        open_suite(SuiteConfig(runner=runner), tmp_path, ["--grep", "x", argument])
     with pytest.raises(UsageError, match="cannot be given"):
-        open_suite(Settings(runner=runner, args=(argument,)), tmp_path)
+        open_suite(SuiteConfig(runner=runner, args=(argument,)), tmp_path)

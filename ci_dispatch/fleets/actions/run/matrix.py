@@ -6,20 +6,12 @@ An empty matrix is an error on GitHub, so nothing here ever makes one. `batches.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import NothingToRun
 from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, Shard, ShardId, ShardKind
 from ci_dispatch.planning import planner
-
-
-class Strategy(StrEnum):
-    """Who decides where a shard runs."""
-
-    PINNED = "pinned"  # the plan: every shard is weighted for one machine
-    POOLED = "pooled"  # GitHub's queue: a shared label, whoever is free
-    MIXED = "mixed"  # a pinned head for each machine, a pooled tail: right even when a speed is misjudged
 
 
 class MatrixJob(Value):

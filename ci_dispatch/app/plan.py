@@ -1,50 +1,33 @@
-"""`ci-dispatch plan`: who would run what, without running it."""
+"""What `ci-dispatch plan` does: show who would run what, without running it."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import click
+from ci_dispatch.app.run_spec import Expected, RunSpec, expect, head_share
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.planning import planner
+from ci_dispatch.suites import open_suite
+from report_merge.render.escape import terminal_name
 
-from ci_dispatch.cli.settings import Settings, configured
 
+def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
+    """The plan of a run that began now, JSON-able; durations are seconds.
 
-@click.command()
-@configured("run.machines", "suite.runner", "suite.workdir")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--matrix", is_flag=True, help="As a matrix for GitHub Actions.")
-@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
-def plan(settings: Settings, as_json: bool, matrix: bool, extra: tuple[str, ...]) -> int:
-    """Show who would run what, and how long it would take, without running it.
-
-    Machines are not asked how they are: their cores come from the configuration.
+    Raises NothingToRun or UsageError when the suite cannot be listed.
     """
-    if as_json and matrix:
-        raise click.UsageError("--json and --matrix are two different outputs: give one")
-    if matrix:
-        from ci_dispatch.app import dispatch
-
-        return dispatch.begin(settings, shards=0, matrix_only=True, extra=extra)
-    from ci_dispatch.app.run_spec import RunSpec, expect
-    from ci_dispatch.suites import open_suite
-
     config = settings.config
-    setting = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
-    expected = expect(setting, open_suite(config.suite, settings.root, setting.arguments))
-    data = _plan(expected, setting)
-    click.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else _text(data))
-    return 0
+    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *arguments))
+    expected = expect(spec, open_suite(config.suite, settings.root, spec.arguments))
+    return _as_data(expected, spec)
 
 
-def _plan(expected: Any, setting: Any) -> dict[str, Any]:
-    from ci_dispatch.planning import planner
-
-    fleet = setting.config.fleet
+def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
+    fleet = spec.config.fleet
     units = planner.units_of(expected.tests, expected.seconds)
-    share = planner.head_share(expected.known, len(fleet))
+    share = head_share(spec.config, expected.known)
     heads = planner.heads(units, fleet, share)
-    given = {unit.id for head in heads.values() for unit in head}
+    assigned = {unit.id for head in heads.values() for unit in head}
     return {
         "tests": len(expected.tests),
         "units": len(units),
@@ -62,14 +45,13 @@ def _plan(expected: Any, setting: Any) -> dict[str, Any]:
             }
             for machine in fleet
         ],
-        "tail": [test for unit in units if unit.id not in given for test in unit.tests],
+        "tail": [test for unit in units if unit.id not in assigned for test in unit.tests],
         "notes": list(expected.notes),
     }
 
 
-def _text(data: dict[str, Any]) -> str:
-    from report_merge.render.escape import terminal_name
-
+def as_text(data: dict[str, Any]) -> str:
+    """The plan for people: a line for each machine, and what is left for all."""
     rows = [
         (
             f"{data['tests']} tests in {data['units']} units, {data['seconds']:g} s of work on one core "

@@ -13,19 +13,15 @@ import pytest
 
 import ci_dispatch.config
 from ci_dispatch.config import load
-from ci_dispatch.config.channels import SlackChannel
-from ci_dispatch.config.document import literal
-from ci_dispatch.config.reading import FOR_PEOPLE, NOT_SETTINGS, SETTINGS
-from ci_dispatch.config.reference import reference
-from ci_dispatch.config.sample import sample
-from ci_dispatch.config.schema import json_schema
-from ci_dispatch.config.sections import SECTIONS, MachineKeys, Retry, Runner
+from ci_dispatch.config.reading import NOT_SETTINGS, OTHER_VARIABLES
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, RetryConfig, Runner, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
+from ci_dispatch.config.write import json_schema, literal, reference, sample
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.run.retry import RetryPolicy
 
-ALL = (*SETTINGS, *settings_of(MachineKeys), *settings_of(SlackChannel))
+ALL = (*SETTINGS, *settings_of(MachineConfig), *settings_of(SlackChannel))
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 SHIPPED = Path(ci_dispatch.config.__file__).with_name("schema.json")
 BEGIN, END = "<!-- settings: written by pytest --update-golden -->\n", "<!-- end of settings -->"
@@ -33,7 +29,8 @@ BEGIN, END = "<!-- settings: written by pytest --update-golden -->\n", "<!-- end
 
 def test_options_and_variables_name_one_setting_each() -> None:
     variables = [setting.variable for setting in SETTINGS if setting.variable]
-    flags = [setting.flag for setting in SETTINGS if setting.flag]
+    variables += [setting.former_variable for setting in SETTINGS if setting.former_variable]
+    flags = [flag for setting in SETTINGS for flag in (setting.flag, setting.former_flag) if flag]
     assert len(set(variables)) == len(variables)
     assert len(set(flags)) == len(flags)
 
@@ -42,17 +39,17 @@ def test_options_and_variables_name_one_setting_each() -> None:
 def test_every_setting_explains_itself_and_allows_its_default(setting: Setting) -> None:
     assert setting.meaning.endswith(".")
     if setting.default is not None and setting.name not in ("name", "id"):
-        assert setting.kind.read(setting.written_default) == setting.default
+        assert setting.value_type.read(setting.written_default) == setting.default
 
 
 def test_a_machine_of_the_file_has_the_fields_of_a_machine_and_their_defaults() -> None:
-    declared = {setting.name: setting.default for setting in settings_of(MachineKeys)}
+    declared = {setting.name: setting.default for setting in settings_of(MachineConfig)}
     spec = MachineSpec(name="")  # type: ignore[arg-type]  # a file has texts
     assert declared == {name: getattr(spec, name) for name in MachineSpec.__annotations__}
 
 
 def test_the_defaults_of_the_retry_policy_are_those_of_the_file() -> None:
-    assert dataclasses.asdict(Retry()) == dataclasses.asdict(RetryPolicy())
+    assert dataclasses.asdict(RetryConfig()) == dataclasses.asdict(RetryPolicy())
 
 
 class TestSample:
@@ -97,6 +94,12 @@ class TestSchema:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.Draft7Validator(json_schema()).validate(tomllib.loads(toml))
 
+    def test_it_accepts_former_names(self) -> None:
+        schema = jsonschema.Draft7Validator(json_schema())
+        schema.validate({"retry": {"max_moves": 3}})
+        with pytest.raises(jsonschema.ValidationError):
+            schema.validate({"retry": {"max_moves": "three"}})
+
     def test_the_shipped_file_is_the_schema(self, request: pytest.FixtureRequest) -> None:
         text = json.dumps(json_schema(), indent=2) + "\n"
         if request.config.getoption("--update-golden"):
@@ -123,7 +126,7 @@ def test_every_variable_that_the_code_knows_is_known_here() -> None:
     found = set(re.findall(r"(?<!_)CI_DISPATCH_[A-Z][A-Z_]*[A-Z]", text))
     assert found <= NOT_SETTINGS | {setting.variable for setting in SETTINGS}
     documented = DOCS.read_text(encoding="utf-8")
-    assert [name for name, meaning in FOR_PEOPLE.items() if f"- `{name}` {meaning}" not in documented] == []
+    assert [name for name, meaning in OTHER_VARIABLES.items() if f"- `{name}` {meaning}" not in documented] == []
 
 
 def test_values_are_written_as_toml() -> None:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_dispatch.config import kinds
-from ci_dispatch.config.amounts import in_words, shown
-from ci_dispatch.config.kinds import Kind, Refused
+from ci_dispatch.config import value_types as types
+from ci_dispatch.config.value_types import InvalidValue, ValueType, in_words, shown
 from ci_dispatch.core.model import Connection
 
 
@@ -23,7 +22,7 @@ from ci_dispatch.core.model import Connection
     ],
 )  # fmt: skip
 def test_a_duration_is_read_as_people_write_it(written: object, seconds: float) -> None:
-    assert kinds.duration().read(written) == seconds
+    assert types.duration().read(written) == seconds
 
 
 @pytest.mark.parametrize(
@@ -32,8 +31,8 @@ def test_a_duration_is_read_as_people_write_it(written: object, seconds: float) 
      float("inf"), "31d", 10**400, "9" * 5000],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused(written: object) -> None:
-    with pytest.raises(Refused):
-        kinds.duration().read(written)
+    with pytest.raises(InvalidValue):
+        types.duration().read(written)
 
 
 @pytest.mark.parametrize(
@@ -41,77 +40,77 @@ def test_what_is_no_duration_is_refused(written: object) -> None:
     [("10%", 0.10), ("0%", 0.0), ("100%", 1.0), ("2.5 %", 0.025), (0.1, 0.1), (1, 1.0), ("0.1", 0.1)],
 )
 def test_a_percentage_is_read_as_people_write_it(written: object, part: float) -> None:
-    assert kinds.share().read(written) == part
+    assert types.share().read(written) == part
 
 
 @pytest.mark.parametrize("written", [10, "10", "101%", "-1%", "%", "ten %", True, None, float("nan"), ["10%"]])
 def test_what_is_no_percentage_is_refused(written: object) -> None:
     """A bare 10 could mean 10 % or 1000 %: it is refused and not guessed."""
-    with pytest.raises(Refused):
-        kinds.share().read(written)
+    with pytest.raises(InvalidValue):
+        types.share().read(written)
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "value"),
+    ("value_type", "given", "value"),
     [
-        (kinds.boolean(), "yes", True), (kinds.boolean(), "0", False), (kinds.boolean(), " TRUE ", True),
-        (kinds.integer(0, 9), " 3 ", 3), (kinds.number(0, 9), "2.5", 2.5), (kinds.duration(), "5s", 5.0),
-        (kinds.texts(), "a, b,,c", ("a", "b", "c")), (kinds.arguments(), "--grep 'a b' -x", ("--grep", "a b", "-x")),
-        (kinds.choice(Connection), "local", Connection.LOCAL),
+        (types.boolean(), "yes", True), (types.boolean(), "0", False), (types.boolean(), " TRUE ", True),
+        (types.integer(0, 9), " 3 ", 3), (types.number(0, 9), "2.5", 2.5), (types.duration(), "5s", 5.0),
+        (types.texts(), "a, b,,c", ("a", "b", "c")), (types.arguments(), "--grep 'a b' -x", ("--grep", "a b", "-x")),
+        (types.choice(Connection), "local", Connection.LOCAL),
     ],
 )  # fmt: skip
-def test_a_variable_holds_the_same_values_as_text(kind: Kind[Any], given: str, value: object) -> None:
-    assert kind.read(kind.from_text(given)) == value
+def test_a_variable_holds_the_same_values_as_text(value_type: ValueType[Any], given: str, value: object) -> None:
+    assert value_type.read(value_type.from_text(given)) == value
 
 
 @pytest.mark.parametrize(
-    ("kind", "given"),
+    ("value_type", "given"),
     [
-        (kinds.boolean(), "maybe"), (kinds.integer(0, 9), "3.0"), (kinds.integer(0, 9), "9" * 5000),
-        (kinds.integer(0, 9), "1_0"), (kinds.number(0, 9), "nan"), (kinds.number(0, 9), "inf"),
-        (kinds.arguments(), "'no end"), (kinds.choice(Connection), "LOCAL"),
+        (types.boolean(), "maybe"), (types.integer(0, 9), "3.0"), (types.integer(0, 9), "9" * 5000),
+        (types.integer(0, 9), "1_0"), (types.number(0, 9), "nan"), (types.number(0, 9), "inf"),
+        (types.arguments(), "'no end"), (types.choice(Connection), "LOCAL"),
     ],
 )  # fmt: skip
-def test_text_that_is_no_value_is_refused(kind: Kind[Any], given: str) -> None:
-    with pytest.raises(Refused):
-        kind.read(kind.from_text(given))
+def test_text_that_is_no_value_is_refused(value_type: ValueType[Any], given: str) -> None:
+    with pytest.raises(InvalidValue):
+        value_type.read(value_type.from_text(given))
 
 
 @pytest.mark.parametrize("raw", ["a\nb", "a\x00", "\x1b[31m", "\x85", "\u2028", "\udcff", 3, None, ["a"]])
 def test_a_text_has_no_control_characters(raw: object) -> None:
-    with pytest.raises(Refused):
-        kinds.text().read(raw)
+    with pytest.raises(InvalidValue):
+        types.text().read(raw)
 
 
 @pytest.mark.parametrize("raw", [["a", ""], "a", [1], {"a": "b"}, [["a"]]])
 def test_a_list_holds_texts_only(raw: object) -> None:
-    with pytest.raises(Refused):
-        kinds.texts().read(raw)
+    with pytest.raises(InvalidValue):
+        types.texts().read(raw)
 
 
 @pytest.mark.parametrize("raw", [{"A B": "x"}, {"A": 1}, {"": "x"}, {"A": "a\nb"}, "A=1", []])
 def test_a_table_holds_variables_with_texts(raw: object) -> None:
-    with pytest.raises(Refused):
-        kinds.table().read(raw)
+    with pytest.raises(InvalidValue):
+        types.table().read(raw)
 
 
 def test_a_secret_where_its_variable_belongs_is_not_shown() -> None:
-    with pytest.raises(Refused) as refused:
-        kinds.variable().read("xoxb-hush")
+    with pytest.raises(InvalidValue) as refused:
+        types.variable().read("xoxb-hush")
     assert refused.value.given
     assert "hush" not in refused.value.given
 
 
 @given(st.floats(min_value=0, max_value=2_592_000))
 def test_a_duration_survives_being_written_and_read(seconds: float) -> None:
-    kind = kinds.duration()
-    assert kind.read(kind.write(seconds)) == seconds
+    value_type = types.duration()
+    assert value_type.read(value_type.write(seconds)) == seconds
 
 
 @given(st.floats(min_value=0, max_value=1))
 def test_a_percentage_survives_being_written_and_read(part: float) -> None:
-    kind = kinds.share()
-    assert kind.read(kind.write(part)) == part
+    value_type = types.share()
+    assert value_type.read(value_type.write(part)) == part
 
 
 @pytest.mark.parametrize(
