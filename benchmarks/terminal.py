@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from ci_dispatch.config.sections import SlackChannel
+from ci_dispatch.config.sections import SlackChannel, SlackConfig
 from ci_dispatch.core.events import TRANSIENT, Stamped
 from ci_dispatch.core.model import MachineName, MachineSpec, RunId
 from ci_dispatch.demo.recording import demo_events
