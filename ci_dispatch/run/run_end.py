@@ -34,7 +34,7 @@ def makespan(state: RunState, now: float, head_share: float) -> Makespan:
     """Planned and bound for the machines that got work, whose cores are known by now; realised by the clock."""
     machines = (machine for name, machine in state.machines.items() if name != ANY_MACHINE)
     fleet = [machine.spec for machine in machines if machine.first_work is not None]
-    units = planner.units_of((entry.test for entry in state.ledger.records.values()), expected_seconds(state))
+    units = planner.units_of((record.test for record in state.ledger.records.values()), expected_seconds(state))
     return Makespan(
         planned=round(planner.planned_makespan(units, fleet, head_share), 3),
         realised=round(now - state.started_at, 3),
@@ -45,9 +45,9 @@ def makespan(state: RunState, now: float, head_share: float) -> Makespan:
 def give_up(ledger: Ledger, reason: str) -> list[VerdictReached]:
     """A verdict for every test that has none: one that ran and failed has failed, whatever else was planned for it."""
     return [
-        VerdictReached(test=test, verdict=Verdict.FAILED if entry.failures else Verdict.NOT_RUN, reason=reason)
-        for test, entry in ledger.records.items()
-        if entry.verdict is None
+        VerdictReached(test=test, verdict=Verdict.FAILED if record.failures else Verdict.NOT_RUN, reason=reason)
+        for test, record in ledger.records.items()
+        if record.verdict is None
     ]
 
 

@@ -34,11 +34,11 @@ _OUTCOMES = {
 
 def report(state: RunState, context: RunContext) -> Report:
     """Everything the renderers need; each expected test is one case with all its attempts."""
-    cases = tuple(_case(entry) for entry in state.ledger.records.values())
+    cases = tuple(_case(record) for record in state.ledger.records.values())
     missing = tuple(
-        Missing(what="test", name=entry.test.full_name, reason=entry.reason or "no verdict")
-        for entry in state.ledger.records.values()
-        if entry.verdict in (None, Verdict.NOT_RUN)
+        Missing(what="test", name=record.test.full_name, reason=record.reason or "no verdict")
+        for record in state.ledger.records.values()
+        if record.verdict in (None, Verdict.NOT_RUN)
     )
     makespan = state.finished.makespan if state.finished else None
     return Report(
@@ -70,10 +70,10 @@ class ReportCache:
         return made
 
 
-def _case(entry: TestRecord) -> Case:
-    test = entry.test
+def _case(record: TestRecord) -> Case:
+    test = record.test
     attempts: list[Attempt] = []
-    for lease, machine, result in entry.history:
+    for lease, machine, result in record.history:
         if result.verdict is Verdict.FLAKY:  # the runner's own retries: they failed before the last one passed
             attempts += [
                 Attempt(number=len(attempts) + n + 1, outcome=Outcome.FAILED, message=result.message, kind=result.kind,
@@ -85,8 +85,8 @@ def _case(entry: TestRecord) -> Case:
         key=CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name),
         suite=test.file,
         line=test.line,
-        attempts=tuple(attempts) if entry.verdict is not Verdict.NOT_RUN else (),
-        reason=entry.reason,
+        attempts=tuple(attempts) if record.verdict is not Verdict.NOT_RUN else (),
+        reason=record.reason,
     )
 
 
@@ -145,7 +145,7 @@ def run_json(state: RunState) -> dict[str, Any]:
         "makespan": codec.to_data(finished.makespan) if finished else None,
         "expected": state.total,
         "counts": {verdict.value: state.verdicts[verdict] for verdict in Verdict},
-        "tests": [_test_json(entry) for entry in state.ledger.records.values()],
+        "tests": [_test_json(record) for record in state.ledger.records.values()],
         "attempts": [
             {
                 "lease": number,
@@ -176,16 +176,16 @@ def run_json(state: RunState) -> dict[str, Any]:
     }
 
 
-def _test_json(entry: TestRecord) -> dict[str, Any]:
+def _test_json(record: TestRecord) -> dict[str, Any]:
     return {
-        "id": entry.test.id,
-        "project": entry.test.project,
-        "file": entry.test.file,
-        "verdict": entry.verdict,
-        "reason": entry.reason,
+        "id": record.test.id,
+        "project": record.test.project,
+        "file": record.test.file,
+        "verdict": record.verdict,
+        "reason": record.reason,
         "attempts": [
             {"lease": lease, "machine": machine, "verdict": result.verdict, "seconds": result.seconds}
-            for lease, machine, result in entry.history
+            for lease, machine, result in record.history
         ],
     }
 
