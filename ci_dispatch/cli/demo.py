@@ -27,7 +27,7 @@ def demo(settings: Settings) -> int:
 
     from ci_dispatch.app import run
     from ci_dispatch.demo import FOLDER
-    from ci_dispatch.demo.mortal import MortalMachine
+    from ci_dispatch.demo.unreachable import UnreachableMachine
 
     root = Path(tempfile.mkdtemp(prefix="ci-dispatch-demo-"))
     shutil.copytree(FOLDER, root, dirs_exist_ok=True)
@@ -35,7 +35,7 @@ def demo(settings: Settings) -> int:
 
     def with_a_mortal(machines: run.Machines) -> run.Machines:
         return {
-            name: MortalMachine(machine, DIES_AFTER) if name == MORTAL else machine
+            name: UnreachableMachine(machine, DIES_AFTER) if name == MORTAL else machine
             for name, machine in machines.items()
         }
 

@@ -39,7 +39,7 @@ def init(force: bool, stdout: bool) -> None:
 def _sample(root: Path) -> tuple[str, str]:
     """The file's text, and what was recognised in words."""
     from ci_dispatch.config.sample import sample
-    from ci_dispatch.suites.detect import recognise
+    from ci_dispatch.suites.discovery import recognise
 
     try:
         suite = recognise(root)

@@ -77,9 +77,10 @@ class Reading:
         try:
             return (setting.kind.read(raw),)
         except Refused as refused:
-            words = setting.kind.schema.get("enum", ()) if isinstance(raw, str) else ()
-            nearest = difflib.get_close_matches(str(raw), words, n=1)
-            self.problem(where, key, refused.given or shown(raw), setting.kind.allowed, "".join(nearest))
+            words = refused.words or setting.kind.schema.get("enum", ())
+            nearest = difflib.get_close_matches(raw, words, n=1) if isinstance(raw, str) else ()
+            allowed = f"one of {', '.join(refused.words)}" if refused.words else setting.kind.allowed
+            self.problem(where, key, refused.given or shown(raw), allowed, "".join(nearest))
             return ()
 
     def section(self, document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator
 
 from ci_dispatch.config.amounts import in_words
-from ci_dispatch.config.sections import Config, Runner
+from ci_dispatch.config.sections import COMMAND, Config
 from ci_dispatch.core.errors import ConfigProblem
 from ci_dispatch.core.model import Connection
 
@@ -49,7 +49,7 @@ def _selection(config: Config) -> Iterator[ConfigProblem]:
 
 def _suite(config: Config, place: Place) -> Iterator[ConfigProblem]:
     suite = config.suite
-    if suite.runner is Runner.COMMAND:
+    if suite.runner == COMMAND:
         if not suite.command:
             allowed = 'a command line, as runner = "command" needs one'
             yield ConfigProblem(where=place("suite", "runner"), key="suite.command", given="nothing", allowed=allowed)

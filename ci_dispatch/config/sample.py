@@ -8,7 +8,7 @@ from typing import Any
 
 from ci_dispatch.config.channels import SlackChannel
 from ci_dispatch.config.document import literal
-from ci_dispatch.config.sections import SECTIONS, MachineKeys, Runner
+from ci_dispatch.config.sections import AUTO, SECTIONS, MachineKeys
 from ci_dispatch.config.setting import Setting, settings_of
 
 _HEAD = """\
@@ -28,7 +28,7 @@ connection = "local"
 """
 
 
-def sample(runner: Runner = Runner.AUTO, workdir: str = ".") -> str:
+def sample(runner: str = AUTO, workdir: str = ".") -> str:
     """The whole file; `runner` and `workdir` are what was recognised in the repository."""
     return "\n".join(_lines({"suite.runner": runner, "suite.workdir": workdir}))
 

@@ -17,6 +17,7 @@ from ci_dispatch.config.kinds import (
     integer,
     number,
     optional,
+    plugin,
     share,
     table,
     text,
@@ -30,12 +31,9 @@ MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artif
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*|"
 _DAY = 86_400.0
 
-
-class Runner(StrEnum):
-    AUTO = "auto"  # what the repository's own configuration says
-    PLAYWRIGHT = "playwright"
-    PYTEST = "pytest"
-    COMMAND = "command"
+RUNNER_GROUP = "ci_dispatch.suites"  # the entry points of installed test runners
+AUTO, COMMAND = "auto", "command"
+RUNNERS = (AUTO, "playwright", "pytest", COMMAND)  # always there; AUTO: what the repository's own files say
 
 
 class Split(StrEnum):
@@ -67,8 +65,12 @@ class Strategy(StrEnum):
 class Suite:
     """What is run."""
 
-    runner: Runner = setting(
-        Runner.AUTO, choice(Runner), "The test runner. auto: recognised from the repository's files.", flag="--runner"
+    runner: str = setting(
+        AUTO,
+        plugin(RUNNER_GROUP, RUNNERS),
+        "The test runner: playwright, pytest, command or another installed one. auto: recognised from the "
+        "repository's files.",
+        flag="--runner",
     )
     workdir: str = setting(
         ".",
@@ -97,7 +99,7 @@ class Suite:
     )
     list_timeout: float = setting(120.0, duration(1), "How long listing the tests may take.")
     command: str = setting(
-        "", text(), 'For runner = "command": the command line, with {tests}, {shard}, {total}, {workers}, {junit}.'
+        "", text(), 'For runner = "command": the command line, with {tests}, {shard}, {workers}, {junit}.'
     )
     list: str = setting("", text(), 'For runner = "command": the command that prints the tests, one a line.')
     junit: str = setting(

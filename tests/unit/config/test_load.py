@@ -10,7 +10,6 @@ import pytest
 
 from ci_dispatch.config import Loaded, Source, load, resolve
 from ci_dispatch.config.document import to_document
-from ci_dispatch.config.sections import Runner
 from ci_dispatch.core.errors import ConfigError, ConfigProblem, ExitCode
 from ci_dispatch.core.model import Connection
 
@@ -47,7 +46,7 @@ class TestDefaults:
         )
         assert (config.health.max_load_per_core, config.health.interval) == (2.0, 30)
         assert (config.retry.max_retries, config.retry.backoff) == (2, 5.0)
-        assert config.suite.runner is Runner.AUTO
+        assert config.suite.runner == "auto"
 
 
 class TestPrecedence:
