@@ -197,7 +197,7 @@ def plugin(group: str, own: tuple[str, ...]) -> Kind[str]:
             raise Refused(words=(*own, *sorted(installed.difference(own))))
         return raw
 
-    schema = {"anyOf": [{"enum": list(own)}, {"type": "string", "pattern": f"^{pattern}$"}]}
+    schema = {"anyOf": [{"type": "string", "pattern": f"^{pattern}$"}, {"enum": list(own)}]}
     allowed = f"one of {', '.join(own)}, or the name of another installed one"
     return Kind(name="name", allowed=allowed, schema=schema, read=read)
 

@@ -33,10 +33,6 @@ class ListingOutput:
     errors: str
     events: LiveEvents  # what our reporter wrote
 
-    def end(self, lines: int) -> str:
-        """The last lines of what it wrote, as one."""
-        return one_line("\n".join((self.errors or self.output).strip().splitlines()[-lines:]), 200 * lines)
-
 
 def suite_folder(root: Path, workdir: str) -> Path:
     """The suite's folder. Raises UsageError when there is none."""
@@ -122,9 +118,8 @@ def listing_of(output: ListingOutput, split: Split, *, runner: str, workdir: str
             hint=f"run {runner} by hand in {workdir} and correct this: nothing was sent anywhere",
         )
     if events.planned is None:
-        raise UsageError(
-            NOT_LISTED, why=f"{runner} exited {output.exit_code}: {events.unreadable or output.end(lines=5)}"
-        )
+        why = events.unreadable or one_line("\n".join((output.errors or output.output).strip().splitlines()[-5:]), 1000)
+        raise UsageError(NOT_LISTED, why=f"{runner} exited {output.exit_code}: {why}")
     if not events.planned:
         raise NothingToRun(
             "There is nothing to run",

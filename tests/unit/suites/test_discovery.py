@@ -164,10 +164,8 @@ def test_a_runner_that_is_not_installed_is_answered_with_those_that_are(
 
 def test_installed_packages_are_not_asked_for_our_own_runners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.entry_points", None)
-    assert [load(f'[suite]\nrunner = "{name}"').config.suite.runner for name in ("auto", "pytest")] == [
-        "auto",
-        "pytest",
-    ]
+    for name in ("auto", "playwright", "pytest"):
+        assert load(f'[suite]\nrunner = "{name}"').config.suite.runner == name
 
 
 def test_two_packages_with_one_runner_are_a_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
