@@ -109,7 +109,7 @@ class FakeSuite:
         return Listing(tests=TESTS)
 
     def invocation(
-        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
     ) -> Invocation:
         words = (str(workers), str(shard), *(test.id for test in tests), *extra)
         return Invocation(argv=words, cwd=place.tree)

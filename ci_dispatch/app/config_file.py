@@ -13,7 +13,7 @@ from ci_dispatch.core.errors import UsageError
 
 def sample_for(root: Path) -> tuple[str, str]:
     """The sample file for the repository at `root`, and what was recognised there in words."""
-    from ci_dispatch.suites.detect import recognise
+    from ci_dispatch.suites.discovery import recognise
 
     try:
         suite = recognise(root)

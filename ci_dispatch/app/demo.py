@@ -18,8 +18,8 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.model import Connection, MachineName, MachineSpec
 from ci_dispatch.demo import FOLDER, SPEED, STATE
-from ci_dispatch.demo.mortal import MortalMachine
 from ci_dispatch.demo.recording import demo_events
+from ci_dispatch.demo.unreachable import UnreachableMachine
 
 FLEET = {"local": (4, 1.0), "moruk": (6, 0.8), "ilko2": (1, 1.0), "pi": (1, 0.5)}  # cores, speed: pretended
 DYING, DIES_AFTER = "moruk", 3.5  # seconds into its work
@@ -32,7 +32,7 @@ def run_demo(settings: Settings) -> ExitCode:
     shutil.copytree(FOLDER, root, dirs_exist_ok=True)
 
     def with_a_dying_one(machines: Machines) -> Machines:
-        return {**machines, MachineName(DYING): MortalMachine(machines[MachineName(DYING)], DIES_AFTER)}
+        return {**machines, MachineName(DYING): UnreachableMachine(machines[MachineName(DYING)], DIES_AFTER)}
 
     say(f"A corner shop's tests over {len(FLEET)} machines; {DYING} will die. In {root}\n", err=True)
     spec = RunSpec(root=root, config=_config(settings, root))

@@ -18,7 +18,7 @@ from ci_dispatch.run import run_folder, run_report
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
-from report_merge.failures import Finding, Rules, RulesError, classify, load_rules
+from report_merge.failures import FailureRules, Finding, RulesError, classify, load_rules
 from report_merge.junit import write as write_junit
 from report_merge.model import Report, RunContext
 from report_merge.render.escape import markdown
@@ -96,7 +96,7 @@ def classifier(config: Config, root: Path) -> Classify:
     return finding
 
 
-def _rules(file: Path) -> Rules:
+def _rules(file: Path) -> FailureRules:
     try:
         return load_rules(file.read_text(encoding="utf-8"))
     except (OSError, RulesError) as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci_dispatch.config.reading import KeyPath, Origin, SettingsReader, lines_of
-from ci_dispatch.config.sections import SECTIONS, Config, Runner
+from ci_dispatch.config.sections import COMMAND, SECTIONS, Config
 from ci_dispatch.config.value_types import in_words
 from ci_dispatch.core.errors import ConfigError, ConfigProblem, nearest
 from ci_dispatch.core.model import Connection, MachineName, MachineSpec
@@ -140,7 +140,7 @@ def _selection(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem
 
 def _suite(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem]:
     suite = config.suite
-    if suite.runner is Runner.COMMAND:
+    if suite.runner == COMMAND:
         if not suite.command:
             allowed = 'a command line, as runner = "command" needs one'
             yield ConfigProblem(

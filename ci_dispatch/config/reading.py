@@ -88,9 +88,9 @@ class SettingsReader:
         try:
             return (setting.value_type.read(raw),)
         except InvalidValue as invalid:
-            words = setting.value_type.schema.get("enum", ()) if isinstance(raw, str) else ()
-            given = invalid.given or shown(raw)
-            self.problem(where, key, given, setting.value_type.allowed, nearest(str(raw), words))
+            words = invalid.words or (setting.value_type.schema.get("enum", ()) if isinstance(raw, str) else ())
+            allowed = f"one of {', '.join(invalid.words)}" if invalid.words else setting.value_type.allowed
+            self.problem(where, key, invalid.given or shown(raw), allowed, nearest(str(raw), words))
             return ()
 
     def section(self, document: Mapping[str, Any], name: str) -> dict[str, Any]:

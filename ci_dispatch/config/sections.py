@@ -18,6 +18,7 @@ from ci_dispatch.config.value_types import (
     integer,
     number,
     optional,
+    plugin,
     share,
     table,
     text,
@@ -31,12 +32,9 @@ _HOST = r"[A-Za-z0-9_\[][A-Za-z0-9_.:%\]-]*|"  # never begins with a dash: it is
 _URL = r"https?://[^\s]+|"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*|"
 
-
-class Runner(StrEnum):
-    AUTO = "auto"  # what the repository's own configuration says
-    PLAYWRIGHT = "playwright"
-    PYTEST = "pytest"
-    COMMAND = "command"
+RUNNER_GROUP = "ci_dispatch.suites"  # the entry points of installed test runners
+AUTO, COMMAND = "auto", "command"
+RUNNERS = (AUTO, "playwright", "pytest", COMMAND)  # always there; AUTO: what the repository's own files say
 
 
 class Split(StrEnum):
@@ -77,8 +75,12 @@ class When(StrEnum):
 class SuiteConfig:
     """What is run."""
 
-    runner: Runner = setting(
-        Runner.AUTO, choice(Runner), "The test runner. auto: recognised from the repository's files.", flag="--runner"
+    runner: str = setting(
+        AUTO,
+        plugin(RUNNER_GROUP, RUNNERS),
+        "The test runner: playwright, pytest, command or another installed one. auto: recognised from the "
+        "repository's files.",
+        flag="--runner",
     )
     workdir: str = setting(
         ".",
@@ -107,7 +109,7 @@ class SuiteConfig:
     )
     list_timeout: float = setting(120.0, duration(1), "How long listing the tests may take.")
     command: str = setting(
-        "", text(), 'For runner = "command": the command line, with {tests}, {shard}, {total}, {workers}, {junit}.'
+        "", text(), 'For runner = "command": the command line, with {tests}, {shard}, {workers}, {junit}.'
     )
     list: str = setting("", text(), 'For runner = "command": the command that prints the tests, one a line.')
     junit: str = setting(

@@ -33,11 +33,16 @@ _VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 
 
 class InvalidValue(ValueError):
-    """The value is not of this type. `given` replaces the value in the message where showing it would leak a secret."""
+    """The value is not of this type.
 
-    def __init__(self, given: str = "") -> None:
+    `given` replaces the value in the message where showing it would leak a secret; `words` are the allowed ones, where
+    the kind's own description cannot know them.
+    """
+
+    def __init__(self, given: str = "", words: tuple[str, ...] = ()) -> None:
         super().__init__(given)
         self.given = given
+        self.words = words
 
 
 def _as_written(value: Any) -> Any:
@@ -177,6 +182,25 @@ def choice(of: type[E]) -> ValueType[E]:
 
     allowed = "one of " + ", ".join(words)
     return ValueType(name="choice", allowed=allowed, schema={"enum": words}, read=read, write=str)
+
+
+def plugin(group: str, own: tuple[str, ...]) -> ValueType[str]:
+    """One of `own`, or the name of an entry point of `group`; installed packages are looked at only for the latter."""
+    pattern = "[a-z][a-z0-9_-]+"
+
+    def read(raw: Any) -> str:
+        if isinstance(raw, str) and raw in own:
+            return raw
+        from importlib.metadata import entry_points  # noqa: PLC0415  it is slow to import, and rarely needed
+
+        installed = {entry.name for entry in entry_points(group=group) if re.fullmatch(pattern, entry.name)}
+        if not isinstance(raw, str) or raw not in installed:
+            raise InvalidValue(words=(*own, *sorted(installed.difference(own))))
+        return raw
+
+    schema = {"anyOf": [{"type": "string", "pattern": f"^{pattern}$"}, {"enum": list(own)}]}
+    allowed = f"one of {', '.join(own)}, or the name of another installed one"
+    return ValueType(name="name", allowed=allowed, schema=schema, read=read)
 
 
 def texts(pattern: str = "", allowed: str = "a list of texts") -> ValueType[tuple[str, ...]]:

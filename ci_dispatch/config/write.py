@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ci_dispatch.config.sections import SECTIONS, Config, MachineConfig, Runner, SlackChannel
+from ci_dispatch.config.sections import AUTO, SECTIONS, Config, MachineConfig, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
 
 
@@ -99,7 +99,7 @@ connection = "local"
 """
 
 
-def sample(runner: Runner = Runner.AUTO, workdir: str = ".") -> str:
+def sample(runner: str = AUTO, workdir: str = ".") -> str:
     """The whole file; `runner` and `workdir` are what was recognised in the repository."""
     return "\n".join(_sample_lines({"suite.runner": runner, "suite.workdir": workdir}))
 

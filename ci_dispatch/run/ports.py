@@ -71,7 +71,7 @@ class Job:
     invocation: Invocation
     lease_seconds: float  # the machine ends the job when nobody has renewed the lease for this long
     timeout: float  # seconds the invocation may take in all
-    output_offset: int = 0  # bytes of output and live news that an earlier controller already has
+    output_offset: int = 0  # bytes of output and live file that an earlier controller already has
     live_offset: int = 0
 
 
@@ -145,7 +145,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptReading:
-    """What an attempt's files say: one result per expected test, NOT_RUN with its reason for those without news."""
+    """What an attempt's files say: one result per expected test, NOT_RUN with a reason where there is none."""
 
     results: tuple[TestResult, ...]
     cause: FailureCause = FailureCause.NONE
@@ -157,7 +157,7 @@ class AttemptReading:
 class Suite(Protocol):
     """A test runner: lists its tests, builds exact commands, reads back what happened."""
 
-    name: str  # "playwright", "pytest", "command"
+    name: str  # of the runner: "playwright", "pytest", "command" ...
     title: str  # of this suite, for people
 
     def tools(self) -> tuple[str, ...]:
@@ -170,12 +170,16 @@ class Suite(Protocol):
         """
 
     def invocation(
-        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
     ) -> Invocation:
-        """The call that runs exactly `tests`, whatever their names are made of."""
+        """The call that runs exactly `tests`, whatever their names are made of.
+
+        `shard` is a number that no other attempt of the run has. How many shards there will be nobody knows when one
+        starts: machines pull them until no test is left.
+        """
 
     def live_result(self, line: bytes) -> TestResult | None:
-        """One line of the live file as news, or None when it is not about a finished test."""
+        """One line of the live file as a result, or None when it is not the end of a test."""
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
         """What happened, from the attempt's folder on the controller (which may hold only the live file)."""

@@ -12,7 +12,7 @@ from random import Random
 
 from ci_dispatch.core.model import AttemptResult, Charge, Ended, FailureCause, MachineName, TestResult, Verdict
 from ci_dispatch.run.ledger import TestRecord
-from report_merge.failures import UNKNOWN, FailureVerdict, Finding, Retry
+from report_merge.failures import UNKNOWN, FailureVerdict, Finding, RetryAdvice
 from report_merge.plain import first_line
 
 _OF_THE_MACHINE = (FailureVerdict.INFRASTRUCTURE, FailureVerdict.SETUP)
@@ -100,9 +100,9 @@ def _after_failure(
     if finding.verdict in _OF_THE_MACHINE:  # a missing browser, a full disk: another machine may do better
         if elsewhere and record.reassignments < policy.max_reassignments:
             return Again(reason=f"{finding.category}: {why}", avoid_machine=machine)
-        if finding.retry is Retry.NEVER:
+        if finding.retry is RetryAdvice.NEVER:
             return Final(verdict=Verdict.FAILED, reason=why)
-    elif finding.retry is Retry.NEVER:
+    elif finding.retry is RetryAdvice.NEVER:
         return Final(verdict=Verdict.FAILED, reason=why)
     if record.retries >= policy.max_retries:
         return Final(verdict=Verdict.FAILED, reason=why)

@@ -18,7 +18,7 @@ from report_merge.model import (
     Outcome,
     Report,
     RunContext,
-    Span,
+    WorkSpan,
     count,
 )
 
@@ -106,7 +106,7 @@ def _attempt(number: int, shard: str, machine: str, result: TestResult) -> Attem
 
 def _machine_use(state: RunState, machine: MachineState) -> MachineUse:
     spans = tuple(
-        Span(
+        WorkSpan(
             start=attempt.started - state.started_at,
             end=(attempt.ended or state.now) - state.started_at,
             label=f"{attempt.lease.shard.kind} {attempt.lease.number}: {len(attempt.lease.shard.tests)} tests",

@@ -124,7 +124,6 @@ class MachineExecutor:
             machine.place(job_id),
             workers=start.workers,
             shard=lease.number,
-            total=0,
             extra=self._extra,
         )
         with (folder / "output.log").open("ab", buffering=0) as output, (folder / "live.jsonl").open("ab", 0) as live:

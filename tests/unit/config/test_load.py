@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ci_dispatch.config import Loaded, ValueSource, load, resolve
-from ci_dispatch.config.sections import Runner
 from ci_dispatch.config.setting import Setting
 from ci_dispatch.config.value_types import integer
 from ci_dispatch.config.write import to_document
@@ -49,7 +48,7 @@ class TestDefaults:
         )
         assert (config.health.max_load_per_core, config.health.interval) == (2.0, 30)
         assert (config.retry.max_retries, config.retry.backoff) == (2, 5.0)
-        assert config.suite.runner is Runner.AUTO
+        assert config.suite.runner == "auto"
 
 
 class TestPrecedence:

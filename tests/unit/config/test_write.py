@@ -14,7 +14,7 @@ import pytest
 import ci_dispatch.config
 from ci_dispatch.config import load
 from ci_dispatch.config.reading import NOT_SETTINGS, OTHER_VARIABLES
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, RetryConfig, Runner, SlackChannel
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, RetryConfig, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.config.write import json_schema, literal, reference, sample
 from ci_dispatch.core.codec import replace
@@ -57,8 +57,8 @@ class TestSample:
         assert load(sample()).config == load('[[machine]]\nname = "local"\nconnection = "local"').config
 
     def test_what_was_recognised_is_not_a_comment(self) -> None:
-        suite = load(sample(Runner.PYTEST, "e2e")).config.suite
-        assert (suite.runner, suite.workdir) == (Runner.PYTEST, "e2e")
+        suite = load(sample("pytest", "e2e")).config.suite
+        assert (suite.runner, suite.workdir) == ("pytest", "e2e")
 
     def test_every_commented_line_is_a_default_that_can_be_taken(self) -> None:
         """Taking every # away gives all settings with their defaults, one more machine and one channel."""
@@ -82,7 +82,7 @@ class TestSchema:
         jsonschema.Draft7Validator.check_schema(json_schema())
 
     def test_it_accepts_the_sample(self) -> None:
-        jsonschema.Draft7Validator(json_schema()).validate(tomllib.loads(sample(Runner.PLAYWRIGHT, "e2e")))
+        jsonschema.Draft7Validator(json_schema()).validate(tomllib.loads(sample("playwright", "e2e")))
 
     @pytest.mark.parametrize(
         "toml",

@@ -1,4 +1,4 @@
-"""Every expected test gets exactly one result and every one without news a reason, whatever a runner left behind."""
+"""Every expected test gets exactly one result, and a reason where it did not run, whatever a runner left behind."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, UnitId, Verdict
 from ci_dispatch.run.ports import AttemptReading, JobEnd
-from ci_dispatch.suites.live import live_result, read_news
-from ci_dispatch.suites.reading import assemble
+from ci_dispatch.suites.attempts import assemble
+from ci_dispatch.suites.live_events import events_in, live_result
 
 NAMES = ("a", "b", "c")
 TESTS = tuple(Test(id=TestId(name), unit=UnitId(name), title=(name,), runner_id=name) for name in NAMES)
@@ -24,12 +24,12 @@ def exited(code: int) -> JobEnd:
     return JobEnd(ended=Ended.EXITED, exit_code=code)
 
 
-def lines(news: Iterable[object]) -> list[bytes]:
-    return [json.dumps(entry).encode() for entry in news]
+def lines(events: Iterable[object]) -> list[bytes]:
+    return [json.dumps(event).encode() for event in events]
 
 
-def read(*news: object, end: JobEnd | None = None, note: str = "") -> AttemptReading:
-    return assemble(TESTS, read_news(lines(news)), end or exited(0), note=note)
+def read(*events: object, end: JobEnd | None = None) -> AttemptReading:
+    return assemble(TESTS, events_in(lines(events)), end or exited(0))
 
 
 def words(reading: AttemptReading) -> str:
@@ -42,7 +42,7 @@ def test_all_is_well_only_when_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("news", "end", "verdicts", "trouble", "says"),
+    ("events", "end", "verdicts", "cause", "says"),
     [
         ([], exited(0), "not run not run not run", FailureCause.USAGE, "exited 0 and reported none of the 3"),
         ([], exited(1), "not run not run not run", FailureCause.CRASH, "exited 1 before the first test ended"),
@@ -56,7 +56,7 @@ def test_all_is_well_only_when_all_is_well() -> None:
         ([PLAN], exited(128 + 99), "not run not run not run", FailureCause.CRASH, "signal 99"),
         ([PLAN, *ALL_PASSED[:1]], JobEnd(ended=Ended.TIMED_OUT), "passed not run not run", FailureCause.NONE, ""),
         (
-            [{"kind": "problem", "trouble": "load error", "message": "\x1b[31mSyntaxError\x1b[0m: no"}],
+            [{"kind": "problem", "cause": "load error", "message": "\x1b[31mSyntaxError\x1b[0m: no"}],
             exited(1),
             "not run not run not run",
             FailureCause.LOAD,
@@ -65,21 +65,21 @@ def test_all_is_well_only_when_all_is_well() -> None:
         ([{"kind": "problem"}, PLAN, *ALL_PASSED], exited(0), "passed passed passed", FailureCause.CRASH, ""),
     ],
 )
-def test_what_an_end_means(news: list[object], end: JobEnd, verdicts: str, trouble: FailureCause, says: str) -> None:
-    reading = read(*news, end=end)
-    assert (words(reading), reading.cause) == (verdicts, trouble)
+def test_what_an_end_means(events: list[object], end: JobEnd, verdicts: str, cause: FailureCause, says: str) -> None:
+    reading = read(*events, end=end)
+    assert (words(reading), reading.cause) == (verdicts, cause)
     assert says in reading.reason
     assert all(result.reason for result in reading.results if result.verdict is Verdict.NOT_RUN)
 
 
 def test_a_failed_test_explains_an_exit_code_but_not_an_error_outside_of_tests() -> None:
-    told = [PLAN, *ALL_PASSED[:2], {"kind": "end", "id": "c", "verdict": "failed"}]
-    reading = read(*told, end=exited(1))
+    reported = [PLAN, *ALL_PASSED[:2], {"kind": "end", "id": "c", "verdict": "failed"}]
+    reading = read(*reported, end=exited(1))
     assert (words(reading), reading.cause) == ("passed passed failed", FailureCause.NONE)
-    reading = read(*told, {"kind": "problem", "trouble": "crash", "message": "the teardown broke"}, end=exited(1))
+    reading = read(*reported, {"kind": "problem", "cause": "crash", "message": "the teardown broke"}, end=exited(1))
     assert (words(reading), reading.cause) == ("not run not run failed", FailureCause.CRASH)
     assert reading.results[0].reason == "it passed, but the teardown broke"
-    load = {"kind": "problem", "trouble": "load error", "message": "c cannot be loaded"}
+    load = {"kind": "problem", "cause": "load error", "message": "c cannot be loaded"}
     assert words(read(PLAN, load, *ALL_PASSED[:2], end=exited(1))) == "passed passed not run"
     gone = {"kind": "plan", "tests": [{"id": "a"}, {"id": "b"}]}
     assert words(read(gone, *ALL_PASSED[:2], end=exited(1))) == "not run not run not run"  # c explains nothing
@@ -129,37 +129,19 @@ def test_a_failed_setup_explains_an_exit_code() -> None:
     assert read(PLAN, *skipped, end=exited(1)).cause is FailureCause.CRASH
 
 
-def test_numbers_that_no_clock_gives_are_unknown() -> None:
-    for seconds in (-1, 1e12, "7", True, None, float("nan"), float("inf")):
-        result = live_result(json.dumps({"kind": "end", "id": "a", "verdict": "passed", "seconds": seconds}).encode())
-        assert result is not None
-        assert result.seconds is None
-
-
-def test_a_kind_is_read_off_the_message() -> None:
-    for message, kind in [
-        ("TimeoutError: x", "TimeoutError"),
-        ("a.b.FooError", "a.b.FooError"),
-        ("it failed: Error", ""),
-    ]:
-        result = live_result(json.dumps({"kind": "end", "id": "a", "verdict": "failed", "message": message}).encode())
-        assert result is not None
-        assert result.kind == kind
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-strange_news = st.fixed_dictionaries(
+strange_events = st.fixed_dictionaries(
     {"kind": st.sampled_from(["plan", "begin", "end", "problem", "done", "?"])},
     optional={
         "id": st.sampled_from(NAMES) | json_values,
         "verdict": st.sampled_from(list(Verdict)) | json_values,
         "tests": st.lists(st.fixed_dictionaries({"id": st.sampled_from(NAMES) | json_values}), max_size=4)
         | json_values,
-        "trouble": st.sampled_from(list(FailureCause)) | json_values,
+        "cause": st.sampled_from(list(FailureCause)) | json_values,
         "seconds": json_values,
         "retries": json_values,
         "message": json_values,
@@ -174,22 +156,24 @@ ends = st.builds(
 )
 
 
-@given(st.lists(strange_news | json_values, max_size=12), ends, st.binary(max_size=40))
-def test_any_news_and_any_end_give_one_result_each_and_never_a_silent_pass(
-    news: list[object], end: JobEnd, junk: bytes
+@given(st.lists(strange_events | json_values, max_size=12), ends, st.binary(max_size=40))
+def test_any_events_and_any_end_give_one_result_each_and_never_a_silent_pass(
+    events: list[object], end: JobEnd, junk: bytes
 ) -> None:
-    cut = b"\n".join([*lines(news), junk]).split(b"\n")
-    reading = assemble(TESTS, read_news(cut), end)
+    cut = b"\n".join([*lines(events), junk]).split(b"\n")
+    reading = assemble(TESTS, events_in(cut), end)
     assert [result.test for result in reading.results] == list(NAMES)
     assert all(
-        result.reason for result in reading.results if result.verdict is Verdict.NOT_RUN and not told(news, result.test)
+        result.reason
+        for result in reading.results
+        if result.verdict is Verdict.NOT_RUN and not reports(events, result.test)
     )
     passed = {result.test for result in reading.results if result.verdict is Verdict.PASSED}
-    assert passed <= {name for name in NAMES if told(news, name)}
+    assert passed <= {name for name in NAMES if reports(events, name)}
     assert set(reading.suspects) <= set(NAMES)
-    if not any(told(news, name) for name in NAMES) and end.ended is Ended.EXITED:
+    if not any(reports(events, name) for name in NAMES) and end.ended is Ended.EXITED:
         assert reading.cause is not FailureCause.NONE
 
 
-def told(news: list[object], name: str) -> bool:
-    return any(isinstance(entry, dict) and entry.get("kind") == "end" and entry.get("id") == name for entry in news)
+def reports(events: list[object], name: str) -> bool:
+    return any(isinstance(entry, dict) and entry.get("kind") == "end" and entry.get("id") == name for entry in events)
