@@ -6,6 +6,7 @@ import fnmatch
 import gzip
 import hashlib
 import os
+import shlex
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ci_dispatch.run.ports import MachineError, WorkTree
 
 _NEVER = (".git", ".ci-dispatch", "node_modules", ".venv", "__pycache__")  # where no git says what to leave out
 _GIT_SECONDS = 60
+_NO_REPOSITORY = "not a git repository (or any "  # "of the parent directories", "parent up to mount point"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,36 @@ def _names(root: Path) -> Iterator[str]:
 
 
 def _listed_by_git(root: Path) -> str:
+    """Names that end in NUL; "" where there is no git, no repository, or nothing that git would keep.
+
+    Raises MachineError when there is a repository that git does not list: what it ignores (`.env`) must not be sent.
+    """
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    environment = {**os.environ, "LC_ALL": "C", "LANGUAGE": ""}  # its messages are read
     try:
-        listed = subprocess.run(command, cwd=root, capture_output=True, check=False, timeout=_GIT_SECONDS)
-    except FileNotFoundError:  # no git, or no such folder: reading it will tell
+        listed = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, check=False, timeout=_GIT_SECONDS
+        )
+    except FileNotFoundError:  # there is no git
         return ""
     except subprocess.TimeoutExpired as error:
         raise MachineError(f"git did not list {root} within {_GIT_SECONDS} s", stage="sync") from error
+    said = os.fsdecode(listed.stderr)
+    if listed.returncode and _NO_REPOSITORY not in said:
+        raise _not_listed(root, said, listed.returncode)
     return os.fsdecode(listed.stdout) if listed.returncode == 0 else ""
+
+
+def _not_listed(root: Path, said: str, code: int) -> MachineError:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    fatal = next((line for line in lines if line.startswith("fatal: ")), lines[-1] if lines else f"exit code {code}")
+    remedy = next((line for line in lines if line.startswith("git config ")), f"git -C {shlex.quote(str(root))} status")
+    return MachineError(
+        f"the work tree {root} was not sent",
+        stage="sync",
+        why=f"git does not say which files belong to it: {fatal.removeprefix('fatal: ')}",
+        hint=remedy,
+    )
 
 
 def _excluded(name: str, patterns: tuple[str, ...]) -> bool:
