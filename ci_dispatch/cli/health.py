@@ -59,7 +59,7 @@ def ask_all(
     for thread in threads:
         thread.start()
     if any(machine.spec.connection is Connection.SSH for machine in machines):
-        from ci_dispatch.machines.ssh import connecting  # noqa: F401  # paramiko loads while the sockets connect
+        from ci_dispatch.machines.ssh import connection  # noqa: F401  # paramiko loads while the sockets connect
     for thread in threads:
         thread.join()
     return [reports[place] for place in sorted(reports)]
@@ -77,8 +77,8 @@ def _show(reports: Sequence[HealthReport], *, as_json: bool, one_line: bool) -> 
     width = max((len(report.machine) for report in reports), default=0)
     for report in reports:
         click.echo(report.text(width))
-        if report.remedy:
-            click.echo(f"{' ' * (width + 3)}try: {report.remedy}")
+        if report.hint:
+            click.echo(f"{' ' * (width + 3)}try: {report.hint}")
     click.echo(summary(by_name))
 
 

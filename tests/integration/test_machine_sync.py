@@ -15,9 +15,8 @@ from typing import IO
 import pytest
 
 from ci_dispatch.core.model import Ended
-from ci_dispatch.machines.archive import unpack
 from ci_dispatch.machines.ssh.machine import SshMachine
-from ci_dispatch.machines.work_tree import Snapshot, snapshot
+from ci_dispatch.machines.work_tree import Snapshot, snapshot, unpack
 from ci_dispatch.run.ports import MachineError, WorkTree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import Recorder, Running, job, until
@@ -300,7 +299,7 @@ def test_an_archive_that_was_cut_is_an_error_in_words(tmp_path: Path, length: in
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_dispatch.machines.archive.MAX_BYTES", 1000)
+    monkeypatch.setattr("ci_dispatch.machines.work_tree.MAX_BYTES", 1000)
     with pytest.raises(MachineError, match="more than"):
         unpack(packed(("bomb", tarfile.REGTYPE, bytes(5000))), tmp_path)
     assert not (tmp_path / "bomb").exists()

@@ -14,7 +14,7 @@ import pytest
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh import failures, pipelining
 from ci_dispatch.machines.ssh.machine import SshMachine
-from ci_dispatch.machines.ssh.settings import Settings
+from ci_dispatch.machines.ssh.settings import SshSettings
 from tests.fleet.fixtures import Loopback
 from tests.fleet.servers import Keys, SshConfig, make_key, public
 
@@ -50,7 +50,7 @@ def refusal(machine: SshMachine) -> tuple[str, str]:
     """(what the health line says, the remedy) of a machine that must not be reachable."""
     report = machine.examine(10)
     assert not report.reachable
-    return report.dimensions[0].text, report.remedy
+    return report.dimensions[0].text, report.hint
 
 
 @pytest.mark.parametrize("pipelined", [True, False])
@@ -232,7 +232,7 @@ def test_bad_names_and_bad_configurations_are_errors_in_words(fleet: Fleet) -> N
 
 
 def test_every_exception_of_paramiko_has_words_of_its_own(ssh_keys: Keys) -> None:
-    settings = Settings(alias="m", hostname="h", port=22, user="u")
+    settings = SshSettings(alias="m", hostname="h", port=22, user="u")
     arguments = {
         "BadAuthenticationType": ("refused", ["password"]),
         "PartialAuthentication": (["password"],),

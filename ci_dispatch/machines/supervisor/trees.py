@@ -1,4 +1,4 @@
-"""The work tree on the machine, brought up to date in place, and an attempt's files on their way back.
+"""The work tree on the machine, brought up to date in place.
 
 A tree `trees/NAME` stays where it is from run to run, so that installed dependencies (which git ignores and nobody
 sends) stay too. Next to it: `NAME.lock`, held shared by every job that runs in it, and `NAME.state`: what identifies
@@ -18,8 +18,7 @@ import tarfile
 import time
 from typing import IO, Any, Iterable
 
-from . import channel
-from .folder import INTERNAL
+from . import protocol
 
 _COPIES = 8  # of one tree, for runs side by side
 
@@ -100,26 +99,26 @@ def sync(root: str, name: str, request: dict[str, Any], archive: IO[bytes]) -> d
         tree = TreeCopy(os.path.join(root, "trees", name + (f"-{copy}" if copy else "")))
         try:
             if tree.state() == request["state"]:
-                return {"tree": tree.path, "root": root, "from": "cache"}
+                return {"tree": tree.path, "root": root}
             if tree.lock():
-                return {"tree": tree.path, "root": root, "from": _renew(tree, request, archive)}
+                _renew(tree, request, archive)
+                return {"tree": tree.path, "root": root}
         finally:
             tree.unlock()
     raise OSError(f"{_COPIES} other runs use this work tree here at the moment")
 
 
-def _renew(tree: TreeCopy, request: dict[str, Any], archive: IO[bytes]) -> str:
+def _renew(tree: TreeCopy, request: dict[str, Any], archive: IO[bytes]) -> None:
     os.makedirs(tree.path, mode=0o700, exist_ok=True)
     tree.record("", tree.files())  # from here on its content is nothing anybody may rely on
-    files, source = None, "git"
+    files = None
     if request.get("sha"):
         files = _checkout(tree, request["remote_url"], request["sha"], request["seconds"])
     if files is None:
-        channel.send(b"b", b"send")
-        files, source = extract(archive, tree), "copy"
+        protocol.send(protocol.COPY_WANTED)
+        files = extract(archive, tree)
     tree.delete(tree.files() - files)
     tree.record(request["state"], files)
-    return source
 
 
 def _checkout(tree: TreeCopy, url: str, sha: str, seconds: float) -> set[str] | None:
@@ -175,9 +174,9 @@ def extract(archive: IO[bytes], tree: TreeCopy) -> set[str]:
                 source = tar.extractfile(member)
                 assert source is not None  # it is a regular file
                 with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, member.mode & 0o777), "wb") as file:
-                    shutil.copyfileobj(source, file, channel.CHUNK)
+                    shutil.copyfileobj(source, file, protocol.CHUNK)
             names.add(member.name)
-    while plain.read(channel.CHUNK):  # up to the checksum: only then was it whole
+    while plain.read(protocol.CHUNK):  # up to the checksum: only then was it whole
         pass
     return names
 
@@ -206,24 +205,3 @@ def _make_room(root: str, name: str) -> str:
 
 def _is_inside(root: str, folder: str) -> bool:
     return folder == root or folder.startswith(root + os.sep)
-
-
-def collect(folder: str, archive: IO[bytes], limit: int) -> dict[str, Any]:
-    """The attempt's files as tar.gz, small ones first, up to `limit` bytes; says which were left out for their size."""
-    sizes = {}
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(directory, name)
-            relative = os.path.relpath(path, folder)
-            if relative.split(os.sep)[0] not in INTERNAL and os.path.isfile(path) and not os.path.islink(path):
-                sizes[relative] = os.path.getsize(path)
-    left_out, total = [], 0
-    packed = gzip.GzipFile(fileobj=archive, mode="wb", compresslevel=1)
-    with packed, tarfile.open(fileobj=packed, mode="w|") as tar:
-        for relative, size in sorted(sizes.items(), key=lambda item: (item[1], item[0])):
-            total += size
-            if total > limit:
-                left_out.append(relative)
-            else:
-                tar.add(os.path.join(folder, relative), arcname=relative, recursive=False)
-    return {"files": len(sizes) - len(left_out), "left_out": left_out}

@@ -16,7 +16,7 @@ from ci_dispatch.machines.supervisor import trees
 
 @pytest.fixture(autouse=True)
 def _no_controller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_dispatch.machines.supervisor.channel.send", lambda *_args: None)
+    monkeypatch.setattr("ci_dispatch.machines.supervisor.protocol.send", lambda *_args: None)
 
 
 def archive(files: dict[str, str]) -> bytes:
