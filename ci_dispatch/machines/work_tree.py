@@ -94,14 +94,14 @@ def _listed_by_git(root: Path) -> str:
         return ""
     except subprocess.TimeoutExpired as error:
         raise MachineError(f"git did not list {root} within {_GIT_SECONDS} s", stage="sync") from error
-    said = os.fsdecode(listed.stderr)
-    if listed.returncode and _NO_REPOSITORY not in said:
-        raise _not_listed(root, said, listed.returncode)
+    stderr = os.fsdecode(listed.stderr)
+    if listed.returncode and _NO_REPOSITORY not in stderr:
+        raise _not_listed(root, stderr, listed.returncode)
     return os.fsdecode(listed.stdout) if listed.returncode == 0 else ""
 
 
-def _not_listed(root: Path, said: str, code: int) -> MachineError:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _not_listed(root: Path, stderr: str, code: int) -> MachineError:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     fatal = next((line for line in lines if line.startswith("fatal: ")), lines[-1] if lines else f"exit code {code}")
     remedy = next((line for line in lines if line.startswith("git config ")), f"git -C {shlex.quote(str(root))} status")
     return MachineError(

@@ -92,13 +92,13 @@ def test_a_tree_that_a_job_is_using_is_left_alone(machine: SshMachine, tree: Pat
     machine.sync(WorkTree(root=tree), 20)
     used = machine.place("busy").tree
     running = Running(machine, job("busy", "/bin/sh", "-c", "echo in; sleep 3; cat src/a.py", cwd=used))
-    until(lambda: running.heard.out)
+    until(lambda: running.recorder.out)
     (tree / "src" / "a.py").write_text("changed")
     machine.sync(WorkTree(root=tree), 20)
     assert machine.place("x").tree != used
     assert Path(machine.place("x").tree, "src", "a.py").read_text() == "changed"
     assert running.end().exit_code == 0
-    assert running.heard.out == b"in\na"
+    assert running.recorder.out == b"in\na"
 
 
 @pytest.mark.needs("sshd")

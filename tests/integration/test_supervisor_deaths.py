@@ -127,7 +127,7 @@ def test_a_killed_supervisor_is_noticed_and_its_job_ended(machine: LocalMachine)
 def test_a_later_run_sweeps_what_a_killed_supervisor_left(machine: LocalMachine) -> None:
     place = machine.place("a")
     running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: running.recorder.out == b"ready\n")
     until(lambda: len(marked(machine.spec.workdir)) == 4)
     streams = streaming()
     supervisor = supervisor_of(machine)
@@ -187,7 +187,7 @@ def test_two_controllers_that_start_together_let_each_other_live(machine: LocalM
 
 def test_a_sweep_leaves_the_jobs_of_a_living_run_alone(machine: LocalMachine) -> None:
     running = Running(machine, job("mine", "/bin/sh", "-c", "echo ready; sleep 1", cwd=machine.place("mine").tree))
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: running.recorder.out == b"ready\n")
     assert LocalMachine(machine.spec).sweep(20) == 0
     assert running.end().exit_code == 0
 
@@ -195,11 +195,11 @@ def test_a_sweep_leaves_the_jobs_of_a_living_run_alone(machine: LocalMachine) ->
 def test_a_job_outlives_the_process_that_streams_it(machine: LocalMachine) -> None:
     script = "echo ready; sleep 1.5; echo done"
     running = Running(machine, job("a", "/bin/sh", "-c", script, cwd=machine.place("a").tree))
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: running.recorder.out == b"ready\n")
     for pid in streaming():
         os.kill(pid, signal.SIGKILL)
     assert running.end().exit_code == 0
-    assert running.heard.out == b"ready\ndone\n"
+    assert running.recorder.out == b"ready\ndone\n"
 
 
 IGNORING = """
@@ -216,9 +216,9 @@ class Cancelling(Recorder):
     def output(self, data):
         super().output(data)
         machine.cancel("a")
-heard = Cancelling()
-end = machine.run(job("a", *argv, cwd=str(work.parent), interrupt_grace=10.0), heard)
-print(heard.out.decode())
+recorder = Cancelling()
+end = machine.run(job("a", *argv, cwd=str(work.parent), interrupt_grace=10.0), recorder)
+print(recorder.out.decode())
 print(end.ended.value, end.exit_code)
 """
 """A controller that runs one job and cancels it as soon as it has written something."""
@@ -298,7 +298,7 @@ def test_a_machine_without_python_says_so(tmp_path: Path) -> None:
         (tmp_path / "bin" / tool).symlink_to(f"/bin/{tool}")
     command = command_lines.supervisor("n0", "sweep", root=str(tmp_path / "work"))
     command = command.replace(":/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin", "")
-    said = subprocess.run(
+    text = subprocess.run(
         ["/bin/sh", "-c", command], env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, check=False
     )
-    assert said.stdout.split() == ["@ci-dispatch", "n0", "no-python"]
+    assert text.stdout.split() == ["@ci-dispatch", "n0", "no-python"]
