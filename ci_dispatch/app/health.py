@@ -53,7 +53,7 @@ def examine_all(
     for thread in threads:
         thread.start()
     if any(machine.spec.connection is Connection.SSH for machine in machines):
-        from ci_dispatch.machines.ssh import connecting  # noqa: F401  # paramiko loads while the sockets connect
+        from ci_dispatch.machines.ssh import connection  # noqa: F401  # paramiko loads while the sockets connect
     for thread in threads:
         thread.join()
     return [reports[place] for place in sorted(reports)]
@@ -72,8 +72,8 @@ def _text(reports: Sequence[HealthReport]) -> str:
     lines = []
     for report in reports:
         lines.append(report.text(width))
-        if report.remedy:
-            lines.append(f"{' ' * (width + 3)}try: {report.remedy}")
+        if report.hint:
+            lines.append(f"{' ' * (width + 3)}try: {report.hint}")
     return "\n".join([*lines, summary({report.machine: report for report in reports})])
 
 

@@ -82,7 +82,6 @@ class JobEnd:
     signal: int | None = None
     seconds: float = 0.0
     reason: str = ""
-    leaked: int = 0  # processes the job left behind, now ended
 
 
 class JobListener(Protocol):
