@@ -12,7 +12,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineName
 from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
-from ci_dispatch.reporters.slack.blocks import MESSAGE_CHARACTERS, Message
+from ci_dispatch.reporters.slack.blocks import MESSAGE_CHARACTERS, SlackMessage
 from ci_dispatch.reporters.slack.transitions import LastNotified, MessagePlace, Transition, VerdictChange, compare
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
@@ -33,12 +33,12 @@ BROKEN, FINE = (
 )
 
 
-def final(state: RunState, change: VerdictChange, context: RunContext = CONTEXT) -> Message:
+def final(state: RunState, change: VerdictChange, context: RunContext = CONTEXT) -> SlackMessage:
     ended = report(state, context)
     return messages.final(state, ended, failures.group(ended.cases), change)
 
 
-def all_messages(state: RunState, context: RunContext = CONTEXT) -> list[Message]:
+def all_messages(state: RunState, context: RunContext = CONTEXT) -> list[SlackMessage]:
     """Every message that a run can lead to."""
     groups = failures.group(report(state, context).cases)
     whom = ("U0123", "S0456", "here")
@@ -57,7 +57,7 @@ def all_messages(state: RunState, context: RunContext = CONTEXT) -> list[Message
     return [*found, *(message.plainer() for message in found)]
 
 
-def shown(*sent: Message) -> str:
+def shown(*sent: SlackMessage) -> str:
     return "\n".join(json.dumps([m.text, *m.blocks], ensure_ascii=False, indent=1) for m in sent) + "\n"
 
 

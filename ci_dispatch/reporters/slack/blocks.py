@@ -20,7 +20,7 @@ MESSAGE_CHARACTERS = 10_000  # of all blocks; Slack refuses about 13,200 (slacka
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SlackMessage:
     """What is shown, and the one sentence for notifications and screen readers."""
 
     text: str
@@ -31,9 +31,9 @@ class Message:
         """Of all texts inside the blocks, as Slack counts them."""
         return sum(len(text) for block in self.blocks for text in _texts(block))
 
-    def plainer(self) -> Message:
+    def plainer(self) -> SlackMessage:
         """The same for a Slack that refuses our blocks: the sentence, and the headline."""
-        return Message(self.text, tuple(block for block in self.blocks if block["type"] == "header"))
+        return SlackMessage(self.text, tuple(block for block in self.blocks if block["type"] == "header"))
 
 
 def sentence(text: str) -> str:

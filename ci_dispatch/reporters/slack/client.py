@@ -18,7 +18,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
-from ci_dispatch.reporters.slack.blocks import Message
+from ci_dispatch.reporters.slack.blocks import SlackMessage
 from report_merge.plain import one_line
 
 TIMEOUT = 10  # seconds a call may take
@@ -60,7 +60,7 @@ class Post:
     """A new message; `key` identifies it when the answer was lost and it must be looked for."""
 
     channel: str
-    message: Message
+    message: SlackMessage
     key: str
     thread_ts: str = ""
 
@@ -71,7 +71,7 @@ class Update:
 
     channel: str
     ts: str
-    message: Message
+    message: SlackMessage
 
 
 @dataclass(frozen=True, slots=True)

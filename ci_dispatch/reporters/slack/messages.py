@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ci_dispatch.reporters.counts import run_counts
 from ci_dispatch.reporters.slack import blocks as b
-from ci_dispatch.reporters.slack.blocks import Block, Message
+from ci_dispatch.reporters.slack.blocks import Block, SlackMessage
 from ci_dispatch.reporters.slack.transitions import Transition, VerdictChange
 from ci_dispatch.reporters.terminal.cells import UNICODE, text_of
 from ci_dispatch.reporters.terminal.view import render
@@ -27,7 +27,7 @@ WARNINGS = 3  # the newest ones
 _SIGNS = {Status.PASSED: "🟢", Status.FAILED: "🔴", Status.INCOMPLETE: "🟣", Status.UNREADABLE: "🟠"}
 
 
-def live(state: RunState, now: float, context: RunContext) -> Message:
+def live(state: RunState, now: float, context: RunContext) -> SlackMessage:
     """A run that goes on: how far, a bar for each machine."""
     counts = run_counts(state)
     left = state.remaining_seconds(now)
@@ -37,10 +37,10 @@ def live(state: RunState, now: float, context: RunContext) -> Message:
     line = " · ".join(parts)
     shown = [b.header(line), b.context(_origin(context)), _machines(state, now)]
     shown += [block] if (block := b.links([("Run", context.url)])) else []
-    return Message(b.sentence(f"{context.title}: {line}"), tuple(shown))
+    return SlackMessage(b.sentence(f"{context.title}: {line}"), tuple(shown))
 
 
-def final(state: RunState, report: Report, groups: Sequence[FailureGroup], change: VerdictChange) -> Message:
+def final(state: RunState, report: Report, groups: Sequence[FailureGroup], change: VerdictChange) -> SlackMessage:
     """How a run ended: the verdict, the numbers, what broke and whether that is new."""
     context = report.context
     sign = "🟡" if status(report) is Status.PASSED and report.totals.flaky else _SIGNS[status(report)]
@@ -63,54 +63,54 @@ def final(state: RunState, report: Report, groups: Sequence[FailureGroup], chang
         shown.append(b.context(notes))
     if buttons := b.links([("Run", context.url), ("Report", context.report_url)]):
         shown.append(buttons)
-    return Message(b.sentence(_summary(report, groups, change)), tuple(shown))
+    return SlackMessage(b.sentence(_summary(report, groups, change)), tuple(shown))
 
 
-def with_mentions(message: Message, mentioned: Sequence[str]) -> Message:
+def with_mentions(message: SlackMessage, mentioned: Sequence[str]) -> SlackMessage:
     """The same, with the people of the configuration mentioned first: only a new message notifies, an edit does not."""
     if not mentioned:
         return message
     first, *rest = message.blocks
-    return Message(message.text, (first, b.rich(b.mentions(mentioned)), *rest))
+    return SlackMessage(message.text, (first, b.rich(b.mentions(mentioned)), *rest))
 
 
-def mention_reply(context: RunContext, mentioned: Sequence[str]) -> Message:
+def mention_reply(context: RunContext, mentioned: Sequence[str]) -> SlackMessage:
     """The reply that mentions people when a run broke what had passed before."""
     where = " on " + context.branch if context.branch else ""
     text = f"{context.title} broke{where}."
-    return Message(b.sentence(text), (b.rich(b.mentions(mentioned), b.section(b.text_of(one_line(text)))),))
+    return SlackMessage(b.sentence(text), (b.rich(b.mentions(mentioned), b.section(b.text_of(one_line(text)))),))
 
 
-def replies(groups: Sequence[FailureGroup], context: RunContext, change: VerdictChange) -> list[Message]:
+def replies(groups: Sequence[FailureGroup], context: RunContext, change: VerdictChange) -> list[SlackMessage]:
     """One reply for each cause, the most needed first; what is left out is counted."""
     found = [_reply(group, context, change) for group in groups[:REPLIES]]
     if len(groups) > REPLIES:
         text = f"… and {count(len(groups) - REPLIES, 'more cause')}: see the report"
-        found.append(Message(b.sentence(text), (b.context([text]),)))
+        found.append(SlackMessage(b.sentence(text), (b.context([text]),)))
     return found
 
 
-def fixed_reply(context: RunContext, change: VerdictChange, now: float) -> Message:
+def fixed_reply(context: RunContext, change: VerdictChange, now: float) -> SlackMessage:
     """Sent in the thread of the message about the break."""
     text = f"🟢 {_fixed(context, change, now)}"
-    return Message(b.sentence(text), (b.rich(b.section(b.text_of(text))),))
+    return SlackMessage(b.sentence(text), (b.rich(b.section(b.text_of(text))),))
 
 
-def marked_fixed(change: VerdictChange, context: RunContext, now: float) -> Message | None:
+def marked_fixed(change: VerdictChange, context: RunContext, now: float) -> SlackMessage | None:
     """The message about the break, with the repair on top; None when it is not known any more."""
     before = change.before
     if before is None or before.place is None:
         return None
     text = f"🟢 {_fixed(context, change, now)}"
-    return Message(
+    return SlackMessage(
         b.sentence(f"{text} Before: {before.text}"), (b.context([text]), *(dict(block) for block in before.blocks))
     )
 
 
-def sample(context: RunContext) -> Message:
+def sample(context: RunContext) -> SlackMessage:
     """What `ci-dispatch notify --test` sends."""
     text = "This is a test of ci-dispatch: messages about runs will arrive here."
-    return Message(
+    return SlackMessage(
         b.sentence(text), (b.header("ci-dispatch can post to this channel"), b.context([text, *_origin(context)]))
     )
 
@@ -167,7 +167,7 @@ def _label(group: FailureGroup, change: VerdictChange) -> str:
     return category if category.startswith(word) else f"{word} · {category}"
 
 
-def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> Message:
+def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> SlackMessage:
     tests: list[Block] = []
     for case in group.cases[:TESTS_NAMED]:
         ran = case.attempts[-1].machine if case.attempts else ""
@@ -187,7 +187,7 @@ def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> M
     if context.reproduce:
         elements.append(b.section(b.text_of("again: "), b.name(context.reproduce, 300)))
     text = f"{group.verdict}: {count(len(group.cases), 'test')}: {group.title}"
-    return Message(b.sentence(text), (b.rich(*elements),))
+    return SlackMessage(b.sentence(text), (b.rich(*elements),))
 
 
 def _sample(group: FailureGroup) -> str:

@@ -14,7 +14,7 @@ from threading import Condition, Thread
 from typing import TypeAlias
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.reporters.slack.blocks import Message
+from ci_dispatch.reporters.slack.blocks import SlackMessage
 from ci_dispatch.reporters.slack.client import (
     BlocksRefused,
     CallOutcome,
@@ -39,14 +39,14 @@ PATIENCE = 20  # times that Slack may put off one message
 class FinalMessage:
     """The final form of the run's message: an edit, or a new message where there is none to edit."""
 
-    message: Message
+    message: SlackMessage
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadReply:
     """In the thread of the run's message."""
 
-    message: Message
+    message: SlackMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class FollowUp:
 
     channel: str
     ts: str
-    message: Message
+    message: SlackMessage
     edit: bool = False
 
 
@@ -76,13 +76,13 @@ class ChannelMessages:
         self.off = False
         self._run = run
         self._interval = interval
-        self._wanted: Message | None = None
-        self._shown: Message | None = None
+        self._wanted: SlackMessage | None = None
+        self._shown: SlackMessage | None = None
         self._outbox: deque[OutboxItem] = deque()
         self._searching: Post | None = None
         self._in_flight = False
         self._item: OutboxItem | None = None  # which one the call in flight is about; None: the live message
-        self._live: Message | None = None  # the live message in flight, as it was wanted
+        self._live: SlackMessage | None = None  # the live message in flight, as it was wanted
         self._sent = 0
         self._not_before = 0.0
         self._last_call = float("-inf")
@@ -91,7 +91,7 @@ class ChannelMessages:
         self._plain = False
         self._reported: set[str] = set()
 
-    def show(self, message: Message) -> None:
+    def show(self, message: SlackMessage) -> None:
         """The newest state of the run; an older one that was not sent yet is forgotten."""
         self._wanted = message
 
@@ -143,14 +143,14 @@ class ChannelMessages:
             case FollowUp(channel, ts, message, edit):
                 return Update(channel, ts, self._form(message)) if edit else self._post(channel, message, ts)
 
-    def _edit(self, message: Message) -> Update:
+    def _edit(self, message: SlackMessage) -> Update:
         assert self.head is not None
         return Update(self.head.channel, self.head.ts, self._form(message))
 
-    def _post(self, channel: str, message: Message, thread_ts: str = "") -> Post:
+    def _post(self, channel: str, message: SlackMessage, thread_ts: str = "") -> Post:
         return Post(channel, self._form(message), f"{self._run}:{self.channel}:{self._sent}", thread_ts)
 
-    def _form(self, message: Message) -> Message:
+    def _form(self, message: SlackMessage) -> SlackMessage:
         return message.plainer() if self._plain else message
 
     # -- outcomes ---------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class SenderThread:
         self._thread = Thread(target=self._work, name=f"slack {messages.channel}", daemon=True)
         self._thread.start()
 
-    def show(self, message: Message) -> None:
+    def show(self, message: SlackMessage) -> None:
         with self._changed:
             self.messages.show(message)
             self._changed.notify()

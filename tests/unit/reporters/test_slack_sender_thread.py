@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from ci_dispatch.reporters.slack.blocks import Message, header
+from ci_dispatch.reporters.slack.blocks import SlackMessage, header
 from ci_dispatch.reporters.slack.client import (
     BlocksRefused,
     CallOutcome,
@@ -34,8 +34,8 @@ from ci_dispatch.reporters.slack.sender_thread import (
 OK = Delivered("C0CI", "1.1")
 
 
-def message(text: str) -> Message:
-    return Message(text, (header(text), {"type": "divider"}))
+def message(text: str) -> SlackMessage:
+    return SlackMessage(text, (header(text), {"type": "divider"}))
 
 
 def texts(calls: Iterable[tuple[float, SlackCall]]) -> list[str]:
