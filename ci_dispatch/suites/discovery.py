@@ -6,7 +6,6 @@ docs/suites.md, "Add a runner", says what an entry point has to be.
 from __future__ import annotations
 
 import configparser
-import difflib
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from ci_dispatch.config.sections import AUTO, RUNNER_GROUP, SuiteConfig
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.errors import CiDispatchError, UsageError
+from ci_dispatch.core.errors import CiDispatchError, UsageError, nearest
 from ci_dispatch.run.ports import Suite
 
 PLAYWRIGHT, PYTEST = "playwright", "pytest"
@@ -66,11 +65,11 @@ def _entry_point(runner: str) -> EntryPoint:
         packages = " and ".join(sorted(_package(entry) for entry in found))
         raise UsageError(f"The runner {runner} is not clear", why=f"{packages} have one of this name")
     names = sorted({entry.name for entry in installed})
-    nearest = difflib.get_close_matches(runner, names, n=1)
+    meant = nearest(runner, names)
     raise UsageError(
         f"The runner {runner} is not installed",
         why=f"installed are: {', '.join(names) or 'none'}",
-        hint=f"did you mean {nearest[0]}?" if nearest else 'install its package, or use runner = "command"',
+        hint=f"did you mean {meant}?" if meant else 'install its package, or use runner = "command"',
     )
 
 
