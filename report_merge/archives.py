@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from report_merge.limits import MIB, Limits
-from report_merge.model import Problem
+from report_merge.limits import MIB, ReadLimits
+from report_merge.model import FileProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +17,19 @@ class Member:
     name: str  # archive!member
 
 
-def unpack(archive: Path, folder: Path, limits: Limits) -> tuple[list[Member], list[Problem]]:
+def unpack(archive: Path, folder: Path, limits: ReadLimits) -> tuple[list[Member], list[FileProblem]]:
     """Every *.xml in the archive, each in a numbered file of its own: no name in an archive ever becomes a path.
 
     Archives inside the archive are not opened. What cannot be unpacked is a problem and does not sink the rest.
     """
     members: list[Member] = []
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     try:
         with zipfile.ZipFile(archive) as opened:
             infos = [info for info in opened.infolist() if not info.is_dir()]
             if len(infos) > limits.archive_members:
                 reason = f"the archive holds more than {limits.archive_members} files"
-                return [], [Problem(file=str(archive), reason=reason)]
+                return [], [FileProblem(file=str(archive), reason=reason)]
             left = limits.archive_bytes
             for number, info in enumerate(infos):
                 if not info.filename.lower().endswith(".xml"):
@@ -40,11 +40,11 @@ def unpack(archive: Path, folder: Path, limits: Limits) -> tuple[list[Member], l
                 size, reason = _unpack_one(opened, info, target, allowed)
                 left -= size
                 if reason:
-                    problems.append(Problem(file=name, reason=reason))
+                    problems.append(FileProblem(file=name, reason=reason))
                 else:
                     members.append(Member(target, name))
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        problems.append(Problem(file=str(archive), reason=f"the archive cannot be read: {error}"))
+        problems.append(FileProblem(file=str(archive), reason=f"the archive cannot be read: {error}"))
     return members, problems
 
 

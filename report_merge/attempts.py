@@ -17,7 +17,7 @@ Execution = TypeVar("Execution")
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[Execution]):
+class FileExecutions(Generic[Execution]):
     """The executions of one identity that one file holds, in document order."""
 
     attempt: int
@@ -25,13 +25,15 @@ class Batch(Generic[Execution]):
     executions: Sequence[Execution]
 
 
-def in_order(batches: Iterable[Batch[Execution]], bad: Callable[[Execution], bool]) -> list[Batch[Execution]]:
+def in_order(
+    batches: Iterable[FileExecutions[Execution]], bad: Callable[[Execution], bool]
+) -> list[FileExecutions[Execution]]:
     """Oldest first: by attempt number; then by start time, when all of one attempt have different ones.
 
     What nothing puts in order is put so that a failure comes last: it is never hidden by a pass of unknown age. The
     order in which files are given plays no part.
     """
-    result: list[Batch[Execution]] = []
+    result: list[FileExecutions[Execution]] = []
     for _, group in groupby(sorted(batches, key=lambda batch: batch.attempt), key=lambda batch: batch.attempt):
         tied = list(group)
         times = {batch.began for batch in tied}
@@ -43,7 +45,7 @@ def in_order(batches: Iterable[Batch[Execution]], bad: Callable[[Execution], boo
     return result
 
 
-def matched(batches: Iterable[Batch[Execution]], bad: Callable[[Execution], bool]) -> list[list[Execution]]:
+def matched(batches: Iterable[FileExecutions[Execution]], bad: Callable[[Execution], bool]) -> list[list[Execution]]:
     """One list of executions a test, oldest first."""
     tests: list[list[Execution]] = []
     for batch in in_order(batches, bad):

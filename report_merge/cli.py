@@ -23,7 +23,7 @@ PROGRAM = "report-merge"
 FAIL_ON = ("failed", "flaky", "new", "never")
 
 
-class ExitCode(IntEnum):
+class MergeExitCode(IntEnum):
     """The first that applies, from the top down, is the exit code; `PASSED` when none does."""
 
     USAGE = 2
@@ -62,19 +62,19 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return int(command.main(list(rest), prog_name=PROGRAM, standalone_mode=False, obj=environ) or 0)
     except click.ClickException as error:
         _say(f"{error.format_message()}\n  try: {PROGRAM} --help")
-        return ExitCode.USAGE
+        return MergeExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; nothing was written")
-        return ExitCode.INTERRUPTED
+        return MergeExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
-        return ExitCode.INTERRUPTED
+        return MergeExitCode.INTERRUPTED
     except OSError as error:
         _say(f"{error.filename or 'a file'}: {error.strerror or error}; nothing was written there")
-        return ExitCode.USAGE
+        return MergeExitCode.USAGE
     except Exception as error:  # noqa: BLE001  the last line of defence
         _say(f"this is a bug in {PROGRAM}, please report it: {type(error).__name__}: {error}")
-        return ExitCode.INTERNAL
+        return MergeExitCode.INTERNAL
 
 
 def _say(text: str) -> None:
@@ -137,7 +137,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
     from report_merge.expectation import parse as parse_plan
-    from report_merge.limits import MIB, Limits
+    from report_merge.limits import MIB, ReadLimits
     from report_merge.merging import merging
     from report_merge.option_files import read_option
     from report_merge.outputs import replacing
@@ -163,7 +163,9 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
                 expected=expected,
                 context=_context(options.title, environ),
                 all_cases=bool(options.json or options.baseline),
-                limits=Limits() if options.html else Limits(kept_text_bytes=MIB),  # a summary shows less than that
+                limits=ReadLimits()
+                if options.html
+                else ReadLimits(kept_text_bytes=MIB),  # a summary shows less than that
             ) as report,
         ):
             comparison = _compared(report, baseline)
@@ -227,18 +229,18 @@ def _render(options: Options, report: Report, comparison: Comparison | None, env
         click.echo(line, err=True)
 
 
-def _exit_code(fail_on: str, report: Report, comparison: Comparison | None) -> ExitCode:
+def _exit_code(fail_on: str, report: Report, comparison: Comparison | None) -> MergeExitCode:
     totals = report.totals
     if report.missing or totals.not_run:
-        return ExitCode.INCOMPLETE
+        return MergeExitCode.INCOMPLETE
     if report.problems:
-        return ExitCode.UNREADABLE
+        return MergeExitCode.UNREADABLE
     if totals.tests == 0:
-        return ExitCode.NOTHING
+        return MergeExitCode.NOTHING
     failed = {
         "failed": totals.failed > 0,
         "flaky": totals.failed + totals.flaky > 0,
         "new": comparison is not None and bool(comparison.new_failures),
         "never": False,
     }
-    return ExitCode.FAILED if failed[fail_on] else ExitCode.PASSED
+    return MergeExitCode.FAILED if failed[fail_on] else MergeExitCode.PASSED

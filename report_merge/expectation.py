@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from report_merge.indexing import Indexed
-from report_merge.model import Missing, Problem
-from report_merge.sources import Source
+from report_merge.model import FileProblem, Missing
+from report_merge.sources import InputSource
 
 _FIELDS = ("project", "file", "classname", "name")
 _NAMED = 200  # missing tests named one by one
@@ -52,10 +52,10 @@ class Expectation:
     def test_names(self) -> frozenset[str]:
         return frozenset(test.name for test in self.tests)
 
-    def missing(self, files: Sequence[Indexed], problems: Sequence[Problem]) -> tuple[Missing, ...]:
+    def missing(self, files: Sequence[Indexed], problems: Sequence[FileProblem]) -> tuple[Missing, ...]:
         return (*self._missing_shards(files, problems), *self._missing_tests(files))
 
-    def _missing_shards(self, files: Sequence[Indexed], problems: Sequence[Problem]) -> Iterable[Missing]:
+    def _missing_shards(self, files: Sequence[Indexed], problems: Sequence[FileProblem]) -> Iterable[Missing]:
         damaged = {problem.file: problem for problem in problems}
         for name, attempts in self.shards:
             of_it = [file for file in files if name in file.source.parts]
@@ -79,14 +79,14 @@ class Expectation:
             yield Missing(what="test", name=f"and {len(absent) - _NAMED} more", reason="no report holds them")
 
 
-def _is_cut(problem: Problem | None) -> bool:
+def _is_cut(problem: FileProblem | None) -> bool:
     """Whether tests may be lacking: repairs that lose nothing have no line."""
     return problem is not None and problem.line is not None
 
 
-def _why(name: str, of_it: list[Indexed], problems: Sequence[Problem]) -> str:
+def _why(name: str, of_it: list[Indexed], problems: Sequence[FileProblem]) -> str:
     for problem in problems:
-        if name in Source.parts_of(problem.file):
+        if name in InputSource.parts_of(problem.file):
             return f"{problem.file}: {problem.reason}"
     if of_it:
         return "its report holds no test"

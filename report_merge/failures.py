@@ -18,11 +18,11 @@ from report_merge import fingerprint as fingerprints
 from report_merge.mass_failures import MachineTally, outage, suspect_machines
 from report_merge.model import Attempt, Case, Verdict
 from report_merge.plain import first_line, one_line, strip_ansi
-from report_merge.rules import FailureVerdict, Retry, Rule, Rules, RulesError, load_rules
+from report_merge.rules import FailureRules, FailureVerdict, RetryAdvice, Rule, RulesError, load_rules
 
 __all__ = [
-    "FailureGroup", "FailureVerdict", "Finding", "MachineTally", "Retry", "Rules", "RulesError", "classify", "explain",
-    "fingerprint", "group", "load_rules", "loose_fingerprint", "outage", "suspect_machines",
+    "FailureGroup", "FailureRules", "FailureVerdict", "Finding", "MachineTally", "RetryAdvice", "RulesError",
+    "classify", "explain", "fingerprint", "group", "load_rules", "loose_fingerprint", "outage", "suspect_machines",
 ]  # fmt: skip
 
 SCANNED_CHARACTERS = 256 * 1024  # of the end of a text: where programs say why they stop
@@ -39,7 +39,7 @@ class Finding:
 
     verdict: FailureVerdict
     category: str
-    retry: Retry
+    retry: RetryAdvice
     hint: str
     rule: str  # its id; empty when no rule matched
     evidence: str = ""  # the matched line, or the exit code or signal
@@ -54,7 +54,9 @@ class _Scanned:
     skipped_lines: int
 
 
-UNKNOWN = Finding(verdict=FailureVerdict.UNKNOWN, category="unknown", retry=Retry.ONCE, hint=UNKNOWN_HINT, rule="")
+UNKNOWN = Finding(
+    verdict=FailureVerdict.UNKNOWN, category="unknown", retry=RetryAdvice.ONCE, hint=UNKNOWN_HINT, rule=""
+)
 
 
 def classify(
@@ -64,7 +66,7 @@ def classify(
     exit_code: int | None = None,
     signal: str | None = None,
     source: str = "",
-    rules: Rules | None = None,
+    rules: FailureRules | None = None,
 ) -> Finding:
     """The first rule that matches `message` or the last 256 Ki characters of `text`; else one for how it ended.
 
@@ -83,14 +85,14 @@ def explain(
     exit_code: int | None = None,
     signal: str | None = None,
     source: str = "",
-    rules: Rules | None = None,
+    rules: FailureRules | None = None,
 ) -> list[Finding]:
     """Every rule that matches, in the order they are asked: the first one is what `classify` says."""
     return list(_findings(text, message=message, exit_code=exit_code, signal=signal, source=source, rules=rules))
 
 
 def _findings(
-    text: str, *, message: str, exit_code: int | None, signal: str | None, source: str, rules: Rules | None
+    text: str, *, message: str, exit_code: int | None, signal: str | None, source: str, rules: FailureRules | None
 ) -> Iterator[Finding]:
     rules = rules or load_rules()
     scanned = _scan(f"{message}\n{text}" if message and message not in text else text)
@@ -171,7 +173,7 @@ _NEED = (
 )
 
 
-def group(cases: Iterable[Case], *, rules: Rules | None = None) -> tuple[FailureGroup, ...]:
+def group(cases: Iterable[Case], *, rules: FailureRules | None = None) -> tuple[FailureGroup, ...]:
     """The failed and flaky ones among `cases`, one group for each cause: those that need a person most come first.
 
     The last failed attempt of a test says why. Flaky tests have groups of their own.
@@ -189,7 +191,7 @@ def group(cases: Iterable[Case], *, rules: Rules | None = None) -> tuple[Failure
 
 
 @lru_cache(maxsize=16_384)  # one report is rendered several times, and one cause breaks many tests
-def _cause(kind: str, message: str, text: str, rules: Rules) -> tuple[Finding, str]:
+def _cause(kind: str, message: str, text: str, rules: FailureRules) -> tuple[Finding, str]:
     said = message if not kind or kind in message or kind in text else f"{kind}: {message}"
     finding = classify(text, message=said, source="test", rules=rules)
     return finding, fingerprint(finding, kind, message, text)

@@ -49,7 +49,7 @@ class CaseTable:
 
 
 @dataclass(slots=True)
-class MachineTally:
+class MachineTotals:
     tests: int = 0
     failed: int = 0
     busy: int = 0  # microseconds
@@ -60,7 +60,7 @@ class FileIndex:
     root_name: str = ""
     suites: SuiteTable = field(default_factory=SuiteTable)
     cases: CaseTable = field(default_factory=CaseTable)
-    machines: dict[str, MachineTally] = field(default_factory=dict)
+    machines: dict[str, MachineTotals] = field(default_factory=dict)
     slowest: list[tuple[int, int]] = field(default_factory=list)  # (microseconds, test), a heap
     expected: list[tuple[str, str, str, str]] = field(default_factory=list)  # identities of tests that were asked for
     projects: dict[int, str] = field(default_factory=dict)  # by suite, where our property gives it

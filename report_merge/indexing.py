@@ -14,10 +14,10 @@ from pathlib import Path
 
 from report_merge.beside import FORKS
 from report_merge.index import FileIndex
-from report_merge.limits import MIB, Limits, Refused
-from report_merge.model import Problem
+from report_merge.limits import MIB, ReadLimits, ReportRefused
+from report_merge.model import FileProblem
 from report_merge.scan import Odd, scan
-from report_merge.sources import Source
+from report_merge.sources import InputSource
 
 _WORTH_A_SECOND_PROCESS = 8 * MIB
 _MOST_PROCESSES = 4  # each holds a parser and 1 MiB; reading and joining soon weigh more than parsing
@@ -27,22 +27,24 @@ _MOST_PROCESSES = 4  # each holds a parser and 1 MiB; reading and joining soon w
 class Indexed:
     """A report that was read: `path` holds the plain bytes, either the file itself or its rewritten copy."""
 
-    source: Source
+    source: InputSource
     path: Path
     index: FileIndex
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class IndexSettings:
     folder: Path  # for rewritten copies
-    limits: Limits
+    limits: ReadLimits
     wanted: AbstractSet[str] = frozenset()  # names of tests whose identity is asked for
 
 
-def index_all(sources: Sequence[Source], settings: Settings, processes: int = 1) -> tuple[list[Indexed], list[Problem]]:
+def index_all(
+    sources: Sequence[InputSource], settings: IndexSettings, processes: int = 1
+) -> tuple[list[Indexed], list[FileProblem]]:
     """The index of every source that can be read, in the given order, and what is wrong with the others."""
     indexed: list[Indexed] = []
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     one = partial(index_one, settings=settings)
     outcomes = _in_parallel(sources, settings, processes) if processes > 1 else map(one, sources)
     for number, (index, problem) in enumerate(outcomes):
@@ -55,10 +57,10 @@ def index_all(sources: Sequence[Source], settings: Settings, processes: int = 1)
     return indexed, problems
 
 
-Outcome = tuple[FileIndex | None, Problem | None]
+IndexOutcome = tuple[FileIndex | None, FileProblem | None]
 
 
-def worthwhile_processes(sources: Sequence[Source]) -> int:
+def worthwhile_processes(sources: Sequence[InputSource]) -> int:
     """How many processes pay off: one for little input, else as many as there are cores, within reason."""
     size = sum(source.path.stat().st_size for source in sources if source.path.exists())
     if not FORKS or len(sources) < 2 or size < _WORTH_A_SECOND_PROCESS:
@@ -66,7 +68,7 @@ def worthwhile_processes(sources: Sequence[Source]) -> int:
     return min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))
 
 
-def _in_parallel(sources: Sequence[Source], settings: Settings, processes: int) -> Iterator[Outcome]:
+def _in_parallel(sources: Sequence[InputSource], settings: IndexSettings, processes: int) -> Iterator[IndexOutcome]:
     """Forked workers share our hash seed, on which identities rest; that is why only Linux gets them."""
     done = 0
     try:
@@ -78,21 +80,21 @@ def _in_parallel(sources: Sequence[Source], settings: Settings, processes: int) 
         yield from (index_one(source, settings) for source in sources[done:])
 
 
-def index_one(source: Source, settings: Settings) -> Outcome:
+def index_one(source: InputSource, settings: IndexSettings) -> IndexOutcome:
     """Never raises for what the file holds."""
     try:
         with source.path.open("rb") as stream:
             return scan(stream, settings.limits, settings.wanted), None
     except Odd:
         pass
-    except Refused as refusal:
-        return None, Problem(file=source.name, reason=refusal.reason, line=refusal.line)
+    except ReportRefused as refusal:
+        return None, FileProblem(file=source.name, reason=refusal.reason, line=refusal.line)
     except OSError as error:
-        return None, Problem(file=source.name, reason=f"it cannot be read: {error.strerror or error}")
+        return None, FileProblem(file=source.name, reason=f"it cannot be read: {error.strerror or error}")
     return _index_rewritten(source, settings)
 
 
-def _index_rewritten(source: Source, settings: Settings) -> Outcome:
+def _index_rewritten(source: InputSource, settings: IndexSettings) -> IndexOutcome:
     from report_merge.elements import to_bytes  # noqa: PLC0415  lxml takes 20 MiB, and most runs have no odd file
     from report_merge.tidy import tidy  # noqa: PLC0415
 
@@ -103,15 +105,15 @@ def _index_rewritten(source: Source, settings: Settings) -> Outcome:
         copy.write_bytes(to_bytes(plain.root))
         with copy.open("rb") as stream:
             index = scan(stream, settings.limits, settings.wanted)
-    except (Refused, Odd, OSError) as error:
+    except (ReportRefused, Odd, OSError) as error:
         copy.unlink(missing_ok=True)
-        reason = error.reason if isinstance(error, Refused) else f"it cannot be rewritten: {error!r}"
-        return None, Problem(file=source.name, reason=reason, line=getattr(error, "line", None))
+        reason = error.reason if isinstance(error, ReportRefused) else f"it cannot be rewritten: {error!r}"
+        return None, FileProblem(file=source.name, reason=reason, line=getattr(error, "line", None))
     if not plain.notes:
         return index, None
     salvaged = len(index.cases.flags)
-    return index, Problem(file=source.name, reason="; ".join(plain.notes), line=plain.line, salvaged=salvaged)
+    return index, FileProblem(file=source.name, reason="; ".join(plain.notes), line=plain.line, salvaged=salvaged)
 
 
-def _copy_path(settings: Settings, source: Source) -> Path:
+def _copy_path(settings: IndexSettings, source: InputSource) -> Path:
     return settings.folder / f"plain-{abs(hash(source.path))}.xml"

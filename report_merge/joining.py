@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from report_merge.attempts import Batch, matched
+from report_merge.attempts import FileExecutions, matched
 from report_merge.index import BAD, EARLIER, EARLIER_ERROR, EARLIER_FAILURE, ERROR, FAILURE, SKIPPED, verdict_flags
 from report_merge.indexing import Indexed
 
@@ -23,7 +23,7 @@ class Execution(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class OutcomeCounts:
     """Counts as the merged file states them: each test once."""
 
     tests: int = 0
@@ -42,7 +42,7 @@ class Tally:
         self.skipped += sign * (counted == SKIPPED)
         self.flaky += sign * (counted == 0 and flags & EARLIER != 0)
 
-    def plus(self, other: Tally) -> None:
+    def plus(self, other: OutcomeCounts) -> None:
         self.tests += other.tests
         self.failures += other.failures
         self.errors += other.errors
@@ -58,7 +58,7 @@ class Joined:
     tests: list[dict[int, list[Execution]]]  # for each file: test number -> all executions of it, oldest first
     ordinals: dict[Execution, int]  # of first executions, where not 0
     absorbed: list[set[int]]  # for each file: tests that are told elsewhere
-    totals: Tally = field(default_factory=Tally)
+    totals: OutcomeCounts = field(default_factory=OutcomeCounts)
 
 
 def join(files: Sequence[Indexed]) -> Joined:
@@ -80,10 +80,10 @@ def join(files: Sequence[Indexed]) -> Joined:
     return joined
 
 
-def _by_identity(files: Sequence[Indexed]) -> dict[int, list[Batch[Execution]]]:
+def _by_identity(files: Sequence[Indexed]) -> dict[int, list[FileExecutions[Execution]]]:
     """The executions of every identity that more than one file holds."""
     shared = _shared_identities(files)
-    batches: dict[int, list[Batch[Execution]]] = defaultdict(list)
+    batches: dict[int, list[FileExecutions[Execution]]] = defaultdict(list)
     if not shared:
         return batches
     for number, file in enumerate(files):
@@ -94,7 +94,7 @@ def _by_identity(files: Sequence[Indexed]) -> dict[int, list[Batch[Execution]]]:
         for identity, executions in here.items():
             began = file.index.suites.began[file.index.cases.suite[executions[0].case]]
             known = None if math.isnan(began) else began
-            batches[identity].append(Batch(file.source.attempt, known, executions))
+            batches[identity].append(FileExecutions(file.source.attempt, known, executions))
     return batches
 
 
@@ -112,7 +112,7 @@ def _shared_identities(files: Sequence[Indexed]) -> set[int]:
     return shared
 
 
-def _count(file: Indexed, totals: Tally) -> None:
+def _count(file: Indexed, totals: OutcomeCounts) -> None:
     suites, flags = file.index.suites, file.index.cases.flags
     totals.tests += sum(suites.tests)
     totals.failures += sum(suites.failures)
@@ -122,18 +122,18 @@ def _count(file: Indexed, totals: Tally) -> None:
     totals.flaky += sum(flags.count(value) for value in range(64) if value & EARLIER and not verdict_flags(value))
 
 
-def _recount(files: Sequence[Indexed], executions: list[Execution], totals: Tally) -> None:
+def _recount(files: Sequence[Indexed], executions: list[Execution], totals: OutcomeCounts) -> None:
     """Takes every execution out of the counts, then puts the one test they are where the first one stands."""
     for execution in executions:
-        gone = Tally()
+        gone = OutcomeCounts()
         gone.add(_flags(files, execution), _took(files, execution), -1)
         _change(files, execution, gone, totals)
-    test = Tally()
+    test = OutcomeCounts()
     test.add(combined_flags(files, executions), _took(files, executions[-1]))
     _change(files, executions[0], test, totals)
 
 
-def _change(files: Sequence[Indexed], at: Execution, change: Tally, totals: Tally) -> None:
+def _change(files: Sequence[Indexed], at: Execution, change: OutcomeCounts, totals: OutcomeCounts) -> None:
     index = files[at.file].index
     suites, suite = index.suites, index.cases.suite[at.case]
     for column in ("tests", "failures", "errors", "skipped", "took"):

@@ -12,31 +12,31 @@ from report_merge import elements
 from report_merge.case_elements import Surroundings, case_of, element_of, key_of
 from report_merge.dialects import PROJECT, is_playwright_root, microseconds, seconds_text
 from report_merge.elements import Element
-from report_merge.limits import Limits, Refused
-from report_merge.model import Case, CaseKey, Problem, Report, Verdict, count
+from report_merge.limits import ReadLimits, ReportRefused
+from report_merge.model import Case, CaseKey, FileProblem, Report, Verdict, count
 from report_merge.tidy import tidy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class JUnitReading:
     """What one file gave. With a problem that has `salvaged`, the cases are what could be saved."""
 
     cases: tuple[Case, ...] = ()
-    problem: Problem | None = None
+    problem: FileProblem | None = None
 
 
 def read(
-    data: bytes, source: str, *, attempt: int = 1, shard: str = "", machine: str = "", limits: Limits | None = None
-) -> Reading:
+    data: bytes, source: str, *, attempt: int = 1, shard: str = "", machine: str = "", limits: ReadLimits | None = None
+) -> JUnitReading:
     """Every test of one JUnit file of any dialect, in document order. Never raises for what the bytes hold.
 
     `machine` is where it ran, when the file does not say (`hostname`). Parametrised duplicates get ordinals.
     """
-    limits = limits or Limits()
+    limits = limits or ReadLimits()
     try:
         tree = tidy(data, limits)
-    except Refused as refusal:
-        return Reading(problem=Problem(file=source, reason=refusal.reason, line=refusal.line))
+    except ReportRefused as refusal:
+        return JUnitReading(problem=FileProblem(file=source, reason=refusal.reason, line=refusal.line))
     around = Surroundings(source=source, shard=shard, attempt=attempt, machine=machine)
     seen: Counter[CaseKey] = Counter()
     cases: list[Case] = []
@@ -46,8 +46,8 @@ def read(
         seen[key] += 1
     problem = None
     if tree.notes:
-        problem = Problem(file=source, reason="; ".join(tree.notes), line=tree.line, salvaged=len(cases))
-    return Reading(cases=tuple(cases), problem=problem)
+        problem = FileProblem(file=source, reason="; ".join(tree.notes), line=tree.line, salvaged=len(cases))
+    return JUnitReading(cases=tuple(cases), problem=problem)
 
 
 def _attributes(element: Element) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from report_merge.lighthouse_results import Assertion, Delta, LighthouseReport, Page, Spread, delta
-from report_merge.model import Problem
+from report_merge.model import FileProblem
 
 __all__ = ["METRICS", "Assertion", "Delta", "LighthouseReport", "Page", "Spread", "delta", "read"]
 
@@ -34,7 +34,9 @@ def read(directory: Path) -> LighthouseReport:
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if entry.name.endswith(".json"))
     except OSError as error:
-        return LighthouseReport(problems=(Problem(file=str(directory), reason=f"cannot be read: {error.strerror}"),))
+        return LighthouseReport(
+            problems=(FileProblem(file=str(directory), reason=f"cannot be read: {error.strerror}"),)
+        )
     if len(names) > MAX_FILES:
         reader.problem(str(directory), f"holds {len(names)} files; only the first {MAX_FILES} are read")
     for name in names[:MAX_FILES]:
@@ -53,10 +55,10 @@ class _Reader:
         self.runs: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.assertions: list[Assertion] = []
         self.links: dict[str, str] = {}
-        self.problems: list[Problem] = []
+        self.problems: list[FileProblem] = []
 
     def problem(self, file: str, reason: str) -> None:
-        self.problems.append(Problem(file=file, reason=reason))
+        self.problems.append(FileProblem(file=file, reason=reason))
 
     def take(self, name: str) -> None:
         path = self.directory / name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from report_merge.model import Problem
+from report_merge.model import FileProblem
 
 BENCHMARK_TOLERANCE = 0.15  # two CPUs further apart than this are not comparable (kestra-io/docs#5707)
 MIN_DELTA = 3  # points; smaller ones are noise
@@ -59,7 +59,7 @@ class Page:
 class LighthouseReport:
     pages: tuple[Page, ...] = ()
     assertions: tuple[Assertion, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
     baseline: tuple[Page, ...] = ()  # the pages of an earlier report, to show changes against
 
     @property

@@ -8,7 +8,7 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ReadLimits:
     """Upper bounds; what lies above is refused by name and never sinks the rest. The defaults are the contract."""
 
     file_bytes: int = 2048 * MIB  # one report; offsets are kept in 32 bits
@@ -23,7 +23,7 @@ class Limits:
     kept_cases: int = 20_000  # tests held for the renderers, unless all are asked for
 
 
-class Refused(Exception):
+class ReportRefused(Exception):
     """A file that is not a JUnit report, or not one we can read. The reason is for people."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:

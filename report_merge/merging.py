@@ -15,9 +15,9 @@ from typing import IO, Any
 from report_merge.beside import beside
 from report_merge.expectation import Expectation
 from report_merge.fragments import Fragments
-from report_merge.indexing import Indexed, Settings, index_all, worthwhile_processes
+from report_merge.indexing import Indexed, IndexSettings, index_all, worthwhile_processes
 from report_merge.joining import Joined, join
-from report_merge.limits import Limits
+from report_merge.limits import ReadLimits
 from report_merge.model import Case, MachineUse, Report, RunContext, Totals
 from report_merge.numbering import merged_cases
 from report_merge.selection import Selection
@@ -35,7 +35,7 @@ def merging(
     context: RunContext | None = None,
     all_cases: bool = False,
     processes: int | None = None,
-    limits: Limits | None = None,
+    limits: ReadLimits | None = None,
 ) -> Iterator[Report]:
     """The report, while the merged JUnit XML is still being written; it is complete when the block has ended.
 
@@ -43,10 +43,10 @@ def merging(
     uneventful ones without texts. Its totals always count every test. `folder` is for rewritten copies and must outlive
     the block. `processes`: how many may work at once; None chooses.
     """
-    limits = limits or Limits()
+    limits = limits or ReadLimits()
     expected = expected or Expectation()
     processes = worthwhile_processes(found.sources) if processes is None else processes
-    files, problems = index_all(found.sources, Settings(folder, limits, expected.test_names), processes)
+    files, problems = index_all(found.sources, IndexSettings(folder, limits, expected.test_names), processes)
     problems = [*found.problems, *problems]
     summed = sum(sum(file.index.suites.took) for file in files)
     span = min((f.index.began for f in files), default=math.inf), max((f.index.ended for f in files), default=-math.inf)
@@ -84,7 +84,7 @@ def _write(files: Sequence[Indexed], joined: Joined, span: tuple[float, float], 
     output.flush()
 
 
-def _cases(files: Sequence[Indexed], joined: Joined, limits: Limits, *, all_cases: bool) -> tuple[Case, ...]:
+def _cases(files: Sequence[Indexed], joined: Joined, limits: ReadLimits, *, all_cases: bool) -> tuple[Case, ...]:
     with Fragments(files) as fragments:
         selection = Selection(fragments, joined, limits, all_cases=all_cases)
         return tuple(

@@ -3,7 +3,7 @@
     Report ─┬─ Case ── Attempt       a test and each of its executions, oldest first
             ├─ MachineUse            who ran what, for how long
             ├─ Missing               what was expected and never came
-            └─ Problem               a file that could not be read, or not wholly
+            └─ FileProblem           a file that could not be read, or not wholly
 
 This module performs no I/O and imports nothing but the standard library.
 """
@@ -115,7 +115,7 @@ def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class WorkSpan:
     """A stretch of work on a machine's timeline, in seconds since the start of the run."""
 
     start: float
@@ -133,7 +133,7 @@ class MachineUse:
     busy_seconds: float = 0.0
     idle_seconds: float = 0.0
     lost: str = ""  # why it left the run; empty when it did not
-    spans: tuple[Span, ...] = ()
+    spans: tuple[WorkSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class FileProblem:
     """A file that was refused or only partly read."""
 
     file: str
@@ -209,7 +209,7 @@ class Report:
     totals: Totals = field(default_factory=Totals)
     machines: tuple[MachineUse, ...] = ()
     missing: tuple[Missing, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
     makespan_planned: float | None = None

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from xml.parsers import expat
 
-from report_merge.limits import Refused
+from report_merge.limits import ReportRefused
 
 _DECLARATION = re.compile(r"\s*<\?xml\s[^>]*?\?>")
 _ENCODING = re.compile(rb"<\?xml\s[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
@@ -54,7 +54,7 @@ def is_plain_utf8(data: bytes) -> bool:
 def repaired(data: bytes) -> tuple[bytes, list[str]]:
     """UTF-8 without a declaration, well-formed unless it is cut or mismatched, and what was done to get there.
 
-    Raises Refused when this is no XML at all, or has a DTD in its prolog.
+    Raises ReportRefused when this is no XML at all, or has a DTD in its prolog.
     """
     text, notes = _decoded(data)
     text = _from_first_tag(text, notes)
@@ -62,8 +62,8 @@ def repaired(data: bytes) -> tuple[bytes, list[str]]:
     if prolog and text.startswith("<!DOCTYPE", prolog.end()):
         line = text.count("\n", 0, prolog.end()) + 1
         if _HTML.match(text, prolog.end()):
-            raise Refused("it is HTML, not JUnit: an error page?", line)
-        raise Refused("it declares a DTD; reports never need one, attacks do: remove the <!DOCTYPE ...>", line)
+            raise ReportRefused("it is HTML, not JUnit: an error page?", line)
+        raise ReportRefused("it declares a DTD; reports never need one, attacks do: remove the <!DOCTYPE ...>", line)
     text = _DECLARATION.sub("", text, count=1)
     text = text.rstrip("\x00 \t\r\n")
     text, count = _FORBIDDEN.subn(_REPLACEMENT, text)
@@ -116,16 +116,16 @@ def _text_codec(name: str) -> str:
 def _from_first_tag(text: str, notes: list[str]) -> str:
     stripped = text.lstrip("\ufeff \t\r\n")
     if not stripped.strip("\x00 \t\r\n"):
-        raise Refused("it is empty")
+        raise ReportRefused("it is empty")
     if stripped.startswith("<"):
         return stripped
     if stripped.startswith(("{", "[")):
-        raise Refused("it is JSON, not JUnit XML")
+        raise ReportRefused("it is JSON, not JUnit XML")
     if stripped.startswith(("\x1f", "PK\x03\x04")):
-        raise Refused("it is a compressed file; unpack it, or name it .zip")
+        raise ReportRefused("it is a compressed file; unpack it, or name it .zip")
     start = _START.search(stripped)
     if start is None:
-        raise Refused("it is not XML")
+        raise ReportRefused("it is not XML")
     notes.append(f"{start.start()} characters before the report were left out")
     return stripped[start.start() :]
 

@@ -28,7 +28,7 @@ class FailureVerdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Retry(StrEnum):
+class RetryAdvice(StrEnum):
     """What trying again could be good for."""
 
     NEVER = "never"
@@ -101,7 +101,7 @@ def _edge(char: str, look: str) -> str:
 class Rule:
     id: str
     category: str
-    retry: Retry
+    retry: RetryAdvice
     text: tuple[Phrase, ...] = ()
     exit: frozenset[int] = frozenset()
     signal: frozenset[str] = frozenset()
@@ -114,7 +114,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rules:
+class FailureRules:
     """Rules in the order they are asked. Compared by identity, so that what they said of a text can be remembered."""
 
     rules: tuple[Rule, ...]
@@ -137,7 +137,7 @@ class Rules:
                 yield rule
 
 
-def load_rules(user_toml: str | None = None) -> Rules:
+def load_rules(user_toml: str | None = None) -> FailureRules:
     """The user's rules, in their order, then the shipped ones; a user's rule replaces the shipped one with its id.
 
     Raises RulesError with every problem of `user_toml` at once.
@@ -147,12 +147,12 @@ def load_rules(user_toml: str | None = None) -> Rules:
         return shipped
     own = _parse(user_toml)
     taken = {rule.id for rule in own}
-    return Rules(own + tuple(rule for rule in shipped.rules if rule.id not in taken))
+    return FailureRules(own + tuple(rule for rule in shipped.rules if rule.id not in taken))
 
 
 @cache
-def _shipped() -> Rules:
-    return Rules(_parse(resources.files("report_merge").joinpath("rules.toml").read_text(encoding="utf-8")))
+def _shipped() -> FailureRules:
+    return FailureRules(_parse(resources.files("report_merge").joinpath("rules.toml").read_text(encoding="utf-8")))
 
 
 def _parse(toml: str) -> tuple[Rule, ...]:
@@ -196,7 +196,7 @@ def _rule(number: int, table: Any) -> tuple[Rule | None, list[str]]:
     return Rule(
         id=table["id"],
         category=table["category"],
-        retry=Retry(table["retry"]),
+        retry=RetryAdvice(table["retry"]),
         text=tuple(phrases),
         exit=frozenset(table.get("exit", [])),
         signal=frozenset(table.get("signal", [])),
@@ -213,8 +213,8 @@ def _unusable_names(table: dict[str, Any]) -> Iterator[str]:
         yield f'needs {key} = "..."'
     if "category" not in missing and table["category"].split(".")[0] not in VERDICT_OF_CATEGORY:
         yield f"category must start with {', '.join(VERDICT_OF_CATEGORY)}, not {table['category']!r}"
-    if "retry" not in missing and table["retry"] not in list(Retry):
-        yield f"retry must be {', '.join(Retry)}, not {table['retry']!r}"
+    if "retry" not in missing and table["retry"] not in list(RetryAdvice):
+        yield f"retry must be {', '.join(RetryAdvice)}, not {table['retry']!r}"
     if not isinstance(table.get("hint", ""), str):
         yield "hint must be a string"
 

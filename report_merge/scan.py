@@ -42,10 +42,10 @@ from report_merge.index import (
     REWRITE,
     SKIPPED,
     FileIndex,
-    MachineTally,
+    MachineTotals,
     verdict_flags,
 )
-from report_merge.limits import MIB, Limits, Refused
+from report_merge.limits import MIB, ReadLimits, ReportRefused
 from report_merge.repair import is_plain_utf8
 
 _BITS = {"failure": FAILURE, "error": ERROR, "skipped": SKIPPED}
@@ -61,8 +61,8 @@ class Odd(Exception):
     """The file is not plain; `tidy` may make it so."""
 
 
-def scan(stream: IO[bytes], limits: Limits, wanted: AbstractSet[str] = frozenset()) -> FileIndex:
-    """The index of a plain report. Raises Odd when it is not plain, Refused when it must not be read at all.
+def scan(stream: IO[bytes], limits: ReadLimits, wanted: AbstractSet[str] = frozenset()) -> FileIndex:
+    """The index of a plain report. Raises Odd when it is not plain, ReportRefused when it must not be read at all.
 
     `wanted` are names of tests whose full identity is to be listed in `expected`.
     """
@@ -76,7 +76,7 @@ def scan(stream: IO[bytes], limits: Limits, wanted: AbstractSet[str] = frozenset
             fed += len(chunk)
             parser.Parse(chunk, False)  # noqa: FBT003  expat takes it by position only
             if fed - parser.CurrentByteIndex > _LONGEST_TAG:
-                raise Refused(f"one of its tags is longer than {_LONGEST_TAG} bytes")
+                raise ReportRefused(f"one of its tags is longer than {_LONGEST_TAG} bytes")
         parser.Parse(b"", True)  # noqa: FBT003
     except expat.ExpatError:
         raise Odd from None
@@ -106,7 +106,7 @@ class _Scanner:
         "wanted",
     )
 
-    def __init__(self, limits: Limits, wanted: AbstractSet[str]) -> None:
+    def __init__(self, limits: ReadLimits, wanted: AbstractSet[str]) -> None:
         self.limits = limits
         self.wanted = wanted
         self.index = FileIndex()
@@ -218,12 +218,12 @@ class _Scanner:
             if attributes.get("name") == HISTORY:
                 self.history = len(attributes.get("value", "").split())
         elif self.depth > self.limits.depth:
-            raise Refused(f"its elements are nested deeper than {self.limits.depth}")
+            raise ReportRefused(f"its elements are nested deeper than {self.limits.depth}")
 
     def _start_in_suite(self, tag: str, attributes: dict[str, str]) -> None:
         around = self.around
         if self.depth > self.limits.depth:
-            raise Refused(f"its elements are nested deeper than {self.limits.depth}")
+            raise ReportRefused(f"its elements are nested deeper than {self.limits.depth}")
         if tag == "property":
             self._property(attributes)
         elif self.depth == around.depth + 1:
@@ -311,7 +311,7 @@ class _Scanner:
             index.began = min(index.began, began)
             index.ended = max(index.ended, began + (suite.declared or suite.took) / 1e6)
         if suite.tests and suite.machine:
-            tally = index.machines.setdefault(suite.machine, MachineTally())
+            tally = index.machines.setdefault(suite.machine, MachineTotals())
             tally.tests += suite.tests
             tally.failed += suite.failures + suite.errors
             tally.busy += suite.took

@@ -14,7 +14,7 @@ from report_merge.fragments import Fragments, decoded_attributes
 from report_merge.index import BAD, EARLIER, ERROR, FAILURE, SKIPPED, verdict_flags
 from report_merge.indexing import Indexed
 from report_merge.joining import Execution, Joined, combined_flags
-from report_merge.limits import Limits
+from report_merge.limits import ReadLimits
 from report_merge.model import Attempt, Case, CaseKey, Outcome, Verdict
 from report_merge.numbering import MergedCase
 
@@ -27,7 +27,7 @@ _EVENTFUL = re.compile(rb"[^\x00]")
 class Selection:
     """Failed, flaky and skipped tests and the slowest ones, in document order; with `all_cases` every test."""
 
-    def __init__(self, fragments: Fragments, joined: Joined, limits: Limits, *, all_cases: bool) -> None:
+    def __init__(self, fragments: Fragments, joined: Joined, limits: ReadLimits, *, all_cases: bool) -> None:
         self._fragments = fragments
         self._joined = joined
         self._most = limits.text_bytes
@@ -64,7 +64,7 @@ class Selection:
         return case if attempts == case.attempts else replace(case, attempts=attempts)
 
 
-def _worth_showing(files: Sequence[Indexed], joined: Joined, limits: Limits) -> list[set[int]]:
+def _worth_showing(files: Sequence[Indexed], joined: Joined, limits: ReadLimits) -> list[set[int]]:
     chosen: list[set[int]] = [set() for _ in files]
     slowest: list[tuple[int, Execution]] = []
     kept = skipped = 0

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from report_merge.archives import unpack
-from report_merge.limits import Limits
-from report_merge.model import Problem
+from report_merge.limits import ReadLimits
+from report_merge.model import FileProblem
 
 # attempt-2, attempt_2, run_attempt-2, try2, a2 between separators; retry-1 and rerun-1 are the second attempt.
 DEFAULT_ATTEMPT = re.compile(
@@ -25,7 +25,7 @@ _READ_IN_FOLDERS = (".xml", ".zip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class InputSource:
     """One report file: where its bytes are, what people call it, and which attempt and shard it tells of."""
 
     path: Path
@@ -44,8 +44,8 @@ class Source:
 
 @dataclass(slots=True)
 class Found:
-    sources: list[Source]
-    problems: list[Problem]
+    sources: list[InputSource]
+    problems: list[FileProblem]
 
 
 def find(
@@ -54,14 +54,14 @@ def find(
     unpack_into: Path,
     attempt_from: re.Pattern[str] = DEFAULT_ATTEMPT,
     leave_out: Iterable[Path] = (),
-    limits: Limits | None = None,
+    limits: ReadLimits | None = None,
 ) -> Found:
     """Every report below the arguments, by attempt and name, each file once.
 
     Folders are searched for *.xml and *.zip, without following links to folders; a pattern may match nothing, a path
     must exist. `leave_out` are our own outputs of an earlier run: they are read only when named.
     """
-    limits = limits or Limits()
+    limits = limits or ReadLimits()
     found = Found([], [])
     seen: set[Path] = set()
     left_out = {path.resolve() for path in leave_out}
@@ -74,7 +74,7 @@ def find(
     found.sources.sort(key=lambda source: (source.attempt, _natural(source.name)))
     if len(found.sources) > limits.files:
         reason = f"only the first {limits.files} of {len(found.sources)} files were read"
-        found.problems.append(Problem(file=found.sources[limits.files].name, reason=reason))
+        found.problems.append(FileProblem(file=found.sources[limits.files].name, reason=reason))
         del found.sources[limits.files :]
     return found
 
@@ -107,30 +107,30 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts)]
 
 
-def _add(path: Path, found: Found, unpack_into: Path, attempt_from: re.Pattern[str], limits: Limits) -> None:
+def _add(path: Path, found: Found, unpack_into: Path, attempt_from: re.Pattern[str], limits: ReadLimits) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        found.problems.append(Problem(file=str(path), reason=f"it cannot be read: {error.strerror or error}"))
+        found.problems.append(FileProblem(file=str(path), reason=f"it cannot be read: {error.strerror or error}"))
         return
     if not stat.S_ISREG(status.st_mode):
-        found.problems.append(Problem(file=str(path), reason="it is not a regular file"))
+        found.problems.append(FileProblem(file=str(path), reason="it is not a regular file"))
     elif path.suffix.lower() == ".zip":
         members, problems = unpack(path, unpack_into, limits)
         found.sources += [_source(member.path, member.name, attempt_from) for member in members]
         found.problems += problems
     elif status.st_size > limits.file_bytes:
-        found.problems.append(Problem(file=str(path), reason=f"it is larger than {limits.file_bytes} bytes"))
+        found.problems.append(FileProblem(file=str(path), reason=f"it is larger than {limits.file_bytes} bytes"))
     else:
         found.sources.append(_source(path, str(path), attempt_from))
 
 
-def _source(path: Path, name: str, attempt_from: re.Pattern[str]) -> Source:
+def _source(path: Path, name: str, attempt_from: re.Pattern[str]) -> InputSource:
     attempt, rest = 1, name
     for match in attempt_from.finditer(name):  # the last one is the most specific
         attempt = _number(match)
         rest = name[: match.start()] + "/" + name[match.end() :]
-    return Source(path=path, name=name, attempt=attempt, parts=Source.parts_of(rest))
+    return InputSource(path=path, name=name, attempt=attempt, parts=InputSource.parts_of(rest))
 
 
 def _number(match: re.Match[str]) -> int:

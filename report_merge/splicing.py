@@ -20,7 +20,7 @@ from report_merge.case_elements import case_of, element_of
 from report_merge.dialects import ENDED, PROJECT, STARTED, WALL, microseconds, seconds_text
 from report_merge.fragments import Fragments, raw_attributes
 from report_merge.index import EARLIER, GIVE_PROJECT, HAS_CONTENT, HAS_PROJECT, HAS_WALL, REWRITE, SKIPPED, SuiteTable
-from report_merge.joining import Joined, Tally
+from report_merge.joining import Joined, OutcomeCounts
 from report_merge.numbering import MergedCase
 
 _ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
@@ -34,7 +34,7 @@ class Edit(NamedTuple):
     make: Callable[[], tuple[bytes, int]]
 
 
-def write_start(totals: Tally, name: str, span: tuple[float, float], stream: IO[bytes]) -> None:
+def write_start(totals: OutcomeCounts, name: str, span: tuple[float, float], stream: IO[bytes]) -> None:
     stream.write(b"<?xml version='1.0' encoding='utf-8'?>\n")
     stream.write(_root_start(totals, name, span))
 
@@ -43,7 +43,7 @@ def write_end(stream: IO[bytes]) -> None:
     stream.write(b"</testsuites>\n")
 
 
-def _root_start(totals: Tally, name: str, span: tuple[float, float]) -> bytes:
+def _root_start(totals: OutcomeCounts, name: str, span: tuple[float, float]) -> bytes:
     root = elements.new("testsuites", **({"name": name} if name else {}))
     for attribute, value in _counts(totals):
         root.set(attribute, value)
@@ -62,7 +62,7 @@ def _iso(milliseconds: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds")
 
 
-def _counts(totals: Tally) -> list[tuple[str, str]]:
+def _counts(totals: OutcomeCounts) -> list[tuple[str, str]]:
     return [
         ("tests", str(totals.tests)),
         ("failures", str(totals.failures)),
@@ -100,11 +100,11 @@ def _suites_that_lost_tests(fragments: Fragments, joined: Joined, file: int) -> 
     return {fragments.files[file].index.cases.suite[case] for case in joined.absorbed[file]}
 
 
-def _subtree_counts(suites: SuiteTable, lost: set[int]) -> tuple[list[Tally], list[bool]]:
+def _subtree_counts(suites: SuiteTable, lost: set[int]) -> tuple[list[OutcomeCounts], list[bool]]:
     """What each suite counts with the suites inside it, and whether all it held is now told elsewhere."""
     size = len(suites.start)
     totals = [
-        Tally(
+        OutcomeCounts(
             tests=suites.tests[number],
             failures=suites.failures[number],
             errors=suites.errors[number],
@@ -132,7 +132,7 @@ def _suite_end(fragments: Fragments, file: int, suite: int) -> int:
     return fragments.end_of(file, suites.end[suite], b"testsuite")
 
 
-def _suite_edits(fragments: Fragments, file: int, counts: list[Tally], dropped: list[bool]) -> Iterator[Edit]:
+def _suite_edits(fragments: Fragments, file: int, counts: list[OutcomeCounts], dropped: list[bool]) -> Iterator[Edit]:
     suites = fragments.files[file].index.suites
     for number, start in enumerate(suites.start):
         if dropped[number]:
@@ -147,7 +147,7 @@ def _drop_suite(fragments: Fragments, file: int, suite: int) -> tuple[bytes, int
     return b"", _suite_end(fragments, file, suite)
 
 
-def _suite_start(fragments: Fragments, file: int, suite: int, counts: Tally) -> tuple[bytes, int]:
+def _suite_start(fragments: Fragments, file: int, suite: int, counts: OutcomeCounts) -> tuple[bytes, int]:
     """The start tag with the totals of what the suite holds now; all its other attributes as they were."""
     suites = fragments.files[file].index.suites
     tag = fragments.start_tag(file, suites.start[suite])
@@ -163,7 +163,7 @@ def _suite_start(fragments: Fragments, file: int, suite: int, counts: Tally) -> 
     return new + b">" + properties, suites.start[suite] + len(tag)
 
 
-def _more_properties(fragments: Fragments, file: int, suite: int, counts: Tally) -> tuple[bytes, int]:
+def _more_properties(fragments: Fragments, file: int, suite: int, counts: OutcomeCounts) -> tuple[bytes, int]:
     suites = fragments.files[file].index.suites
     at = suites.properties_at[suite]
     tag = fragments.start_tag(file, at)
@@ -173,7 +173,7 @@ def _more_properties(fragments: Fragments, file: int, suite: int, counts: Tally)
     return tag + own, at + len(tag)
 
 
-def _own_properties(suites: SuiteTable, suite: int, tag: bytes, counts: Tally) -> bytes:
+def _own_properties(suites: SuiteTable, suite: int, tag: bytes, counts: OutcomeCounts) -> bytes:
     """Ours: the time a suite said it took, if that is not the sum of its tests; the project that only its root told."""
     flags, named = suites.flags[suite], dict(raw_attributes(tag))
     told: list[tuple[str, bytes]] = []

@@ -22,7 +22,7 @@ from report_merge.dialects import (
     outcome_in_status,
 )
 from report_merge.elements import Element, line_of, local_name
-from report_merge.limits import Limits, Refused
+from report_merge.limits import ReadLimits, ReportRefused
 from report_merge.model import Outcome
 from report_merge.repair import XmlFault, fault, repaired
 
@@ -38,10 +38,12 @@ class Tidy:
     line: int | None = None  # where the damage begins
 
 
-def tidy(data: bytes, limits: Limits) -> Tidy:
-    """The report as a plain tree. Raises Refused when it is no JUnit report."""
+def tidy(data: bytes, limits: ReadLimits) -> Tidy:
+    """The report as a plain tree. Raises ReportRefused when it is no JUnit report."""
     if len(data) > limits.tree_bytes:
-        raise Refused(f"it needs repair, and is larger than the {limits.tree_bytes} bytes up to which that is done")
+        raise ReportRefused(
+            f"it needs repair, and is larger than the {limits.tree_bytes} bytes up to which that is done"
+        )
     data, notes = repaired(data)
     problem = fault(data)
     try:
@@ -53,13 +55,13 @@ def tidy(data: bytes, limits: Limits) -> Tidy:
     try:
         return Tidy(_plain(root), tuple(notes), problem.line if problem else None)
     except ValueError as error:  # recovery makes names that lxml itself refuses when they are touched
-        raise Refused(f"it is too damaged to be repaired: {error}", problem.line if problem else None) from None
+        raise ReportRefused(f"it is too damaged to be repaired: {error}", problem.line if problem else None) from None
 
 
 def _recovered(data: bytes, problem: XmlFault, notes: list[str]) -> Element:
     root, error_lines = elements.recover(data)
     if root is None:
-        raise Refused(f"it is not XML: {problem.reason}", problem.line)
+        raise ReportRefused(f"it is not XML: {problem.reason}", problem.line)
     _refuse_foreign(root, problem)
     broken = _damaged_cases(root, data, problem, error_lines)
     for case in broken:
@@ -100,8 +102,8 @@ def _refuse_foreign(root: Element, problem: XmlFault | None = None) -> None:
     line = problem.line if problem else line_of(root)
     kind = FOREIGN_ROOTS.get(name) or FOREIGN_ROOTS.get(name.lower())
     if kind:
-        raise Refused(f"it is {kind} (<{name}>), not JUnit; have the test runner write JUnit XML", line)
-    raise Refused(f"its root is <{name[:60]}>, not <testsuites> or <testsuite>", line)
+        raise ReportRefused(f"it is {kind} (<{name}>), not JUnit; have the test runner write JUnit XML", line)
+    raise ReportRefused(f"its root is <{name[:60]}>, not <testsuites> or <testsuite>", line)
 
 
 def _refuse_too_deep(root: Element, limit: int) -> None:
@@ -111,7 +113,7 @@ def _refuse_too_deep(root: Element, limit: int) -> None:
         if len(node) == 0:
             depth = max(depth, sum(1 for _ in node.iterancestors()))
             if depth > limit:
-                raise Refused(f"its elements are nested deeper than {limit}", line_of(node))
+                raise ReportRefused(f"its elements are nested deeper than {limit}", line_of(node))
 
 
 def _plain(root: Element) -> Element:

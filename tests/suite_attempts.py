@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.model import Ended, Test, TestId, Verdict
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, JobEnd, Suite
 from ci_dispatch.suites.command import CommandSuite
@@ -36,13 +37,12 @@ def open_sample(runner: str, root: Path, *, mode: str = "", **more: str) -> Suit
     env = {"SAMPLE_MODE": mode, **more}
     match runner:
         case "playwright":
-            return PlaywrightSuite(root=root, env=env)
+            return PlaywrightSuite(SuiteConfig(env=env), root)
         case "pytest":
-            return PytestSuite(root=root, env={**OWN_PYTHON, **env})
+            return PytestSuite(SuiteConfig(env={**OWN_PYTHON, **env}), root)
         case _:
-            return CommandSuite(
-                root=root, list_command="python3 run.py list", command="python3 run.py run {junit} {tests}", env=env
-            )
+            command = "python3 run.py run {junit} {tests}"
+            return CommandSuite(SuiteConfig(env=env, list="python3 run.py list", command=command), root)
 
 
 def attempt(
@@ -55,10 +55,10 @@ def attempt(
     extra: Sequence[str] = (),
     interrupt_when: Callable[[bytes], bool] | None = None,
 ) -> AttemptReading:
-    """One attempt at `tests` in the work tree `root`; INT as soon as `interrupt_when` likes the runner's news."""
+    """One attempt at `tests` in the work tree `root`; INT as soon as `interrupt_when` accepts the live file."""
     folder.mkdir(parents=True)
     place = AttemptPaths(tree=str(root), attempt=str(folder))
-    call = suite.invocation(tests, place, workers=workers, shard=1, total=1, extra=extra)
+    call = suite.invocation(tests, place, workers=workers, shard=1, extra=extra)
     for name, content in call.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

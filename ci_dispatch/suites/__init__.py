@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ci_dispatch.suites.opening import open_suite
+from ci_dispatch.suites.discovery import open_suite
 
 __all__ = ["open_suite"]

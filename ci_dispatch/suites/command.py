@@ -17,18 +17,17 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ci_dispatch.config.sections import Split
+from ci_dispatch.config.sections import Split, SuiteConfig
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
-from ci_dispatch.suites import here, runner_files
-from ci_dispatch.suites.attempt_files import news_of, tail_of
-from ci_dispatch.suites.junit import Told, told_by
-from ci_dispatch.suites.live import live_result
-from ci_dispatch.suites.reading import assemble
+from ci_dispatch.suites import runner_files
+from ci_dispatch.suites.attempts import JUnitResults, assemble, junit_results, output_end
+from ci_dispatch.suites.listing import NOT_LISTED, run_listing, suite_folder
+from ci_dispatch.suites.live_events import LiveEvents, live_result, read_live_file
 from report_merge.plain import one_line
 
-PLACEHOLDERS = ("tests", "tests_file", "shard", "total", "workers", "junit", "live", "attempt", "tree")
+PLACEHOLDERS = ("tests", "tests_file", "shard", "workers", "junit", "live", "attempt", "tree")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _JOINED = re.compile(r"-[\w-]*=\{tests\}")
 
@@ -38,65 +37,49 @@ class CommandSuite:
 
     name = "command"
 
-    def __init__(
-        self,
-        *,
-        root: Path,
-        command: str,
-        list_command: str,
-        junit: str = "",
-        workdir: str = ".",
-        title: str = "",
-        env: Mapping[str, str] | None = None,
-        split: Split = Split.AUTO,
-    ) -> None:
-        """`junit`: the file that `command` writes when it cannot be told where, relative to `workdir`.
+    def __init__(self, settings: SuiteConfig, root: Path) -> None:
+        """`junit`: the file that `command` writes when it cannot be given a path, relative to `workdir`.
 
         Raises UsageError for commands that cannot work.
         """
-        self.title = title or root.name
+        self.title = settings.title
+        self._settings = settings
         self._root = root
-        self._workdir = workdir
-        self._list = _words("list", list_command)
-        self._command = _words("command", command)
-        self._junit = junit
-        self._env = dict(env or {})
-        self._split = split
-        self._writes_junit = bool(junit) or "{junit}" in command
-        _check(self._command, junit)
+        self._list = _words("list", settings.list)
+        self._command = _words("command", settings.command)
+        self._writes_junit = bool(settings.junit) or "{junit}" in settings.command
+        _check(self._command, settings.junit)
 
     def tools(self) -> tuple[str, ...]:
         program = self._command[0]
         return () if "/" in program else (program,)
 
     def list_tests(self, deadline: float) -> Listing:
-        cwd = here.folder(self._root, self._workdir)
-        answer = here.ask(self._list, cwd=cwd, env=self._env, deadline=deadline)
-        if answer.exit_code:
-            last = one_line(answer.errors or answer.output, 500)
+        cwd = suite_folder(self._root, self._settings.workdir)
+        listed = run_listing(self._list, cwd=cwd, env=self._settings.env, deadline=deadline)
+        if listed.exit_code:
             raise UsageError(
-                "The tests cannot be listed",
-                why=f"`{self._list[0]}` exited {answer.exit_code}: {last}",
-                hint=f"run it by hand in {self._workdir}; `list` in the section [suite] says what is called",
+                NOT_LISTED,
+                why=f"`{self._list[0]}` exited {listed.exit_code}: {one_line(listed.errors or listed.output, 500)}",
+                hint=f"run it by hand in {self._settings.workdir}; `list` in the section [suite] says what is called",
             )
-        names = [line for line in answer.output.splitlines() if line.strip()]
+        names = [line for line in listed.output.splitlines() if line.strip()]
         if not names:
             raise NothingToRun("There is nothing to run", why=f"`{self._list[0]}` printed no tests")
-        tests = {name: _test(name, self._split) for name in names}
+        tests = {name: _test(name, self._settings.split) for name in names}
         twice = len(names) - len(tests)
         return Listing(tests=tuple(tests.values()), notes=(f"{twice} tests are listed twice",) if twice else ())
 
     def invocation(
-        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
     ) -> Invocation:
         names = [test.runner_id for test in tests]
-        cwd = posixpath.normpath(posixpath.join(place.tree, self._workdir))
+        cwd = posixpath.normpath(posixpath.join(place.tree, self._settings.workdir))
         junit = posixpath.join(place.attempt, "junit.xml")
         values = {
             "tests": ",".join(names),
             "tests_file": posixpath.join(place.attempt, "tests.txt"),
             "shard": str(shard),
-            "total": str(total),
             "workers": str(workers),
             "junit": junit,
             "live": posixpath.join(place.attempt, "live.jsonl"),
@@ -105,32 +88,34 @@ class CommandSuite:
         }
         argv = [*_filled(self._command, names, values), *extra]
         files = {"tests.txt": "".join(f"{name}\n" for name in names).encode()}
-        if self._junit:
+        if self._settings.junit:
             launcher = posixpath.join(place.attempt, "command_launcher.py")
-            argv = ["python3", launcher, posixpath.join(cwd, self._junit), junit, *argv]
+            argv = ["python3", launcher, posixpath.join(cwd, self._settings.junit), junit, *argv]
             files["command_launcher.py"] = runner_files.content("command_launcher.py")
-        return Invocation(argv=tuple(argv), cwd=cwd, env=self._env, files=files)
+        return Invocation(argv=tuple(argv), cwd=cwd, env=self._settings.env, files=files)
 
     def live_result(self, line: bytes) -> TestResult | None:
         return live_result(line)
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
-        """What the live file tells and, for tests it does not mention, what the JUnit file does."""
-        news = news_of(folder)
-        told = told_by(folder / "junit.xml", tests) if self._writes_junit else Told()
-        for result in told.results:
-            news.ended.setdefault(result.test, result)
-        note = "; its output: ".join(filter(None, (_evidence(told), tail_of(folder).strip())))
-        return assemble(tests, news, end, note=note)
+        """What the live file says and, for tests it does not mention, what the JUnit file does."""
+        events = read_live_file(folder)
+        junit = junit_results(folder / "junit.xml", tests) if self._writes_junit else JUnitResults()
+        evidence = "; ".join(_evidence(events, junit))
+        for result in junit.results:
+            events.ended.setdefault(result.test, result)
+        output = "; its output: ".join(filter(None, (evidence, output_end(folder).strip())))
+        return assemble(tests, events, end, output=output)
 
 
-def _evidence(told: Told) -> str:
+def _evidence(events: LiveEvents, junit: JUnitResults) -> Iterator[str]:
     """What a person needs who wonders why tests have no result."""
-    if told.problem:
-        return f"its JUnit file: {told.problem}"
-    if told.strangers and not told.results:
-        return f"its JUnit file names {told.strangers[0]!r} and no test as `list` does"
-    return ""
+    if events.unreadable:
+        yield f"a line of its live file is no event: {events.unreadable}"
+    if junit.problem:
+        yield f"its JUnit file: {junit.problem}"
+    elif junit.unknown and not junit.results:
+        yield f"its JUnit file names {junit.unknown[0]!r} and no test as `list` does"
 
 
 def _test(name: str, split: Split) -> Test:
@@ -169,10 +154,15 @@ def _words(key: str, command: str) -> tuple[str, ...]:
 
 
 def _check(command: Sequence[str], junit: str) -> None:
-    """Raise UsageError for a command that cannot be told its tests, or whose results nobody would see."""
+    """Raise UsageError for a command that gets no tests, or whose results nobody would see."""
     text = " ".join(command)
-    unknown = sorted(set(_PLACEHOLDER.findall(text)) - set(PLACEHOLDERS))
+    unknown = sorted(set(_PLACEHOLDER.findall(text)) - {*PLACEHOLDERS, "total"})
     problems = [f"{{{name}}} is not known; known: {', '.join(PLACEHOLDERS)}" for name in unknown]
+    if "{total}" in text:
+        problems.append(
+            "{total} cannot be given: how many shards there will be is not known when one starts; leave it out, for "
+            "{tests} and {tests_file} already say which tests a shard has, and {shard} differs between attempts"
+        )
     if "{tests}" not in text and "{tests_file}" not in text:
         problems.append("neither {tests} nor {tests_file} occurs: it would run everything everywhere")
     if not junit and "{junit}" not in text and "{live}" not in text:

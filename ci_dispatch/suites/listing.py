@@ -1,97 +1,152 @@
-"""From what a reporter wrote in list mode to the expected tests, or to an error that says what is wrong."""
+"""Asks a test runner on this machine which tests it has: the expected tests, or an error that says what is wrong."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, UnitId
 from ci_dispatch.run.ports import Listing
-from ci_dispatch.suites.here import Answer
-from ci_dispatch.suites.live import entries, parse, text, texts
+from ci_dispatch.suites.live_events import ListedTest, LiveEvents, read_live_file
 from report_merge.plain import one_line, plain
 
+KILL_GRACE = 5.0  # seconds after KILL for the operating system
 SHOWN_PROBLEMS = 5
 NO_RUNNER = 127  # our launchers' exit code
+NOT_LISTED = "The tests cannot be listed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What one listing said."""
+class ListingOutput:
+    """What a runner in list mode left behind."""
 
-    made: bool = False  # the runner came so far
-    version: str = ""
-    tests: tuple[Mapping[str, Any], ...] = ()
-    problems: tuple[str, ...] = ()
-
-
-def plan_of(answer: Answer) -> Plan:
-    lines = [parse(line) for line in answer.live.splitlines()]
-    plans = [line for line in lines if line.get("kind") == "plan"]
-    return Plan(
-        made=bool(plans),
-        version=text(plans[-1], "version") if plans else "",
-        tests=tuple(test for line in plans for test in entries(line.get("tests"))),
-        problems=tuple(plain(text(line, "message")) for line in lines if line.get("kind") == "problem"),
-    )
+    exit_code: int
+    output: str
+    errors: str
+    events: LiveEvents  # what our reporter wrote
 
 
-def check(answer: Answer, plan: Plan, *, runner: str, workdir: str, install: str) -> None:
-    """Raise UsageError when the runner is missing or the suite cannot be loaded."""
-    if answer.exit_code == NO_RUNNER:
-        raise UsageError("The tests cannot be listed", why=one_line(answer.errors), hint=f"{install} (in {workdir})")
-    if plan.problems:
-        shown = "".join(f"\n  {one_line(problem, 500)}" for problem in plan.problems[:SHOWN_PROBLEMS])
-        more = len(plan.problems) - SHOWN_PROBLEMS
+def suite_folder(root: Path, workdir: str) -> Path:
+    """The suite's folder. Raises UsageError when there is none."""
+    path = root / workdir
+    if not path.is_dir():
+        raise UsageError(
+            NOT_LISTED,
+            why=f"the suite's folder {workdir} does not exist in {root}",
+            hint="correct `workdir` in the section [suite] of ci-dispatch.toml",
+        )
+    return path
+
+
+def run_listing(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: float) -> ListingOutput:
+    """Run `argv` to its end, `deadline` seconds at most, with CI_DISPATCH_LIVE naming a fresh file.
+
+    Raises UsageError when the program does not exist or does not end in time; then nothing of it is left running.
+    """
+    with tempfile.TemporaryDirectory(prefix="ci-dispatch-list-") as scratch:
+        live = Path(scratch) / "live.jsonl"
+        process = _start(argv, cwd=cwd, env={**os.environ, **env, "CI_DISPATCH_LIVE": str(live)})
+        try:
+            output, errors = process.communicate(timeout=deadline)
+        except subprocess.TimeoutExpired as error:
+            raise UsageError(
+                NOT_LISTED,
+                why=f"`{' '.join(argv[:3])} ...` did not end within {deadline:g} s",
+                hint="run it by hand and see what it waits for, or raise `list_timeout` in the section [suite]",
+            ) from error
+        finally:
+            _end(process)
+        return ListingOutput(
+            exit_code=process.returncode,
+            output=output.decode("utf-8", "replace"),
+            errors=errors.decode("utf-8", "replace"),
+            events=read_live_file(Path(scratch)),
+        )
+
+
+def _start(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise UsageError(
+            NOT_LISTED,
+            why=f"{argv[0]} cannot be started: {error.strerror}",
+            hint=f"install {argv[0]} on this machine, or put it on the PATH",
+        ) from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing of it stays behind, not even children that outlive their parent."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=KILL_GRACE)
+
+
+def listing_of(output: ListingOutput, split: Split, *, runner: str, workdir: str, install: str) -> Listing:
+    """The expected tests, from what our reporter wrote in list mode; `install` is how the runner is installed.
+
+    Raises UsageError when the runner is missing or the suite cannot be loaded, and NothingToRun when it has no tests:
+    an empty selection is never a pass.
+    """
+    if output.exit_code == NO_RUNNER:
+        raise UsageError(NOT_LISTED, why=one_line(output.errors), hint=f"{install} (in {workdir})")
+    events = output.events
+    if events.problems:
+        problems = [plain(problem.message) for problem in events.problems]
+        shown = "".join(f"\n  {one_line(problem, 500)}" for problem in problems[:SHOWN_PROBLEMS])
+        more = len(problems) - SHOWN_PROBLEMS
         raise UsageError(
             "The suite cannot be loaded",
             why=shown + (f"\n  and {more} more" if more > 0 else ""),
-            hint=f"run {runner} by hand in {workdir} and mend this: nothing was sent anywhere",
+            hint=f"run {runner} by hand in {workdir} and correct this: nothing was sent anywhere",
         )
-    if not plan.made:
-        last = one_line("\n".join((answer.errors or answer.output).strip().splitlines()[-5:]), 1000)
-        raise UsageError("The tests cannot be listed", why=f"{runner} exited {answer.exit_code}: {last}")
-
-
-def listing(plan: Plan, split: Split, *, runner: str, workdir: str, said: str = "") -> Listing:
-    """The expected tests; `said` are the runner's complaints, such as a name that selects nothing.
-
-    Raises NothingToRun when there are none: an empty selection is never a pass.
-    """
-    tests = {test.id: test for test in (_test(entry, split) for entry in plan.tests) if test.id}
-    if not tests:
+    if events.planned is None:
+        why = events.unreadable or one_line("\n".join((output.errors or output.output).strip().splitlines()[-5:]), 1000)
+        raise UsageError(NOT_LISTED, why=f"{runner} exited {output.exit_code}: {why}")
+    if not events.planned:
         raise NothingToRun(
             "There is nothing to run",
-            why=": ".join(filter(None, (f"{runner} finds no tests in {workdir}", one_line(said, 500)))),
+            why=": ".join(filter(None, (f"{runner} finds no tests in {workdir}", one_line(output.errors, 500)))),
             hint="look at the arguments that select tests, and at the runner's own configuration",
         )
-    twice = len(plan.tests) - len(tests)
-    notes = (f"{twice} tests have the name of another one and count once",) if twice else ()
-    return Listing(tests=tuple(tests.values()), notes=notes)
+    notes = (f"{events.repeated} tests have the name of another one and count once",) if events.repeated else ()
+    return Listing(tests=tuple(_test(test, split) for test in events.planned.values()), notes=notes)
 
 
-def _test(entry: Mapping[str, Any], split: Split) -> Test:
-    """`unit` is what the runner would not cut, `group` what it repeats as a whole; both may be empty."""
-    test, file, project = text(entry, "id"), text(entry, "file"), text(entry, "project")
-    unit, group, line = text(entry, "unit"), text(entry, "group"), entry.get("line")
-    units = {Split.AUTO: unit, Split.TEST: group, Split.FILE: group or " ".join(filter(None, (project, file)))}
+def _test(listed: ListedTest, split: Split) -> Test:
+    by_file = listed.group or " ".join(filter(None, (listed.project, listed.file)))
+    units = {Split.AUTO: listed.unit, Split.TEST: listed.group, Split.FILE: by_file}
     return Test(
-        id=TestId(test),
-        unit=UnitId(units[split] or test),
-        atomic=bool(group),
-        project=project,
-        file=file,
-        title=texts(entry.get("title")),
-        line=line if isinstance(line, int) else None,
-        runner_id=test,
+        id=TestId(listed.id),
+        unit=UnitId(units[split] or listed.id),
+        atomic=bool(listed.group),
+        project=listed.project,
+        file=listed.file,
+        title=listed.title,
+        line=listed.line,
+        runner_id=listed.id,
     )
 
 
-def refuse(arguments: Iterable[str], reserved: Sequence[str]) -> None:
-    """Raise UsageError for arguments that are ours to give: with them the count of the tests would be wrong."""
+def refuse_reserved(arguments: Iterable[str], reserved: Sequence[str]) -> None:
+    """Raise UsageError for arguments that only ci-dispatch may give: with them the count of tests would be wrong."""
     given = [argument for argument in arguments if argument.partition("=")[0] in reserved]
     if given:
         raise UsageError(

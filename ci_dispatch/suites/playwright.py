@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ci_dispatch.config.sections import Split
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import FailureCause, Test, TestResult, Verdict
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
-from ci_dispatch.suites import here, runner_files
-from ci_dispatch.suites.attempt_files import news_of, tail_of
-from ci_dispatch.suites.listing import check, listing, plan_of, refuse
-from ci_dispatch.suites.live import live_result
-from ci_dispatch.suites.reading import assemble
+from ci_dispatch.suites import runner_files
+from ci_dispatch.suites.attempts import assemble, output_end
+from ci_dispatch.suites.listing import listing_of, refuse_reserved, run_listing, suite_folder
+from ci_dispatch.suites.live_events import live_result, read_live_file
 from report_merge.failures import classify
 
 OLDEST = (1, 44)  # the first with --last-failed
@@ -41,49 +40,40 @@ class PlaywrightSuite:
 
     name = "playwright"
 
-    def __init__(
-        self,
-        *,
-        root: Path,
-        workdir: str = ".",
-        title: str = "",
-        arguments: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-        split: Split = Split.AUTO,
-    ) -> None:
-        """`arguments`: of the listing, and what `invocation` gets as `extra`; `--project`, `--grep`, files select."""
-        refuse(arguments, RESERVED)
-        self.title = title or root.name
+    def __init__(self, settings: SuiteConfig, root: Path) -> None:
+        """`args` are for the listing, and what `invocation` gets as `extra`: `--project`, `--grep` and files select.
+
+        Raises UsageError for arguments that only ci-dispatch may give.
+        """
+        refuse_reserved(settings.args, RESERVED)
+        self.title = settings.title
+        self._settings = settings
         self._root = root
-        self._workdir = workdir
-        self._arguments = tuple(arguments)
-        self._env = dict(env or {})
-        self._split = split
 
     def tools(self) -> tuple[str, ...]:
         return ("node",)
 
     def list_tests(self, deadline: float) -> Listing:
-        cwd = here.folder(self._root, self._workdir)
+        cwd = suite_folder(self._root, self._settings.workdir)
         argv = (
             "node",
             str(runner_files.path("playwright_launcher.cjs")),
             "test",
             "--list",
             f"--reporter={runner_files.path('playwright_reporter.cjs')}",
-            *self._arguments,
+            *self._settings.args,
         )
-        answer = here.ask(argv, cwd=cwd, env=self._env, deadline=deadline)
-        plan = plan_of(answer)
-        self._check_version(plan.version)
-        check(answer, plan, runner="Playwright", workdir=self._workdir, install="npm ci")
-        return listing(plan, self._split, runner="Playwright", workdir=self._workdir, said=answer.errors)
+        output = run_listing(argv, cwd=cwd, env=self._settings.env, deadline=deadline)
+        _check_version(output.events.version)
+        return listing_of(
+            output, self._settings.split, runner="Playwright", workdir=self._settings.workdir, install="npm ci"
+        )
 
     def invocation(
-        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
     ) -> Invocation:
-        del shard, total  # Playwright's own sharding would cut what is cut already
-        refuse(extra, RESERVED)
+        del shard  # Playwright's own sharding would cut what is cut already
+        refuse_reserved(extra, RESERVED)
         selection = {"status": "failed", "failedTests": [test.runner_id for test in tests]}
         output = posixpath.join(place.attempt, "output")
         return Invocation(
@@ -99,9 +89,9 @@ class PlaywrightSuite:
                 *_file_arguments(tests),  # before the others: `--project` takes every word that follows it
                 *extra,
             ),
-            cwd=posixpath.normpath(posixpath.join(place.tree, self._workdir)),
+            cwd=posixpath.normpath(posixpath.join(place.tree, self._settings.workdir)),
             env={
-                **self._env,
+                **self._settings.env,
                 "CI_DISPATCH_LIVE": posixpath.join(place.attempt, "live.jsonl"),
                 # Since 1.61 the file may lie anywhere; before, it is in the folder of --output. Both mean this one.
                 "PLAYWRIGHT_LAST_RUN_OUTPUT_FILE": posixpath.join(output, ".last-run.json"),
@@ -120,21 +110,22 @@ class PlaywrightSuite:
         return _without_browser(result) if result else None
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
-        reading = assemble(tests, news_of(folder), end, note=tail_of(folder))
+        reading = assemble(tests, read_live_file(folder), end, output=output_end(folder))
         results = tuple(_without_browser(result) for result in reading.results)
         changed = [new for new, old in zip(results, reading.results, strict=True) if new is not old]
         if not changed:
             return reading
         return replace(reading, results=results, cause=FailureCause.SETUP, reason=changed[0].reason)
 
-    def _check_version(self, version: str) -> None:
-        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-        if numbers and numbers < OLDEST:
-            raise UsageError(
-                "The tests cannot be selected exactly",
-                why=f"this suite's Playwright is {version}, and --last-failed came with {'.'.join(map(str, OLDEST))}",
-                hint="npm install --save-dev @playwright/test@latest",
-            )
+
+def _check_version(version: str) -> None:
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers and numbers < OLDEST:
+        raise UsageError(
+            "The tests cannot be selected exactly",
+            why=f"this suite's Playwright is {version}, and --last-failed came with {'.'.join(map(str, OLDEST))}",
+            hint="npm install --save-dev @playwright/test@latest",
+        )
 
 
 def _file_arguments(tests: Sequence[Test]) -> tuple[str, ...]:
@@ -145,7 +136,7 @@ def _file_arguments(tests: Sequence[Test]) -> tuple[str, ...]:
 
 
 def _without_browser(result: TestResult) -> TestResult:
-    """A test whose browser is missing was not run: that is its machine's trouble and no verdict on the test."""
+    """A test whose browser is missing was not run: its machine lacks something, and that is no verdict on the test."""
     if result.verdict is not Verdict.FAILED:
         return result
     finding = classify(result.detail, message=result.message)

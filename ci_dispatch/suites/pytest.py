@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ci_dispatch.config.sections import Split
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.model import FailureCause, Test, TestResult
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
-from ci_dispatch.suites import here, runner_files
-from ci_dispatch.suites.attempt_files import news_of, tail_of
-from ci_dispatch.suites.listing import check, listing, plan_of, refuse
-from ci_dispatch.suites.live import live_result
-from ci_dispatch.suites.reading import assemble
+from ci_dispatch.suites import runner_files
+from ci_dispatch.suites.attempts import assemble, output_end
+from ci_dispatch.suites.listing import listing_of, refuse_reserved, run_listing, suite_folder
+from ci_dispatch.suites.live_events import live_result, read_live_file
 
-# https://docs.pytest.org/en/stable/reference/exit-codes.html; 5 (nothing collected) is what the plan says better.
+# https://docs.pytest.org/en/stable/reference/exit-codes.html; for 5 (nothing collected) the plan says more.
 EXITS = {3: FailureCause.CRASH, 4: FailureCause.USAGE}
 
 # What decides which tests run where or where their results go: ours to say, or the count of the tests would be wrong.
@@ -35,46 +34,38 @@ class PytestSuite:
 
     name = "pytest"
 
-    def __init__(
-        self,
-        *,
-        root: Path,
-        workdir: str = ".",
-        title: str = "",
-        arguments: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-        split: Split = Split.AUTO,
-    ) -> None:
-        """`arguments`: for the listing, and what `invocation` gets as `extra`; `-k`, `-m` and paths select.
+    def __init__(self, settings: SuiteConfig, root: Path) -> None:
+        """`args` are for the listing, and what `invocation` gets as `extra`: `-k`, `-m` and paths select.
 
-        CI_DISPATCH_PYTHON in `env` names the suite's Python where it is neither a .venv nor the active one.
+        CI_DISPATCH_PYTHON in `env` names the suite's Python where it is neither a .venv nor the active one. Raises
+        UsageError for arguments that only ci-dispatch may give.
         """
-        refuse(arguments, RESERVED)
-        self.title = title or root.name
+        refuse_reserved(settings.args, RESERVED)
+        self.title = settings.title
+        self._settings = settings
         self._root = root
-        self._workdir = workdir
-        self._arguments = tuple(arguments)
-        self._env = dict(env or {})
-        self._split = split
 
     def tools(self) -> tuple[str, ...]:
         return ("python3",)
 
     def list_tests(self, deadline: float) -> Listing:
-        cwd = here.folder(self._root, self._workdir)
+        cwd = suite_folder(self._root, self._settings.workdir)
         launcher = str(runner_files.path("pytest_launcher.py"))
-        env = {**self._env, "CI_DISPATCH_TREE": str(self._root.absolute())}
-        argv = ("python3", launcher, "--collect-only", "-q", *self._arguments)
-        answer = here.ask(argv, cwd=cwd, env=env, deadline=deadline)
-        plan = plan_of(answer)
-        check(answer, plan, runner="pytest", workdir=self._workdir, install="install pytest for the suite's Python")
-        return listing(plan, self._split, runner="pytest", workdir=self._workdir, said=answer.errors)
+        env = {**self._settings.env, "CI_DISPATCH_TREE": str(self._root.absolute())}
+        argv = ("python3", launcher, "--collect-only", "-q", *self._settings.args)
+        return listing_of(
+            run_listing(argv, cwd=cwd, env=env, deadline=deadline),
+            self._settings.split,
+            runner="pytest",
+            workdir=self._settings.workdir,
+            install="install pytest for the suite's Python",
+        )
 
     def invocation(
-        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, total: int, extra: Sequence[str]
+        self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
     ) -> Invocation:
-        del shard, total  # pytest knows no shards
-        refuse(extra, RESERVED)
+        del shard  # pytest knows no shards
+        refuse_reserved(extra, RESERVED)
         units = {test.runner_id: str(test.unit) if test.unit != str(test.id) else "" for test in tests}
         return Invocation(
             argv=(
@@ -85,10 +76,10 @@ class PytestSuite:
                 "--maxfail=0",  # every expected test gets its verdict
                 *extra,
             ),
-            cwd=posixpath.normpath(posixpath.join(place.tree, self._workdir)),
+            cwd=posixpath.normpath(posixpath.join(place.tree, self._settings.workdir)),
             env={
                 "PYTHONUNBUFFERED": "1",
-                **self._env,
+                **self._settings.env,
                 "CI_DISPATCH_LIVE": posixpath.join(place.attempt, "live.jsonl"),
                 "CI_DISPATCH_TESTS": posixpath.join(place.attempt, "tests.json"),
                 "CI_DISPATCH_TREE": place.tree,
@@ -105,4 +96,4 @@ class PytestSuite:
         return live_result(line)
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
-        return assemble(tests, news_of(folder), end, note=tail_of(folder), exits=EXITS)
+        return assemble(tests, read_live_file(folder), end, output=output_end(folder), exits=EXITS)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from report_merge.model import Case, Outcome, Span
+from report_merge.model import Case, Outcome, WorkSpan
 from report_merge.render import escape
 from report_merge.render.wording import count, duration
 
@@ -19,7 +19,7 @@ _EDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _LABELS = ("< 0.1s", "0.3s", "1s", "3s", "10s", "30s", "100s", "more")
 
 
-def timeline(spans: Sequence[Span], length: float, name: str) -> Markup:
+def timeline(spans: Sequence[WorkSpan], length: float, name: str) -> Markup:
     """One machine's work between 0 and `length` seconds; each span tells its label when pointed at."""
     scale = 1000 / length if length > 0 else 0.0
     bars = []

@@ -14,7 +14,7 @@ from importlib import resources
 from markupsafe import Markup
 
 from report_merge.compare import Comparison
-from report_merge.failures import Rules
+from report_merge.failures import FailureRules
 from report_merge.lighthouse import LighthouseReport
 from report_merge.model import Report
 from report_merge.render import escape, wording
@@ -35,7 +35,7 @@ def page(
     *,
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
-    rules: Rules | None = None,
+    rules: FailureRules | None = None,
     budget_bytes: int = 5_000_000,
 ) -> str:
     """The whole page, in at most `budget_bytes` bytes; what it leaves out it names in its last line.

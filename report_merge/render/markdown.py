@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from report_merge.compare import Comparison
-from report_merge.failures import Rules
+from report_merge.failures import FailureRules
 from report_merge.lighthouse import LighthouseReport
 from report_merge.model import Case, Report, Totals
 from report_merge.render import escape, wording
@@ -36,7 +36,7 @@ def job_summary(
     already_used_bytes: int = 0,
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
-    rules: Rules | None = None,
+    rules: FailureRules | None = None,
 ) -> str:
     """The text for GITHUB_STEP_SUMMARY, into which other steps may have written `already_used_bytes`.
 
@@ -54,7 +54,7 @@ def pr_comment(
     budget_bytes: int = 60_000,
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
-    rules: Rules | None = None,
+    rules: FailureRules | None = None,
 ) -> str:
     """The body of a pull-request comment; GitHub's limit is 65,536 characters.
 

@@ -14,7 +14,7 @@ TESTS_SHOWN = 5
 
 
 def final_lines(
-    report: Report, *, program: str = "ci-dispatch", report_path: str = "", rules: failures.Rules | None = None
+    report: Report, *, program: str = "ci-dispatch", report_path: str = "", rules: failures.FailureRules | None = None
 ) -> list[str]:
     """The grouped failures, what is missing, and as the last line exactly one summary:
 

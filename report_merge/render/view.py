@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from report_merge import failures
 from report_merge.compare import Comparison
-from report_merge.failures import FailureGroup, FailureVerdict, Rules
+from report_merge.failures import FailureGroup, FailureRules, FailureVerdict
 from report_merge.model import Case, MachineUse, Missing, Report, Verdict
 from report_merge.render.wording import duration, title
 
@@ -78,7 +78,7 @@ class View:
     slowest: tuple[Case, ...]
 
 
-def view(report: Report, comparison: Comparison | None, rules: Rules | None = None) -> View:
+def view(report: Report, comparison: Comparison | None, rules: FailureRules | None = None) -> View:
     new_keys = comparison.new_keys() if comparison else frozenset()
     label = comparison.label if comparison else ""
     shown = [

@@ -13,7 +13,7 @@ LIMIT = 10  # GitHub shows ten errors and ten warnings of a step
 MESSAGE_CHARACTERS = 1000
 
 
-def annotations_of(report: Report, limit: int = LIMIT, rules: failures.Rules | None = None) -> list[str]:
+def annotations_of(report: Report, limit: int = LIMIT, rules: failures.FailureRules | None = None) -> list[str]:
     """Workflow commands, at most `limit` errors and `limit` warnings; print them to the job's log as they are.
 
     A flaky test is a warning, never an error: an error on a green run is a false alarm (openMF/web-app#3991).

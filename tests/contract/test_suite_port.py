@@ -101,7 +101,7 @@ def test_a_test_that_is_gone_was_not_run_and_keeps_no_other_from_running(case: C
     assert reading.results[1].reason
 
 
-def test_when_every_test_is_gone_the_attempt_is_in_trouble(case: Case) -> None:
+def test_when_every_test_is_gone_the_attempt_has_a_cause(case: Case) -> None:
     reading = case.run("may go", mode="gone")
     assert [result.verdict for result in reading.results] == [Verdict.NOT_RUN]
     assert reading.cause in (FailureCause.LOAD, FailureCause.USAGE)  # no retry can help
@@ -128,7 +128,7 @@ def test_a_test_that_ends_its_process_is_never_passed(case: Case) -> None:
 
 def test_an_interrupted_runner_keeps_what_it_had(case: Case) -> None:
     if case.runner == "command":
-        pytest.skip("the sample's runner tells nothing before its end")
+        pytest.skip("the sample's runner reports nothing before its end")
     begun = lambda live: live.count(b'"begin"') >= 2  # noqa: E731
     reading = case.run("passes", "may wait", "comes last", mode="waiting", interrupt_when=begun)
     assert [result.verdict for result in reading.results] == [Verdict.PASSED, Verdict.NOT_RUN, Verdict.NOT_RUN]
@@ -136,7 +136,7 @@ def test_an_interrupted_runner_keeps_what_it_had(case: Case) -> None:
     assert reading.suspects == ()
 
 
-def test_a_pass_its_own_runner_does_not_vouch_for_is_none(case: Case) -> None:
+def test_a_pass_is_none_when_its_own_runner_reports_a_failure(case: Case) -> None:
     reading = case.run("passes", mode="complaining")
     assert [result.verdict for result in reading.results] == [Verdict.NOT_RUN]
     assert reading.results[0].reason.startswith("it passed, but ")
@@ -150,14 +150,14 @@ def test_a_lost_machine_leaves_a_reason_for_every_test(case: Case, tmp_path: Pat
     assert {result.reason for result in reading.results} == {"no heartbeat for 15 s"}
 
 
-def test_exit_code_0_without_any_news_is_no_pass(case: Case, tmp_path: Path) -> None:
+def test_exit_code_0_without_any_result_is_no_pass(case: Case, tmp_path: Path) -> None:
     reading = case.open().read(case.tests, tmp_path, EXITED)
     assert {result.verdict for result in reading.results} == {Verdict.NOT_RUN}
     assert reading.cause is FailureCause.USAGE
 
 
 @pytest.mark.parametrize("code", [126, 127])
-def test_a_runner_that_is_not_there_is_the_machines_trouble(case: Case, tmp_path: Path, code: int) -> None:
+def test_a_runner_that_is_not_there_is_a_failure_of_the_machines_setup(case: Case, tmp_path: Path, code: int) -> None:
     (tmp_path / "output.log").write_text("node: command not found\n")
     reading = case.open().read(case.tests, tmp_path, JobEnd(ended=Ended.EXITED, exit_code=code))
     assert reading.cause is FailureCause.SETUP
@@ -171,7 +171,7 @@ HOSTILE_LINES = [
 ]  # fmt: skip
 
 
-def test_strange_lines_are_no_news(case: Case, tmp_path: Path) -> None:
+def test_strange_lines_are_no_events(case: Case, tmp_path: Path) -> None:
     suite = case.open()
     assert [suite.live_result(line) for line in HOSTILE_LINES] == [None] * len(HOSTILE_LINES)
     (tmp_path / "live.jsonl").write_bytes(b"\n".join(HOSTILE_LINES))
@@ -179,19 +179,21 @@ def test_strange_lines_are_no_news(case: Case, tmp_path: Path) -> None:
     assert {result.verdict for result in reading.results} == {Verdict.NOT_RUN}
 
 
-def test_live_news_are_what_the_end_says(case: Case) -> None:
+def test_live_results_are_what_the_end_says(case: Case) -> None:
     if case.runner == "command":
-        pytest.skip("the sample's runner tells nothing before its end")
+        pytest.skip("the sample's runner reports nothing before its end")
     reading = case.run("passes", "fails", "is skipped")
     live = (case.folder / f"attempt-{case.attempts}" / "live.jsonl").read_bytes()
-    news = [result for line in live.splitlines() if (result := case.open().live_result(line))]
-    assert sorted(news, key=lambda result: result.test) == sorted(reading.results, key=lambda result: result.test)
+    live_results = [result for line in live.splitlines() if (result := case.open().live_result(line))]
+    assert sorted(live_results, key=lambda result: result.test) == sorted(
+        reading.results, key=lambda result: result.test
+    )
 
 
 def test_an_invocation_is_exact_whatever_the_order_and_touches_only_its_place(case: Case) -> None:
     suite = case.open()
     place = AttemptPaths(tree="/far/tree", attempt="/far/attempt 1")
-    call = suite.invocation(case.tests, place, workers=3, shard=2, total=5, extra=())
+    call = suite.invocation(case.tests, place, workers=3, shard=2, extra=())
     assert call.cwd == "/far/tree"
     assert all(not Path(name).is_absolute() and ".." not in name for name in call.files)
     assert str(case.root) not in json.dumps([call.argv, dict(call.env)])

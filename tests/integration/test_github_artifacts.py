@@ -134,7 +134,11 @@ def test_a_zip_that_lies_about_its_sizes_is_damaged_or_a_bomb(tmp_path: Path) ->
         unpack("The artifact", bytes(data), tmp_path, SMALL)
 
 
-@pytest.mark.parametrize("data", [b"", b"<testsuites/>", zipped(REPORT)[:-30], zipped(REPORT)[:40] + b"\0" * 60])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<testsuites/>", zipped(REPORT)[:-30], zipped(REPORT)[:40] + b"\0" * 60],
+    ids=["empty", "no zip", "cut at its end", "cut in the middle"],  # a zip holds the time: its bytes are no name
+)
 def test_what_is_no_zip_is_said_to_be(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(BadArtifact, match=r"no zip|damaged"):
         unpack("The artifact", data, tmp_path, SMALL)

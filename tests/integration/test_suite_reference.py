@@ -16,7 +16,7 @@ from threading import Thread
 
 import pytest
 
-from ci_dispatch.config.sections import Split
+from ci_dispatch.config.sections import Split, SuiteConfig
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import FailureCause, Test, Verdict
 from ci_dispatch.run.ports import AttemptReading
@@ -32,11 +32,12 @@ pytestmark = pytest.mark.slow
 
 def shop(arguments: Sequence[str] = (), split: Split = Split.AUTO, **env: str) -> PlaywrightSuite:
     browser = {"CHROMIUM": chromium() or ""}
-    return PlaywrightSuite(root=REFERENCE_SUITE, arguments=arguments, env={**browser, **env}, split=split)
+    return PlaywrightSuite(SuiteConfig(args=tuple(arguments), env={**browser, **env}, split=split), REFERENCE_SUITE)
 
 
 def parcels(split: Split = Split.AUTO, **env: str) -> PytestSuite:
-    return PytestSuite(root=PYTEST_SUITE, env={**OWN_PYTHON, "PYTHONDONTWRITEBYTECODE": "1", **env}, split=split)
+    env = {**OWN_PYTHON, "PYTHONDONTWRITEBYTECODE": "1", **env}
+    return PytestSuite(SuiteConfig(env=env, split=split), PYTEST_SUITE)
 
 
 def own_copy(folder: Path) -> Path:
@@ -152,7 +153,7 @@ def test_when_the_setup_fails_its_dependents_say_so(tmp_path: Path) -> None:
     setup = tree / "tests" / "open.setup.ts"
     setup.write_text(setup.read_text().replace("toBe(true)", "toBe(false)"))
     extra = ["-c", "playwright.setup.config.ts"]
-    suite = PlaywrightSuite(root=tree, arguments=extra, env={"CHROMIUM": chromium() or ""})
+    suite = PlaywrightSuite(SuiteConfig(args=tuple(extra), env={"CHROMIUM": chromium() or ""}), tree)
     tests = [test for test in suite.list_tests(60).tests if test.file == "tests/prices.spec.ts"]
     reading = attempt(suite, tests, tmp_path / "a", root=tree, extra=extra)
     assert counts(reading) == {Verdict.NOT_RUN: 15}
@@ -167,7 +168,7 @@ def test_a_failed_step_leaves_the_rest_of_its_serial_group_without_verdict(tmp_p
     tree = own_copy(tmp_path)
     spec = tree / "tests" / "checkout.spec.ts"
     spec.write_text(re.sub(r"toHaveText\('4\.90 €'\)", "toHaveText('free', { timeout: 200 })", spec.read_text()))
-    suite = PlaywrightSuite(root=tree, env={"CHROMIUM": chromium() or ""})
+    suite = PlaywrightSuite(SuiteConfig(env={"CHROMIUM": chromium() or ""}), tree)
     tests = [t for t in suite.list_tests(60).tests if t.project == "desktop" and "checkout" in t.file]
     reading = attempt(suite, tests, tmp_path / "a", root=tree)
     words = [result.verdict for result in reading.results]
@@ -270,7 +271,7 @@ def test_units_follow_the_suites_own_xdist_mode(tmp_path: Path, ini: str, units:
     tree = tmp_path / "tree"
     shutil.copytree(PYTEST_SUITE, tree)
     (tree / "pytest.ini").write_text((tree / "pytest.ini").read_text().replace("--strict-markers", ini))
-    tests = PytestSuite(root=tree, env=OWN_PYTHON).list_tests(60).tests
+    tests = PytestSuite(SuiteConfig(env=OWN_PYTHON), tree).list_tests(60).tests
     assert (len(tests), len({test.unit for test in tests})) == (52, units)
 
 

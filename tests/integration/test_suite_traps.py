@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import FailureCause, Verdict
 from ci_dispatch.run.ports import AttemptReading
@@ -46,13 +47,13 @@ def test_the_report_of_an_earlier_run(tmp_path: Path) -> None:
     (root / "report.xml").write_text('<testsuite><testcase classname="sample" name="passes"/></testsuite>')
 
     def attempted(mode: str, folder: str) -> AttemptReading:
-        suite = CommandSuite(
-            root=root,
-            list_command="python3 run.py list",
+        settings = SuiteConfig(
+            list="python3 run.py list",
             command="python3 run.py run report.xml {tests}",
             junit="report.xml",
             env={"SAMPLE_MODE": mode},
         )
+        suite = CommandSuite(settings, root)
         tests = [named(suite.list_tests(30).tests, "passes")]
         return attempt(suite, tests, tmp_path / folder, root=root)
 
@@ -62,16 +63,16 @@ def test_the_report_of_an_earlier_run(tmp_path: Path) -> None:
 
 @pytest.mark.needs("playwright")
 def test_a_playwright_selection_that_matches_nothing() -> None:
-    suite = PlaywrightSuite(root=REFERENCE_SUITE, arguments=["--grep", "no such title anywhere"])
+    suite = PlaywrightSuite(SuiteConfig(args=("--grep", "no such title anywhere")), REFERENCE_SUITE)
     with pytest.raises(NothingToRun):
         suite.list_tests(60)
 
 
-@pytest.mark.parametrize("arguments", [["-k", "no_such_test"], ["-m", "no_such_mark"]])
-def test_a_pytest_selection_that_matches_nothing(tmp_path: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [("-k", "no_such_test"), ("-m", "no_such_mark")])
+def test_a_pytest_selection_that_matches_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     root = sample("pytest", tmp_path / "tree")
     with pytest.raises(NothingToRun):
-        PytestSuite(root=root, arguments=arguments, env=OWN_PYTHON).list_tests(60)
+        PytestSuite(SuiteConfig(args=arguments, env=OWN_PYTHON), root).list_tests(60)
 
 
 @pytest.mark.needs("playwright")
@@ -108,7 +109,8 @@ def test_a_pytest_that_is_not_installed_on_the_machine(tmp_path: Path) -> None:
 
 
 def test_a_listing_that_hangs_leaves_nothing_running(tmp_path: Path) -> None:
-    suite = CommandSuite(root=tmp_path, list_command="sh -c 'sleep 61.25 & sleep 61.25'", command="x {junit} {tests}")
+    settings = SuiteConfig(list="sh -c 'sleep 61.25 & sleep 61.25'", command="x {junit} {tests}")
+    suite = CommandSuite(settings, tmp_path)
     with pytest.raises(UsageError, match="did not end within 1 s"):
         suite.list_tests(1.0)
     running = [entry.read_bytes() for entry in Path("/proc").glob("[0-9]*/cmdline") if entry.exists()]

@@ -1,4 +1,4 @@
-"""A test runner small enough to read: prints its tests, or runs some of them and writes JUnit and live news.
+"""A test runner small enough to read: prints its tests, or runs some of them and writes JUnit and live events.
 
     run_tests.py list
     run_tests.py run [--workers N] --junit FILE --live FILE NAME...
@@ -25,19 +25,19 @@ from shop_tests import body, tests  # type: ignore[import-not-found]  # beside t
 
 @dataclass
 class Results:
-    """Tells how each test ends, at once, and keeps it for the JUnit file."""
+    """Writes at once how each test ends, and keeps it for the JUnit file."""
 
     live: Path
     messages: dict[str, str] = field(default_factory=dict)  # by test; empty: it passed
     seconds: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def tell(self, **news: object) -> None:
+    def write(self, **event: object) -> None:
         with self.lock, self.live.open("a", encoding="utf-8") as live:
-            live.write(json.dumps(news) + "\n")
+            live.write(json.dumps(event) + "\n")
 
     def run(self, name: str) -> None:
-        self.tell(kind="begin", id=name)
+        self.write(kind="begin", id=name)
         began = time.monotonic()
         message, detail = "", ""
         try:
@@ -47,7 +47,7 @@ class Results:
             message, detail = f"AssertionError: {error}", traceback.format_exc()
         self.messages[name], self.seconds[name] = message, time.monotonic() - began
         verdict = "failed" if message else "passed"
-        self.tell(kind="end", id=name, verdict=verdict, seconds=self.seconds[name], message=message, detail=detail)
+        self.write(kind="end", id=name, verdict=verdict, seconds=self.seconds[name], message=message, detail=detail)
         sys.stdout.write(f"{verdict:6}  {name}\n")
         sys.stdout.flush()
 

@@ -25,7 +25,7 @@ PACE = (0.3, 0.9, 0.5, 1.4, 0.4, 0.7, 1.1, 0.2, 0.8, 0.6)  # seconds, in turn
 FAILING = "delivery::rounds to cents"
 FLAKY = "search::finds parts of words"
 SLOW = "checkout::survives a double click"
-CRASHING = "account::exports its data"  # once: then the machine that ran it has learnt
+CRASHING = "account::exports its data"  # its process, once
 
 
 def tests() -> dict[str, float]:
@@ -35,7 +35,7 @@ def tests() -> dict[str, float]:
 
 
 def body(name: str) -> Callable[[], None]:
-    """What the test does after it has taken its time; it raises AssertionError to fail."""
+    """What the test does at its end; it raises AssertionError to fail."""
     return {FAILING: _rounds_wrongly, FLAKY: _comes_too_early, CRASHING: _breaks_its_process}.get(name, _is_fine)
 
 
@@ -58,7 +58,7 @@ def _breaks_its_process() -> None:
 
 
 def _first_time(what: str) -> bool:
-    """Whether this happens for the first time in this demo: DEMO_STATE, a folder, remembers."""
+    """Whether this happens for the first time in this demo; DEMO_STATE names a folder with a file for each."""
     if "DEMO_STATE" not in os.environ:
         return False
     mark = Path(os.environ["DEMO_STATE"], what)

@@ -1,8 +1,8 @@
-"""Runs a command and brings the JUnit file it writes to where ci-dispatch looks for it. Standard library only.
+"""Runs a command and copies the JUnit file it writes to where ci-dispatch looks for it. Standard library only.
 
     command_launcher.py WRITTEN WANTED COMMAND ...
 
-A file that lies at WRITTEN before is of an earlier run: it is removed, or it would speak for this one.
+A file that lies at WRITTEN before is of an earlier run: it is removed, or it would be taken for this run's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main(written: Path, wanted: Path, command: list[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"{command[0]} cannot be started: {error}\n")
         return 127
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command has its own: we wait for what it still writes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command gets the signal itself: we wait for what it still writes
     signal.signal(signal.SIGTERM, lambda number, _frame: process.send_signal(number))
     code = process.wait()
     if written.exists():

@@ -1,5 +1,5 @@
-// Tells ci-dispatch which tests Playwright is about to run and how each ends: one JSON line at a time, appended to the
-// file CI_DISPATCH_LIVE, so that everything told survives whatever happens to this process. docs/suites.md has the format.
+// Reports to ci-dispatch which tests Playwright is about to run and how each ends: one JSON line at a time, appended to
+// the file CI_DISPATCH_LIVE, so that what is written survives whatever happens to this process. The format: docs/suites.md.
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
@@ -41,8 +41,8 @@ class Reporter {
     this.planned = 0;
   }
 
-  tell(kind, news) {
-    fs.writeSync(this.live, `${JSON.stringify({ kind, ...news })}\n`);
+  write(kind, fields) {
+    fs.writeSync(this.live, `${JSON.stringify({ kind, ...fields })}\n`);
   }
 
   printsToStdio() {
@@ -55,7 +55,7 @@ class Reporter {
     this.setup = preparing(config.projects);
     const tests = root.allTests().map((test) => this.describe(test));
     this.planned = tests.length;
-    this.tell('plan', { version: config.version, tests });
+    this.write('plan', { version: config.version, tests });
   }
 
   describe(test) {
@@ -67,14 +67,14 @@ class Reporter {
   }
 
   onTestBegin(test) {
-    this.tell('begin', { id: test.id });
+    this.write('begin', { id: test.id });
   }
 
   onTestEnd(test, result) {
     const outcome = test.outcome();
     const ran = test.results.filter(({ status }) => status !== 'skipped' && status !== 'interrupted');
     const errors = (outcome === 'flaky' ? ran[0] : result).errors;
-    this.tell('end', {
+    this.write('end', {
       id: test.id,
       ...this.verdict(test, result, outcome),
       final: outcome !== 'unexpected' || test.results.length > test.retries,
@@ -101,12 +101,12 @@ class Reporter {
 
   onError(error) {
     const message = textOf(error).slice(0, MESSAGE);
-    if (message.includes('No tests found')) return; // an empty plan says it better
-    this.tell('problem', { trouble: this.trouble(error), message, detail: (error.stack ?? '').slice(0, DETAIL) });
+    if (message.includes('No tests found')) return; // an empty plan already says so
+    this.write('problem', { cause: this.cause(error), message, detail: (error.stack ?? '').slice(0, DETAIL) });
   }
 
   // Before anything was planned either the suite cannot be loaded or this machine lacks something; later it is neither.
-  trouble(error) {
+  cause(error) {
     const text = `${textOf(error)}\n${error.stack ?? ''}`;
     if (this.planned) return 'crash';
     const { globalSetup } = this.config ?? {};
@@ -118,9 +118,9 @@ class Reporter {
     const broken = tests.filter((test) => this.setup(test.titlePath()[1]) && !test.ok());
     const why = broken.map((test) => `what it depends on failed: ${test.titlePath().slice(1).join(' › ')}`);
     for (const { id } of tests.filter((test) => !test.results.length)) {
-      this.tell('end', { id, verdict: 'not run', reason: why[0] ?? 'the runner stopped before it' });
+      this.write('end', { id, verdict: 'not run', reason: why[0] ?? 'the runner stopped before it' });
     }
-    this.tell('done', { status: result.status });
+    this.write('done', { status: result.status });
   }
 }
 

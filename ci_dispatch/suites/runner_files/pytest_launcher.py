@@ -28,15 +28,15 @@ def options() -> list[str]:
     given = ["-p", "pytest_plugin"]
     if find_spec("xdist") and "CI_DISPATCH_WORKERS" in os.environ:
         workers = int(os.environ["CI_DISPATCH_WORKERS"])
-        # Where a worker dies, some of xdist's schedulers wait for ever: github.com/pytest-dev/pytest-xdist/issues/1327.
-        # Without successors the invocation ends instead, and the tests it still owes are handed out again.
+        # When a worker crashes, some xdist schedulers wait for ever: github.com/pytest-dev/pytest-xdist/issues/1327.
+        # Without restarts the invocation ends instead, and the tests without a result run again elsewhere.
         given += ["-n", str(workers if workers > 1 else 0), "--max-worker-restart=0"]
     if find_spec("pytest_cov"):
         given += ["--cov-fail-under=0"]  # a part of a suite never covers everything
     return given
 
 
-def refuse(why: str) -> int:
+def fail(why: str) -> int:
     sys.stderr.write(f"{why}\n")
     return 127
 
@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> int:
         try:
             os.execv(python, [python, __file__, *arguments])  # noqa: S606  no shell is what we want
         except OSError as error:
-            return refuse(f"{python} cannot be started: {error}")
+            return fail(f"{python} cannot be started: {error}")
     if find_spec("pytest") is None:
-        return refuse(f"pytest is not installed for {python}")
+        return fail(f"pytest is not installed for {python}")
     import pytest  # noqa: PLC0415  only now is it known to be there
 
     sys.path[:] = [HERE, *(entry for entry in sys.path if entry != HERE)]

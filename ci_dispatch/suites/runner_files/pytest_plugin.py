@@ -1,8 +1,8 @@
 """The pytest plugin that a suite runs with on its machine. Needs the standard library and pytest >= 7 only.
 
 It keeps exactly the tests named in CI_DISPATCH_TESTS (a JSON object of node ids, each with its unit or an empty string;
-without it: all), and tells which tests there are and how each ends: one JSON line at a time, appended to the file
-CI_DISPATCH_LIVE, so that everything told survives whatever happens to this process. docs/suites.md has the format.
+without it: all), and reports which tests there are and how each ends: one JSON line at a time, appended to the file
+CI_DISPATCH_LIVE, so that what is written survives whatever happens to this process. docs/suites.md has the format.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SETUP = ("ModuleNotFoundError", "No module named", "cannot open shared object fi
 BY_SCOPE = ("loadfile", "loadscope")  # xdist modes in which a file or a class stays in one process
 
 
-def tell(kind: str, **news: object) -> None:
-    """Append one line in one call: two writers never mix."""
-    line = json.dumps({"kind": kind, **news}).encode() + b"\n"
+def write_event(kind: str, **fields: object) -> None:
+    """Append one line in one call: lines of two processes never mix."""
+    line = json.dumps({"kind": kind, **fields}).encode() + b"\n"
     live = os.open(os.environ["CI_DISPATCH_LIVE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(live, line)
@@ -36,8 +36,8 @@ def pytest_configure(config: Any) -> None:
     units = json.loads(Path(wanted).read_text(encoding="utf-8")) if wanted else None
     if units is not None:
         config.pluginmanager.register(Selection(units, config.rootpath))
-    if not hasattr(config, "workerinput"):  # a worker of xdist tells its news to the controller, which tells us
-        config.pluginmanager.register(News(config, units or {}))
+    if not hasattr(config, "workerinput"):  # xdist reports its workers' tests in its controller
+        config.pluginmanager.register(LiveReporter(config, units or {}))
 
 
 def plain_id(node_id: str, known: Collection[str]) -> str:
@@ -77,8 +77,8 @@ class Selection:
         return scheduler
 
 
-class News:
-    """Tells what pytest tells, in the words of ci-dispatch."""
+class LiveReporter:
+    """Writes pytest's reports as live events."""
 
     def __init__(self, config: Any, known: Collection[str]) -> None:
         self.config = config
@@ -88,7 +88,7 @@ class News:
 
     def plan(self, tests: list[dict[str, object]]) -> None:
         if not self.planned:
-            tell("plan", version=pytest.__version__, tests=tests)
+            write_event("plan", version=pytest.__version__, tests=tests)
         self.planned = True
 
     def pytest_collection_finish(self, session: Any) -> None:
@@ -120,37 +120,37 @@ class News:
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
             text = str(report.longrepr)
-            trouble = "setup" if any(phrase in text for phrase in SETUP) else "load error"
+            cause = "setup" if any(phrase in text for phrase in SETUP) else "load error"
             message = f"{report.nodeid} cannot be loaded: {last_line(text)}"[:MESSAGE]
-            tell("problem", trouble=trouble, message=message, detail=text[:DETAIL])
+            write_event("problem", cause=cause, message=message, detail=text[:DETAIL])
 
     def pytest_internalerror(self, excrepr: Any) -> None:
         text = str(excrepr)
-        tell(
+        write_event(
             "problem",
-            trouble="crash",
+            cause="crash",
             message=f"pytest itself failed: {last_line(text)}"[:MESSAGE],
             detail=text[:DETAIL],
         )
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        tell("begin", id=plain_id(nodeid, self.known))
+        write_event("begin", id=plain_id(nodeid, self.known))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.reports.setdefault(report.nodeid, []).append(report)
-        if report.when == "???":  # xdist made it up: the worker died under the test, and nothing more will come
+        if report.when == "???":  # xdist's own: the worker ended during the test, no further report will come
             self.pytest_runtest_logfinish(report.nodeid)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         reports = self.reports.pop(nodeid, [])
         if reports:
-            tell("end", id=plain_id(nodeid, self.known), **result_of(reports))
+            write_event("end", id=plain_id(nodeid, self.known), **result_of(reports))
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         for nodeid in list(self.reports):  # interrupted in the middle of a test
             if any(report.failed for report in self.reports[nodeid]):
                 self.pytest_runtest_logfinish(nodeid)
-        tell("done", status=int(exitstatus))
+        write_event("done", status=int(exitstatus))
 
 
 def titles(rest: str) -> list[str]:
@@ -165,15 +165,15 @@ def result_of(reports: list[Any]) -> dict[str, object]:
     failed = [report for report in reports if report.failed]
     reruns = [report for report in reports if report.outcome == "rerun"]
     skipped = [report for report in reports if report.skipped and not hasattr(report, "context")]
-    told = (failed or reruns or [None])[0]
+    shown = (failed or reruns or [None])[0]
     verdict = "failed" if failed else "skipped" if skipped else "flaky" if reruns else "passed"
     return {
         "verdict": verdict,
         "seconds": sum(report.duration for report in reports),
         "retries": len(reruns),
         "reason": skip_reason(skipped[0]) if verdict == "skipped" else "",
-        "message": message_of(told)[:MESSAGE] if told else "",
-        "detail": detail_of(told)[:DETAIL] if told else "",
+        "message": message_of(shown)[:MESSAGE] if shown else "",
+        "detail": detail_of(shown)[:DETAIL] if shown else "",
     }
 
 

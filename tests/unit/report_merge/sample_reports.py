@@ -6,14 +6,14 @@ from report_merge.model import (
     Attempt,
     Case,
     CaseKey,
+    FileProblem,
     MachineUse,
     Missing,
     Outcome,
-    Problem,
     Report,
     RunContext,
-    Span,
     Verdict,
+    WorkSpan,
     count,
 )  # fmt: skip
 
@@ -74,13 +74,13 @@ MACHINES = (
     MachineUse(
         name="moruk", tests=60, failed=2, retries=2, busy_seconds=170, idle_seconds=22,
         spans=(
-            Span(start=0, end=90, label="cart.spec.ts"),
-            Span(start=92, end=172, label="pay.spec.ts", verdict=Verdict.FAILED),
+            WorkSpan(start=0, end=90, label="cart.spec.ts"),
+            WorkSpan(start=92, end=172, label="pay.spec.ts", verdict=Verdict.FAILED),
         ),
     ),
     MachineUse(
         name="pi", tests=28, retries=1, busy_seconds=120, idle_seconds=72, lost="no heartbeat since 2m01s",
-        spans=(Span(start=0, end=120, label="search.spec.ts", verdict=Verdict.FLAKY),),
+        spans=(WorkSpan(start=0, end=120, label="search.spec.ts", verdict=Verdict.FLAKY),),
     ),
 )  # fmt: skip
 
@@ -116,7 +116,7 @@ def incomplete() -> Report:
         *red().cases,
         case("never came back", reason="pi was lost while it ran this"),
         missing=(Missing(what="shard", name="7 of 12", reason="pi was lost, and nobody else may run it"),),
-        problems=(Problem(file="shard-3.xml", reason="ends inside <testcase>", line=812, salvaged=31),),
+        problems=(FileProblem(file="shard-3.xml", reason="ends inside <testcase>", line=812, salvaged=31),),
     )
 
 

@@ -7,15 +7,15 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report_merge.attempts import Batch, in_order, matched
+from report_merge.attempts import FileExecutions, in_order, matched
 
 
 def bad(execution: str) -> bool:
     return execution[0] == "F"
 
 
-def batch(attempt: int, *executions: str, began: float | None = None) -> Batch[str]:
-    return Batch(attempt, began, executions)
+def batch(attempt: int, *executions: str, began: float | None = None) -> FileExecutions[str]:
+    return FileExecutions(attempt, began, executions)
 
 
 def test_attempt_order_decides_not_the_order_given() -> None:
@@ -48,7 +48,7 @@ def test_more_duplicates_than_before_are_new_tests() -> None:
 
 batches = st.lists(
     st.builds(
-        Batch,
+        FileExecutions,
         st.integers(1, 3),
         st.none() | st.sampled_from([1.0, 2.0, 3.0]),
         st.lists(st.sampled_from(["P", "F"]), min_size=1, max_size=4),
@@ -59,15 +59,15 @@ batches = st.lists(
 
 
 @given(batches)
-def test_no_execution_is_lost_and_no_count_falls(given_batches: list[Batch[str]]) -> None:
+def test_no_execution_is_lost_and_no_count_falls(given_batches: list[FileExecutions[str]]) -> None:
     tests = matched(given_batches, bad)
     assert sum(map(len, tests)) == sum(len(one.executions) for one in given_batches)
     assert len(tests) >= max(len(one.executions) for one in given_batches)
 
 
 @given(batches)
-def test_the_order_of_files_changes_no_verdict(given_batches: list[Batch[str]]) -> None:
-    def verdicts(order: tuple[Batch[str], ...]) -> list[tuple[str, bool]]:
+def test_the_order_of_files_changes_no_verdict(given_batches: list[FileExecutions[str]]) -> None:
+    def verdicts(order: tuple[FileExecutions[str], ...]) -> list[tuple[str, bool]]:
         return sorted((test[-1], "F" in test) for test in matched(order, bad))
 
     first = verdicts(tuple(given_batches))
@@ -76,6 +76,6 @@ def test_the_order_of_files_changes_no_verdict(given_batches: list[Batch[str]]) 
 
 
 @given(batches)
-def test_attempts_rise(given_batches: list[Batch[str]]) -> None:
+def test_attempts_rise(given_batches: list[FileExecutions[str]]) -> None:
     ordered = [one.attempt for one in in_order(given_batches, bad)]
     assert ordered == sorted(ordered)

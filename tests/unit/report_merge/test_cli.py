@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from report_merge.cli import ExitCode, run
+from report_merge.cli import MergeExitCode, run
 
 PASSED = '<testsuite name="s"><testcase classname="c" name="t" time="1"/></testsuite>'
 FAILED = '<testsuite name="s"><testcase classname="c" name="t" time="1"><failure message="no"/></testcase></testsuite>'
@@ -21,12 +21,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def merge(*arguments: str, **files: str) -> ExitCode:
+def merge(*arguments: str, **files: str) -> MergeExitCode:
     for name, text in files.items():
         path = Path(name.replace("__", "/") + ".xml")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return ExitCode(run(["*.xml", "*/*.xml", *arguments], {}))
+    return MergeExitCode(run(["*.xml", "*/*.xml", *arguments], {}))
 
 
 def plan(text: str) -> str:
@@ -35,44 +35,44 @@ def plan(text: str) -> str:
 
 
 def test_each_kind_of_red_has_its_code() -> None:
-    assert merge(a=PASSED) is ExitCode.PASSED
-    assert merge(a=FAILED) is ExitCode.FAILED
-    assert merge(a=FAILED, b=NOT_JUNIT) is ExitCode.UNREADABLE
-    assert merge("--expect", plan('{"shards": ["gone"]}'), a=FAILED, b=NOT_JUNIT) is ExitCode.INCOMPLETE
+    assert merge(a=PASSED) is MergeExitCode.PASSED
+    assert merge(a=FAILED) is MergeExitCode.FAILED
+    assert merge(a=FAILED, b=NOT_JUNIT) is MergeExitCode.UNREADABLE
+    assert merge("--expect", plan('{"shards": ["gone"]}'), a=FAILED, b=NOT_JUNIT) is MergeExitCode.INCOMPLETE
 
 
 def test_codes_are_the_documented_numbers() -> None:
-    assert [code.value for code in ExitCode] == [2, 4, 6, 3, 1, 0, 70, 130]
+    assert [code.value for code in MergeExitCode] == [2, 4, 6, 3, 1, 0, 70, 130]
 
 
 def test_nothing_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
-    assert merge("-o", "merged.xml") is ExitCode.NOTHING
+    assert merge("-o", "merged.xml") is MergeExitCode.NOTHING
     assert "nothing to report" in capfd.readouterr().err
     assert etree.parse("merged.xml").getroot().get("tests") == "0"
-    assert merge(a='<testsuite name="s"/>') is ExitCode.NOTHING
+    assert merge(a='<testsuite name="s"/>') is MergeExitCode.NOTHING
 
 
 def test_a_salvaged_file_is_red() -> None:
-    assert merge(a=PASSED[:-5]) is ExitCode.UNREADABLE
+    assert merge(a=PASSED[:-5]) is MergeExitCode.UNREADABLE
 
 
 def test_flaky_is_green_unless_asked() -> None:
     runs = {"attempt_1__a": FAILED, "attempt_2__a": PASSED}
-    assert merge(**runs) is ExitCode.PASSED
-    assert merge("--fail-on", "flaky", **runs) is ExitCode.FAILED
+    assert merge(**runs) is MergeExitCode.PASSED
+    assert merge("--fail-on", "flaky", **runs) is MergeExitCode.FAILED
 
 
 def test_only_new_failures_if_asked() -> None:
-    assert merge("--json", "before.json", a=FAILED) is ExitCode.FAILED
-    assert merge("--fail-on", "new", "--baseline", "before.json", a=FAILED) is ExitCode.PASSED
+    assert merge("--json", "before.json", a=FAILED) is MergeExitCode.FAILED
+    assert merge("--fail-on", "new", "--baseline", "before.json", a=FAILED) is MergeExitCode.PASSED
     worse = FAILED.replace("</testsuite>", '<testcase name="u"><error/></testcase></testsuite>')
-    assert merge("--fail-on", "new", "--baseline", "before.json", a=worse) is ExitCode.FAILED
-    assert merge("--fail-on", "never", a=worse) is ExitCode.PASSED
+    assert merge("--fail-on", "new", "--baseline", "before.json", a=worse) is MergeExitCode.FAILED
+    assert merge("--fail-on", "never", a=worse) is MergeExitCode.PASSED
 
 
 def test_all_outputs_of_one_run() -> None:
     code = merge("-o", "out/merged.xml", "--summary", "s.md", "--html", "r.html", "--json", "r.json", a=FAILED)
-    assert code is ExitCode.FAILED
+    assert code is MergeExitCode.FAILED
     assert etree.parse("out/merged.xml").getroot().get("failures") == "1"
     assert "1 of 1 test failed" in Path("s.md").read_text(encoding="utf-8")
     assert "<html" in Path("r.html").read_text(encoding="utf-8")
@@ -81,9 +81,9 @@ def test_all_outputs_of_one_run() -> None:
 
 
 def test_a_second_run_in_the_same_folder_gives_the_same() -> None:
-    assert merge("-o", "merged.xml", a=PASSED) is ExitCode.PASSED
+    assert merge("-o", "merged.xml", a=PASSED) is MergeExitCode.PASSED
     first = Path("merged.xml").read_bytes()
-    assert merge("-o", "merged.xml") is ExitCode.PASSED
+    assert merge("-o", "merged.xml") is MergeExitCode.PASSED
     assert Path("merged.xml").read_bytes() == first
 
 
@@ -113,7 +113,7 @@ def test_a_step_summary_keeps_what_others_wrote() -> None:
 )
 def test_a_wrong_command_line_is_one_message(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     Path("a.xml").write_text(PASSED, encoding="utf-8")
-    assert run(arguments, {}) == ExitCode.USAGE
+    assert run(arguments, {}) == MergeExitCode.USAGE
     told = capfd.readouterr().err
     assert told.startswith("report-merge: ")
     assert "Traceback" not in told
@@ -124,7 +124,7 @@ def test_an_error_of_ours_is_a_message_too(monkeypatch: pytest.MonkeyPatch, capf
         raise RuntimeError("boom \x1b[31m")
 
     monkeypatch.setattr("report_merge.sources.find", broken)
-    assert merge(a=PASSED) is ExitCode.INTERNAL
+    assert merge(a=PASSED) is MergeExitCode.INTERNAL
     told = capfd.readouterr().err
     assert "RuntimeError: boom" in told
     assert "\x1b" not in told
@@ -145,7 +145,7 @@ def test_an_output_is_replaced_only_when_it_is_whole(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("report_merge.merging.write_end", broken)
     Path("a.xml").write_text(PASSED, encoding="utf-8")
-    assert run(["a.xml", "-o", "merged.xml"], {}) == ExitCode.USAGE
+    assert run(["a.xml", "-o", "merged.xml"], {}) == MergeExitCode.USAGE
     assert Path("merged.xml").read_text(encoding="utf-8") == "before"
     assert sorted(path.name for path in Path().iterdir()) == ["a.xml", "merged.xml"]
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from report_merge import failures
-from report_merge.failures import FailureVerdict, MachineTally, Retry
+from report_merge.failures import FailureVerdict, MachineTally, RetryAdvice
 from report_merge.model import Attempt, Case, CaseKey, Outcome
 from report_merge.render import html, markdown, text, workflow_commands
 from tests.unit.report_merge import sample_reports as sample
@@ -319,7 +319,7 @@ def test_one_cause_is_one_group_and_what_needs_a_person_comes_first() -> None:
     ]
     assert groups[1].title == down
     assert groups[1].machines == ("m0", "m1")
-    assert groups[2].finding.retry is Retry.BACKOFF
+    assert groups[2].finding.retry is RetryAdvice.BACKOFF
     assert groups[2].fingerprint == groups[1].fingerprint
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from report_merge import Verdict, count, read
-from report_merge.limits import Limits, Refused
+from report_merge.limits import ReadLimits, ReportRefused
 from report_merge.merging import merge_files
 from report_merge.scan import Odd, scan
 
@@ -56,8 +56,8 @@ def test_mutated_reports_never_crash_and_both_readers_agree(
     reading = read(data, "a.xml")
     assert reading.cases or reading.problem or b"<test" in data
     try:
-        index = scan(io.BytesIO(data), Limits())
-    except (Odd, Refused):
+        index = scan(io.BytesIO(data), ReadLimits())
+    except (Odd, ReportRefused):
         return
     totals = count(reading.cases)
     assert (totals.tests, totals.attempts) == (len(index.cases.flags), index.attempts)
@@ -110,6 +110,6 @@ def test_a_large_text_is_a_legitimate_report() -> None:
 
 
 def test_what_needs_more_memory_than_allowed_is_refused() -> None:
-    reading = read(b"<testsuite>" + b" " * 2000, "a.xml", limits=Limits(tree_bytes=1000))
+    reading = read(b"<testsuite>" + b" " * 2000, "a.xml", limits=ReadLimits(tree_bytes=1000))
     assert reading.problem is not None
     assert "1000 bytes" in reading.problem.reason

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from report_merge import Outcome, Report, Verdict, read, write
-from report_merge.limits import Limits
+from report_merge.limits import ReadLimits
 from report_merge.merging import merge_files
 
 
@@ -150,7 +150,7 @@ def test_texts_in_the_report_are_bounded_and_in_the_file_whole(tmp_path: Path) -
         tmp_path, "a.xml", f'<testsuite name="s"><testcase name="t"><failure>{text}</failure></testcase></testsuite>'
     )
     output = io.BytesIO()
-    report = merge_files([path], output, limits=Limits(text_bytes=1000))
+    report = merge_files([path], output, limits=ReadLimits(text_bytes=1000))
     assert len(report.cases[0].attempts[0].text) < 1200
     assert "left out" in report.cases[0].attempts[0].text
     assert text.encode() in output.getvalue()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from report_merge.compare import compare
-from report_merge.model import Case, MachineUse, Missing, Report, RunContext, Span
+from report_merge.model import Case, MachineUse, Missing, Report, RunContext, WorkSpan
 from report_merge.render import charts, html, markdown
 from report_merge.render.budget import size
 from tests.unit.report_merge import sample_reports as sample
@@ -119,7 +119,7 @@ def check_hostile(texts: list[str]) -> None:
     report = sample.report(
         sample.failing(name, stack, machine=machine, project=machine),
         sample.case(name + "4", reason=stack or "r"),
-        machines=(MachineUse(name=machine, lost=stack, spans=(Span(start=0, end=1, label=name),)),),
+        machines=(MachineUse(name=machine, lost=stack, spans=(WorkSpan(start=0, end=1, label=name),)),),
         missing=(Missing(what=missing, name=missing, reason=missing),),
         context=RunContext(title=title, branch=title, reproduce=stack, url=url),
     )
@@ -131,7 +131,9 @@ def check_hostile(texts: list[str]) -> None:
 def test_numbers_that_are_none_do_no_harm() -> None:
     odd = (float("nan"), float("inf"), -1.0, 1e300)
     cases = [sample.case(f"t{value}", sample.attempt(seconds=value), sample.attempt(seconds=value)) for value in odd]
-    machines = (MachineUse(name="m", busy_seconds=float("nan"), spans=(Span(start=float("nan"), end=float("inf")),)),)
+    machines = (
+        MachineUse(name="m", busy_seconds=float("nan"), spans=(WorkSpan(start=float("nan"), end=float("inf")),)),
+    )
     page = html.page(sample.report(*cases, machines=machines))
     assert all(row[5] is None or abs(row[5]) < 1e9 for row in data_of(page)["rows"])
 
@@ -148,7 +150,7 @@ def test_what_nobody_measured_has_no_column() -> None:
 
 
 def test_a_timeline_says_what_it_shows() -> None:
-    svg = charts.timeline((Span(start=0, end=30, label="a<b"), Span(start=30, end=60, label="b")), 60, "pi")
+    svg = charts.timeline((WorkSpan(start=0, end=30, label="a<b"), WorkSpan(start=30, end=60, label="b")), 60, "pi")
     assert 'aria-label="pi: 2 spans of work over 1m00s"' in svg
     assert "<title>a&lt;b 0.00s to 30.0s: passed</title>" in svg
     assert re.findall(r'x="([\d.]+)" width="([\d.]+)"', svg) == [("0.0", "499.0"), ("500.0", "499.0")]

@@ -16,13 +16,13 @@ from report_merge.model import (
     Attempt,
     Case,
     CaseKey,
+    FileProblem,
     MachineUse,
     Missing,
     Outcome,
-    Problem,
     Report,
     RunContext,
-    Span,
+    WorkSpan,
     count,
 )
 from report_merge.render import json as report_json
@@ -47,14 +47,17 @@ reports = st.lists(cases, max_size=4).flatmap(
         context=st.builds(RunContext, title=text, branch=text, attempt=st.integers(1, 99)),
         machines=st.lists(
             st.builds(
-                MachineUse, name=text, lost=text, spans=st.lists(st.builds(Span, start=number, end=number)).map(tuple)
+                MachineUse,
+                name=text,
+                lost=text,
+                spans=st.lists(st.builds(WorkSpan, start=number, end=number)).map(tuple),
             ),
             max_size=2,
         ).map(tuple),
         missing=st.lists(st.builds(Missing, what=text, name=text), max_size=2).map(tuple),
-        problems=st.lists(st.builds(Problem, file=text, reason=text, line=st.none() | st.integers()), max_size=2).map(
-            tuple
-        ),
+        problems=st.lists(
+            st.builds(FileProblem, file=text, reason=text, line=st.none() | st.integers()), max_size=2
+        ).map(tuple),
         wall_seconds=st.none() | number,
     )
 )

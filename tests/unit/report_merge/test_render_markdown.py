@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from report_merge.compare import compare
-from report_merge.model import MachineUse, Missing, Problem, Report, RunContext
+from report_merge.model import FileProblem, MachineUse, Missing, Report, RunContext
 from report_merge.render import markdown
 from report_merge.render.budget import Item, Section, fill, size
 from report_merge.render.view import excerpt
@@ -87,7 +87,7 @@ def test_incomplete_is_its_own_word_and_never_green() -> None:
 
 
 def test_an_unreadable_file_is_not_green() -> None:
-    report = sample.report(sample.case("a"), problems=(Problem(file="x.xml", reason="not XML"),))
+    report = sample.report(sample.case("a"), problems=(FileProblem(file="x.xml", reason="not XML"),))
     assert markdown.job_summary(report).startswith("## ⚠️ 1 report file not wholly readable; 1 test passed")
 
 
@@ -163,7 +163,7 @@ def check_hostile(texts: list[str]) -> None:
         sample.case(name + "4", reason=reason or "r"),
         machines=(MachineUse(name=machine, lost=lost),),
         missing=(Missing(what=missing, name=missing, reason=missing),),
-        problems=(Problem(file=problem, reason=problem),),
+        problems=(FileProblem(file=problem, reason=problem),),
         context=RunContext(title=title, branch=branch, sha=branch, reproduce=reproduce, url=url, report_url=url),
     )
     page = check_structure(markdown.job_summary(report, comparison=compare(report, sample.green())))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from report_merge.model import Missing, Problem, Report
+from report_merge.model import FileProblem, Missing, Report
 from report_merge.render import text, wording
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_escape import HOSTILE
@@ -39,8 +39,8 @@ def test_the_last_line_is_for_scripts() -> None:
         (sample.report(), "INCOMPLETE"),
         (sample.report(sample.case("a"), missing=(Missing(what="shard", name="1"),)), "INCOMPLETE"),
         (sample.report(sample.failing("a"), sample.case("b", reason="lost")), "INCOMPLETE"),
-        (sample.report(sample.failing("a"), problems=(Problem(file="f", reason="r"),)), "FAILED"),
-        (sample.report(sample.case("a"), problems=(Problem(file="f", reason="r"),)), "UNREADABLE"),
+        (sample.report(sample.failing("a"), problems=(FileProblem(file="f", reason="r"),)), "FAILED"),
+        (sample.report(sample.case("a"), problems=(FileProblem(file="f", reason="r"),)), "UNREADABLE"),
         (sample.report(sample.flaky("a")), "PASSED"),
     ],
 )
@@ -53,7 +53,7 @@ def test_no_line_of_foreign_make_is_a_command_or_moves_the_cursor(hostile: str) 
     report = sample.report(
         sample.failing(hostile, hostile, machine=hostile),
         missing=(Missing(what="shard", name=hostile, reason=hostile),),
-        problems=(Problem(file=hostile, reason=hostile),),
+        problems=(FileProblem(file=hostile, reason=hostile),),
     )
     lines = text.final_lines(report, report_path=hostile)
     for line in lines:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from report_merge.expectation import BadPlan, parse
-from report_merge.limits import Limits
+from report_merge.limits import ReadLimits
 from report_merge.merging import merge_files, merging
 from report_merge.model import Report
 from report_merge.sources import DEFAULT_ATTEMPT, Found, find
@@ -90,7 +90,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
 
 def test_a_file_above_the_limit_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.xml")
-    got = found(tmp_path, folder=tmp_path, limits=Limits(file_bytes=10))
+    got = found(tmp_path, folder=tmp_path, limits=ReadLimits(file_bytes=10))
     assert "larger than 10 bytes" in got.problems[0].reason
 
 
@@ -119,12 +119,12 @@ def test_archives_are_read_and_no_name_in_them_becomes_a_path(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (Limits(archive_ratio=2), "unpacks to more than"),
-        (Limits(archive_bytes=1000), "unpacks to more than"),
-        (Limits(archive_members=1), "more than 1 files"),
+        (ReadLimits(archive_ratio=2), "unpacks to more than"),
+        (ReadLimits(archive_bytes=1000), "unpacks to more than"),
+        (ReadLimits(archive_members=1), "more than 1 files"),
     ],
 )
-def test_archive_bombs_end_in_a_message(limits: Limits, reason: str, tmp_path: Path) -> None:
+def test_archive_bombs_end_in_a_message(limits: ReadLimits, reason: str, tmp_path: Path) -> None:
     bomb = SUITE.format("x" * 3_000_000)
     path = archive(tmp_path / "bomb.zip", {"a.xml": bomb, "b.xml": bomb})
     got = found(path, folder=tmp_path, limits=limits)

@@ -49,7 +49,7 @@ def line(test: str, verdict: Verdict, **more: object) -> TestResult:
 
 def granted(number: int, *tests: str) -> LeaseGranted:
     shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tests)  # type: ignore[arg-type]
-    return LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=HERE, granted=0.0, expires=0.0))
+    return LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=HERE, granted=0.0))
 
 
 def ended(number: int, *results: TestResult) -> AttemptFinished:
@@ -135,6 +135,14 @@ def test_run_json_has_the_whole_run() -> None:
     assert data["tests"][0]["attempts"] == [{"lease": 1, "machine": "here", "verdict": "failed", "seconds": 1.0}]
     assert (data["machines"][0]["tests"], data["machines"][0]["condition"]) == (4, "busy")
     assert data["warnings"] == [{"source": "here", "text": "mind this"}]
+
+
+def test_the_report_of_a_run_that_is_over_is_made_once() -> None:
+    reports, over, on = run_report.ReportCache(RunContext(title="shop")), state(*RUN), state(*RUN, finished=None)
+    assert reports.of(on) is not reports.of(on)
+    assert reports.of(over) is reports.of(over)
+    assert reports.of(over) == run_report.report(over, RunContext(title="shop"))
+    assert reports.of(on).wall_seconds != reports.of(over).wall_seconds
 
 
 def test_the_keys_of_run_json_change_only_with_its_version() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.sections import Split
+from ci_dispatch.config.sections import Split, SuiteConfig
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, UnitId, Verdict
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd
+from ci_dispatch.suites.attempts import junit_results
 from ci_dispatch.suites.command import CommandSuite
-from ci_dispatch.suites.junit import told_by
 
 PLACE = AttemptPaths(tree="/t", attempt="/t/.a")
 NAMES = ["m::a b", "m::$(touch owned)", 'm::"q"', "n::c"]
@@ -20,24 +20,24 @@ EXITED = JobEnd(ended=Ended.EXITED, exit_code=0)
 
 
 def suite(command: str = "run {junit} {tests}", junit: str = "") -> CommandSuite:
-    return CommandSuite(root=Path("shop"), command=command, list_command="run --list", junit=junit)
+    return CommandSuite(SuiteConfig(command=command, list="run --list", junit=junit), Path("shop"))
 
 
 def call(command: str, junit: str = "") -> Invocation:
-    return suite(command, junit).invocation(TESTS, PLACE, workers=3, shard=2, total=5, extra=("--x",))
+    return suite(command, junit).invocation(TESTS, PLACE, workers=3, shard=2, extra=("--x",))
 
 
 def test_every_placeholder_becomes_one_word_and_tests_one_each() -> None:
-    argv = call("run -o {junit} '{live}' {shard}/{total} -w{workers} {attempt} {tree} {tests} -z").argv
+    argv = call("run -o {junit} '{live}' n{shard} -w{workers} {attempt} {tree} {tests} -z").argv
     assert argv == (
-        "run", "-o", "/t/.a/junit.xml", "/t/.a/live.jsonl", "2/5", "-w3", "/t/.a", "/t", *NAMES, "-z", "--x"
+        "run", "-o", "/t/.a/junit.xml", "/t/.a/live.jsonl", "n2", "-w3", "/t/.a", "/t", *NAMES, "-z", "--x"
     )  # fmt: skip
 
 
 def test_names_that_look_like_placeholders_are_left_alone() -> None:
     hostile = [Test(id=TestId("{tree}"), unit=UnitId("u"), runner_id="{tree}")]
     for command, expected in [("run {junit} {tests}", "{tree}"), ("run {junit} --only={tests}", "--only={tree}")]:
-        found = suite(command).invocation(hostile, PLACE, workers=1, shard=1, total=1, extra=())
+        found = suite(command).invocation(hostile, PLACE, workers=1, shard=1, extra=())
         assert found.argv[2] == expected
 
 
@@ -48,7 +48,7 @@ def test_tests_can_be_joined_or_written_to_a_file() -> None:
     assert found.files["tests.txt"].decode().splitlines() == NAMES
 
 
-def test_a_fixed_junit_file_is_brought_home_by_the_launcher() -> None:
+def test_a_fixed_junit_file_is_copied_by_the_launcher() -> None:
     found = call("run {tests}", junit="build/report.xml")
     launcher = ("python3", "/t/.a/command_launcher.py", "/t/build/report.xml", "/t/.a/junit.xml", "run")
     assert found.argv[:5] == launcher
@@ -61,6 +61,7 @@ def test_a_fixed_junit_file_is_brought_home_by_the_launcher() -> None:
         ("run {junit}", r"neither \{tests\} nor \{tests_file\}"),
         ("run {tests}", r"neither \{junit\} nor \{live\}"),
         ("run {junit} {tests} {nonsense}", r"\{nonsense\} is not known; known: tests, "),
+        ("run {junit} {tests} --shard={shard}/{total}", r"\{total\} cannot be given: .* not known when one starts"),
         ("sh -c 'run {tests} > {junit}'", "inside a longer word"),
         ("run {junit} x{tests}", "inside a longer word"),
         ("", "`command` in the section .suite. is empty"),
@@ -74,7 +75,7 @@ def test_a_command_that_cannot_work_is_refused(command: str, says: str) -> None:
 
 def test_a_missing_list_command_is_refused() -> None:
     with pytest.raises(UsageError, match=r"`list` in the section .suite. is empty"):
-        CommandSuite(root=Path("shop"), command="run {junit} {tests}", list_command="")
+        CommandSuite(SuiteConfig(command="run {junit} {tests}", list=""), Path("shop"))
 
 
 def test_tools_are_programs_not_files() -> None:
@@ -117,7 +118,7 @@ def test_a_report_about_other_tests_names_one_of_them(tmp_path: Path) -> None:
     assert "names 'other::thing' and no test as `list` does" in reading.reason
 
 
-def test_live_news_come_before_the_report(tmp_path: Path) -> None:
+def test_live_events_come_before_the_report(tmp_path: Path) -> None:
     (tmp_path / "live.jsonl").write_text('{"kind": "end", "id": "m::a b", "verdict": "flaky"}\n')
     assert words(read(f"<testsuite>{CASE}</testsuite>", tmp_path)) == "flaky not run not run not run"
 
@@ -126,7 +127,7 @@ def test_live_news_come_before_the_report(tmp_path: Path) -> None:
 def test_a_case_is_found_by_any_of_its_names(name: str, tmp_path: Path) -> None:
     (tmp_path / "j.xml").write_text('<testsuite><testcase file="f.py" classname="m" name="t" time="2"/></testsuite>')
     test = Test(id=TestId("id"), unit=UnitId("id"), runner_id=name)
-    (result,) = told_by(tmp_path / "j.xml", [test]).results
+    (result,) = junit_results(tmp_path / "j.xml", [test]).results
     assert (result.test, result.verdict, result.seconds) == ("id", Verdict.PASSED, 2.0)
 
 
@@ -134,7 +135,7 @@ def test_several_cases_of_one_name_are_the_worst_of_them(tmp_path: Path) -> None
     bad = '<testcase classname="m" name="b" time="2"><failure message="no"/></testcase>'
     cases = f'<testcase classname="m" name="a" time="1"/>{bad}'
     (tmp_path / "j.xml").write_text(f"<testsuite>{cases}</testsuite>")
-    (result,) = told_by(tmp_path / "j.xml", [Test(id=TestId("m"), unit=UnitId("m"), runner_id="m")]).results
+    (result,) = junit_results(tmp_path / "j.xml", [Test(id=TestId("m"), unit=UnitId("m"), runner_id="m")]).results
     assert (result.verdict, result.seconds, result.message) == (Verdict.FAILED, 3.0, "no")
 
 

@@ -1,4 +1,4 @@
-"""From a reporter's words to the expected tests: units as the runner wants them, errors that say what to do."""
+"""From what a reporter wrote to the expected tests: units as the runner has them, errors that say what to do."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import pytest
 from ci_dispatch.config.sections import Split
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.run.ports import Listing
-from ci_dispatch.suites.here import Answer
-from ci_dispatch.suites.listing import check, listing, plan_of
+from ci_dispatch.suites.listing import ListingOutput, listing_of
+from ci_dispatch.suites.live_events import events_in
 
 
-def answer(*lines: object, exit_code: int = 0, errors: str = "") -> Answer:
-    live = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-    return Answer(exit_code=exit_code, output="", errors=errors, live=live)
+def output(*lines: object, exit_code: int = 0, errors: str = "") -> ListingOutput:
+    events = events_in(json.dumps(line).encode() + b"\n" for line in lines)
+    return ListingOutput(exit_code=exit_code, output="", errors=errors, events=events)
+
+
+def listing(given: ListingOutput, split: Split = Split.AUTO) -> Listing:
+    return listing_of(given, split, runner="Playwright", workdir="e2e", install="npm ci")
 
 
 def listed(*tests: dict[str, object], split: Split = Split.AUTO) -> Listing:
-    plan = plan_of(answer({"kind": "plan", "tests": tests}))
-    return listing(plan, split, runner="Playwright", workdir="e2e")
+    return listing(output({"kind": "plan", "tests": tests}), split)
 
 
 TEST = {"id": "7", "project": "p", "file": "f", "title": ["g", "t"], "line": 3, "unit": "p f", "group": ""}
@@ -55,32 +58,36 @@ def test_tests_of_one_name_count_once_and_say_so() -> None:
     assert found.notes == ("1 tests have the name of another one and count once",)
 
 
-@pytest.mark.parametrize("tests", [[], [{}], [{"id": 7}], [{"id": ""}]])
+@pytest.mark.parametrize("tests", [[], [{}], [{"id": ""}]])
 def test_no_tests_are_nothing_to_run(tests: list[dict[str, object]]) -> None:
     with pytest.raises(NothingToRun, match="nothing to run"):
         listed(*tests)
 
 
-def refusal(given: Answer) -> str:
+def test_a_plan_that_cannot_be_read_is_an_error() -> None:
+    assert "exited 0: Expected `str`" in refusal(output({"kind": "plan", "tests": [{"id": 7}]}))
+
+
+def refusal(given: ListingOutput) -> str:
     with pytest.raises(UsageError) as caught:
-        check(given, plan_of(given), runner="Playwright", workdir="e2e", install="npm ci")
+        listing(given)
     return str(caught.value)
 
 
 def test_a_missing_runner_is_to_be_installed() -> None:
-    said = refusal(answer(exit_code=127, errors="@playwright/test is not installed for e2e\n"))
+    said = refusal(output(exit_code=127, errors="@playwright/test is not installed for e2e\n"))
     assert "is not installed" in said
     assert "npm ci (in e2e)" in said
 
 
 def test_load_errors_are_shown_together_as_plain_lines() -> None:
-    problems = [{"kind": "problem", "trouble": "load error", "message": f"\x1b[31mbroken\n {n}"} for n in range(7)]
-    said = refusal(answer(*problems, {"kind": "plan", "tests": []}, exit_code=1))
+    problems = [{"kind": "problem", "cause": "load error", "message": f"\x1b[31mbroken\n {n}"} for n in range(7)]
+    said = refusal(output(*problems, {"kind": "plan", "tests": []}, exit_code=1))
     assert "\n  broken 0\n  broken 1" in said
     assert "and 2 more" in said
     assert "\x1b" not in said
 
 
 def test_a_runner_that_says_nothing_is_quoted() -> None:
-    assert "exited 3: out of cheese" in refusal(answer(exit_code=3, errors="out of cheese\n"))
-    assert "exited 0" in refusal(answer())
+    assert "exited 3: out of cheese" in refusal(output(exit_code=3, errors="out of cheese\n"))
+    assert "exited 0" in refusal(output())

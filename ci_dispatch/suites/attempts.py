@@ -1,0 +1,246 @@
+"""Reads an attempt: what the runner reported, how it ended, and a reason for every test without a result.
+
+No source is trusted alone: a JUnit file can be empty, cut or full of skips that never ran; exit code 0 can mean that
+nothing was selected; a reporter's last line can be missing. Every expected test gets exactly one result.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import report_merge  # it loads lxml when `read` is first asked for
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, TestResult, Verdict
+from ci_dispatch.run.ports import AttemptReading, JobEnd
+from ci_dispatch.suites.live_events import LiveEvents
+from report_merge.model import Case, Outcome
+from report_merge.plain import one_line
+
+OUTPUT_END = 4096  # bytes
+MAX_JUNIT = 256 << 20  # bytes
+NOT_FOUND = {126: FailureCause.SETUP, 127: FailureCause.SETUP}  # a missing program, by the shell and our launchers
+_WORST = (Verdict.FAILED, Verdict.FLAKY, Verdict.PASSED, Verdict.SKIPPED, Verdict.NOT_RUN)
+
+
+def assemble(
+    tests: Sequence[Test],
+    events: LiveEvents,
+    end: JobEnd,
+    *,
+    output: str = "",
+    exits: Mapping[int, FailureCause] | None = None,
+) -> AttemptReading:
+    """One result for each of `tests`.
+
+    `output` is the end of the runner's output, to be quoted where tests have no result; `exits` says what exit codes of
+    this runner mean.
+    """
+    cause, reason = _cause(tests, events, end, output, {**NOT_FOUND, **(exits or {})})
+    why = reason or end.reason or _quoting(output, _how(end))
+    results = tuple(events.ended.get(test.id) or _not_run(test, events, why) for test in tests)
+    if _has_unexplained_failure(tests, events, end):
+        results = tuple(_without_pass(result, why) for result in results)
+    return AttemptReading(
+        results=results,
+        cause=cause,
+        reason=reason,
+        suspects=_suspects(tests, events, end, cause),
+        unexpected=_unexpected(tests, events),
+    )
+
+
+def output_end(attempt: Path) -> str:
+    """The end of the runner's output, where programs say why they stop; `attempt` is the folder of its files."""
+    try:
+        with (attempt / "output.log").open("rb") as output:
+            output.seek(0, os.SEEK_END)
+            output.seek(max(0, output.tell() - OUTPUT_END))
+            return output.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _not_run(test: Test, events: LiveEvents, why: str) -> TestResult:
+    if events.planned is not None and test.id not in events.planned:
+        why = "it was listed, but the runner does not know it: deleted or renamed since, or another configuration there"
+    elif test.id in events.begun:
+        why = f"it had begun when {why}"
+    return TestResult(test=test.id, verdict=Verdict.NOT_RUN, reason=why)
+
+
+def _reported(tests: Sequence[Test], events: LiveEvents) -> set[Verdict]:
+    """The runner's verdicts on the tests and on what it runs with them in every invocation."""
+    ids = {test.id for test in tests} | events.setup
+    return {result.verdict for test, result in events.ended.items() if test in ids}
+
+
+def _unreported(tests: Sequence[Test], events: LiveEvents) -> list[Test]:
+    """Tests the runner knew and reported nothing about."""
+    return [test for test in tests if test.id not in events.ended and test.id in (events.planned or {test.id})]
+
+
+def _has_unexplained_failure(tests: Sequence[Test], events: LiveEvents, end: JobEnd) -> bool:
+    """Whether the runner reports a failure that is none of its tests': of a hook, a worker, a plugin."""
+    if end.ended is not Ended.EXITED or not end.exit_code:
+        return False
+    if events.problems:  # a file that cannot be loaded explains the exit code and says nothing about the others
+        return any(problem.cause is FailureCause.CRASH for problem in events.problems)
+    return not _unreported(tests, events) and _reported(tests, events) <= {Verdict.PASSED, Verdict.SKIPPED}
+
+
+def _without_pass(result: TestResult, why: str) -> TestResult:
+    """A pass is not trusted when its own runner reports a failure: the test runs again and cannot make a run green."""
+    if result.verdict is not Verdict.PASSED:
+        return result
+    return replace(result, verdict=Verdict.NOT_RUN, reason=f"it passed, but {why}")
+
+
+def _cause(
+    tests: Sequence[Test], events: LiveEvents, end: JobEnd, output: str, exits: Mapping[int, FailureCause]
+) -> tuple[FailureCause, str]:
+    """What stood in the way of the attempt as a whole, when the runner ended by itself."""
+    code = end.exit_code or 0
+    if end.ended is not Ended.EXITED:
+        return FailureCause.NONE, ""
+    if events.problems:
+        problem = events.problems[0]
+        return problem.cause, one_line(problem.message, 1000)
+    if end.signal or code > 128:
+        return FailureCause.CRASH, _quoting(output, _how(end))
+    if code in exits:
+        return exits[code], _quoting(output, _how(end))
+    return _cause_by_results(tests, events, end, output)
+
+
+def _cause_by_results(tests: Sequence[Test], events: LiveEvents, end: JobEnd, output: str) -> tuple[FailureCause, str]:
+    """What follows from comparing the exit code with the results."""
+    if not any(test.id in events.ended for test in tests):
+        return _cause_without_results(tests, events, end, output)
+    unreported = _unreported(tests, events)
+    if unreported and end.exit_code:
+        return FailureCause.CRASH, _quoting(output, f"{_how(end)} with {len(unreported)} tests to go")
+    if end.exit_code and not _reported(tests, events) & {Verdict.FAILED, Verdict.FLAKY}:
+        return FailureCause.CRASH, _quoting(output, f"{_how(end)} although no test failed")
+    return FailureCause.NONE, ""
+
+
+def _cause_without_results(
+    tests: Sequence[Test], events: LiveEvents, end: JobEnd, output: str
+) -> tuple[FailureCause, str]:
+    if events.planned is not None and not any(test.id in events.planned for test in tests):
+        return (
+            FailureCause.LOAD,
+            f"the runner knows none of the {len(tests)} tests: deleted or renamed since they were listed?",
+        )
+    if not end.exit_code:
+        return FailureCause.USAGE, _quoting(output, f"{_how(end)} and reported none of the {len(tests)} tests")
+    return FailureCause.CRASH, _quoting(output, f"{_how(end)} before the first test ended")
+
+
+def _suspects(tests: Sequence[Test], events: LiveEvents, end: JobEnd, cause: FailureCause) -> tuple[TestId, ...]:
+    """What was running when a runner or machine failed; a cancelled runner did not fail because of its tests."""
+    if end.ended is Ended.CANCELLED or (end.ended is Ended.EXITED and cause is not FailureCause.CRASH):
+        return ()
+    return tuple(test.id for test in tests if test.id in events.begun and test.id not in events.ended)
+
+
+def _unexpected(tests: Sequence[Test], events: LiveEvents) -> tuple[str, ...]:
+    expected = {test.id for test in tests} | events.setup
+    planned = events.planned or {}
+    return tuple(planned[test].name if test in planned else test for test in events.ended if test not in expected)
+
+
+def _how(end: JobEnd) -> str:
+    if end.ended is not Ended.EXITED:
+        return f"the attempt was {end.ended}"
+    number = end.signal or ((end.exit_code or 0) - 128)
+    if number > 0:
+        return f"the runner was ended by {_signal_name(number)}"
+    return f"the runner exited {end.exit_code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _quoting(output: str, text: str) -> str:
+    last = one_line("\n".join(output.strip().splitlines()[-5:]), 500)
+    return f"{text}: {last}" if last else text
+
+
+# -- the JUnit file of a runner that has no reporter of ours ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JUnitResults:
+    """What a JUnit file says about the expected tests, however its runner names them there."""
+
+    results: tuple[TestResult, ...] = ()
+    unknown: tuple[str, ...] = ()  # cases that are none of the tests
+    problem: str = ""  # why the file was not, or only partly, read
+
+
+def junit_results(file: Path, tests: Sequence[Test]) -> JUnitResults:
+    """One result for each of `tests` that the file names.
+
+    Several cases of one test (its name is a file's or a class's) are one result: the worst, with their times added.
+    """
+    try:
+        size = file.stat().st_size
+    except FileNotFoundError:
+        return JUnitResults(problem="there is none")
+    if size > MAX_JUNIT:
+        return JUnitResults(problem=f"it has {size} bytes, more than {MAX_JUNIT}")
+    reading = report_merge.read(file.read_bytes(), file.name)
+    expected = {test.runner_id: test.id for test in tests}
+    cases: dict[TestId, list[Case]] = {}
+    unknown = []
+    for case in reading.cases:
+        name = next((name for name in _names(case) if name in expected), None)
+        if name is None:
+            unknown.append(next(_names(case)))
+        else:
+            cases.setdefault(expected[name], []).append(case)
+    return JUnitResults(
+        results=tuple(_result_of(test, several) for test, several in cases.items()),
+        unknown=tuple(unknown),
+        problem=reading.problem.reason if reading.problem else "",
+    )
+
+
+def _names(case: Case) -> Iterator[str]:
+    """How a list command may call this case, the most exact first."""
+    key = case.key
+    yield "::".join(filter(None, (key.file, key.classname, key.name)))
+    if key.file:
+        yield f"{key.file}::{key.name}"
+    if key.classname:
+        yield f"{key.classname}::{key.name}"
+        yield f"{key.classname}.{key.name}"
+    yield key.name
+    yield from filter(None, (key.file, key.classname))
+
+
+def _result_of(test: TestId, cases: Sequence[Case]) -> TestResult:
+    worst = min(cases, key=lambda case: _WORST.index(case.verdict))
+    shown = next((attempt for attempt in worst.attempts if attempt.outcome.bad), worst.last)
+    if shown and shown.outcome is Outcome.BROKEN:
+        return TestResult(test=test, verdict=Verdict.NOT_RUN, reason="its JUnit file ends inside this test")
+    seconds = [attempt.seconds for case in cases for attempt in case.attempts if attempt.seconds is not None]
+    return TestResult(
+        test=test,
+        verdict=worst.verdict,
+        seconds=sum(seconds) if seconds else None,
+        message=shown.message if shown else "",
+        detail=shown.text if shown else "",
+        kind=shown.kind if shown else "",
+        reason=shown.message if shown and worst.verdict is Verdict.SKIPPED else worst.reason,
+        retries=max(len(worst.attempts) - 1, 0),
+    )

@@ -1,0 +1,181 @@
+"""The live file: what a test runner's reporter appends, one JSON object a line. Foreign text until it is read here.
+
+    {"kind": "plan", "tests": [{"id": ...}, ...]}          what the runner is about to run; fields: `ListedTest`
+    {"kind": "begin", "id": ...}
+    {"kind": "end", "id": ..., "verdict": "passed" | "failed" | "flaky" | "skipped" | "not run", "seconds": ...,
+     "message": ..., "detail": ..., "reason": ..., "retries": ..., "final": true}
+    {"kind": "problem", "cause": "load error" | "setup" | "crash" | "usage error", "message": ...}
+    {"kind": "done"}                                        the runner ended by itself
+
+A line that is cut or has a field of another type is no event. The last `end` of a test counts: a runner that repeats
+tests writes one for each time, all but the last with `"final": false`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ci_dispatch.core import codec
+from ci_dispatch.core.codec import Value
+from ci_dispatch.core.model import FailureCause, TestId, TestResult, Verdict
+from report_merge.plain import strip_ansi
+
+MAX_LINE = 64 << 20  # bytes; a plan of very many tests is one line
+MAX_SECONDS = 1e9
+_KIND = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure)\b")
+
+
+class ListedTest(Value):
+    """A test as its runner lists it."""
+
+    id: str = ""
+    project: str = ""
+    file: str = ""
+    title: tuple[str, ...] = ()
+    line: int | None = None
+    unit: str = ""  # what the runner would not cut; empty: the test alone
+    group: str = ""  # what the runner repeats as a whole; empty: the test alone
+    setup: bool = False  # it runs in every invocation, whatever that selects
+
+    @property
+    def name(self) -> str:
+        return " › ".join(filter(None, (self.project, *self.title))) or self.id
+
+
+class _Line(Value):
+    """The fields of all kinds of lines. `Any`: a value of another type does not make the rest of the line useless."""
+
+    kind: str
+    id: str = ""
+    version: str = ""
+    tests: tuple[ListedTest, ...] = ()
+    verdict: Verdict | None = None
+    seconds: Any = None
+    message: str | None = None
+    detail: str | None = None
+    reason: str | None = None
+    retries: Any = None
+    final: bool = True
+    cause: Any = None
+
+
+class RunnerProblem(Value):
+    """What the runner itself reports that is not about one test."""
+
+    cause: FailureCause
+    message: str
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveEvents:
+    """Everything one live file says."""
+
+    planned: dict[TestId, ListedTest] | None = None  # None: the runner never came so far
+    repeated: int = 0  # tests of the plan that have the id of an earlier one
+    version: str = ""  # of the runner
+    begun: dict[TestId, None] = field(default_factory=dict)  # an ordered set
+    ended: dict[TestId, TestResult] = field(default_factory=dict)
+    problems: list[RunnerProblem] = field(default_factory=list)
+    unreadable: str = ""  # why a whole line is no event; of the first such line
+
+    def add(self, data: bytes) -> None:
+        """Take in one line of the file, whatever it holds."""
+        try:
+            line = _parse(data)
+        except ValueError as error:
+            if data.strip() and data.endswith(b"\n"):  # without it, it is the end of a runner that was killed
+                self.unreadable = self.unreadable or str(error)
+            return
+        match line.kind:
+            case "plan":
+                self._plan(line)
+            case "begin":
+                self.begun[TestId(line.id)] = None
+            case "end":
+                if result := _result(line):
+                    self.ended[result.test] = result
+            case "problem":
+                self.problems.append(RunnerProblem(cause=_cause(line.cause), message=strip_ansi(line.message or "")))
+
+    def _plan(self, line: _Line) -> None:
+        self.version = line.version or self.version
+        self.planned = self.planned or {}
+        for test in line.tests:
+            self.repeated += test.id in self.planned
+            if test.id:
+                self.planned[TestId(test.id)] = test
+
+    @property
+    def setup(self) -> set[TestId]:
+        """Planned tests that run in every invocation, whatever it selects."""
+        return {test_id for test_id, test in (self.planned or {}).items() if test.setup}
+
+
+def events_in(lines: Iterable[bytes]) -> LiveEvents:
+    events = LiveEvents()
+    for line in lines:
+        events.add(line)
+    return events
+
+
+def read_live_file(attempt: Path) -> LiveEvents:
+    """The events of the attempt whose files are in the folder `attempt`; without a live file there are none."""
+    try:
+        with (attempt / "live.jsonl").open("rb") as lines:
+            return events_in(lines)
+    except FileNotFoundError:
+        return LiveEvents()
+
+
+def live_result(line: bytes) -> TestResult | None:
+    """A line as the end of a test, or None; a failure that its runner is about to retry is not an end."""
+    try:
+        parsed = _parse(line)
+    except ValueError:
+        return None
+    return _result(parsed) if parsed.kind == "end" and parsed.final else None
+
+
+def _parse(line: bytes) -> _Line:
+    """Raises ValueError for what is no event."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"a line has {len(line)} bytes, more than {MAX_LINE}")
+    try:
+        return codec.from_data(_Line, json.loads(line))  # by json, which reads the NaN that Python programs write
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _result(line: _Line) -> TestResult | None:
+    if line.verdict is None or not line.id:
+        return None
+    message = strip_ansi(line.message or "")
+    kind = _KIND.match(message)
+    return TestResult(
+        test=TestId(line.id),
+        verdict=line.verdict,
+        seconds=_number(line.seconds),
+        message=message,
+        detail=strip_ansi(line.detail or ""),
+        kind=kind.group() if kind else "",
+        reason=strip_ansi(line.reason or ""),
+        retries=int(_number(line.retries) or 0),
+    )
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value < MAX_SECONDS else None
+
+
+def _cause(value: Any) -> FailureCause:
+    try:
+        return FailureCause(value or FailureCause.CRASH)
+    except ValueError:
+        return FailureCause.CRASH
