@@ -143,7 +143,7 @@ def junit(results: Sequence[TestResult]) -> str:
 def report_text(told: shard_report.ShardReport) -> str:
     from ci_dispatch.core import codec
 
-    return codec.encode(codec.replace(told, v=1)).decode()
+    return codec.encode(codec.replace(told, v=shard_report.VERSION)).decode()
 
 
 class Recorder:
