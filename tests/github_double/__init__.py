@@ -2,15 +2,14 @@
 
     double.py        GitHubDouble: start it, script it, read what was said
     server.py        HTTP: records every exchange, applies faults, permissions, rate limits, ETags, signed downloads
-    routes.py        which URL means what
+    routes.py        which URL means what, and what a handler gets
     shapes.py        state -> the JSON bodies GitHub sends, built from its official examples
     entities.py      runs, jobs, runners, artifacts
     state.py         how they move on as time passes
-    recording.py     what was said
     workflows.py     what a workflow file says about its inputs and jobs
     worker.py        who runs the jobs: a script, or act (acting.py)
     faults.py        what goes wrong, when
-    description.py   the official description as a judge
+    description.py   what was sent and answered, against the official description
 
 Nothing here imports ci_dispatch: the double must not believe what our client believes.
 """

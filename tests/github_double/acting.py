@@ -156,7 +156,7 @@ class ActWorker:
                     self._line(job, line, log)
         with self.double.lock:
             if job.status == "completed" or job.runner_died is not None:
-                return  # cancelled, or its machine is gone: nobody tells
+                return  # cancelled, or its machine is gone: no result arrives
             job.log = "".join(log).encode()
             failed = any(step.conclusion == "failure" for step in job.steps) or not job.steps[1:]
             annotation = "Process completed with exit code 1." if failed else ""

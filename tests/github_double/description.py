@@ -1,10 +1,11 @@
-"""GitHub's official description as a judge of recorded exchanges: what was sent, and what the double answered."""
+"""Recorded exchanges against GitHub's official description: what was sent, and what the double answered."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,11 +15,30 @@ from jsonschema import validators as making
 from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
-from tests.github_double.recording import Exchange
 from tests.github_double.shapes import DATA
 
 # Statuses that GitHub sends though the description leaves them out (tests/data/github-openapi/README.md).
 UNDESCRIBED = frozenset({304, 400, 401, 403, 404, 409, 410, 415, 422, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    method: str
+    url: str  # path and query
+    request_headers: Mapping[str, str]  # names in lower case, the token replaced
+    request_body: bytes
+    status: int  # 0: no answer was given
+    answer_headers: Mapping[str, str]
+    answer: bytes
+    moment: float  # on the double's clock
+
+    @property
+    def answer_type(self) -> str:
+        return self.answer_headers.get("Content-Type", "")
+
+    @property
+    def sent(self) -> Any:
+        return json.loads(self.request_body)
 
 
 def _nullable(check: Any) -> Any:

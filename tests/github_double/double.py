@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from tests.github_double.description import official
+from tests.github_double.description import Exchange, official
 from tests.github_double.entities import Comment
 from tests.github_double.faults import Fault, Faults
-from tests.github_double.recording import Exchange
 from tests.github_double.server import ApiHandler, BlobHandler, Rate, Server
 from tests.github_double.state import Hub
 from tests.github_double.worker import ScriptedWorker, Worker
@@ -22,8 +21,8 @@ from tests.github_double.workflows import Workflow
 
 ALL = frozenset({"actions:write", "checks:read", "administration:read", "contents:read", "pull-requests:write"})
 
-# The vendored description has the Actions part only; comments are held against no description.
-UNJUDGED = re.compile(r"/repos/[^/]+/[^/]+/issues/")
+# The vendored description has the Actions part only; comments are not described there.
+UNDESCRIBED_PATHS = re.compile(r"/repos/[^/]+/[^/]+/issues/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +96,10 @@ class GitHubDouble:
 
     def findings(self) -> list[str]:
         """Everything the official description objects to, in what was sent and in what was answered."""
-        judge = official()
+        description = official()
         return [
             f"{x.method} {x.url} {x.status}: {finding}"
             for x in list(self.exchanges)
-            if x.status and "/_double/" not in x.url and not UNJUDGED.match(x.url)
-            for finding in judge.findings(x)
+            if x.status and "/_double/" not in x.url and not UNDESCRIBED_PATHS.match(x.url)
+            for finding in description.findings(x)
         ]

@@ -11,11 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-from tests.github_double.asking import Answer, Asked
+from tests.github_double.description import Exchange
 from tests.github_double.entities import Conflict
 from tests.github_double.faults import Fault, message
-from tests.github_double.recording import Exchange
-from tests.github_double.routes import ROUTES
+from tests.github_double.routes import ROUTES, Answer, Asked
 from tests.github_double.shapes import Shapes
 
 if TYPE_CHECKING:

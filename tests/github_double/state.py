@@ -54,7 +54,7 @@ class Hub:
             run.jobs = [
                 self._queue(run, plan.job_id, plan.name, plan.labels, plan.matrix) for plan in workflow.jobs(inputs)
             ]
-        except Refused:  # the dispatch is accepted, the run fails at once: nobody told the caller
+        except Refused:  # the dispatch is accepted, the run fails at once, and the caller cannot know
             run.status, run.conclusion = "completed", "startup_failure"
         self.runs[run.id] = run
         return run
@@ -139,7 +139,7 @@ class Hub:
         return events
 
     def die(self, job: Job, at: float) -> None:
-        """The machine under this job is gone: nobody tells GitHub."""
+        """The machine under this job is gone, and GitHub does not know yet."""
         job.runner_died = at
         if job.runner:
             job.runner.online = False

@@ -1,4 +1,4 @@
-"""A job's environment and what it writes, hostile text included; a machine's runners; servers; refusals."""
+"""A job's environment in GitHub Actions and what it writes, hostile text included."""
 
 from __future__ import annotations
 
@@ -6,15 +6,7 @@ import io
 import json
 from pathlib import Path
 
-import pytest
-
-from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.events import MachineChecked
-from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment, StoppedCommands
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable, refusal
-from ci_dispatch.fleets.actions.rest.models import RunnerView, runner_is, runners_of, with_runners
-from ci_dispatch.fleets.actions.rest.server import PUBLIC_API, server_at
 
 HERE = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "octo/repo", "GITHUB_EVENT_NAME": "pull_request"}
 
@@ -95,56 +87,3 @@ def test_at_a_desk_output_is_passed_on_as_it_is() -> None:
     with StoppedCommands(stream, on_github=False) as log:
         log.write("plain\n")
     assert stream.getvalue() == "plain\n"
-
-
-@pytest.mark.parametrize(
-    ("runner", "machine", "expected"),
-    [("moruk", "moruk", True), ("moruk-2", "moruk", True), ("moruk_e2e", "moruk", True), ("moruk2", "moruk", False),
-     ("pi", "pi2", False), ("", "pi", False)],
-)  # fmt: skip
-def test_a_runner_is_known_by_its_machines_name(runner: str, machine: str, expected: bool) -> None:
-    assert runner_is(runner, machine) is expected
-
-
-def test_a_healthy_machine_without_a_runner_online_gets_no_work() -> None:
-    spec = MachineSpec(name=MachineName("moruk"), labels=("self-hosted", "Moruk"))
-    fine = MachineChecked(machine=spec.name, healthy=True, reachable=True, text="ok")
-
-    def runner(name: str, *labels: str, online: bool = True) -> RunnerView:
-        return RunnerView(name=name, online=online, labels=labels)
-
-    assert with_runners(fine, spec, [runner("moruk-1"), runner("moruk-2", online=False)]) == fine
-    off = with_runners(fine, spec, [runner("moruk-1", online=False)])
-    assert (off.healthy, off.reachable, off.problems) == (False, True, ("its GitHub runner is offline: moruk-1",))
-    assert "GitHub has no runner of it" in with_runners(fine, spec, []).problems
-    by_label = runner("build-7", "self-hosted", "moruk", "x64")
-    assert runners_of(spec, [by_label, runner("other", "self-hosted")]) == [by_label]
-
-
-def test_what_each_server_can_do() -> None:
-    assert server_at("").api_url == PUBLIC_API
-    assert server_at("https://api.octo.ghe.com/").run_details
-    enterprise = server_at("https://github.example.com/api/v3")
-    assert (enterprise.run_details, enterprise.api_version) == (False, None)
-    for bad in ("github.com", "ftp://github.com", "https://"):
-        with pytest.raises(UsageError, match="GITHUB_API_URL"):
-            server_at(bad)
-
-
-def test_refusals_are_told_apart() -> None:
-    def of(status: int, text: str, **headers: str) -> Exception:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return refusal("It was not done", status, text, named, permission="actions: write", now=1000.0)
-
-    assert isinstance(of(502, "Bad Gateway"), Unavailable)
-    limited = of(403, "API rate limit exceeded for user", x_ratelimit_reset="1100")
-    assert isinstance(limited, RateLimited)
-    assert limited.seconds == 101
-    weak = of(403, "Resource not accessible by personal access token", x_accepted_github_permissions="actions=write")
-    assert isinstance(weak, RequestRefused)
-    assert "lacks the permission `actions: write`" in str(weak)
-    assert "GitHub accepts: actions: write" in str(weak)
-    assert "set GITHUB_TOKEN" in str(of(401, "Bad credentials"))
-    running = of(403, "This workflow is already running")
-    assert isinstance(running, RequestRefused)
-    assert running.status == 403
