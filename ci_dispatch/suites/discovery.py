@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from ci_dispatch.config.sections import AUTO, RUNNER_GROUP
+from ci_dispatch.config.sections import AUTO, COMMAND, RUNNER_GROUP
 from ci_dispatch.config.sections import Suite as SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.run.ports import Suite
 
 PLAYWRIGHT, PYTEST = "playwright", "pytest"
+OWN = tuple(  # as in pyproject.toml; again here, because the GitHub Action runs from source, where nothing is installed
+    EntryPoint(name, f"ci_dispatch.suites.{name}:{suite}", RUNNER_GROUP)
+    for name, suite in ((PLAYWRIGHT, "PlaywrightSuite"), (PYTEST, "PytestSuite"), (COMMAND, "CommandSuite"))
+)
 PLAYWRIGHT_FILES = tuple(f"playwright.config.{ending}" for ending in ("ts", "js", "mts", "mjs", "cts", "cjs"))
 SUITE_MEMBERS = ("name", "title", "tools", "list_tests", "invocation", "live_result", "read")
 DEPTH = 2  # folders below the root
@@ -59,8 +63,8 @@ def open_suite(settings: SuiteConfig, root: Path, arguments: Sequence[str] | Non
 
 def _entry_point(runner: str) -> EntryPoint:
     """Raises UsageError when no installed package has the runner, or more than one: neither is to be preferred."""
-    installed = entry_points(group=RUNNER_GROUP)
-    found = list(installed.select(name=runner))
+    installed = [*OWN, *(entry for entry in entry_points(group=RUNNER_GROUP) if entry not in OWN)]
+    found = [entry for entry in installed if entry.name == runner]
     if len(found) == 1:
         return found[0]
     if found:
@@ -70,7 +74,7 @@ def _entry_point(runner: str) -> EntryPoint:
     nearest = difflib.get_close_matches(runner, names, n=1)
     raise UsageError(
         f"The runner {runner} is not installed",
-        why=f"installed are: {', '.join(names) or 'none'}",
+        why=f"installed are: {', '.join(names)}",
         hint=f"did you mean {nearest[0]}?" if nearest else 'install its package, or use runner = "command"',
     )
 
@@ -84,7 +88,7 @@ def _checked(suite: Suite) -> Suite:
 
 
 def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else "an unknown package"
+    return entry.dist.name if entry.dist else "ci-dispatch"
 
 
 @dataclass(frozen=True, slots=True, order=True)

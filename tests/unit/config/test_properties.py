@@ -70,7 +70,7 @@ VALUES = {id(setting.kind): allowed_values(dict(setting.kind.schema)) for settin
 
 
 def good_values(setting: Setting) -> st.SearchStrategy[Any]:
-    """Values within their limits, which a schema cannot know of a duration written as text, and names that are installed."""
+    """Values that a schema cannot know are left out: limits of a duration written as text, names that are installed."""
     kind = setting.kind
     if "anyOf" in kind.schema:
         return allowed_values(kind.schema["anyOf"][1]).map(kind.write)

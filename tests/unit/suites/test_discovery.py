@@ -14,7 +14,7 @@ from ci_dispatch.config.sections import RUNNER_GROUP, RUNNERS
 from ci_dispatch.config.sections import Suite as SuiteConfig
 from ci_dispatch.core.errors import ConfigError, UsageError
 from ci_dispatch.suites import open_suite
-from ci_dispatch.suites.discovery import SuiteLocation, recognise
+from ci_dispatch.suites.discovery import OWN, SuiteLocation, recognise
 
 
 def put(root: Path, **files: str) -> Path:
@@ -135,7 +135,14 @@ def documented(language: str) -> str:
 
 
 def test_our_own_runners_are_entry_points_like_all_others() -> None:
-    assert {"auto", *(entry.name for entry in entry_points(group=RUNNER_GROUP))} == set(RUNNERS)
+    assert set(entry_points(group=RUNNER_GROUP)) == set(OWN)
+    assert {"auto", *(entry.name for entry in OWN)} == set(RUNNERS)
+
+
+def test_our_own_runners_need_no_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GitHub Action runs from its source: no metadata says that there are entry points."""
+    monkeypatch.setattr("ci_dispatch.suites.discovery.entry_points", lambda **_: ())
+    assert open_suite(SuiteConfig(runner="playwright"), tmp_path).name == "playwright"
 
 
 def test_a_runner_of_another_package_is_chosen_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
