@@ -10,9 +10,9 @@ from statistics import median
 from playwright.sync_api import Page, sync_playwright
 
 from ci_dispatch.core.events import Stamped
-from ci_dispatch.reporters.dashboard.board import Board
-from ci_dispatch.reporters.dashboard.reporter import Inbox
-from ci_dispatch.reporters.dashboard.service import Dashboard
+from ci_dispatch.reporters.dashboard.journal_source import LiveSource
+from ci_dispatch.reporters.dashboard.service import DashboardService
+from ci_dispatch.reporters.dashboard.view_model import ViewModel
 from tests.components import HOW_TO_GET, chromium
 from tests.data.dashboard.simulated import Simulation
 
@@ -42,24 +42,24 @@ def memory() -> float:
 def a_run() -> list[Stamped]:
     random = Random(3)
     fleet = [(f"m{n:03}", random.choice((4, 8, 16)), random.choice((0.5, 0.8, 1.0))) for n in range(MACHINES)]
-    return list(Simulation(tests=TESTS, fleet=fleet, lost="m007", fenced="m013").events())
+    return list(Simulation(tests=TESTS, fleet=fleet, lost="m007", quarantined="m013").events())
 
 
 def folding(events: list[Stamped]) -> tuple[float, float, float]:
     """Seconds of CPU for a whole run at 2 flushes a second, the length of the run, and the size of the last state."""
-    board = Board("b")
+    model = ViewModel("b")
     before, due = time.process_time(), events[0].at
     for stamped in events:
         if stamped.at >= due:
-            board.flush(stamped.at)
+            model.flush(stamped.at)
             due = stamped.at + 0.5
-        board.apply(stamped)
-    board.flush(events[-1].at)
+        model.apply(stamped)
+    model.flush(events[-1].at)
     used = time.process_time() - before
-    return used, events[-1].at - events[0].at, len(board.snapshot(events[-1].at)) / 2**20
+    return used, events[-1].at - events[0].at, len(model.snapshot(events[-1].at)) / 2**20
 
 
-def in_browser(page: Page, dashboard: Dashboard) -> tuple[float, float, float]:
+def in_browser(page: Page, dashboard: DashboardService) -> tuple[float, float, float]:
     """Milliseconds to the first paint, to the first rows, and for the slowest filter."""
     began = time.monotonic()
     page.goto(dashboard.url)
@@ -77,10 +77,10 @@ def main() -> None:
     events = a_run()
     held = memory()
     cpu, length, size = folding(events)
-    inbox = Inbox(clock=lambda: events[-1].at)
+    source = LiveSource(clock=lambda: events[-1].at)
     for stamped in events:
-        inbox.put(stamped)
-    dashboard = Dashboard(inbox)
+        source.put(stamped)
+    dashboard = DashboardService(source)
     dashboard.start()
     try:
         with sync_playwright() as playwright:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ci_dispatch.cli.health import ask_all
+from ci_dispatch.app.health import examine_all
 from tests.fleet.lab import ROUND_TRIPS, Lab
 from tests.fleet.servers import Keys
 
@@ -53,13 +53,13 @@ def measure(lab: Lab, folder: Path, rounds: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {}
     machines = [lab.machine(name) for name in FLEET]
     try:
-        ask_all(machines, 10.0)
+        examine_all(machines, 10.0)
         for _ in range(rounds):
             took(seconds, "ssh true", by_hand, environment, folder)
             answer = took(seconds, "health", [*cold, "ssh,disk,memory,cpu"], environment, folder)
             assert all(machine["reachable"] for machine in json.loads(answer)["machines"]), answer
             began = time.perf_counter()
-            reports = ask_all(machines, 10.0)
+            reports = examine_all(machines, 10.0)
             seconds.setdefault("re-check", []).append(time.perf_counter() - began)
             assert all(report.reachable for report in reports)
     finally:

@@ -9,7 +9,6 @@ from unittest import mock
 
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.planning import planner
-from ci_dispatch.run.control import Terms
 from tests.simulation import SimulatedFleet, World, make_tests, simulate
 
 CORES = {"local": 16, "moruk": 24, "ilko2": 4, "pi": 4}
@@ -36,12 +35,12 @@ def one(seed: int, share: float, *, misjudged: float, start_up: float) -> float:
     true = fleet(SPEEDS)
     real_init = SimulatedFleet.__init__
 
-    def true_fleet(self: SimulatedFleet, _machines: object, world: World, clock: object) -> None:
-        real_init(self, true, world, clock)  # type: ignore[arg-type]
+    def true_fleet(self: SimulatedFleet, _machines: object, world: World, clock: object, heard: object) -> None:
+        real_init(self, true, world, clock, heard)  # type: ignore[arg-type]
 
     with mock.patch.object(SimulatedFleet, "__init__", true_fleet):
         world = World(seconds=seconds, start_up=start_up)
-        state = simulate(tests, believed, world, expected=expected, terms=Terms(head_share=share))
+        state = simulate(tests, believed, world, expected=expected, terms={"head_share": share})
     assert state.finished is not None
     return state.finished.makespan.realised / planner.lower_bound(planner.units_of(tests, seconds), true)
 

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from ci_dispatch.config.channels import Slack, SlackChannel
+from ci_dispatch.config.sections import SlackChannel, SlackConfig
 from ci_dispatch.core.events import TRANSIENT, Stamped
 from ci_dispatch.core.model import MachineName, MachineSpec, RunId
 from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
-from ci_dispatch.reporters.slack.edges import change
-from ci_dispatch.reporters.slack.setup import open_slack
-from ci_dispatch.reporters.terminal.live import LiveReporter
-from ci_dispatch.reporters.terminal.mode import UNICODE
-from ci_dispatch.reporters.terminal.plain import PlainReporter
+from ci_dispatch.reporters.slack.reporter import open_slack
+from ci_dispatch.reporters.slack.transitions import compare
+from ci_dispatch.reporters.terminal.cells import UNICODE
+from ci_dispatch.reporters.terminal.reporter import LiveReporter, PlainReporter
 from ci_dispatch.reporters.terminal.screen import Screen
 from ci_dispatch.run.event_bus import EventBus
-from ci_dispatch.run.ports import Reporter
-from ci_dispatch.run.run_report import report
+from ci_dispatch.run.ports import BaseReporter, Reporter
+from ci_dispatch.run.run_report import ReportCache, report
 from ci_dispatch.run.state import RunState
 from report_merge import failures
 from report_merge.model import RunContext
@@ -33,22 +32,16 @@ MACHINES, TESTS = 100, 10_000
 CONTEXT = RunContext(title="shop e2e", repository="acme/shop", branch="main")
 
 
-class Recorder:
+class Recorder(BaseReporter):
     """Keeps every event."""
 
-    name, essential = "recorder", False
+    name = "recorder"
 
     def __init__(self) -> None:
         self.events: list[Stamped] = []
 
     def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
         self.events.append(stamped)
-
-    def tick(self, now: float, state: RunState) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class Nowhere:
@@ -101,8 +94,8 @@ def terminal(events: Sequence[Stamped]) -> None:
         out = Nowhere()
         reporter: Reporter = (
             LiveReporter(out, Screen(colour=True, reflows=True), size=lambda width=width: (width, 50),  # type: ignore[misc]
-                         glyphs=UNICODE, closing=lambda _: [])
-            if width else PlainReporter(out, colour=False, glyphs=UNICODE, closing=lambda _: [])
+                         glyphs=UNICODE, final=lambda _: [])
+            if width else PlainReporter(out, colour=False, glyphs=UNICODE, final=lambda _: [])
         )  # fmt: skip
         used = cpu(events, reporter)[0] - fold
         print(f"| {name} | {used / ticks * 1000:.2f} ms | {used / seconds:.2%} | {out.size / seconds:,.0f} |")
@@ -114,14 +107,14 @@ def slack_message(events: Sequence[Stamped]) -> None:
         pass
     ended = report(state, CONTEXT)
     groups = failures.group(ended.cases)
-    final = messages.final(state, ended, groups, change(None, bad=True))
+    final = messages.final(state, ended, groups, compare(None, bad=True))
     live = messages.live(state, state.now, CONTEXT)
     print(f"\nSlack's message for it: {final.characters:,} characters (live {live.characters:,}) in "
           f"{len(final.blocks)} blocks; Slack refuses about 13,200 characters and 51 blocks.")  # fmt: skip
 
 
-def published(face: Reporter | None) -> float:
-    """Wall seconds until the last event of the made-up run was published to `face`, in real order, without pauses."""
+def published(reporter: Reporter | None) -> float:
+    """Wall seconds until the last event of the made-up run was published to `reporter`, without pauses."""
 
     class Clock:
         at = 0.0
@@ -130,7 +123,7 @@ def published(face: Reporter | None) -> float:
             return self.at
 
     clock = Clock()
-    bus = EventBus(RunState(), clock, [face] if face else [])
+    bus = EventBus(RunState(), clock, [reporter] if reporter else [])
     begun = time.perf_counter()
     for stamped in demo_events(1000.0):
         if not isinstance(stamped.event, TRANSIENT):
@@ -150,12 +143,12 @@ def slack_trouble() -> None:
     for name, fault in always.items():
         with SlackDouble() as double, tempfile.TemporaryDirectory() as folder:
             double.always = fault
-            settings = Slack(api_url=double.api_url, channels=(SlackChannel(id="C0CI"),))
-            face = open_slack(
+            settings = SlackConfig(api_url=double.api_url, channels=(SlackChannel(id="C0CI"),))
+            reporter = open_slack(
                 settings, {"SLACK_BOT_TOKEN": "xoxb-good"}, run=RunId("1"), file=Path(folder) / "slack.json",
-                context=lambda _: CONTEXT,
+                reports=ReportCache(CONTEXT),
             )  # fmt: skip
-            added = max(0.0, published(face) - alone)
+            added = max(0.0, published(reporter) - alone)
         print(f"| {name} | {added * 1000:.0f} ms | {added / makespan:.2%} |")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -16,6 +17,11 @@ from hypothesis import HealthCheck, settings
 from tests.components import HOW_TO_GET, present
 
 pytest_plugins = ["tests.fleet.fixtures"]  # real machines: ssh_keys, loopback, lab, ssh_machine, local_machine
+
+# Whoever started pytest may ignore signals (a script's `&`, nohup, cron), and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("default")

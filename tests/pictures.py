@@ -17,10 +17,10 @@ import pyte
 from ci_dispatch.core.events import AttemptOutput
 from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.slack import messages
-from ci_dispatch.reporters.slack.edges import Told, change
-from ci_dispatch.reporters.terminal import closing_lines
-from ci_dispatch.reporters.terminal.live import LiveReporter
-from ci_dispatch.reporters.terminal.mode import UNICODE
+from ci_dispatch.reporters.slack.transitions import LastNotified, compare
+from ci_dispatch.reporters.terminal import last_lines
+from ci_dispatch.reporters.terminal.cells import UNICODE
+from ci_dispatch.reporters.terminal.reporter import LiveReporter
 from ci_dispatch.reporters.terminal.screen import Screen
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
@@ -102,7 +102,7 @@ def _cell(char: Any) -> str:
 def terminal(until: float) -> str:
     pixels, state = Pixels(), RunState()
     reporter = LiveReporter(pixels, Screen(colour=True, reflows=False), size=lambda: (COLUMNS, ROWS + 6),
-                            glyphs=UNICODE, closing=closing_lines)  # fmt: skip
+                            glyphs=UNICODE, final=last_lines)  # fmt: skip
     for now, stamped in steps(demo_events(), state):
         if now > until:
             break
@@ -121,9 +121,9 @@ def slack() -> str:
     state = play(demo_events())
     ended = report(state, context)
     groups = failures.group(ended.cases)
-    moved = change(Told(bad=False, since=0.0), bad=True)
-    parts = [_message(messages.final(state, ended, groups, moved).blocks)]
-    replies = [messages.call(context, ("U0ADA",)), messages.replies(groups, context, moved)[0]]
+    change = compare(LastNotified(bad=False, since=0.0), bad=True)
+    parts = [_message(messages.final(state, ended, groups, change).blocks)]
+    replies = [messages.mention_reply(context, ("U0ADA",)), messages.replies(groups, context, change)[0]]
     parts += [f'<div class="thread">{_message(reply.blocks)}</div>' for reply in replies]
     return SLACK.replace("{content}", "".join(parts))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ci_dispatch.core.events import TRANSIENT, Stamped
-from ci_dispatch.run.journal import loads
+from ci_dispatch.run.journal import dumps, loads
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.state import RunState
 
@@ -16,6 +16,11 @@ RUNS = Path(__file__).parent / "data" / "runs"
 def recorded(name: str) -> list[Stamped]:
     lines = (RUNS / f"{name}.jsonl").read_bytes().splitlines()
     return [loads(line) for line in lines]
+
+
+def journal_bytes(name: str) -> bytes:
+    """The recorded run as its journal has it: what is only shown (output) is not in a journal."""
+    return b"".join(dumps(event) + b"\n" for event in recorded(name) if not isinstance(event.event, TRANSIENT))
 
 
 def steps(events: Iterable[Stamped], state: RunState, every: float = 0.5) -> Iterator[tuple[float, Stamped | None]]:

@@ -1,4 +1,4 @@
-"""A fleet in virtual time: carries out the engine's effects on paper, with every fault a machine can have.
+"""A fleet in virtual time: carries out commands on paper, with every fault a machine can have.
 
 Used by property tests and by benchmarks of the controller; a second of the run costs no second here.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from random import Random
+from typing import Any
 
-from ci_dispatch.core.events import MachineChecked, RunStarted
+from ci_dispatch.core.events import Event, MachineChecked, RunStarted
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -26,19 +27,19 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
+from ci_dispatch.fleets.machines.fleet import CancelJob, LeasePolicy, MachineFleet, StartJob
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.control import Engine, Terms
+from ci_dispatch.run.control import RunControl, RunPolicy
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.ports import Reporter
-from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
 from report_merge.failures import UNKNOWN
 
 Behaviour = Callable[[int], Verdict]  # of the n-th execution of a test, from 0
 
 
-def _passes(_execution: int) -> Verdict:
+def passes(_execution: int) -> Verdict:
     return Verdict.PASSED
 
 
@@ -72,56 +73,45 @@ class World:
 
 
 class SimulatedFleet:
-    """Hands that work in virtual time."""
+    """An executor that works in virtual time."""
 
-    def __init__(self, machines: Iterable[MachineSpec], world: World, clock: VirtualClock) -> None:
+    def __init__(
+        self, machines: Iterable[MachineSpec], world: World, clock: VirtualClock, heard: Callable[[TestId], int]
+    ) -> None:
+        """`heard(test)`: how many results of it the run knows; what nobody heard of may as well not have happened."""
         self.machines = {machine.name: machine for machine in machines}
         self.world = world
         self.clock = clock
         self.epoch = clock.at
-        self.executions: dict[TestId, int] = {}
+        self._heard = heard
         self._queue: list[tuple[float, int, m.Message]] = []
         self._order = itertools.count()
         self._cancelled: set[LeaseNumber] = set()
 
-    def carry_out(self, effect: m.Effect) -> None:
-        match effect:
-            case m.Check(machine=name):
+    def carry_out(self, command: m.Command) -> None:
+        match command:
+            case m.CheckMachine(machine=name):
                 up = not self._gone(name, self.clock.at)
                 event = MachineChecked(machine=name, healthy=up, reachable=up, cores=self.machines[name].cores)
-                self._later(0.3 if up else 5.0, m.Checked(event))
-            case m.Start():
-                self._run(effect)
-            case m.Cancel(lease=number):
+                self.later(0.3 if up else 5.0, m.Checked(event))
+            case StartJob():
+                self._run(command)
+            case CancelJob(lease=number):
                 self._cancelled.add(number)
-
-    def wait(self, deadline: float) -> bool:
-        return True
 
     def next_message(self, tick: float) -> m.Message:
         """The next thing that happens, or a tick when nothing does for `tick` seconds; moves the clock."""
         while self._queue and self._queue[0][0] <= self.clock.at + tick:
             at, _, message = heapq.heappop(self._queue)
             number = getattr(message, "lease", None)
-            if number in self._cancelled and not isinstance(message, m.Finished):
+            if number in self._cancelled and not isinstance(message, m.LeaseEnded):
                 continue
             self.clock.at = max(self.clock.at, at)
-            self._count(message)
             return message
         self.clock.at += tick
         return m.Tick()
 
-    def _count(self, message: m.Message) -> None:
-        """A test has run once more when somebody heard of it: what nobody heard of may as well not have happened."""
-        heard: tuple[TestResult, ...] = ()
-        if isinstance(message, m.Reported):
-            heard = (message.result,)
-        elif isinstance(message, m.Finished) and not self.world.live and message.lease not in self._cancelled:
-            heard = tuple(result for result in message.result.results if result.verdict is not Verdict.NOT_RUN)
-        for result in heard:
-            self.executions[result.test] = self.executions.get(result.test, 0) + 1
-
-    def _later(self, seconds: float, message: m.Message) -> None:
+    def later(self, seconds: float, message: m.Message) -> None:
         heapq.heappush(self._queue, (self.clock.at + seconds, next(self._order), message))
 
     def _gone(self, name: MachineName, at: float) -> bool:
@@ -131,7 +121,7 @@ class SimulatedFleet:
         begins = [o.begin - (at - self.epoch) for o in self.world.outages if o.machine == name]
         return min((begin for begin in begins if begin >= 0), default=float("inf"))
 
-    def _run(self, start: m.Start) -> None:
+    def _run(self, start: StartJob) -> None:
         number, name, machine = start.lease.number, start.lease.machine, self.machines[start.lease.machine]
         if self._gone(name, self.clock.at):
             return
@@ -144,24 +134,24 @@ class SimulatedFleet:
             workers[worker] += self.world.seconds[test.id] / machine.speed
             if test.id in self.world.killers and (killer is None or workers[worker] < killer[0]):
                 killer = (workers[worker], test.id)
-            execution = self.executions.get(test.id, 0)
-            verdict = self.world.behaviour.get(test.id, _passes)(execution)
+            execution = self._heard(test.id)
+            verdict = self.world.behaviour.get(test.id, passes)(execution)
             seconds = self.world.seconds[test.id] / machine.speed
             results.append((workers[worker], TestResult(test=test.id, verdict=verdict, seconds=seconds)))
         end = killer[0] if killer else max(workers)
         done = [(at, result) for at, result in results if at < end or (not killer and at <= end)]
         for at, result in done:
             if at < gone_in and self.world.live:
-                self._later(at, m.Reported(number, result))
-        self._later(0.1, m.Started(number))
+                self.later(at, m.Reported(number, result))
+        self.later(0.1, m.Started(number))
         for second in range(1, int(min(end, gone_in)) + 1):
-            self._later(float(second), m.Beat(number))
+            self.later(float(second), m.Beat(number))
         if end < gone_in:
-            self._later(end, m.Finished(number, self._result(start, done, killer, end)))
+            self.later(end, m.LeaseEnded(number, self._result(start, done, killer, end)))
 
     @staticmethod
     def _result(
-        start: m.Start, done: list[tuple[float, TestResult]], killer: tuple[float, TestId] | None, end: float
+        start: StartJob, done: list[tuple[float, TestResult]], killer: tuple[float, TestId] | None, end: float
     ) -> AttemptResult:
         results = {result.test: result for _, result in done}
         every = tuple(
@@ -201,13 +191,30 @@ def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected
     )
 
 
+def heard_by(state: RunState) -> Callable[[TestId], int]:
+    return lambda test: len(state.ledger.records[test].history)
+
+
+def control_of(state: RunState, publish: Callable[[Event], None], *, seed: int = 1, **numbers: Any) -> RunControl:
+    """A run over machines, whose start was published; `numbers` are fields of `RunPolicy` and `LeasePolicy`."""
+    ours = {f.name for f in fields(RunPolicy)}
+    theirs = {f.name for f in fields(LeasePolicy)}
+    assert numbers.keys() <= ours | theirs, numbers
+    policy = RunPolicy(**{name: value for name, value in numbers.items() if name in ours})
+    leases = LeasePolicy(**{name: value for name, value in numbers.items() if name in theirs})
+    fleet = MachineFleet(state, state.machines, leases)
+    return RunControl(
+        state, publish, fleets=[fleet], policy=policy, classify=lambda _result: UNKNOWN, random=Random(seed)
+    )
+
+
 def simulate(
     tests: Sequence[Test],
     machines: Sequence[MachineSpec],
     world: World,
     *,
     expected: Mapping[TestId, float] | None = None,
-    terms: Terms | None = None,
+    terms: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
     tick: float = 1.0,
@@ -217,18 +224,17 @@ def simulate(
     clock = VirtualClock()
     state = RunState()
     bus = EventBus(state, clock, reporters)
-    terms = terms or Terms(retry=RetryPolicy(max_retries=2))
-    engine = Engine(state, bus.publish, terms=terms, classify=lambda _result: UNKNOWN, random=Random(seed))
-    fleet = SimulatedFleet(machines, world, clock)
     bus.publish(run_started(tests, machines, expected if expected is not None else world.seconds))
-    effects = engine.begin(clock.now())
+    control = control_of(state, bus.publish, seed=seed, **(terms or {}))
+    fleet = SimulatedFleet(machines, world, clock, heard_by(state))
+    commands = control.begin(clock.now())
     ticked = clock.at
-    while not engine.finished:
-        for effect in effects:
-            fleet.carry_out(effect)
-        effects = engine.step(fleet.next_message(tick), clock.now())
-        if clock.at >= ticked + tick and not engine.finished:
+    while not control.finished:
+        for command in commands:
+            fleet.carry_out(command)
+        commands = control.step(fleet.next_message(tick), clock.now())
+        if clock.at >= ticked + tick and not control.finished:
             ticked = clock.at
-            effects += engine.step(m.Tick(), clock.now())
+            commands += control.step(m.Tick(), clock.now())
         assert clock.at - fleet.epoch < limit, f"the run does not end (seed {seed})"
     return state

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ci_dispatch.config.sections import Suite as SuiteConfig
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.model import Ended, Test, TestId, Verdict
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, JobEnd, Suite
 from ci_dispatch.suites.command import CommandSuite

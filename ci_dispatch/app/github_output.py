@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
-import click
-
-from ci_dispatch.app import result_files
 from ci_dispatch.app.github_target import connect
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.say import say
+from ci_dispatch.config import Config
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec, Verdict
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.client import Client
-from ci_dispatch.fleets.actions.rest.comment import keep_comment
-from ci_dispatch.fleets.actions.rest.models import RunnerView
-from ci_dispatch.fleets.actions.rest.runners import with_runners
-from ci_dispatch.fleets.actions.rest.server import dialect_of
-from ci_dispatch.fleets.actions.run.dispatch_state import Target
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.client import RestClient
+from ci_dispatch.fleets.actions.rest.models import RunnerView, with_runners
+from ci_dispatch.fleets.actions.rest.server import server_at
+from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.run import run_report
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
+from report_merge.model import Report
 from report_merge.render import escape
 from report_merge.render.markdown import job_summary, pr_comment
 from report_merge.render.workflow_commands import annotations_of
@@ -53,43 +50,43 @@ def outputs_of(state: RunState, folder: RunFolder, runs: Sequence[int | None]) -
     }
 
 
-def tell(state: RunState, folder: RunFolder, runs: Sequence[int | None], here: ActionsEnvironment) -> None:
+def tell(
+    state: RunState, report: Report, folder: RunFolder, runs: Sequence[int | None], here: ActionsEnvironment
+) -> None:
     """Outputs, step summary and annotations, each within GitHub's limits."""
-    report = run_report.report(state, result_files.context(state, here.environ))
     here.set_outputs(outputs_of(state, folder, runs))
     here.add_summary(job_summary(report, already_used_bytes=here.summary_used()))
     here.annotate(annotations_of(report))
 
 
-def comment(settings: Settings, state: RunState, target: Target) -> None:
+def comment(config: Config, environ: Mapping[str, str], report: Report, target: DispatchTarget) -> None:
     """Keep the comment on the pull request up to date, when it is wanted and this is one; a failure is a warning."""
-    here = ActionsEnvironment(settings.environ)
-    pull = here.pull_request() if settings.config.github.comment else None
+    here = ActionsEnvironment(environ)
+    pull = here.pull_request() if config.github.comment else None
     if pull is None or here.repository != target.repository:
         return
-    report = run_report.report(state, result_files.context(state, settings.environ))
     text = pr_comment(report, marker=f"ci-dispatch/{target.workflow}/{report.context.title}")
-    github = connect(settings, target.repository)
+    github = connect(config, environ, target.repository)
     try:
         with closing(github.client):
-            keep_comment(github, pull, text)
+            github.keep_comment(pull, text)
     except GitHubRefused as error:
-        click.echo(f"warning: {error}", err=True)
+        say(f"warning: {error}", err=True)
         here.annotate([f"::warning title=The pull request has no comment::{escape.workflow_data(str(error))}"])
 
 
 def runner_sight(
-    settings: Settings, repository: str, stack: ExitStack
+    config: Config, environ: Mapping[str, str], repository: str, stack: ExitStack
 ) -> Callable[[MachineChecked, MachineSpec], MachineChecked]:
     """Adds to a health check what GitHub knows of the machine's runners; without a token, or when refused, nothing."""
-    name = settings.config.github.runners_token_env
-    token = settings.environ.get(name, "").strip()
+    name = config.github.runners_token_env
+    token = environ.get(name, "").strip()
     if not token:
         text = f"note: whether GitHub's runners are online is not seen: that needs a token in {name} with"
-        click.echo(f"{text} Administration: read. The machines' own health checks do without.", err=True)
+        say(f"{text} Administration: read. The machines' own health checks do without.", err=True)
         return lambda checked, _spec: checked
-    dialect = dialect_of(settings.config.github.api_url or ActionsEnvironment(settings.environ).api_url)
-    github = GitHub(Client(dialect, token), dialect, repository)
+    server = server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
+    github = GitHubApi(RestClient(server, token, repository))
     stack.enter_context(closing(github.client))
     return _Sight(github).see
 
@@ -97,7 +94,7 @@ def runner_sight(
 class _Sight:
     """The runners as GitHub sees them, asked for at most every `SIGHT_SECONDS`; threads may share it."""
 
-    def __init__(self, github: GitHub) -> None:
+    def __init__(self, github: GitHubApi) -> None:
         self._github, self._lock = github, threading.Lock()
         self._runners: tuple[RunnerView, ...] | None = None
         self._asked = float("-inf")
@@ -111,6 +108,6 @@ class _Sight:
                     self._runners = self._github.runners()
                 except GitHubRefused as error:
                     self._refused, self._runners = True, None
-                    click.echo(f"warning: {error}", err=True)
+                    say(f"warning: {error}", err=True)
             runners = self._runners
         return checked if runners is None else with_runners(checked, spec, runners)

@@ -7,25 +7,24 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.settings import Settings
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.client import Client
-from ci_dispatch.fleets.actions.rest.server import dialect_of
-from ci_dispatch.fleets.actions.run.dispatch_state import Dispatched, Target, load
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.client import RestClient
+from ci_dispatch.fleets.actions.rest.server import server_at
+from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, DispatchTarget, load
 from ci_dispatch.run.run_folder import RunFolder, all_runs
 
 _REMOTE = re.compile(r"[:/]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(?:\.git)?/?$")
 GIT_SECONDS = 10
 
 
-def connect(settings: Settings, repository: str) -> GitHub:
+def connect(config: Config, environ: Mapping[str, str], repository: str) -> GitHubApi:
     """A client for one thread; close its `client` when done."""
-    config = settings.config
-    dialect = dialect_of(config.github.api_url or ActionsEnvironment(settings.environ).api_url)
-    return GitHub(Client(dialect, token_of(config, settings.environ)), dialect, repository)
+    server = server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
+    return GitHubApi(RestClient(server, token_of(config, environ), repository))
 
 
 def token_of(config: Config, environ: Mapping[str, str]) -> str:
@@ -40,7 +39,7 @@ def token_of(config: Config, environ: Mapping[str, str]) -> str:
     )
 
 
-def target_of(settings: Settings) -> Target:
+def target_of(settings: Settings) -> DispatchTarget:
     """Where to dispatch. Raises UsageError when repository or branch cannot be told."""
     here, config = ActionsEnvironment(settings.environ), settings.config.github
     ref = config.ref or here.ref or _git(settings.root, "symbolic-ref", "--short", "--quiet", "HEAD")
@@ -50,7 +49,7 @@ def target_of(settings: Settings) -> Target:
             why="it cannot be told on which branch: this is no branch's working tree",
             hint="name one that GitHub has: --ref BRANCH",
         )
-    return Target(repository=repository_of(settings), workflow=config.workflow, ref=ref)
+    return DispatchTarget(repository=repository_of(settings), workflow=config.workflow, ref=ref)
 
 
 def repository_of(settings: Settings) -> str:
@@ -67,7 +66,7 @@ def repository_of(settings: Settings) -> str:
     return name
 
 
-def find_run(settings: Settings, name: str) -> tuple[RunFolder, Dispatched] | int:
+def find_run(settings: Settings, name: str) -> tuple[RunFolder, DispatchFile] | int:
     """A run folder that was dispatched, or the id of a GitHub run that no folder here knows.
 
     Raises UsageError when `name` is neither.

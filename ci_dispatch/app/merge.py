@@ -8,22 +8,22 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import click
-
-from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of
-from ci_dispatch.cli.settings import Settings
+from ci_dispatch.app.github_target import connect, find_run, repository_of
+from ci_dispatch.app.run_spec import RunSpec
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.errors import CiDispatchError, GitHubRefused, UnreadableReport, UsageError
 from ci_dispatch.core.events import RunStarted
-from ci_dispatch.core.model import AttemptResult, MachineSpec, Shard, ShardId, ShardKind
+from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, MachineSpec, Shard, ShardId, ShardKind
 from ci_dispatch.fleets.actions import shard_report
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
-from ci_dispatch.fleets.actions.messages import Saved
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.artifacts import Limits, fetch
+from ci_dispatch.fleets.actions.messages import SavedDispatch
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, fetch
 from ci_dispatch.fleets.actions.rest.models import ArtifactView
 from ci_dispatch.fleets.actions.run.batches import Batch, DispatchPlan, unpack
-from ci_dispatch.fleets.actions.run.dispatch_state import Dispatched, Past, Target
-from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, MatrixJob
+from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, DispatchTarget, EarlierAttempt
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.run.run_folder import RunFolder
 
 _OURS = re.compile(re.escape(shard_report.PREFIX) + r"-.+-a\d+")
@@ -36,35 +36,36 @@ def earlier_attempts(
     """What earlier attempts of this shard said, oldest first; without permission, or when they are gone, nothing."""
     found: list[tuple[int, AttemptResult]] = []
     try:
-        github = connect(settings, repository_of(settings))
+        github = connect(settings.config, settings.environ, repository_of(settings))
         with closing(github.client), tempfile.TemporaryDirectory() as scratch:
             for artifact in github.artifacts(here.run or 0):
                 attempt = shard_report.attempt_of(artifact.name, dispatch, shard)
                 if attempt is not None and attempt < here.attempt:
                     folder = Path(scratch) / str(artifact.id)
-                    fetch(github, artifact, folder, Limits())
+                    fetch(github, artifact, folder, ArtifactLimits())
                     found.append((attempt, shard_report.read(folder).result))
     except CiDispatchError as error:
         why = f"{error.what}: {error.why}" if error.why else error.what
-        click.echo(f"note: the earlier attempts cannot be seen, so the whole shard is run: {why}", err=True)
+        say(f"note: the earlier attempts cannot be seen, so the whole shard is run: {why}", err=True)
         return []
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]
 
 
-def adopt(settings: Settings, run: int, folder: RunFolder) -> tuple[RunStarted, Dispatched]:
+def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tuple[RunStarted, DispatchFile]:
     """A run that no folder here knows, from what its shards have uploaded: its plan, and what is known already.
 
     Raises UsageError when it never uploads anything that tells.
     """
-    target = target_of(settings)
-    github = connect(settings, target.repository)
+    assert spec.target is not None
+    target = spec.target
+    github = connect(settings.config, settings.environ, target.repository)
     with closing(github.client):
         first = _first_report(settings, github, run, folder)
         view = github.run(run)
         past = _past(github, run, view.attempt, folder, first.dispatch)
     sent = unpack(first.plan)
-    batch = Batch(id=first.dispatch, entries=_entries(sent), inputs={})
-    saved = Saved(batch=batch, run=run, attempt=view.attempt, leases={})
+    batch = Batch(id=first.dispatch, jobs=_jobs(sent), inputs={})
+    saved = SavedDispatch(batch=batch, run=run, attempt=view.attempt, leases={})
     started = RunStarted(
         run=folder.id,
         title=view.title or f"run {run}",
@@ -72,11 +73,12 @@ def adopt(settings: Settings, run: int, folder: RunFolder) -> tuple[RunStarted, 
         tests=tuple(test for tests in sent.tests.values() for test in tests),
         machines=(*settings.config.fleet, MachineSpec(name=ANY_MACHINE)),
         max_retries=settings.config.retry.max_retries,
+        settings=spec.as_data(),
     )
-    return started, Dispatched(target=target, dispatches=(saved,), past=past)
+    return started, DispatchFile(target=target, dispatches=(saved,), earlier=past)
 
 
-def _entries(sent: DispatchPlan) -> tuple[MatrixJob, ...]:
+def _jobs(sent: DispatchPlan) -> tuple[MatrixJob, ...]:
     return tuple(
         MatrixJob(
             shard=Shard(id=shard, kind=ShardKind.HEAD, tests=tuple(test.id for test in tests)),
@@ -87,7 +89,7 @@ def _entries(sent: DispatchPlan) -> tuple[MatrixJob, ...]:
     )
 
 
-def _first_report(settings: Settings, github: GitHub, run: int, folder: RunFolder) -> shard_report.ShardReport:
+def _first_report(settings: Settings, github: GitHubApi, run: int, folder: RunFolder) -> shard_report.ShardReport:
     """Any report of the run; waits for the first as long as a job may wait for a runner."""
     until = time.monotonic() + settings.config.github.queue_timeout
     while True:
@@ -102,20 +104,20 @@ def _first_report(settings: Settings, github: GitHub, run: int, folder: RunFolde
                 why="its run folder is not here, and no shard has uploaded a report that tells the plan",
                 hint="watch it where it was dispatched, or give the id of a worker run",
             )
-        click.echo(f"Run {run} has no report yet; looking again in {LOOK_AGAIN:.0f} s.", err=True)
+        say(f"Run {run} has no report yet; looking again in {LOOK_AGAIN:.0f} s.", err=True)
         time.sleep(LOOK_AGAIN)
 
 
-def _past(github: GitHub, run: int, attempt: int, folder: RunFolder, dispatch: str) -> tuple[Past, ...]:
+def _past(github: GitHubApi, run: int, attempt: int, folder: RunFolder, dispatch: str) -> tuple[EarlierAttempt, ...]:
     """What the attempts before the current one said, in their order."""
-    found: list[Past] = []
+    found: list[EarlierAttempt] = []
     for artifact in _ours(github, run) if attempt > 1 else []:
         try:
             told = _read(github, artifact, folder)
         except CiDispatchError:
             continue
         if told.dispatch == dispatch and told.attempt < attempt:
-            found.append(Past(shard=told.shard, attempt=told.attempt, result=told.result))
+            found.append(EarlierAttempt(shard=told.shard, attempt=told.attempt, result=told.result))
     return tuple(sorted(found, key=lambda past: past.attempt))
 
 
@@ -125,35 +127,35 @@ def merge(settings: Settings, name: str, output: Path) -> int:
 
     here = ActionsEnvironment(settings.environ)
     if not name and here.run is not None:
-        target, runs = Target(repository=repository_of(settings), workflow="", ref=""), [here.run]
+        target, runs = DispatchTarget(repository=repository_of(settings), workflow="", ref=""), [here.run]
     else:
         target, runs = _runs(settings, name)
-    github = connect(settings, target.repository)
+    github = connect(settings.config, settings.environ, target.repository)
     with closing(github.client), tempfile.TemporaryDirectory() as scratch:
         for run in runs:
             for artifact in _ours(github, run):
                 try:
-                    fetch(github, artifact, Path(scratch) / artifact.name, Limits())
+                    fetch(github, artifact, Path(scratch) / artifact.name, ArtifactLimits())
                 except GitHubRefused as error:
-                    click.echo(f"warning: {error}", err=True)
+                    say(f"warning: {error}", err=True)
         return report_merge([scratch, "-o", str(output), "--attempt-from", r"-a(\d+)(?:/|$)"], settings.environ)
 
 
-def _runs(settings: Settings, name: str) -> tuple[Target, list[int]]:
+def _runs(settings: Settings, name: str) -> tuple[DispatchTarget, list[int]]:
     found = find_run(settings, name)
     if isinstance(found, int):
-        return Target(repository=repository_of(settings), workflow="", ref=""), [found]
+        return DispatchTarget(repository=repository_of(settings), workflow="", ref=""), [found]
     return found[1].target, [saved.run for saved in found[1].dispatches if saved.run is not None]
 
 
-def _ours(github: GitHub, run: int) -> list[ArtifactView]:
+def _ours(github: GitHubApi, run: int) -> list[ArtifactView]:
     return [artifact for artifact in github.artifacts(run) if _OURS.fullmatch(artifact.name) and not artifact.expired]
 
 
-def _read(github: GitHub, artifact: ArtifactView, folder: RunFolder) -> shard_report.ShardReport:
+def _read(github: GitHubApi, artifact: ArtifactView, folder: RunFolder) -> shard_report.ShardReport:
     into = folder.path / "adopted" / str(artifact.id)
     if not into.exists():
-        fetch(github, artifact, into, Limits())
+        fetch(github, artifact, into, ArtifactLimits())
     told = shard_report.read(into)
     if not told.plan:
         raise UnreadableReport(f"The artifact {artifact.name} does not tell the plan")

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
-
+from ci_dispatch.app.say import say
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, UsageError
+from ci_dispatch.core.events import RunStarted
 from ci_dispatch.core.model import TestId, TestResult, Verdict
 from ci_dispatch.planning import timings
 from ci_dispatch.planning.timings import Timings
@@ -20,7 +20,7 @@ from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureRules, Finding, RulesError, classify, load_rules
 from report_merge.junit import write as write_junit
-from report_merge.model import RunContext
+from report_merge.model import Report, RunContext
 from report_merge.render.escape import markdown
 from report_merge.render.markdown import job_summary
 from report_merge.render.text import final_lines
@@ -28,9 +28,8 @@ from report_merge.render.text import final_lines
 SHOWN_WARNINGS = 20
 
 
-def write(state: RunState, folder: RunFolder, base: Path, environ: Mapping[str, str]) -> None:
+def write(state: RunState, report: Report, folder: RunFolder, base: Path) -> None:
     """The three files of the result, and the timings; each whole or not at all."""
-    report = run_report.report(state, context(state, environ))
     merged = io.BytesIO()
     write_junit(report, merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
@@ -44,7 +43,7 @@ def write(state: RunState, folder: RunFolder, base: Path, environ: Mapping[str, 
 
 
 def _warnings(state: RunState) -> str:
-    """What a person should know besides the verdict, such as a channel that could not deliver."""
+    """What a person should know besides the verdict, such as a message that could not be delivered."""
     shown = state.warnings[:SHOWN_WARNINGS]
     lines = [f"> ⚠️ {markdown(warning.source)}: {markdown(warning.text, 300)}" for warning in shown]
     if len(state.warnings) > len(shown):
@@ -52,16 +51,16 @@ def _warnings(state: RunState) -> str:
     return "\n" + "\n>\n".join(lines) + "\n" if lines else ""
 
 
-def context(state: RunState, environ: Mapping[str, str]) -> RunContext:
+def run_context(started: RunStarted | None, environ: Mapping[str, str]) -> RunContext:
     """Where the run belongs to, as far as the environment says (GitHub's variables)."""
     repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
     server = environ.get("GITHUB_SERVER_URL", "https://github.com")
     return RunContext(
-        title=state.started.title if state.started else "",
+        title=started.title if started else "",
         repository=repository,
         branch=environ.get("GITHUB_REF_NAME", ""),
         sha=environ.get("GITHUB_SHA", ""),
-        run_id=str(state.started.run) if state.started else "",
+        run_id=str(started.run) if started else "",
         url=f"{server}/{repository}/actions/runs/{run_id}" if repository and run_id else "",
     )
 
@@ -107,7 +106,8 @@ def _rules(file: Path) -> FailureRules:
 def say_again(state: RunState, folder: RunFolder) -> ExitCode:
     """A run that is over: how it ended."""
     assert state.finished is not None
-    for line in final_lines(run_report.report(state, context(state, {})), report_path=str(folder.merged_xml)):
-        click.echo(line)
-    click.echo(f"Run {folder.id} had finished already.", err=True)
+    report = run_report.report(state, run_context(state.started, {}))
+    for line in final_lines(report, report_path=str(folder.merged_xml)):
+        say(line)
+    say(f"Run {folder.id} had finished already.", err=True)
     return ExitCode(state.finished.exit_code)

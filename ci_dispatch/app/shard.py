@@ -1,4 +1,4 @@
-"""The worker's side: one shard on this machine, through the same crew and suite as a run over SSH."""
+"""The worker's side: one shard on this machine, through the same executor and suite as a run over SSH."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import click
-
-from ci_dispatch.app.clock import SystemClock
 from ci_dispatch.app.machines import health_policy
 from ci_dispatch.app.merge import earlier_attempts
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
-from ci_dispatch.cli.settings import Settings, cores_here
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
 from ci_dispatch.core.model import (
+    ANY_MACHINE,
     AttemptResult,
     Connection,
     Ended,
@@ -34,13 +33,15 @@ from ci_dispatch.core.model import (
 from ci_dispatch.fleets.actions import shard_report
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment, StoppedCommands
 from ci_dispatch.fleets.actions.run.batches import DispatchPlan, WorkerJob, job_of, unpack
-from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE
-from ci_dispatch.fleets.machines.executor import Crew
+from ci_dispatch.fleets.machines.executor import MachineExecutor
+from ci_dispatch.fleets.machines.fleet import CancelJob, StartJob
 from ci_dispatch.machines import open_machine
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.loop import Inbox
+from ci_dispatch.run.loop import Inbox, SystemClock
 from ci_dispatch.run.ports import WorkTree
+from ci_dispatch.run.worker_threads import WorkerThreads
 from ci_dispatch.suites import open_suite
+from report_merge.render.escape import terminal, workflow_log
 
 CANCEL_SECONDS = 6.0  # for the reports after a signal: the runner kills us at ten
 
@@ -61,7 +62,7 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
     todo = left_to_do(tests, earlier)
     hopeless = earlier and earlier[-1].cause in (FailureCause.LOAD, FailureCause.USAGE)
     if hopeless:
-        click.echo(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
+        say(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
         result = earlier[-1]
     elif not todo:
         result = AttemptResult(ended=Ended.EXITED, exit_code=0, reason="everything had passed before")
@@ -77,7 +78,7 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
     words = {True: "passed", False: "failed"}
     here.set_outputs({"report-path": str(folder), "artifact-name": name, "verdict": words[code == ExitCode.PASSED],
                       "exit-code": str(int(code)), **_counts(result)})  # fmt: skip
-    click.echo(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}", err=True)
+    say(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}", err=True)
     return code
 
 
@@ -121,44 +122,49 @@ def _execute(
         shard=Shard(id=job.shard, kind=ShardKind.HEAD, tests=tuple(test.id for test in tests)),
         machine=spec.name,
         granted=clock.now(),
-        expires=clock.now() + config.run.shard_timeout,
     )
     with closing(open_machine(spec, health_policy(config, suite.tools()))) as machine:
-        crew = Crew(
+        executor = MachineExecutor(
             run=RunId(f"{dispatch_id}-{job.shard}"),
             machines={spec.name: machine},
             suite=suite,
             tree=WorkTree(root=settings.root, exclude=(config.run.folder, *config.suite.exclude)),
             folder=folder,
-            post=inbox.post,
+            threads=WorkerThreads(inbox.post, clock),
             lease_seconds=config.run.lease,
             shard_timeout=config.run.shard_timeout,
             sync_timeout=config.run.sync_timeout,
-            check_timeout=config.health.connect_timeout,
-            clock=clock,
+            sweep_timeout=config.health.connect_timeout,
             extra=sent.extra,
         )
         with signals(inbox.post), StoppedCommands(sys.stdout, on_github=here.on_github) as log:
-            crew.carry_out(m.Start(lease, tests, spec.workers_per_shard))
-            return _wait(crew, inbox, lease, log, clock)
+            executor.carry_out(StartJob(lease, tests, spec.workers_per_shard))
+            try:
+                return _wait(executor, inbox, lease, log, clock)
+            finally:
+                executor.close()
 
 
-def _wait(crew: Crew, inbox: Inbox, lease: Lease, log: StoppedCommands, clock: SystemClock) -> AttemptResult:
+def _wait(
+    executor: MachineExecutor, inbox: Inbox, lease: Lease, log: StoppedCommands, clock: SystemClock
+) -> AttemptResult:
     """Follow the job to its end, showing what it says; a signal ends it gently, then by force."""
     until = float("inf")
     while True:
         match inbox.take(0.25):
             case m.Output(text=text):
                 log.write(text)
-            case m.Finished(result=result):
+            case m.LeaseEnded(result=result):
                 return result
+            case m.Noticed(source=source, text=text):
+                say(workflow_log(terminal(f"warning: {source}: {text}")), err=True)
             case m.Signalled():
                 until = min(until, clock.now() + CANCEL_SECONDS)
-                crew.carry_out(m.Cancel(lease.number, lease.machine))
+                executor.carry_out(CancelJob(lease.number, lease.machine))
             case _:
                 pass
         if clock.now() >= until:
-            crew.carry_out(m.Cancel(lease.number, lease.machine, now=True))
+            executor.carry_out(CancelJob(lease.number, lease.machine, now=True))
             until = clock.now() + 1.0
 
 

@@ -26,6 +26,8 @@ def guarded(command: click.Command, argv: Sequence[str], environ: Mapping[str, s
     """Run a command line to its exit code; whatever happens inside, this returns."""
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a test's name is never a reason to stop
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's `&` and cron start programs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = _invoke(command, argv, environ)
         if sys.stdout is not None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ci_dispatch.cli.settings import Settings, configured
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
 
 _RUN = "[RUN]"
 
@@ -56,7 +57,7 @@ def watch(settings: Settings, run: str) -> int:
     """
     from ci_dispatch.app import dispatch
 
-    return dispatch.again(settings, run)
+    return dispatch.watch(settings, run)
 
 
 @click.command()

@@ -9,16 +9,17 @@ from typing import Any
 import click
 
 from ci_dispatch import __version__
+from ci_dispatch.core.errors import did_you_mean
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run a suite": {
         "run": ("run", "Run the suite over the fleet and give one verdict."),
-        "resume": ("resume", "Finish a run whose controller died."),
-        "plan": ("plan", "Show who would run what, without running it."),
-        "demo": ("demo", "See it work in half a minute, on this computer only."),
+        "resume": ("run", "Finish a run whose controller died."),
+        "plan": ("run", "Show who would run what, without running it."),
+        "demo": ("run", "See it work in half a minute, on this computer only."),
     },
     "Machines": {
-        "health": ("health", "Ask every machine how it is."),
+        "health": ("machines", "Ask every machine how it is."),
     },
     "GitHub Actions": {
         "dispatch": ("github", "Run the suite through GitHub Actions and watch it to its end."),
@@ -28,16 +29,16 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "merge": ("github", "Merge the reports of all shards and attempts of a run."),
     },
     "Look at a run": {
-        "replay": ("replay", "Show a recorded run again from its events."),
-        "progress": ("progress", "Show what progress looks like."),
-        "logs": ("logs", "Show the output of a run, a machine or a test."),
-        "dashboard": ("dashboard", "Serve the web page of a run."),
-        "metrics": ("metrics", "Show the figures of a run."),
-        "notify": ("notify", "Send a sample message to the channels."),
+        "replay": ("recorded", "Show a recorded run again from its events."),
+        "progress": ("recorded", "Show what progress looks like."),
+        "logs": ("recorded", "Show the output of a run, a machine or a test."),
+        "dashboard": ("recorded", "Serve the web page of a run."),
+        "metrics": ("recorded", "Show the figures of a run."),
+        "notify": ("recorded", "Send a sample message to the channels."),
     },
     "Set up": {
-        "init": ("init", "Write a commented ci-dispatch.toml."),
-        "config": ("config", "Show the configuration and where each value comes from."),
+        "init": ("setup", "Write a commented ci-dispatch.toml."),
+        "config": ("setup", "Show the configuration and where each value comes from."),
     },
 }
 """By section: command, its module in this package (the function has the command's name), one line of help."""
@@ -69,11 +70,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in _MODULES and not name.startswith("-"):
-            from difflib import get_close_matches
-
-            nearest = get_close_matches(name, _MODULES, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise click.UsageError(f"There is no command {name!r}{hint}", ctx)
+            meant = did_you_mean(name, _MODULES)
+            raise click.UsageError(f"There is no command {name!r}{'; ' if meant else ''}{meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

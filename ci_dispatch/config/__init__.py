@@ -4,7 +4,7 @@ No I/O, no clock, no global state; only for a runner that is not one of ours, th
 """
 
 from ci_dispatch.config.load import Loaded, load, resolve
-from ci_dispatch.config.reading import Origin, Source
+from ci_dispatch.config.reading import Origin, ValueSource
 from ci_dispatch.config.sections import Config
 
-__all__ = ["Config", "Loaded", "Origin", "Source", "load", "resolve"]
+__all__ = ["Config", "Loaded", "Origin", "ValueSource", "load", "resolve"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ci_dispatch.config.positions import Path, lines_of
-from ci_dispatch.config.reading import Origin, Reading
-from ci_dispatch.config.rules import problems_between
-from ci_dispatch.config.sections import SECTIONS, Config
-from ci_dispatch.core.errors import ConfigError, ConfigProblem
+from ci_dispatch.config.reading import KeyPath, Origin, SettingsReader, lines_of
+from ci_dispatch.config.sections import COMMAND, SECTIONS, Config
+from ci_dispatch.config.value_types import in_words
+from ci_dispatch.core.errors import ConfigError, ConfigProblem, nearest
 from ci_dispatch.core.model import Connection, MachineName, MachineSpec
 
 THIS_MACHINE = "local"
@@ -54,7 +53,7 @@ def load(
 def resolve(
     document: Mapping[str, Any],
     *,
-    lines: Mapping[Path, int] | None = None,
+    lines: Mapping[KeyPath, int] | None = None,
     file: str = "ci-dispatch.toml",
     environ: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -62,24 +61,24 @@ def resolve(
     problems: Iterable[ConfigProblem] = (),
 ) -> Loaded:
     """The same from an already parsed document, such as `to_document` gives."""
-    reading = Reading(file=file, lines=lines or {}, problems=list(problems))
+    reader = SettingsReader(file=file, lines=lines or {}, problems=list(problems))
     values: dict[str, dict[str, Any]] = {}
     for name in SECTIONS:
-        values[name] = reading.section(document, name)
-    values["slack"]["channels"] = reading.channels(document)
-    machines = reading.machines(document)
-    reading.unknown(document, [*SECTIONS, "machine"], ())
-    reading.environment(environ or {}, values)
-    reading.options(options or {}, values)
+        values[name] = reader.section(document, name)
+    values["slack"]["channels"] = reader.channels(document)
+    machines = reader.machines(document)
+    reader.unknown(document, [*SECTIONS, "machine"], ())
+    reader.environment(environ or {}, values)
+    reader.options(options or {}, values)
     sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
     if "machine" not in document:
         machines = (MachineSpec(name=MachineName(THIS_MACHINE), connection=Connection.LOCAL, cores=max(1, cores)),)
     config = Config(**sections, machines=machines)
-    if reading.complete:
-        reading.problems += problems_between(config, reading.place)
-    if reading.problems:
-        raise ConfigError(sorted(reading.problems, key=_line))
-    return Loaded(config=config, origins=reading.origins, warnings=tuple(reading.warnings))
+    if reader.complete:
+        reader.problems += _problems_between(config, reader)
+    if reader.problems:
+        raise ConfigError(sorted(reader.problems, key=_line_of))
+    return Loaded(config=config, origins=reader.origins, warnings=tuple(reader.warnings))
 
 
 def _document(toml: str, file: str, problems: list[ConfigProblem]) -> Mapping[str, Any]:
@@ -94,7 +93,73 @@ def _document(toml: str, file: str, problems: list[ConfigProblem]) -> Mapping[st
         return {}
 
 
-def _line(problem: ConfigProblem) -> int:
-    """For mending from top to bottom: variables and options, which have no line, come last."""
+def _line_of(problem: ConfigProblem) -> int:
+    """Problems are listed from top to bottom; variables and options, which have no line, come last."""
     at = re.search(r":(\d+)(?::\d+)?$", problem.where)
     return int(at[1]) if at else sys.maxsize
+
+
+def _problems_between(config: Config, reader: SettingsReader) -> list[ConfigProblem]:
+    """What must hold between settings that are each right alone."""
+    return [*_machines(config, reader), *_selection(config, reader), *_suite(config, reader), *_times(config, reader)]
+
+
+def _machines(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem]:
+    first: dict[str, int] = {}
+    for index, machine in enumerate(config.machines):
+        where, key = reader.place("machine", index), f"machine[{index + 1}]"
+        name = machine.name.casefold()  # names become file names, and some file systems do not tell a from A
+        if name in first:
+            allowed = f"another name: machine[{first[name] + 1}] has it"
+            yield ConfigProblem(where=where, key=f"{key}.name", given=f'"{machine.name}" again', allowed=allowed)
+        first.setdefault(name, index)
+        if machine.connection is Connection.LOCAL:
+            for word in ("host", "user", "port", "key"):
+                if getattr(machine, word):
+                    allowed = 'nothing with connection = "local"'
+                    yield ConfigProblem(
+                        where=reader.place("machine", index, word),
+                        key=f"{key}.{word}",
+                        given="a value",
+                        allowed=allowed,
+                    )
+
+
+def _selection(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem]:
+    names = [machine.name for machine in config.machines]
+    for wanted in config.run.machines:
+        if wanted not in names:
+            yield ConfigProblem(
+                where=str(reader.origins["run.machines"]),
+                key="no such machine",
+                given=f'"{wanted}"',
+                allowed=f"one of {', '.join(names)}",
+                nearest=nearest(wanted, names),
+            )
+
+
+def _suite(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem]:
+    suite = config.suite
+    if suite.runner == COMMAND:
+        if not suite.command:
+            allowed = 'a command line, as runner = "command" needs one'
+            yield ConfigProblem(
+                where=reader.place("suite", "runner"), key="suite.command", given="nothing", allowed=allowed
+            )
+        return
+    for name in ("command", "list", "junit"):
+        if getattr(suite, name):
+            allowed = f'nothing with runner = "{suite.runner}"; it is for runner = "command"'
+            yield ConfigProblem(
+                where=reader.place("suite", name), key=f"suite.{name}", given="a value", allowed=allowed
+            )
+
+
+def _times(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem]:
+    if config.retry.max_backoff < config.retry.backoff:
+        yield ConfigProblem(
+            where=reader.place("retry", "max_backoff"),
+            key="retry.max_backoff",
+            given=in_words(config.retry.max_backoff),
+            allowed=f"at least retry.backoff, {in_words(config.retry.backoff)}",
+        )

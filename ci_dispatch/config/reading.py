@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ci_dispatch.config.amounts import named, shown
-from ci_dispatch.config.channels import SlackChannel
-from ci_dispatch.config.kinds import Refused
-from ci_dispatch.config.positions import Path
-from ci_dispatch.config.sections import SECTIONS, MachineKeys
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, SlackChannel
 from ci_dispatch.config.setting import PREFIX, Setting, settings_of
-from ci_dispatch.core.errors import ConfigProblem
+from ci_dispatch.config.value_types import InvalidValue, named, shown
+from ci_dispatch.core.errors import ConfigProblem, did_you_mean, nearest
 from ci_dispatch.core.model import MachineSpec
 
-FOR_PEOPLE = {  # variables that are no settings of a run
+OTHER_VARIABLES = {  # variables that are no settings of a run
     "CI_DISPATCH_CONFIG": "names the file.",
     "CI_DISPATCH_DEBUG": "shows a traceback with every error.",
     "CI_DISPATCH_SSH_CONFIG": "names a file that is read instead of `~/.ssh/config`.",
@@ -25,11 +23,19 @@ FOR_PEOPLE = {  # variables that are no settings of a run
     "CI_DISPATCH_DASHBOARD_TOKEN": "keeps the link of a dashboard the same when it is started again.",
 }
 IN_JOBS = ("JOB", "LAUNCHED", "LIVE", "TESTS", "TREE", "WORKERS")  # what a runner finds in its environment
-NOT_SETTINGS = {*FOR_PEOPLE, *(PREFIX + name for name in IN_JOBS)}
-SETTINGS = tuple(setting for name, section in SECTIONS.items() for setting in settings_of(section, name))
+NOT_SETTINGS = {*OTHER_VARIABLES, *(PREFIX + name for name in IN_JOBS)}
+
+KeyPath = tuple[str | int, ...]
+"""The keys down to a value; the entries of an array of tables are numbered from 0."""
+
+_HEADER = re.compile(r"""\s*(\[\[?)\s*((?:"[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_.\s-])+?)\s*\]\]?\s*(?:#.*)?$""")
+_KEY = re.compile(
+    r"""\s*((?:"[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_-]+))*)\s*="""
+)
+_PART = re.compile(r""""([^"\n]*)"|'([^'\n]*)'|([A-Za-z0-9_-]+)""")
 
 
-class Source(StrEnum):
+class ValueSource(StrEnum):
     """Who said it, from the weakest to the strongest."""
 
     DEFAULT = "default"
@@ -42,7 +48,7 @@ class Source(StrEnum):
 class Origin:
     """Where a value comes from; `where` names it as the user wrote it: "ci-dispatch.toml:4", "--max-retries"."""
 
-    source: Source = Source.DEFAULT
+    source: ValueSource = ValueSource.DEFAULT
     where: str = ""
 
     def __str__(self) -> str:
@@ -50,11 +56,11 @@ class Origin:
 
 
 @dataclass(slots=True, kw_only=True)
-class Reading:
+class SettingsReader:
     """One pass over everything the user said; collects what is wrong and where each value comes from."""
 
     file: str
-    lines: Mapping[Path, int]
+    lines: Mapping[KeyPath, int]
     problems: list[ConfigProblem]
     origins: dict[str, Origin] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -69,18 +75,22 @@ class Reading:
             path = path[:-1]
         return f"{self.file}:{self.lines[path]}" if path else self.file
 
-    def problem(self, where: str, key: str, given: str, allowed: str, nearest: str = "") -> None:
-        self.problems.append(ConfigProblem(where=where, key=key, given=given, allowed=allowed, nearest=nearest))
+    def problem(self, where: str, key: str, given: str, allowed: str, meant: str = "") -> None:
+        self.problems.append(ConfigProblem(where=where, key=key, given=given, allowed=allowed, nearest=meant))
+
+    def renamed(self, old: str, new: str, *, ignored: bool) -> None:
+        """Warn of a former name: it counts unless the new one is given too."""
+        so = "that is given too, so the old one was ignored" if ignored else "the old name still works"
+        self.warnings.append(f"{old} is now called {new}; {so}")
 
     def value(self, setting: Setting, raw: Any, where: str, key: str) -> tuple[Any, ...]:
         """The value in a tuple, or an empty one when it was refused."""
         try:
-            return (setting.kind.read(raw),)
-        except Refused as refused:
-            words = refused.words or setting.kind.schema.get("enum", ())
-            nearest = difflib.get_close_matches(raw, words, n=1) if isinstance(raw, str) else ()
-            allowed = f"one of {', '.join(refused.words)}" if refused.words else setting.kind.allowed
-            self.problem(where, key, refused.given or shown(raw), allowed, "".join(nearest))
+            return (setting.value_type.read(raw),)
+        except InvalidValue as invalid:
+            words = invalid.words or (setting.value_type.schema.get("enum", ()) if isinstance(raw, str) else ())
+            allowed = f"one of {', '.join(invalid.words)}" if invalid.words else setting.value_type.allowed
+            self.problem(where, key, invalid.given or shown(raw), allowed, nearest(str(raw), words))
             return ()
 
     def section(self, document: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -90,21 +100,31 @@ class Reading:
             return {}
         return self.table(table, settings_of(SECTIONS[name], name), (name,), name)
 
-    def table(self, table: Mapping[str, Any], settings: tuple[Setting, ...], path: Path, name: str) -> dict[str, Any]:
+    def table(
+        self, table: Mapping[str, Any], settings: tuple[Setting, ...], path: KeyPath, name: str
+    ) -> dict[str, Any]:
         """The good values of one table by attribute; everything else becomes a problem."""
         values: dict[str, Any] = {}
         for setting in settings:
-            self.origins.setdefault(f"{name}.{setting.name}", Origin())
-            if setting.name in table:
-                where = self.place(*path, setting.name)
-                for value in self.value(setting, table[setting.name], where, f"{name}.{setting.name}"):
+            full = f"{name}.{setting.name}"
+            self.origins.setdefault(full, Origin())
+            key, former = setting.name, setting.former_key
+            if former and former in table:
+                old = f"{self.place(*path, former)}: {name}.{former}"
+                self.renamed(old, full, ignored=key in table)
+                key = key if key in table else former
+            if key in table:
+                where = self.place(*path, key)
+                for value in self.value(setting, table[key], where, f"{name}.{key}"):
                     values[setting.name] = value
-                    self.origins[f"{name}.{setting.name}"] = Origin(source=Source.FILE, where=where)
+                    self.origins[full] = Origin(source=ValueSource.FILE, where=where)
+        former_keys = {setting.former_key for setting in settings if setting.former_key}
         extra = ["channel"] if path == ("slack",) else []
-        self.unknown(table, [setting.name for setting in settings] + extra, path, name)
+        named_now = {key: value for key, value in table.items() if key not in former_keys}
+        self.unknown(named_now, [setting.name for setting in settings] + extra, path, name)
         return values
 
-    def unknown(self, table: Mapping[str, Any], known: list[str], path: Path, name: str = "") -> None:
+    def unknown(self, table: Mapping[str, Any], known: list[str], path: KeyPath, name: str = "") -> None:
         for key in table:
             if key not in known:
                 self.problem(
@@ -112,7 +132,7 @@ class Reading:
                     "one of " + ", ".join(known), _nearest(key, known, name),
                 )  # fmt: skip
 
-    def tables(self, raw: Any, name: str, path: Path) -> list[Mapping[str, Any]]:
+    def tables(self, raw: Any, name: str, path: KeyPath) -> list[Mapping[str, Any]]:
         if isinstance(raw, list) and raw and all(isinstance(entry, dict) for entry in raw):
             return raw
         given = "none" if raw == [] else shown(raw)
@@ -140,33 +160,45 @@ class Reading:
             path, name = ("machine", index), f"machine[{index + 1}]"
             if "name" not in entry:
                 self.problem(self.place(*path), f"{name}.name", "nothing", "a name for the machine")
-            values = self.table(entry, settings_of(MachineKeys), path, name)
+            values = self.table(entry, settings_of(MachineConfig), path, name)
             found.append(MachineSpec(**{"name": "", **values}))
-            self.origins[name] = Origin(source=Source.FILE, where=self.place(*path))
+            self.origins[name] = Origin(source=ValueSource.FILE, where=self.place(*path))
         return tuple(found)
 
     def environment(self, environ: Mapping[str, str], values: dict[str, dict[str, Any]]) -> None:
         """CI_DISPATCH_ variables; an empty one counts as not set: GitHub passes inputs that were not given that way."""
         by_name = {setting.variable: setting for setting in SETTINGS if setting.variable}
+        by_former_name = {setting.former_variable: setting for setting in SETTINGS if setting.former_variable}
         for name in sorted(environ):
             if not name.startswith(PREFIX) or name in NOT_SETTINGS or environ[name] == "":
                 continue
-            if name not in by_name:
-                nearest = difflib.get_close_matches(name, by_name, n=1)
-                hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            setting = by_name.get(name) or by_former_name.get(name)
+            if setting is None:
+                meant = did_you_mean(name, by_name)
+                hint = f"; {meant}" if meant else ""
                 self.warnings.append(f"The variable {named(name)} is not a setting and was ignored{hint}")
                 continue
-            self.override(by_name[name], environ[name], name, Source.ENVIRONMENT, values)
+            if name in by_former_name:
+                ignored = bool(environ.get(setting.variable))
+                self.renamed(f"The variable {name}", setting.variable, ignored=ignored)
+                if ignored:
+                    continue
+            self.override(setting, environ[name], name, ValueSource.ENVIRONMENT, values)
 
     def options(self, options: Mapping[str, Any], values: dict[str, dict[str, Any]]) -> None:
+        """By path, or by a former flag."""
         for setting in SETTINGS:
+            former = setting.former_flag
+            if former and former in options:
+                self.renamed(f"The option {former}", setting.flag, ignored=setting.path in options)
+                self.override(setting, options[former], former, ValueSource.COMMAND_LINE, values)
             if setting.path in options:
-                self.override(setting, options[setting.path], setting.flag, Source.COMMAND_LINE, values)
+                self.override(setting, options[setting.path], setting.flag, ValueSource.COMMAND_LINE, values)
 
     def override(
-        self, setting: Setting, given: Any, where: str, source: Source, values: dict[str, dict[str, Any]]
+        self, setting: Setting, given: Any, where: str, source: ValueSource, values: dict[str, dict[str, Any]]
     ) -> None:
-        raw = setting.kind.from_text(given) if isinstance(given, str) else given
+        raw = setting.value_type.from_text(given) if isinstance(given, str) else given
         for value in self.value(setting, raw, where, setting.path):
             values[setting.section][setting.name] = value
             self.origins[setting.path] = Origin(source=source, where=where)
@@ -175,5 +207,31 @@ class Reading:
 def _nearest(key: str, known: list[str], name: str) -> str:
     """The valid key the user may have meant: the same word in another section, or a similar one beside this."""
     elsewhere = [setting.path for setting in SETTINGS if setting.name == key]
-    close = [f"{name}.{word}" if name else f"[{word}]" for word in difflib.get_close_matches(key, known, n=1)]
-    return next(iter(elsewhere + close), "")
+    if elsewhere or not (beside := nearest(key, known)):
+        return "".join(elsewhere[:1])
+    return f"{name}.{beside}" if name else f"[{beside}]"
+
+
+def lines_of(toml: str) -> Mapping[KeyPath, int]:
+    """Line numbers (from 1) by path: good enough to name a line in a message (tomllib keeps no positions).
+
+    A key inside a multi-line string may be taken for a real one: then a message names a wrong line, no more.
+    """
+    found: dict[KeyPath, int] = {}
+    seen: Counter[KeyPath] = Counter()
+    table: KeyPath = ()
+    for number, line in enumerate(toml.split("\n"), 1):
+        if header := _HEADER.match(line):
+            table = _parts(header[2])
+            if header[1] == "[[":
+                seen[table] += 1
+                found.setdefault(table, number)
+                table = (*table, seen[table] - 1)
+            found.setdefault(table, number)
+        elif key := _KEY.match(line):
+            found.setdefault((*table, *_parts(key[1])), number)
+    return found
+
+
+def _parts(dotted: str) -> KeyPath:
+    return tuple(part[0] or part[1] or part[2] for part in _PART.findall(dotted))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, cast
 
-from ci_dispatch.config.channels import HOST, URL, Dashboard, Metrics, Slack
-from ci_dispatch.config.kinds import (
+from ci_dispatch.config.setting import setting, settings_of
+from ci_dispatch.config.value_types import (
+    DAY,
     arguments,
     boolean,
     choice,
@@ -24,12 +25,12 @@ from ci_dispatch.config.kinds import (
     texts,
     variable,
 )
-from ci_dispatch.config.setting import setting
 from ci_dispatch.core.model import Connection, MachineSpec
 
 MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
+_HOST = r"[A-Za-z0-9_\[][A-Za-z0-9_.:%\]-]*|"  # never begins with a dash: it is an argument of ssh
+_URL = r"https?://[^\s]+|"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*|"
-_DAY = 86_400.0
 
 RUNNER_GROUP = "ci_dispatch.suites"  # the entry points of installed test runners
 AUTO, COMMAND = "auto", "command"
@@ -56,13 +57,22 @@ class ProgressMode(StrEnum):
 
 
 class Strategy(StrEnum):
-    PINNED = "pinned"
-    POOLED = "pooled"
-    MIXED = "mixed"
+    """Who decides where a shard runs in GitHub Actions."""
+
+    PINNED = "pinned"  # the plan: every shard is weighted for one machine
+    POOLED = "pooled"  # GitHub's queue: a shared label, whoever is free
+    MIXED = "mixed"  # a pinned head for each machine, a pooled tail: right even when a speed is misjudged
+
+
+class When(StrEnum):
+    ALWAYS = "always"
+    FAILURE = "failure"
+    CHANGE = "change"
+    FAILURE_AND_RECOVERY = "failure-and-recovery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
+class SuiteConfig:
     """What is run."""
 
     runner: str = setting(
@@ -86,7 +96,7 @@ class Suite:
     split: Split = setting(
         Split.AUTO,
         choice(Split),
-        "The smallest piece sent apart. auto: never smaller than the runner itself would cut.",
+        "The smallest piece of work. auto: never smaller than the runner itself would cut.",
     )
     tools: tuple[str, ...] = setting((), texts(), "Programs every machine must have besides those the runner needs.")
     exclude: tuple[str, ...] = setting(
@@ -108,7 +118,7 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class HealthConfig:
     """When a machine gets work."""
 
     skip: bool = setting(False, boolean(), "Use every machine without asking how it is.", flag="--skip-health-checks")
@@ -119,11 +129,11 @@ class Health:
         2.0, number(0.01, 1000), "Highest load average of one minute, divided by the cores."
     )
     max_clock_skew: float = setting(30.0, duration(), "Largest difference between the machine's clock and this one.")
-    interval: float = setting(30.0, duration(1, _DAY), "Time between checks during a run and with --watch.")
+    interval: float = setting(30.0, duration(1, DAY), "Time between checks during a run and with --watch.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class RetryConfig:
     """What failed is tried again."""
 
     max_retries: int = setting(2, integer(0, 100), "How often a failed test is tried again.", flag="--max-retries")
@@ -132,11 +142,16 @@ class Retry:
     jitter: float = setting(
         0.10, share(), "Random part of each wait, either way, so that retries do not come all at once."
     )
-    max_reassignments: int = setting(5, integer(0, 100), "How often a test moves because of a machine.")
+    max_reassignments: int = setting(
+        5,
+        integer(0, 100),
+        "How often a test is sent to another machine after trouble with its own.",
+        formerly="max_moves",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunConfig:
     """Limits of a run on your own machines."""
 
     machines: tuple[str, ...] = setting((), texts(), "Use only these machines. Empty: all.", flag="--machine")
@@ -148,10 +163,10 @@ class Run:
     head_share: float | None = setting(
         None,
         optional(share()),
-        "Part of the work given out at the start, the rest is pulled. Not set: more when durations are known.",
+        "Part of the work assigned at the start; machines pull the rest. Not set: more when durations are known.",
     )
     lease: float = setting(
-        12.0, duration(3, 3600), "A machine that has not heard of us for this long ends its tests, and counts as lost."
+        12.0, duration(3, 3600), "After this long without contact a machine ends its tests, and counts as lost."
     )
     shard_timeout: float = setting(
         1800.0, duration(1), "Longest time for one invocation of the runner.", flag="--shard-timeout"
@@ -169,8 +184,8 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What you see while it runs."""
+class ProgressConfig:
+    """How a run's progress is shown."""
 
     mode: ProgressMode = setting(
         ProgressMode.AUTO,
@@ -181,7 +196,82 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GitHub:
+class SlackChannel:
+    """A Slack channel that gets messages about runs."""
+
+    id: str = setting(
+        "",
+        text(r"[CGDU][A-Z0-9]{2,}|#[^\s,]+|", "a channel's id (C0123456789) or #name"),
+        "The channel's id (C0123456789) or #name.",
+    )
+    when: When = setting(
+        When.ALWAYS,
+        choice(When),
+        "Which runs it gets messages about; change: when the verdict differs from the last one.",
+    )
+    branches: tuple[str, ...] = setting(
+        (), texts(), "Only runs of branches that match one of these patterns. Empty: all."
+    )
+    live: bool = setting(True, boolean(), "Keep the message up to date while the run goes on.")
+    thread: bool = setting(True, boolean(), "Answer it with one message for each group of failures.")
+    mention: tuple[str, ...] = setting(
+        (), texts(), "Whom to mention when a run fails after one that passed: user or group ids, or here."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackConfig:
+    """Messages in Slack. Secrets come from the environment only."""
+
+    token_env: str = setting("SLACK_BOT_TOKEN", variable(), "Variable that holds the bot token (xoxb-...).")
+    webhook_env: str = setting(
+        "SLACK_WEBHOOK_URL",
+        variable(),
+        "Variable that holds a webhook's URL: one message at the end, no live progress.",
+    )
+    api_url: str = setting(
+        "https://slack.com/api/",
+        text(_URL, "a URL beginning with https://"),
+        "Another address of Slack's API, for tests and proxies.",
+    )
+    interval: float = setting(5.0, duration(1, 600), "Shortest time between two edits of a message.")
+    required: bool = setting(False, boolean(), "A message that could not be delivered fails the run.")
+    channels: tuple[SlackChannel, ...] = field(default=())  # [[slack.channel]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """Figures for Prometheus and OpenTelemetry; every run also writes metrics.prom into its own folder."""
+
+    file: str = setting(
+        "", text(r".*\.prom|", "a file name that ends in .prom"), "A further file, for node_exporter's textfile folder."
+    )
+    slowest_tests: int = setting(
+        0, integer(0, 1000), "Give the slowest and flakiest tests series of their own, at most this many."
+    )
+    otlp_endpoint: str = setting(
+        "",
+        text(_URL, "a URL beginning with https:// or http://"),
+        "Send spans there by OTLP over HTTP; needs ci-dispatch[otel].",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardConfig:
+    """The web page of a run; needs ci-dispatch[dashboard]."""
+
+    enabled: bool = setting(False, boolean(), "Serve it during every run.", flag="--dashboard")
+    host: str = setting(
+        "127.0.0.1",
+        text(_HOST, "a host name or an address"),
+        "Address to listen on. Anything but this computer's own is reachable by others.",
+        flag="--dashboard-host",
+    )
+    port: int = setting(0, integer(0, 65535), "Port to listen on. 0: any free one.", flag="--dashboard-port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitHubConfig:
     """Runs through GitHub Actions."""
 
     workflow: str = setting(
@@ -202,7 +292,7 @@ class GitHub:
         "Empty: GITHUB_REPOSITORY, or where git's origin points.",
         flag="--repository",
     )
-    api_url: str = setting("", text(URL, "a URL beginning with https://"), "Empty: GITHUB_API_URL, or GitHub itself.")
+    api_url: str = setting("", text(_URL, "a URL beginning with https://"), "Empty: GITHUB_API_URL, or GitHub itself.")
     token_env: str = setting(
         "GITHUB_TOKEN", variable(), "Variable that holds the token (contents: read, actions: write)."
     )
@@ -232,14 +322,14 @@ class GitHub:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How failures are told apart."""
+class RulesConfig:
+    """How failures are classified."""
 
     file: str = setting("", text(), "A TOML file with your own rules; they come before the built-in ones.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MachineKeys:
+class MachineConfig:
     """A machine of the fleet. No [[machine]] at all: the fleet is this computer."""
 
     name: str = setting(
@@ -250,14 +340,14 @@ class MachineKeys:
     connection: Connection = setting(Connection.SSH, choice(Connection), "ssh, or local: this computer.")
     host: str = setting(
         "",
-        text(HOST, "a host name, an address, or a Host of ~/.ssh/config"),
+        text(_HOST, "a host name, an address, or a Host of ~/.ssh/config"),
         "For ssh. User, port, key and jump host come from ~/.ssh/config unless given here.",
     )
     user: str = setting("", text(_USER, "a user name"), "User to log in as.")
     port: int | None = setting(None, optional(integer(1, 65535)), "Port of its SSH server.")
     key: str = setting("", text(), "Path of a private key on this computer.")
     cores: int = setting(0, integer(0, 4096), "0: ask the machine.")
-    slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that stand it.")
+    slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that allow it.")
     workers: int = setting(0, integer(0, 4096), "Tests at a time inside one shard. 0: cores / slots.")
     speed: float = setting(1.0, number(0.01, 100), "Of one core, compared with the others.")
     labels: tuple[str, ...] = setting((), texts(), "Labels of its GitHub runner.")
@@ -271,16 +361,16 @@ class MachineKeys:
 class Config:
     """Everything that was decided before a run begins. Durations are seconds, percentages are parts of 1."""
 
-    suite: Suite = field(default_factory=Suite)
-    health: Health = field(default_factory=Health)
-    retry: Retry = field(default_factory=Retry)
-    run: Run = field(default_factory=Run)
-    progress: Progress = field(default_factory=Progress)
-    slack: Slack = field(default_factory=Slack)
-    metrics: Metrics = field(default_factory=Metrics)
-    dashboard: Dashboard = field(default_factory=Dashboard)
-    github: GitHub = field(default_factory=GitHub)
-    rules: Rules = field(default_factory=Rules)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    progress: ProgressConfig = field(default_factory=ProgressConfig)
+    slack: SlackConfig = field(default_factory=SlackConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    dashboard: DashboardConfig = field(default_factory=DashboardConfig)
+    github: GitHubConfig = field(default_factory=GitHubConfig)
+    rules: RulesConfig = field(default_factory=RulesConfig)
     machines: tuple[MachineSpec, ...] = ()
 
     @property
@@ -291,3 +381,6 @@ class Config:
 
 SECTIONS = {f.name: cast("type[Any]", f.default_factory) for f in fields(Config) if f.name != "machines"}
 """The tables of the file, by name."""
+
+SETTINGS = tuple(setting for name, section in SECTIONS.items() for setting in settings_of(section, name))
+"""Every setting outside [[machine]] and [[slack.channel]]."""

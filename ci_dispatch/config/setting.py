@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from ci_dispatch.config.kinds import Kind
+from ci_dispatch.config.value_types import ValueType
 
 T = TypeVar("T")
 
@@ -22,21 +22,36 @@ class Setting:
 
     section: str
     name: str
-    kind: Kind[Any]
+    value_type: ValueType[Any]
     default: Any
     meaning: str
     flag: str = ""  # of the command line: "--max-retries"
+    formerly: str = ""  # an earlier key of the same section, or an earlier flag: still accepted, with a warning
 
     @property
     def path(self) -> str:
-        return f"{self.section}.{self.name}" if self.section else self.name
+        return self._path(self.name)
+
+    @property
+    def former_key(self) -> str:
+        return "" if self.formerly.startswith("--") else self.formerly
+
+    @property
+    def former_path(self) -> str:
+        return self._path(self.former_key) if self.former_key else ""
+
+    @property
+    def former_flag(self) -> str:
+        return self.formerly if self.formerly.startswith("--") else ""
 
     @property
     def variable(self) -> str:
         """CI_DISPATCH_ and the option's name; without an option: section and key. Tables have none."""
-        if self.kind.name == "table":
-            return ""
-        return PREFIX + (self.flag.strip("-") or self.path).upper().replace("-", "_").replace(".", "_")
+        return "" if self.value_type.name == "table" else _variable(self.flag or self.path)
+
+    @property
+    def former_variable(self) -> str:
+        return _variable(self.former_flag or self.former_path) if self.formerly and self.variable else ""
 
     @property
     def written_default(self) -> Any:
@@ -45,12 +60,15 @@ class Setting:
 
     def write(self, value: Any) -> Any:
         """A value as TOML would hold it; None, which TOML does not know, stays None."""
-        return None if value is None else self.kind.write(value)
+        return None if value is None else self.value_type.write(value)
+
+    def _path(self, name: str) -> str:
+        return f"{self.section}.{name}" if self.section else name
 
 
-def setting(default: T, kind: Kind[T], meaning: str, *, flag: str = "") -> T:
+def setting(default: T, value_type: ValueType[T], meaning: str, *, flag: str = "", formerly: str = "") -> T:
     """Declare a setting as a dataclass field; `meaning` is one or two sentences for people."""
-    metadata = {"kind": kind, "meaning": meaning, "flag": flag, "default": default}
+    metadata = {"value_type": value_type, "meaning": meaning, "flag": flag, "formerly": formerly, "default": default}
     if isinstance(default, Mapping):
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -61,5 +79,9 @@ def settings_of(section: type[Any], name: str = "") -> tuple[Setting, ...]:
     return tuple(
         Setting(section=name, name=declared.name, **declared.metadata)
         for declared in fields(section)
-        if "kind" in declared.metadata
+        if "value_type" in declared.metadata
     )
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.strip("-").upper().replace("-", "_").replace(".", "_")

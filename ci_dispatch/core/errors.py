@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -50,6 +51,17 @@ _PRECEDENCE = (
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
     """The code to end with when several apply: a lost test never reads as "tests failed"."""
     return min(codes, key=_PRECEDENCE.index, default=ExitCode.PASSED)
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The known word that may have been meant by `word`, or an empty text; a higher `cutoff` (0 to 1) is stricter."""
+    return "".join(get_close_matches(word, list(known), n=1, cutoff=cutoff))
+
+
+def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The question to ask about a word that is not known, or an empty text when no known one is near."""
+    meant = nearest(word, known, cutoff=cutoff)
+    return f"did you mean {meant}?" if meant else ""
 
 
 class CiDispatchError(Exception):

@@ -1,7 +1,8 @@
 """What happened, in the past tense: the closed union of events that a run consists of.
 
-Events are facts, frozen and JSON-able; the journal is a list of them and `RunState` is their fold. Only the engine
-makes them, only the bus stamps them. An event a reader does not know is carried as `Unrecognised` and changes nothing.
+Events are facts, frozen and JSON-able; the journal is a list of them and `RunState` is their fold. Only `RunControl`
+makes them, only the event bus stamps them. An event a reader does not know is carried as `Unrecognised` and changes
+nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class MachineLost(Value):
 
 
 class MachineQuarantined(Value):
-    """The circuit breaker opened: it answers, but what it runs fails; it gets no more work in this run."""
+    """It answers, but what it runs comes to nothing: it gets no more work in this run."""
 
     machine: MachineName
     reason: str

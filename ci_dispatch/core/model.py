@@ -10,7 +10,7 @@ from ci_dispatch.core.codec import Value, field
 from report_merge.model import Verdict  # the same word in both packages
 
 __all__ = [
-    "AttemptResult",
+    "ANY_MACHINE", "AttemptResult",
     "Connection",
     "Ended",
     "FailureCause",
@@ -36,6 +36,8 @@ MachineName = NewType("MachineName", str)
 ShardId = NewType("ShardId", str)
 LeaseNumber = NewType("LeaseNumber", int)  # a fencing token: grows with every hand-out, never repeats in a run
 RunId = NewType("RunId", str)
+
+ANY_MACHINE = MachineName("pool")  # a shard that any machine of a shared queue may take
 
 
 class Test(Value):
@@ -103,13 +105,12 @@ class Shard(Value):
 
 
 class Lease(Value):
-    """The right to run a shard on a machine until `expires`, a time on the controller's clock."""
+    """The right to run a shard on a machine; whoever granted it says when it has expired."""
 
     number: LeaseNumber
     shard: Shard
     machine: MachineName
     granted: float
-    expires: float
 
 
 class Ended(StrEnum):

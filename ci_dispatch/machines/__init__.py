@@ -1,4 +1,4 @@
-"""Hosts that run jobs: this one and those over SSH, behind the Machine port."""
+"""Hosts that run jobs: this one and those over SSH, behind the Machine port. To add a kind: docs/machines.md."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 def open_machine(spec: MachineSpec, policy: HealthPolicy | None = None) -> SupervisedMachine:
     """The machine of a description. Nothing is connected to yet; close it when done."""
-    if spec.connection is Connection.LOCAL:
-        from ci_dispatch.machines.local import LocalMachine  # noqa: PLC0415  # a command pays for what it uses
+    match spec.connection:
+        case Connection.LOCAL:
+            from ci_dispatch.machines.local import LocalMachine  # noqa: PLC0415  # a command pays for what it uses
 
-        return LocalMachine(spec, policy)
-    from ci_dispatch.machines.ssh.machine import SshMachine  # noqa: PLC0415  # same
+            return LocalMachine(spec, policy)
+        case Connection.SSH:
+            from ci_dispatch.machines.ssh.machine import SshMachine  # noqa: PLC0415  # same
 
-    return SshMachine(spec, policy)
+            return SshMachine(spec, policy)

@@ -9,14 +9,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines.supervised import SupervisedMachine
-from ci_dispatch.machines.supervisor_client import ConnectionLost, Stream
+from ci_dispatch.machines.supervised import SupervisedMachine, TreeOnMachine
+from ci_dispatch.machines.supervisor_client import ConnectionLost, Stream, only_machine_errors
 from ci_dispatch.run.health import HealthPolicy
 from ci_dispatch.run.ports import MachineError, WorkTree
 
-_COMPLAINTS = 2000
+_STDERR_BYTES = 2000
 
 
 class LocalMachine(SupervisedMachine):
@@ -31,14 +32,11 @@ class LocalMachine(SupervisedMachine):
     def sync(self, tree: WorkTree, deadline: float) -> None:  # noqa: ARG002  # nothing to wait for
         if not tree.root.is_dir():
             raise MachineError(f"the work tree {tree.root} does not exist", stage="sync")
-        self._tree = str(tree.root.resolve())
-        self._root = str(_root(self.spec.workdir))
+        with only_machine_errors(f"the work tree {tree.root} cannot be used", "sync"):
+            self._tree = TreeOnMachine(root=str(_root(self.spec.workdir)), path=str(tree.root.resolve()))
 
     def _open(self, command: str, seconds: float) -> Stream:  # noqa: ARG002  # a child starts or fails at once
-        try:
-            return _ChildStream(command, self._environment)
-        except OSError as error:
-            raise MachineError("cannot start a process", stage="command", why=str(error)) from error
+        return _ChildStream(command, self._environment)
 
 
 def _root(workdir: str) -> Path:
@@ -46,17 +44,23 @@ def _root(workdir: str) -> Path:
 
 
 class _ChildStream:
+    """The pipes of a child process. Raises OSError when there is none to be had."""
+
     def __init__(self, command: str, environment: dict[str, str]) -> None:
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
-        self._child = subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            env=environment,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C is for the controller, which ends jobs in its own order
-        )
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        try:
+            self._child = subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=environment,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the controller, which ends jobs in its own order
+            )
+        except BaseException:
+            self._stderr.close()
+            raise
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._in, self._out = self._child.stdin, self._child.stdout
@@ -65,26 +69,25 @@ class _ChildStream:
     def send(self, data: bytes, seconds: float) -> None:
         until = time.monotonic() + seconds
         while data:
-            if not select.select([], [self._in], [], max(0.0, until - time.monotonic()))[1]:
+            if not _ready(self._in, select.POLLOUT, until - time.monotonic()):
                 raise ConnectionLost("the supervisor takes no more input", stage="command")
             try:
                 data = data[os.write(self._in.fileno(), data) :]
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise ConnectionLost("the supervisor ended", stage="command", why=self.complaints()) from error
+                raise ConnectionLost("the supervisor ended", stage="command", why=self.stderr_tail()) from error
 
     def end_input(self) -> None:
         self._in.close()
 
     def receive(self, seconds: float) -> bytes | None:
-        if not select.select([self._out], [], [], seconds)[0]:
-            return None
-        return os.read(self._out.fileno(), 64 * 1024)
+        return os.read(self._out.fileno(), 64 * 1024) if _ready(self._out, select.POLLIN, seconds) else None
 
-    def complaints(self) -> str:
-        self._complaints.seek(0)
-        return self._complaints.read()[-_COMPLAINTS:].decode("utf-8", "replace").strip()
+    def stderr_tail(self) -> str:
+        descriptor = self._stderr.fileno()  # its position is the child's too: it may not be moved
+        tail = os.pread(descriptor, _STDERR_BYTES, max(0, os.fstat(descriptor).st_size - _STDERR_BYTES))
+        return tail.decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         self._in.close()
@@ -94,4 +97,11 @@ class _ChildStream:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        self._complaints.close()
+        self._stderr.close()
+
+
+def _ready(pipe: IO[bytes], event: int, seconds: float) -> bool:
+    """Whether a pipe can be read or written within `seconds`. poll: select knows only the first 1024 descriptors."""
+    poller = select.poll()
+    poller.register(pipe, event)
+    return bool(poller.poll(max(0.0, seconds) * 1000))

@@ -10,42 +10,62 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci_dispatch.core.codec import replace
+from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines import probe
-from ci_dispatch.machines.archive import MAX_BYTES, unpack
-from ci_dispatch.machines.following import Following, folder_name
-from ci_dispatch.machines.supervisor_client import ConnectionLost, Conversation, Stream, result_of
-from ci_dispatch.machines.work_tree import snapshot
-from ci_dispatch.run.health import Answer, HealthPolicy, HealthReport, judge
+from ci_dispatch.machines import command_lines
+from ci_dispatch.machines.job_follower import JobFollower, folder_name
+from ci_dispatch.machines.supervisor import protocol
+from ci_dispatch.machines.supervisor_client import (
+    ConnectionLost,
+    Stream,
+    SupervisorClient,
+    only_machine_errors,
+    result_of,
+)
+from ci_dispatch.machines.work_tree import MAX_BYTES, snapshot, unpack
+from ci_dispatch.run.health import HealthPolicy, HealthReport, ProbeResult, judge
 from ci_dispatch.run.ports import AttemptPaths, Job, JobEnd, JobListener, MachineError, WorkTree
-from ci_dispatch.run.probe_output import read
+from ci_dispatch.run.probe_output import ProbeOutput, read
 
-_LONGEST_ANSWER = 256 * 1024
+_MAX_PROBE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TreeOnMachine:
+    """Where a machine has the work tree; absolute paths."""
+
+    root: str  # the folder for everything we put there
+    path: str
+    state: str = ""  # what identifies the content of a tree we brought there; "" for one that is used where it lies
 
 
 class SupervisedMachine:
-    """Everything of the Machine port but how a command is opened (`_open`)."""
+    """Everything of the Machine port but how a command is opened (`_open`). May be used from several threads."""
 
     def __init__(self, spec: MachineSpec, policy: HealthPolicy | None = None) -> None:
         self.spec = spec
         self.policy = policy or HealthPolicy()
-        self._wishes: dict[str, bytes] = {}
-        self._wishes_lock = threading.Lock()
-        self._root = ""  # absolute, on the machine; known after sync
-        self._tree = ""
-        self._tree_state = ""  # of a tree we brought there; "" for one that lies where it is
+        self._cancellations: dict[str, bytes] = {}
+        self._cancellations_lock = threading.Lock()
+        self._tree: TreeOnMachine | None = None  # replaced as a whole, so that no thread sees half of it
 
     def _open(self, command: str, seconds: float) -> Stream:
+        """Run a command line on the machine. Raises MachineError, or whatever the system refuses it with."""
         raise NotImplementedError
 
-    def talk(self, action: str, request: Mapping[str, Any], *, name: str = "-", seconds: float) -> Conversation:
-        """Ask the supervisor for something. Raises MachineError."""
-        return Conversation(self._open, action, request, root=self.spec.workdir, name=name, seconds=seconds)
+    def open_stream(self, command: str, seconds: float) -> Stream:
+        """Run a command line on the machine. Raises MachineError."""
+        with only_machine_errors(f"no command can be run on {self.spec.name}", "command"):
+            return self._open(command, seconds)
+
+    def ask(self, action: str, request: Mapping[str, Any], *, name: str = "-", seconds: float) -> SupervisorClient:
+        """Send the supervisor a request. Raises MachineError."""
+        return SupervisorClient(self.open_stream, action, request, root=self.spec.workdir, name=name, seconds=seconds)
 
     # The port
 
@@ -58,44 +78,50 @@ class SupervisedMachine:
     ) -> HealthReport:
         """Its health in detail, or the dimensions named in `only`. Never raises."""
         asked, began = time.time(), time.monotonic()
-        nonce = secrets.token_hex(8)
-        facts, trouble, stage, remedy = None, "", "", ""
-        took = 0.0
+        output, took = None, 0.0
+        error = hint = ""
         try:
-            command = probe.command(
-                nonce, root=self.spec.workdir, path=self.spec.env.get("PATH", ""), tools=self.policy.tools
-            )
-            text, took = self._ask(command, f"@end {nonce}", seconds)
-            facts = read(text, nonce)
-            if facts is None or not facts.complete:
-                trouble, stage = f"command: the answer is not complete: {text.strip()[-200:]!r}", "command"
-        except MachineError as error:
-            trouble, stage, remedy = f"{error.stage}: {error.why or error.what}", error.stage, error.hint
-        answer = Answer(
+            with only_machine_errors(f"{self.spec.name} could not be checked", "command"):
+                output, took, error = self._probe(seconds)
+        except MachineError as failed:
+            error, hint = f"{failed.stage}: {failed.why or failed.what}", failed.hint
+        result = ProbeResult(
             machine=self.spec.name,
             asked=asked,
             seconds=took or time.monotonic() - began,
-            facts=facts,
-            trouble=trouble,
-            stage=stage,
-            remedy=remedy,
+            output=output,
+            error=error,
+            hint=hint,
         )
-        return judge(answer, policy or self.policy, only)
+        return judge(result, policy or self.policy, only)
 
-    def _ask(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
+    def _probe(self, seconds: float) -> tuple[ProbeOutput | None, float, str]:
+        """What the machine says about itself, the seconds until its first byte, and what is wrong with the answer.
+
+        Raises MachineError.
+        """
+        nonce = secrets.token_hex(8)
+        command = command_lines.probe(
+            nonce, root=self.spec.workdir, path=self.spec.env.get("PATH", ""), tools=self.policy.tools
+        )
+        text, took = self._run_to_mark(command, f"@end {nonce}", seconds)
+        output = read(text, nonce)
+        complete = output is not None and output.complete
+        return output, took, "" if complete else f"command: the answer is not complete: {text.strip()[-200:]!r}"
+
+    def _run_to_mark(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
         """What a command prints up to a mark in it, and the seconds until its first byte. Raises MachineError."""
         began, first = time.monotonic(), 0.0
         until = began + seconds
-        stream = self._open(command, seconds)
+        stream = self.open_stream(command, seconds)
         answer = b""
         try:
-            while end_mark.encode() not in answer and len(answer) < _LONGEST_ANSWER:
+            while end_mark.encode() not in answer and len(answer) < _MAX_PROBE_BYTES:
                 left = until - time.monotonic()
                 data = stream.receive(left) if left > 0 else None
-                if data is None:
-                    raise ConnectionLost(f"no answer within {seconds:g} s", stage="command", why=_tail(answer, stream))
                 if not data:
-                    raise ConnectionLost("it ended without an answer", stage="command", why=_tail(answer, stream))
+                    what = f"no answer within {seconds:g} s" if data is None else "it ended without an answer"
+                    raise ConnectionLost(what, stage="command", why=_why_incomplete(answer, stream))
                 first = first or time.monotonic() - began
                 answer += data
         finally:
@@ -104,65 +130,80 @@ class SupervisedMachine:
 
     def sync(self, tree: WorkTree, deadline: float) -> None:
         until = time.monotonic() + deadline
-        here = snapshot(tree)
+        with only_machine_errors(f"the work tree {tree.root} cannot be read", "sync"):
+            here = snapshot(tree)
         request = {"state": here.state, "sha": tree.sha, "remote_url": tree.remote_url}
-        with self.talk("sync", request, name=here.name(), seconds=deadline) as talk:
-            for frame in talk.frames_until_result(until):
-                if frame.kind == "b":  # it has not got this content: it wants the copy
-                    here.write(io.BufferedWriter(_Sender(talk, until)))
-                    talk.end_input()
-        result = result_of(frame)
-        self._root, self._tree, self._tree_state = str(result["root"]), str(result["tree"]), here.state
+        with self.ask("sync", request, name=here.name(), seconds=deadline) as client:
+            for frame in client.frames_until_result(until):
+                if frame.kind == protocol.COPY_WANTED:
+                    here.write(io.BufferedWriter(_Sender(client, until)))
+                    client.end_input()
+        synced = result_of(frame, _Synced)
+        self._tree = TreeOnMachine(synced.root, synced.tree, here.state)
 
     def place(self, job_id: str) -> AttemptPaths:
-        if not self._root:
+        tree = self._tree_there()
+        return AttemptPaths(tree=tree.path, attempt=f"{tree.root}/jobs/{folder_name(job_id)}")
+
+    def _tree_there(self) -> TreeOnMachine:
+        if self._tree is None:
             raise MachineError("the work tree is not on the machine yet", stage="sync", hint="sync it first")
-        return AttemptPaths(tree=self._tree, attempt=f"{self._root}/jobs/{folder_name(job_id)}")
+        return self._tree
 
     def run(self, job: Job, listener: JobListener) -> JobEnd:
         try:
-            return Following(self, job, listener).follow()
+            return JobFollower(self, job, listener).follow()
         finally:
-            with self._wishes_lock:
-                self._wishes.pop(job.id, None)
+            with self._cancellations_lock:
+                self._cancellations.pop(job.id, None)
 
     def cancel(self, job_id: str) -> None:
-        with self._wishes_lock:
-            self._wishes.setdefault(job_id, b"c")
+        with self._cancellations_lock:
+            self._cancellations.setdefault(job_id, protocol.CANCEL)
 
     def kill(self, job_id: str) -> None:
-        with self._wishes_lock:
-            self._wishes[job_id] = b"k"
+        with self._cancellations_lock:
+            self._cancellations[job_id] = protocol.KILL
 
-    def wish(self, job_id: str) -> bytes:
-        """b"" or how the job shall be ended."""
-        with self._wishes_lock:
-            return self._wishes.get(job_id, b"")
+    def cancellation(self, job_id: str) -> bytes:
+        """What to send for a job that shall end, b"" for one that shall go on."""
+        with self._cancellations_lock:
+            return self._cancellations.get(job_id, b"")
 
     def collect(self, job_id: str, into: Path, deadline: float) -> None:
         until = time.monotonic() + deadline
         with (
-            self.talk("collect", {"limit": MAX_BYTES // 2}, name=folder_name(job_id), seconds=deadline) as talk,
+            only_machine_errors("the attempt's files cannot be stored", "collect"),
+            self.ask("collect", {"limit": MAX_BYTES // 2}, name=folder_name(job_id), seconds=deadline) as client,
             tempfile.TemporaryFile() as archive,
         ):
-            for frame in talk.frames_until_result(until):
-                if frame.kind == "f":
+            for frame in client.frames_until_result(until):
+                if frame.kind == protocol.ARCHIVE:
                     archive.write(frame.data)
             archive.seek(0)
             unpack(archive, into)
+        left_out = result_of(frame, _Collected).left_out
+        if left_out:
+            raise MachineError(
+                f"{len(left_out)} of the attempt's files were not fetched",
+                stage="collect",
+                why=f"all files together may have {MAX_BYTES // 2 // 1024**2} MB: {', '.join(left_out[:5])}",
+                hint="write fewer videos and traces, or write them elsewhere",
+            )
 
     def sweep(self, deadline: float) -> int:
         until = time.monotonic() + deadline
-        with self.talk("sweep", {}, seconds=deadline) as talk:
-            frames = list(talk.frames_until_result(until))
-        return int(result_of(frames[-1]).get("ended", 0))
+        with self.ask("sweep", {}, seconds=deadline) as client:
+            frames = list(client.frames_until_result(until))
+        return result_of(frames[-1], _Swept).ended
 
     def close(self) -> None:
         pass
 
     def job_spec(self, job: Job) -> dict[str, Any]:
-        """The job in the supervisor's words."""
+        """The job as the supervisor's `run` takes it."""
         invocation = job.invocation
+        tree = self._tree if self._tree and self._tree.state else None
         return {
             "argv": list(invocation.argv),
             "cwd": invocation.cwd,
@@ -172,25 +213,45 @@ class SupervisedMachine:
             "terminate_grace": invocation.terminate_grace,
             "lease": job.lease_seconds,
             "timeout": job.timeout,
-            "tree": self._tree if self._tree_state else "",
-            "state": self._tree_state,
+            "tree": tree.path if tree else "",
+            "state": tree.state if tree else "",
         }
 
 
-def _tail(answer: bytes, stream: Stream) -> str:
-    said = " / ".join(filter(None, (answer[-200:].decode("utf-8", "replace").strip(), stream.complaints()[-200:])))
-    return f"no complete answer; it said {said!r}" if said else "no answer"
+class _Synced(Value):
+    """The result of `sync`."""
+
+    root: str
+    tree: str
+
+
+class _Collected(Value):
+    """The result of `collect`."""
+
+    left_out: tuple[str, ...] = ()
+
+
+class _Swept(Value):
+    """The result of `sweep`."""
+
+    ended: int
+
+
+def _why_incomplete(answer: bytes, stream: Stream) -> str:
+    printed = (answer[-200:].decode("utf-8", "replace").strip(), stream.stderr_tail()[-200:])
+    text = " / ".join(filter(None, printed))
+    return f"no complete answer; it printed {text!r}" if text else "no answer"
 
 
 class _Sender(io.RawIOBase):
     """Writes to the machine."""
 
-    def __init__(self, talk: Conversation, until: float) -> None:
-        self._talk, self._until = talk, until
+    def __init__(self, client: SupervisorClient, until: float) -> None:
+        self._client, self._until = client, until
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        self._talk.send(bytes(data), max(0.1, self._until - time.monotonic()))
+        self._client.send(bytes(data), max(0.1, self._until - time.monotonic()))
         return len(data)

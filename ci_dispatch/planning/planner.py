@@ -17,6 +17,7 @@ from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitI
 # start-up and the wait for its longest test), a smaller one corrects more of a wrong guess.
 HEAD_SHARE_KNOWN = 0.92  # of all work, when every duration is known
 HEAD_SHARE_UNKNOWN = 0.5
+EVERYTHING = 1.01  # a share that rounding cannot make less than all work
 FACTORING = 1.5  # a pull takes its machine's share of 1/FACTORING of what is left
 START_UP = 2.0  # seconds a runner needs before its first test
 WORTH_A_START = 3.0  # a pull lasts at least this many start-ups

@@ -1,17 +1,16 @@
-"""The output of a run's attempts, from its folder: whose it is comes from the journal, so it works at any time.
+"""The output of a run's attempts, read from its folder; the journal says which attempt ran where.
 
-Also while another process drives the run, and after its controller died.
+So it can be read while another process drives the run, and after its controller died.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import IO
 
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import UsageError, did_you_mean
 from ci_dispatch.core.model import LeaseNumber, MachineName, TestId
-from ci_dispatch.reporters.tally import clock, name_of
+from ci_dispatch.reporters.counts import clock, name_of
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
@@ -23,7 +22,7 @@ _PIECE = 64 * 1024  # bytes read at once; a line longer than this is shown in pi
 
 
 def chosen(state: RunState, machine: str, test: str) -> list[LeaseNumber]:
-    """The attempts on a machine that ran a test (its id, or a piece of its name), in the order they were handed out."""
+    """The attempts on a machine that ran a test (its id, or a piece of its name), in the order of their leases."""
     wanted = set(_tests(state, test)) if test else set()
     return [
         number
@@ -41,8 +40,8 @@ def check(state: RunState, machine: str, test: str) -> None:
         )
     if test and not _tests(state, test):
         names = {name_of(state, known): known for known in state.ledger.records}
-        near = get_close_matches(test, [*names, *state.ledger.records], n=1, cutoff=0.5)
-        raise UsageError(f"No test of this run is called {test}", hint=f"did you mean: {near[0]}" if near else "")
+        meant = did_you_mean(test, [*names, *state.ledger.records], cutoff=0.5)
+        raise UsageError(f"No test of this run is called {test}", hint=meant)
 
 
 def _tests(state: RunState, test: str) -> list[TestId]:
@@ -65,7 +64,7 @@ def heading(number: LeaseNumber, attempt: AttemptRecord) -> str:
 
 
 class OutputReader:
-    """The lines of one attempt's output that came since the last time, safe to print."""
+    """The lines of one attempt's output that are new since the last call, safe to print."""
 
     def __init__(self, folder: RunFolder, number: LeaseNumber) -> None:
         self._file = folder.attempts / str(number) / "output.log"

@@ -1,15 +1,17 @@
-"""The one loop's mind: messages in, events and effects out. Owns the leases' clocks; decides, never does.
+"""What is true of any run, whatever its fleets: messages in, events and commands out. Decides, never does.
 
-`step(message, now)` is deterministic: no thread, no clock, no I/O. Whoever drives it carries out the effects it returns
-(`Check`, `Start`, `Cancel`) and feeds back what came of them.
+`step(message, now)` is deterministic: no thread, no clock, no I/O. Health checks and their deadlines, the end of an
+attempt, machines that are lost or quarantined, interrupts, deadlines, giving up and the verdict are decided here, once;
+how work is handed out is the fleets' (`ports.Fleet`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
     AttemptOutput,
@@ -22,291 +24,327 @@ from ci_dispatch.core.events import (
     TestFinished,
     Warned,
 )
-from ci_dispatch.core.model import (
-    AttemptResult,
-    Ended,
-    FailureCause,
-    Lease,
-    LeaseNumber,
-    MachineName,
-)
-from ci_dispatch.fleets.machines.shard_queue import Handout
+from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, Connection, Ended, MachineName, TestId
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import quarantine, run_end
+from ci_dispatch.run.checks import CheckSchedule, unreachable
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.ports import Fleet
 from ci_dispatch.run.retry import RetryPolicy
-from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.settle import Classify, one_result_each, settle
 from ci_dispatch.run.state import MachineState, RunState
 
+_CHANGES_NO_PLAN = (m.Started, m.Beat, m.Output, m.Reported, m.Noticed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """The numbers a run is held to; seconds."""
+class RunPolicy:
+    """The numbers that hold for a whole run; seconds."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     head_share: float = planner.HEAD_SHARE_KNOWN
-    lease: float = 12.0  # without a heartbeat, until a machine counts as lost
-    start_grace: float = 600.0  # for the work tree to arrive, before the first heartbeat
-    collect_grace: float = 150.0  # for the reports to arrive, after the last heartbeat
+    checks: bool = True  # False: machines are never asked how they are
+    check_first: bool = True  # False: nobody waits for the first answers
     check_interval: float = 30.0
     lost_check_interval: float = 5.0  # for a machine that may come back
-    check_first: bool = True  # False: --skip-health-checks
+    check_deadline: float = 30.0  # for the answer of one check
     give_up_after: float = 60.0  # without any usable machine
     deadline: float = 0.0  # of the whole run; 0: none
-    steal_after: float = 10.0  # a lease that has not started may be taken over by an idle machine
+    report_grace: float = 180.0  # after a cancel, for reports that are on their way
+    signal_grace: float = 180.0  # the same after a signal
+    force_grace: float = 10.0  # after a second signal, for processes to end
+    close_grace: float = 30.0  # after the last verdict, to tell what still runs for nothing to end
 
 
-class Engine:
-    """Plans, grants, settles; ends when every test has a verdict or nobody is left to give one."""
+class RunControl:
+    """Owns a run from its start to its verdict; ends when every test has one or nobody is left to give it."""
 
     def __init__(
         self,
         state: RunState,
         publish: Callable[[Event], None],
         *,
-        terms: Terms,
+        fleets: Sequence[Fleet],
+        policy: RunPolicy,
         classify: Classify,
         random: Random,
     ) -> None:
-        self.state = state
-        self.ledger = state.ledger
+        self.state, self.ledger = state, state.ledger
+        self.refusal: CiDispatchError | None = None  # why a fleet would not do it, when that ended the run
         self._publish = publish
-        self._terms = terms
+        self._open = list(fleets)  # those that may still be used
+        self._fleets = tuple(fleets)
+        self._policy = policy
         self._classify = classify
         self._random = random
-        self._expires: dict[LeaseNumber, float] = {}
-        self._check_due: dict[MachineName, float] = {}
-        self._checking: set[MachineName] = set()
-        self._first_checks: set[MachineName] = set()  # still awaited
-        self._handout: Handout | None = None
+        self._checks = CheckSchedule((), 0.0, deadline=policy.check_deadline, await_first=False)
         self._stuck_since: float | None = None
         self._signals = 0
         self._stopping = ""  # why nothing more is handed out
+        self._stopped_by = 0.0  # when what was cancelled is waited for no longer
 
     @property
     def finished(self) -> bool:
+        """Every test has its verdict."""
         return self.state.finished is not None
+
+    def done(self, now: float) -> bool:
+        """Finished, and what ran for nothing was told to end, or nobody would listen."""
+        if self.state.finished_at is None:
+            return False
+        policy = self._policy
+        grace = min(policy.close_grace, policy.signal_grace) if self._signals else policy.close_grace
+        return now >= self.state.finished_at + grace or not any(fleet.ending() for fleet in self._fleets)
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
-    def begin(self, now: float) -> list[m.Effect]:
-        """The first effects: of a new run, or of one whose journal was folded into the state (`resume`)."""
-        effects: list[m.Effect] = []
-        for lease in list(self.ledger.active.values()):
-            self._expires[lease.number] = now + self._terms.start_grace
-            effects.append(self._start(lease))
-        if self.ledger.attempts:
-            self._handout = Handout(self.ledger, expected_seconds(self.state))  # a resumed run goes on with pulls
-        elif self._terms.check_first:
-            self._first_checks = set(self.state.machines)
-        first = now if self._terms.check_first else now + self._terms.check_interval
-        self._check_due = dict.fromkeys(self.state.machines, first)
-        return effects + self._go_on(now)
+    def begin(self, now: float) -> list[m.Command]:
+        """The first commands: of a new run, or of one whose journal was folded into the state."""
+        policy = self._policy
+        names = [name for name in self.state.machines if name != ANY_MACHINE] if policy.checks else []
+        self._checks = CheckSchedule(
+            names,
+            now if policy.check_first else now + policy.check_interval,
+            deadline=policy.check_deadline,
+            await_first=policy.check_first and not self.ledger.attempts,
+        )
+        commands: list[m.Command] = []
+        for fleet in self._fleets:
+            commands += self._take(fleet, fleet.begin(now), now)
+        return commands + self._advance(now)
 
-    def step(self, message: m.Message, now: float) -> list[m.Effect]:
+    def step(self, message: m.Message, now: float) -> list[m.Command]:
         """Take one message; returns what is to be done now. Deadlines are looked at with each `Tick`."""
-        effects: list[m.Effect] = []
+        commands: list[m.Command] = []
         match message:
-            case m.Tick():
+            case _ if self.finished:
                 pass
             case m.Checked(event=event):
                 self._publish(event)
-                self._checked(event.machine, now)
-            case m.Finished(lease=number, result=result):
-                self._end(number, result, now)
+                lost = bool(self.state.machines[event.machine].lost)
+                interval = self._policy.lost_check_interval if lost else self._policy.check_interval
+                self._checks.answered(event.machine, now + interval)
             case m.Signalled(signal=signal):
-                effects += self._interrupt(signal)
-            case _:
-                self._news(message, now)
-                return []
-        return effects + self._go_on(now)
-
-    def _news(self, message: m.Message, now: float) -> None:
-        """What changes no plan. News of a lease that has ended is no news."""
-        match message:
-            case m.Started(lease=number) if number in self.ledger.active:
-                self._expires[number] = now + self._terms.lease
-                if self.ledger.attempts[number].started is None:
-                    self._publish(AttemptStarted(lease=number))
-            case m.Beat(lease=number) if number in self.ledger.active:
-                self._expires[number] = now + self._terms.lease
-            case m.Collecting(lease=number) if number in self.ledger.active:
-                self._expires[number] = now + self._terms.collect_grace
-            case m.Output(lease=number, text=text) if number in self.ledger.active:
-                machine = self.ledger.active[number].machine
-                self._publish(AttemptOutput(lease=number, machine=machine, text=text))
-            case m.Reported(lease=number, result=result) if number in self.ledger.active:
-                if self.ledger.attempts[number].live.get(result.test) != result:
-                    self._publish(TestFinished(lease=number, result=result))
-            case m.Noticed(source=source, text=text):
-                self._publish(Warned(source=source, text=text))
+                commands += self._interrupt(signal, now)
+            case m.Noticed():
+                self._warn(message.source, message.text)
             case _:
                 pass
+        for fleet in self._fleets:
+            commands += self._take(fleet, fleet.hear(message, now), now)
+        if isinstance(message, _CHANGES_NO_PLAN) and not commands:
+            return commands
+        return commands + self._advance(now)
+
+    def abandon(self, now: float) -> list[m.Command]:
+        """Commands that end everything by force: the controller itself cannot go on."""
+        return [command for fleet in self._fleets for command in fleet.cancel(now, force=True)]
 
     # -- what every step ends with ----------------------------------------------------------------------------------
 
-    def _go_on(self, now: float) -> list[m.Effect]:
+    def _advance(self, now: float) -> list[m.Command]:
+        commands: list[m.Command] = []
+        if not self.finished:
+            commands += self._keep_deadline(now)
+            self._miss_answers(now)
+        for fleet in self._fleets:
+            commands += self._take(fleet, fleet.advance(now), now)
         if self.finished:
-            return []
-        effects = self._expire(now)
-        effects += self._keep_deadline(now)
-        if not self._stopping and not self._first_checks:
-            effects += self._hand_out(now)
-            effects += self._steal(now)
-        effects += self._checks(now)
-        self._finish_when_done(now)
-        return effects
+            return commands
+        if not self._stopping and not self._checks.awaiting:
+            for fleet in tuple(self._open):
+                commands += self._take(fleet, fleet.hand_out(self._ready(now), self._usable(), now), now)
+        commands += self._check_machines(now)
+        if self._stopping and now >= self._stopped_by:
+            commands += self._end_what_overstays(now)
+        if self._finish_when_done(now):
+            for fleet in self._fleets:  # what still runs, runs for nothing
+                commands += self._take(fleet, fleet.advance(now), now)
+        return commands
 
-    def _expire(self, now: float) -> list[m.Effect]:
-        """Leases nobody renewed: what finished before counts, the rest goes back, the machine is lost."""
-        effects: list[m.Effect] = []
-        for number, lease in list(self.ledger.active.items()):
-            if self._expires[number] > now:
-                continue
-            live = tuple(self.ledger.attempts[number].live.values())
-            began = self.ledger.attempts[number].started is not None
-            reason = f"no heartbeat for {self._terms.lease:g} s" if began else "it never started"
-            lost = AttemptResult(ended=Ended.LOST, cause=FailureCause.MACHINE, reason=reason, results=live)
-            self._end(number, lost, now)
-            effects.append(m.Cancel(number, lease.machine, now=True))
-        return effects
+    def _take(self, fleet: Fleet, items: Iterable[m.Message | m.Command], now: float) -> list[m.Command]:
+        """Act on news one by one, before the fleet goes on; keep commands."""
+        commands: list[m.Command] = []
+        for item in items:
+            match item:
+                case m.LeaseNews() if self.finished:
+                    pass
+                case m.LeaseEnded():
+                    self._end(item, now)
+                case m.Unreachable(machine=name, reason=reason):
+                    self._lose(name, reason, now)
+                case m.CancelledExternally(reason=reason):
+                    commands += self._stop(f"{reason}: standing down", now, self._policy.report_grace)
+                case m.FleetRefused(error=error):
+                    commands += self._refuse(fleet, error, now)
+                case m.Noticed(source=source, text=text):
+                    self._warn(source, text)
+                case m.LeaseNews():
+                    self._show(item)
+                case m.Command():
+                    commands.append(item)
+                case _:
+                    pass
+        return commands
 
-    def _keep_deadline(self, now: float) -> list[m.Effect]:
-        deadline = self._terms.deadline
-        if not deadline or self._stopping or now < self.state.started_at + deadline:
-            return []
-        self._stopping = f"the run's deadline of {deadline:g} s has passed"
-        return [m.Cancel(lease.number, lease.machine) for lease in self.ledger.active.values()]
+    def _show(self, news: m.LeaseNews) -> None:
+        """What is recorded and shown, and decides nothing. News of a lease that has ended is no news."""
+        active = self.ledger.active
+        match news:
+            case m.Granted(lease=lease):
+                self._publish(LeaseGranted(lease=lease))
+            case m.Started(lease=number) if number in active and self.ledger.attempts[number].started is None:
+                self._publish(AttemptStarted(lease=number))
+            case m.Output(lease=number, text=text) if number in active:
+                self._publish(AttemptOutput(lease=number, machine=active[number].machine, text=text))
+            case m.Reported(lease=number, result=result) if number in active:
+                record = self.ledger.records.get(result.test)
+                ours = record is not None and record.lease == number  # a set-up project's tests are not
+                if ours and self.ledger.attempts[number].live.get(result.test) != result:
+                    self._publish(TestFinished(lease=number, result=result))
+            case _:
+                pass
 
-    def _checks(self, now: float) -> list[m.Effect]:
-        due = [name for name, at in self._check_due.items() if at <= now and name not in self._checking]
-        self._checking.update(due)
-        return [m.Check(name) for name in due]
+    def _warn(self, source: str, text: str) -> None:
+        self._publish(Warned(source=source, text=text))
 
-    def _checked(self, name: MachineName, now: float) -> None:
-        self._checking.discard(name)
-        self._first_checks.discard(name)
-        lost = bool(self.state.machines[name].lost)
-        self._check_due[name] = now + (self._terms.lost_check_interval if lost else self._terms.check_interval)
-
-    # -- leases -----------------------------------------------------------------------------------------------------
+    # -- machines ---------------------------------------------------------------------------------------------------
 
     def _usable(self) -> list[MachineState]:
         """Machines that may get work, strongest first."""
-        usable = [machine for machine in self.state.machines.values() if machine.usable]
+        names = {name for fleet in self._open for name in fleet.machines if name != ANY_MACHINE}
+        usable = [machine for name, machine in self.state.machines.items() if machine.usable and name in names]
         return sorted(usable, key=lambda machine: (-machine.spec.power, machine.spec.name))
 
-    def _hand_out(self, now: float) -> list[m.Effect]:
-        effects: list[m.Effect] = []
-        usable = self._usable()
-        specs = [machine.spec for machine in usable]
-        if self._handout is None:
-            if not usable:
-                return []
-            self._handout = Handout(self.ledger, expected_seconds(self.state))
-            self._handout.plan_heads(specs, self._terms.head_share)
-        fleet = [machine.spec for machine in self.state.machines.values()]
-        for machine in usable:
-            while len(machine.leases) < machine.spec.slots:
-                shard = self._handout.next_shard(machine.spec, specs, fleet, now)
-                if shard is None:
-                    break
-                lease = Lease(
-                    number=LeaseNumber(self.ledger.last_lease + 1),
-                    shard=shard,
-                    machine=machine.spec.name,
-                    granted=now,
-                    expires=now + self._terms.lease,
-                )
-                self._publish(LeaseGranted(lease=lease))
-                self._expires[lease.number] = now + self._terms.start_grace
-                effects.append(self._start(lease))
-        return effects
+    def _miss_answers(self, now: float) -> None:
+        """A check without an answer for too long is one: nobody waits for it."""
+        why = f"the health check gave no answer within {self._policy.check_deadline:g} s"
+        for name in self._checks.take_overdue(now):
+            self._publish(unreachable(name, why))
 
-    def _start(self, lease: Lease) -> m.Effect:
-        workers = self.state.machines[lease.machine].spec.workers_per_shard
-        return m.Start(lease, self.ledger.tests(lease.shard.tests), workers)
+    def _check_machines(self, now: float) -> list[m.Command]:
+        machines = self.state.machines
+        alone = [machine.spec.connection for machine in machines.values()] == [Connection.LOCAL]
+        return [
+            # Load that our own tests make is no reason to give a machine nothing; nor is any where there is no other.
+            m.CheckMachine(name, busy=alone or machines[name].first_work is not None)
+            for name in self._checks.take_due(now)
+        ]
 
-    def _steal(self, now: float) -> list[m.Effect]:
-        """An idle machine takes over what was handed out and has not started: the other one is still getting ready."""
-        if self.ledger.pending or not any(not machine.leases for machine in self._usable()):
-            return []
-        for lease in self.ledger.active.values():
-            waiting = self.ledger.attempts[lease.number].started is None
-            if waiting and now - lease.granted >= self._terms.steal_after:
-                reason = (
-                    f"{lease.machine} had not started after {now - lease.granted:.0f} s; an idle machine takes over"
-                )
-                self._end(lease.number, AttemptResult(ended=Ended.CANCELLED, reason=reason), now)
-                return [m.Cancel(lease.number, lease.machine, now=True), *self._hand_out(now)]
-        return []
+    def _lose(self, name: MachineName, reason: str, now: float) -> None:
+        """No more work for it until a health check says that it is well again."""
+        if name != ANY_MACHINE and not self.state.machines[name].lost:
+            self._publish(MachineLost(machine=name, reason=reason))
+            self._checks.sooner(name, now + self._policy.lost_check_interval)
 
-    def _end(self, number: LeaseNumber, result: AttemptResult, now: float) -> None:
-        """The end of an attempt, told by its machine or by the clock; only the first under an active lease counts."""
+    # -- tests ------------------------------------------------------------------------------------------------------
+
+    def _ready(self, now: float) -> Callable[[], list[TestRecord]]:
+        """What may be handed out: tests whose backoff is over and that nobody has spoken for."""
+
+        def ready() -> list[TestRecord]:
+            held: set[TestId] = {test for each in self._fleets for test in each.held()}
+            return [record for record in self.ledger.ready(now) if record.test.id not in held]
+
+        return ready
+
+    def _end(self, end: m.LeaseEnded, now: float) -> None:
+        """The end of an attempt, told by its fleet; only the first under an active lease counts."""
+        number = end.lease
         lease = self.ledger.attempts[number].lease
-        result = one_result_each(lease, result)
+        result = one_result_each(lease, end.result)
         stale = number not in self.ledger.active
-        self._expires.pop(number, None)
         self._publish(AttemptFinished(lease=number, machine=lease.machine, result=result, stale=stale))
         if stale:
             return
-        if result.ended in (Ended.LOST, Ended.NOT_STARTED):
+        if end.machine_lost:
             self._lose(lease.machine, result.reason, now)
         if result.unexpected:
-            text = f"{len(result.unexpected)} tests ran that nobody asked for, the first: {result.unexpected[0]}"
-            self._publish(Warned(source=lease.machine, text=text))
-        if fenced := quarantine.trips(self.state, lease.machine):
-            self._publish(fenced)
-        usable = [machine.spec.name for machine in self._usable()]
-        for event in settle(
+            count = len(result.unexpected)
+            self._warn(lease.machine, f"{count} tests ran that nobody asked for, the first: {result.unexpected[0]}")
+        if lease.machine != ANY_MACHINE and (event := quarantine.trips(self.state, lease.machine)):
+            self._publish(event)
+        for each in settle(
             self.ledger,
             lease,
             result,
-            usable=usable,
-            policy=self._terms.retry,
+            usable=[machine.spec.name for machine in self._usable()],
+            policy=self._policy.retry,
             classify=self._classify,
             random=self._random,
             now=now,
         ):
-            self._publish(event)
-
-    def _lose(self, name: MachineName, reason: str, now: float) -> None:
-        """No more work for it until a health check says that it is well again."""
-        if not self.state.machines[name].lost:
-            self._publish(MachineLost(machine=name, reason=reason))
-            self._check_due[name] = now + self._terms.lost_check_interval
+            self._publish(each)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def _interrupt(self, signal: int) -> list[m.Effect]:
+    def _interrupt(self, signal: int, now: float) -> list[m.Command]:
         """Once: nothing more is handed out, what runs writes its reports. Twice: now."""
         self._signals += 1
-        if self._signals == 1:
+        if self.state.interrupted is None:
             self._publish(Interrupted(signal=signal))
-        self._stopping = self._stopping or "the run was interrupted"
-        return [m.Cancel(n, lease.machine, now=self._signals > 1) for n, lease in self.ledger.active.items()]
+        if self._signals == 1:
+            return self._stop("the run was interrupted", now, self._policy.signal_grace)
+        self._stopped_by = min(self._stopped_by, now + self._policy.force_grace)
+        return self.abandon(now)
 
-    def _finish_when_done(self, now: float) -> None:
+    def _stop(self, reason: str, now: float, grace: float) -> list[m.Command]:
+        """Hand out nothing more; what runs is cancelled and may still report for `grace` seconds."""
+        until = now + grace
+        self._stopped_by = min(self._stopped_by, until) if self._stopping else until
+        self._stopping = self._stopping or reason
+        return [command for fleet in self._fleets for command in fleet.cancel(now, force=False)]
+
+    def _refuse(self, fleet: Fleet, error: CiDispatchError, now: float) -> list[m.Command]:
+        """A fleet is of no more use. Others go on without it."""
+        self.refusal = self.refusal or error
+        if fleet in self._open:
+            self._open.remove(fleet)
+        if self._open:
+            self._warn("fleet", f"{error}; the run goes on without it")
+            return list(fleet.cancel(now, force=False))
+        return self._stop(str(error), now, 0.0)
+
+    def _keep_deadline(self, now: float) -> list[m.Command]:
+        deadline = self._policy.deadline
+        if not deadline or self._stopping or now < self.state.started_at + deadline:
+            return []
+        return self._stop(f"the run's deadline of {deadline:g} s has passed", now, self._policy.report_grace)
+
+    def _end_what_overstays(self, now: float) -> list[m.Command]:
+        """Leases that were cancelled and told nothing in time."""
+        commands = self.abandon(now)
+        for number in list(self.ledger.active):
+            self._end(m.LeaseEnded(number, AttemptResult(ended=Ended.CANCELLED, reason=self._stopping)), now)
+        return commands
+
+    def _finish_when_done(self, now: float) -> bool:
         if self.ledger.active:
             self._stuck_since = None
-            return
+            return False
+        reason = self._stopping
         if self.ledger.undecided:
-            reason = self._stopping or self._stuck(now)
+            reason = reason or self._stuck(now)
             if not reason:
-                return
+                return False
             for verdict in run_end.give_up(self.ledger, reason):
                 self._publish(verdict)
-        end = run_end.makespan(self.state, now, self._terms.head_share)
-        self._publish(RunFinished(exit_code=run_end.exit_code(self.state), makespan=end, reason=self._stopping))
+        end = run_end.makespan(self.state, now, self._policy.head_share)
+        self._publish(RunFinished(exit_code=self._exit_code(), makespan=end, reason=reason))
+        return True
+
+    def _exit_code(self) -> ExitCode:
+        refused = self.refusal is not None and not self.ledger.complete
+        return ExitCode.GITHUB_REFUSED if refused and not self._signals else run_end.exit_code(self.state)
 
     def _stuck(self, now: float) -> str:
         """Why nothing will happen any more, or an empty string while something may."""
-        if self._first_checks or self._usable():
+        if self._checks.awaiting or self._usable() or any(fleet.held() for fleet in self._fleets):
             self._stuck_since = None
             return ""
-        self._stuck_since = self._stuck_since or now
+        self._stuck_since = self._stuck_since if self._stuck_since is not None else now
         nobody_ever = not self.ledger.attempts
-        if not nobody_ever and now - self._stuck_since < self._terms.give_up_after:
+        if not nobody_ever and now - self._stuck_since < self._policy.give_up_after:
             return ""
-        return run_end.nobody_left(self.state.machines.values())
+        return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

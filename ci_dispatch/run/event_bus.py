@@ -1,7 +1,7 @@
-"""Stamps each event, writes it to the journal, folds it, then tells every reporter: in this order, always.
+"""Stamps each event, writes it to the journal, folds it, then passes it to every reporter: in this order, always.
 
 The journal is the run: when it cannot be written the run ends (JournalError). Any other reporter that fails is
-switched off and the failure becomes a warning that everybody else sees.
+switched off and the failure becomes a warning that all others show.
 """
 
 from __future__ import annotations
@@ -19,49 +19,51 @@ class EventBus:
     def __init__(self, state: RunState, clock: Clock, reporters: Sequence[Reporter]) -> None:
         self.state = state
         self._clock = clock
-        self._sinks = list(reporters)
+        self._reporters = list(reporters)
 
     def publish(self, event: Event) -> None:
         transient = isinstance(event, TRANSIENT)
         seq = self.state.seq if transient else self.state.seq + 1
         stamped = Stamped(seq=seq, at=self._clock.now(), event=event)
         if not transient:
-            for reporter in [reporter for reporter in self._sinks if reporter.essential]:
+            for reporter in [reporter for reporter in self._reporters if reporter.essential]:
                 reporter.handle(stamped, self.state)
             self.state.apply(stamped)
-        self._tell(
-            [reporter for reporter in self._sinks if not reporter.essential],
+        self._call(
+            [reporter for reporter in self._reporters if not reporter.essential],
             lambda reporter: reporter.handle(stamped, self.state),
         )
 
     def tick(self, now: float) -> None:
-        """Let the faces move their clocks."""
-        self._tell(self._sinks, lambda reporter: reporter.tick(now, self.state))
+        """Let the reporters move their clocks."""
+        self._call(self._reporters, lambda reporter: reporter.tick(now, self.state))
 
     def close(self, *names: str) -> None:
         """Close the reporters of these names, or all, the journal last; a failure is a warning to those still open."""
-        for reporter in sorted(self._sinks, key=lambda reporter: reporter.essential):
-            if not names or reporter.name in names:
-                self._tell([reporter], lambda reporter: reporter.close(), failed="")
-                if reporter in self._sinks:
-                    self._sinks.remove(reporter)
+        for reporter in sorted(self._reporters, key=lambda reporter: reporter.essential):
+            if reporter in self._reporters and (not names or reporter.name in names):
+                self._call([reporter], lambda reporter: reporter.close(), failed="")
+                self._remove([reporter])
 
-    def _tell(
+    def _call(
         self,
         reporters: Sequence[Reporter],
-        say: Callable[[Reporter], None],
+        call: Callable[[Reporter], None],
         failed: str = "switched off, the run goes on without it: ",
     ) -> None:
-        """Say something to each; those that fail are switched off after everybody has heard it."""
-        deaf: list[tuple[Reporter, Exception]] = []
+        """Call each; those that fail are switched off, all of them before the first warning about it is published."""
+        failures: list[tuple[Reporter, Exception]] = []
         for reporter in list(reporters):
             try:
-                say(reporter)
+                call(reporter)
             except Exception as error:
                 if reporter.essential:
                     raise
-                deaf.append((reporter, error))  # a face of the run must not change the run
-        for reporter, reason in deaf:
-            self._sinks.remove(reporter)
+                failures.append((reporter, error))  # a reporter must not change the run
+        self._remove([reporter for reporter, _ in failures])
+        for reporter, reason in failures:
             why = str(reason) or type(reason).__name__
             self.publish(Warned(source=reporter.name, text=failed + why))
+
+    def _remove(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = [reporter for reporter in self._reporters if reporter not in reporters]

@@ -1,4 +1,4 @@
-"""Whether a machine is fit for work: facts and limits in, one judgement a dimension out. Pure."""
+"""Whether a machine is fit for work: the output of its probe and limits in, one judgement a dimension out. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineName
-from ci_dispatch.run.probe_output import Facts
+from ci_dispatch.run.probe_output import ProbeOutput
 from report_merge.plain import one_line
 
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
@@ -47,16 +47,15 @@ class Dimension:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came of asking one machine."""
+class ProbeResult:
+    """What came of probing one machine."""
 
     machine: MachineName
     asked: float  # seconds since the epoch, by our clock, when the question left
     seconds: float  # until the answer began to arrive
-    facts: Facts | None = None
-    trouble: str = ""  # why there are no facts
-    stage: str = ""  # where it stopped
-    remedy: str = ""
+    output: ProbeOutput | None = None
+    error: str = ""  # why there is no output, or no complete one
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +67,7 @@ class HealthReport:
     reachable: bool
     seconds: float
     cores: int = 0
-    remedy: str = ""
+    hint: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -93,7 +92,7 @@ class HealthReport:
             cores=self.cores,
             seconds=round(self.seconds, 3),
             text=self.text(),
-            problems=(*self.problems, *([f"try: {self.remedy}"] if self.remedy else [])),
+            problems=(*self.problems, *([f"try: {self.hint}"] if self.hint else [])),
         )
 
     def document(self) -> dict[str, Any]:
@@ -105,7 +104,7 @@ class HealthReport:
             "seconds": round(self.seconds, 3),
             "cores": self.cores,
             "problems": list(self.problems),
-            "try": self.remedy,
+            "try": self.hint,
             "dimensions": {
                 each.name: {"grade": each.grade.value, "text": each.text, "value": each.value, "limit": each.limit}
                 for each in self.dimensions
@@ -113,23 +112,23 @@ class HealthReport:
         }
 
 
-def judge(answer: Answer, policy: HealthPolicy, only: frozenset[str] = frozenset()) -> HealthReport:
+def judge(result: ProbeResult, policy: HealthPolicy, only: frozenset[str] = frozenset()) -> HealthReport:
     """All dimensions, or those named in `only`; ssh is always among them, for without it there are no others."""
-    reachable = answer.facts is not None and not answer.trouble
-    dimensions = [_ssh(answer, policy)]
-    facts = answer.facts
-    if facts is not None:
+    reachable = result.output is not None and not result.error
+    dimensions = [_ssh(result, policy)]
+    output = result.output
+    if output is not None:
         wanted = only or frozenset(DIMENSIONS)
-        dimensions += [look(facts, policy) for name, look in _LOOKS.items() if name in wanted]
+        dimensions += [check(output, policy) for name, check in _CHECKS.items() if name in wanted]
         if "clock" in wanted:
-            dimensions.append(_clock(answer, facts, policy))
+            dimensions.append(_clock(result, output, policy))
     return HealthReport(
-        machine=answer.machine,
+        machine=result.machine,
         dimensions=tuple(dimensions),
         reachable=reachable,
-        seconds=answer.seconds,
-        cores=int(facts.cores or 0) if facts else 0,
-        remedy=answer.remedy,
+        seconds=result.seconds,
+        cores=int(output.cores or 0) if output else 0,
+        hint=result.hint,
     )
 
 
@@ -139,19 +138,19 @@ def summary(reports: Mapping[MachineName, HealthReport]) -> str:
     return f"{healthy}/{len(reports)} machines healthy"
 
 
-def _ssh(answer: Answer, policy: HealthPolicy) -> Dimension:
+def _ssh(result: ProbeResult, policy: HealthPolicy) -> Dimension:
     limit = policy.connect_timeout
-    if answer.trouble:
-        return Dimension(name="ssh", grade=Grade.FAIL, text=answer.trouble, value=answer.seconds, limit=limit)
-    text = f"SSH {answer.seconds * 1000:.0f} ms"
-    return Dimension(name="ssh", grade=Grade.OK, text=text, value=answer.seconds, limit=limit)
+    if result.error:
+        return Dimension(name="ssh", grade=Grade.FAIL, text=result.error, value=result.seconds, limit=limit)
+    text = f"SSH {result.seconds * 1000:.0f} ms"
+    return Dimension(name="ssh", grade=Grade.OK, text=text, value=result.seconds, limit=limit)
 
 
-def _disk(facts: Facts, policy: HealthPolicy) -> Dimension:
+def _disk(output: ProbeOutput, policy: HealthPolicy) -> Dimension:
     limit = policy.min_disk_free
-    if not facts.disks:
+    if not output.disks:
         return _unknown("disk", "Disk", limit)
-    tightest = min(facts.disks, key=lambda disk: min(disk.free, _or_one(disk.inodes_free)))
+    tightest = min(output.disks, key=lambda disk: min(disk.free, _or_one(disk.inodes_free)))
     free, inodes = tightest.free, _or_one(tightest.inodes_free)
     if min(free, inodes) > limit:
         return Dimension(name="disk", grade=Grade.OK, text=f"Disk {_percent(free)} free", value=free, limit=limit)
@@ -164,65 +163,65 @@ def _or_one(share: float | None) -> float:
     return 1.0 if share is None else share
 
 
-def _memory(facts: Facts, policy: HealthPolicy) -> Dimension:
-    limit, used = policy.max_memory_used, facts.memory_used
+def _memory(output: ProbeOutput, policy: HealthPolicy) -> Dimension:
+    limit, used = policy.max_memory_used, output.memory_used
     if used is None:
         return _unknown("memory", "Memory", limit)
     text, grade = f"Memory {used:.1%} used".replace("%", " %"), Grade.OK
     if used >= limit:
         text, grade = f"{text}, limit {_percent(limit)}", Grade.FAIL
-    elif facts.memory_critical:
+    elif output.memory_critical:
         text, grade = f"{text}, memory pressure critical", Grade.FAIL
     return Dimension(name="memory", grade=grade, text=text, value=used, limit=limit)
 
 
-def _cpu(facts: Facts, policy: HealthPolicy) -> Dimension:
+def _cpu(output: ProbeOutput, policy: HealthPolicy) -> Dimension:
     limit = policy.max_load_per_core
-    if facts.load is None or not facts.cores:
+    if output.load is None or not output.cores:
         return _unknown("cpu", "Load", limit)
-    a_core = facts.load / facts.cores
-    text, grade = f"Load {facts.load:.2f} ({a_core:.2f}/core)", Grade.OK
+    a_core = output.load / output.cores
+    text, grade = f"Load {output.load:.2f} ({a_core:.2f}/core)", Grade.OK
     if a_core >= limit:
-        text, grade = f"Load {facts.load:.2f} ({a_core:.2f}/core, limit {limit:g})", Grade.FAIL
+        text, grade = f"Load {output.load:.2f} ({a_core:.2f}/core, limit {limit:g})", Grade.FAIL
     return Dimension(name="cpu", grade=grade, text=text, value=a_core, limit=limit)
 
 
-def _clock(answer: Answer, facts: Facts, policy: HealthPolicy) -> Dimension:
+def _clock(result: ProbeResult, output: ProbeOutput, policy: HealthPolicy) -> Dimension:
     """Against our clock half way between question and answer, give or take that half and half a second."""
     limit = policy.max_clock_skew
-    if facts.clock is None:
+    if output.clock is None:
         return _unknown("clock", "", limit)
-    ahead = facts.clock + 0.5 - (answer.asked + answer.seconds / 2)
-    surely = max(0.0, abs(ahead) - answer.seconds / 2 - 0.5)
+    ahead = output.clock + 0.5 - (result.asked + result.seconds / 2)
+    surely = max(0.0, abs(ahead) - result.seconds / 2 - 0.5)
     if surely <= limit:
         return Dimension(name="clock", grade=Grade.OK, text="", value=ahead, limit=limit)
     text = f"Clock {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}, limit {limit:g} s"
     return Dimension(name="clock", grade=Grade.FAIL, text=text, value=ahead, limit=limit)
 
 
-def _tools(facts: Facts, _policy: HealthPolicy) -> Dimension:
-    if facts.missing:
-        text = f"not found: {', '.join(facts.missing)}"
-        return Dimension(name="tools", grade=Grade.FAIL, text=text, value=float(len(facts.missing)), limit=0.0)
-    if not facts.complete:
+def _tools(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
+    if output.missing:
+        text = f"not found: {', '.join(output.missing)}"
+        return Dimension(name="tools", grade=Grade.FAIL, text=text, value=float(len(output.missing)), limit=0.0)
+    if not output.complete:
         return _unknown("tools", "Tools", 0.0)
     return Dimension(name="tools", grade=Grade.OK, text="", value=0.0, limit=0.0)
 
 
-def _power(facts: Facts, _policy: HealthPolicy) -> Dimension:
-    """Only a Raspberry Pi tells. Slow, but it works: no reason to stay away."""
-    now = [name for bit, name in _THROTTLING if (facts.throttled or 0) >> bit & 1]
+def _power(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
+    """Only a Raspberry Pi reports it. It is slow, but it works: no reason to stay away."""
+    now = [name for bit, name in _THROTTLING if (output.throttled or 0) >> bit & 1]
     text = f"Pi: {', '.join(now)}" if now else ""
     return Dimension(name="power", grade=Grade.WARN if now else Grade.OK, text=text, value=float(len(now)))
 
 
-def _orphans(facts: Facts, _policy: HealthPolicy) -> Dimension:
-    count = facts.orphans
+def _orphans(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
+    count = output.orphans
     text = f"{count} job{'s' if count != 1 else ''} of an earlier run left behind" if count else ""
     return Dimension(name="orphans", grade=Grade.WARN if count else Grade.OK, text=text, value=float(count))
 
 
-_LOOKS: Mapping[str, Callable[[Facts, HealthPolicy], Dimension]] = {
+_CHECKS: Mapping[str, Callable[[ProbeOutput, HealthPolicy], Dimension]] = {
     "disk": _disk,
     "memory": _memory,
     "cpu": _cpu,
@@ -230,7 +229,7 @@ _LOOKS: Mapping[str, Callable[[Facts, HealthPolicy], Dimension]] = {
     "power": _power,
     "orphans": _orphans,
 }
-DIMENSIONS = ("ssh", *_LOOKS, "clock")
+DIMENSIONS = ("ssh", *_CHECKS, "clock")
 
 
 def _unknown(name: str, label: str, limit: float) -> Dimension:

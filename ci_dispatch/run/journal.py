@@ -15,7 +15,7 @@ from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
 from ci_dispatch.core.events import KINDS, Stamped, Unrecognised
-from ci_dispatch.run.ports import Reporter
+from ci_dispatch.run.ports import BaseReporter, Reporter
 from ci_dispatch.run.state import RunState
 
 VERSION = 2
@@ -64,7 +64,7 @@ def loads(line: bytes) -> Stamped:
     return Stamped(seq=read.seq, at=read.at, event=event)
 
 
-class Journal:
+class Journal(BaseReporter):
     """The essential reporter: each event is handed to the operating system before anything else happens."""
 
     name = "journal"
@@ -82,9 +82,6 @@ class Journal:
             raise _cannot_write(str(error)) from error
         if written != len(line):
             raise _cannot_write(f"only {written} of {len(line)} bytes were taken")
-
-    def tick(self, now: float, state: RunState) -> None:
-        pass
 
     def close(self) -> None:
         self._stream.close()

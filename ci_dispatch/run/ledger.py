@@ -88,11 +88,7 @@ class Ledger:
 
     def ready(self, now: float) -> list[TestRecord]:
         """Pending tests whose backoff is over."""
-        return [entry for test in self.pending if (entry := self.records[test]).not_before <= now]
-
-    def next_ready(self) -> float | None:
-        """When the first waiting test becomes ready."""
-        return min((self.records[test].not_before for test in self.pending), default=None)
+        return [record for test in self.pending if (record := self.records[test]).not_before <= now]
 
     def tests(self, ids: Iterable[TestId]) -> tuple[Test, ...]:
         return tuple(self.records[test].test for test in ids)
@@ -101,7 +97,7 @@ class Ledger:
     def complete(self) -> bool:
         """Every expected test has exactly one verdict, and it is not that it never ran."""
         return bool(self.records) and all(
-            entry.verdict is not None and entry.verdict is not Verdict.NOT_RUN for entry in self.records.values()
+            record.verdict is not None and record.verdict is not Verdict.NOT_RUN for record in self.records.values()
         )
 
     # -- the fold ---------------------------------------------------------------------------------------------------
@@ -134,10 +130,10 @@ class Ledger:
         self.active[lease.number] = lease
         self.attempts[lease.number] = AttemptRecord(lease)
         for test in lease.shard.tests:
-            entry = self.records[test]
-            if entry.lease is not None or entry.verdict is not None:
+            record = self.records[test]
+            if record.lease is not None or record.verdict is not None:
                 raise ValueError(f"{test} is already leased or decided: it cannot be handed out again")
-            entry.lease = lease.number
+            record.lease = lease.number
             self.pending.pop(test, None)
 
     def _finish(self, event: AttemptFinished, at: float) -> None:
@@ -150,9 +146,9 @@ class Ledger:
         for test in attempt.lease.shard.tests:
             self.records[test].lease = None
         for result in event.result.results:
-            entry = self.records.get(result.test)
-            if entry is not None and result.verdict is not Verdict.NOT_RUN:
-                entry.history.append((event.lease, event.machine, result))
+            record = self.records.get(result.test)
+            if record is not None and result.verdict is not Verdict.NOT_RUN:
+                record.history.append((event.lease, event.machine, result))
 
     def _suspect(self, result: AttemptResult) -> None:
         for test in result.suspects:
@@ -163,25 +159,25 @@ class Ledger:
 
     def _retry(self, event: RetryScheduled) -> None:
         for test in event.tests:
-            entry = self.records[test]
-            entry.not_before, entry.avoid_machine, entry.isolate = (
+            record = self.records[test]
+            record.not_before, record.avoid_machine, record.isolate = (
                 event.not_before,
                 event.avoid_machine,
-                entry.isolate or event.isolate,
+                record.isolate or event.isolate,
             )
             match event.charged_to:
                 case Charge.TEST:
-                    entry.retries += 1
+                    record.retries += 1
                 case Charge.MACHINE:
-                    entry.reassignments += 1
+                    record.reassignments += 1
                 case Charge.NOBODY:
-                    entry.takeovers += 1
+                    record.takeovers += 1
             self.pending[test] = None
 
     def _decide(self, test: TestId, verdict: Verdict, reason: str) -> None:
-        entry = self.records[test]
-        if entry.verdict is not None:
-            raise ValueError(f"{test} has a verdict already: {entry.verdict}; a second one was {verdict}")
-        entry.verdict, entry.reason = verdict, reason
+        record = self.records[test]
+        if record.verdict is not None:
+            raise ValueError(f"{test} has a verdict already: {record.verdict}; a second one was {verdict}")
+        record.verdict, record.reason = verdict, reason
         self.pending.pop(test, None)
         self.undecided -= 1

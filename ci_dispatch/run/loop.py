@@ -1,25 +1,29 @@
-"""Drives a run: one queue, one engine, one crew, one bus; the only loop there is."""
+"""Drives a run: one inbox, one `RunControl`, its executors, one event bus; the only loop there is."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.control import Engine
+from ci_dispatch.run.control import RunControl
 from ci_dispatch.run.event_bus import EventBus
-from ci_dispatch.run.ports import Clock
+from ci_dispatch.run.ports import Clock, Executor
 
 TICK_SECONDS = 0.25  # how late a deadline may be noticed
-REFRESH_SECONDS = 0.5  # how often the faces move their clocks
-ENDING_SECONDS = 30.0  # for jobs that were cancelled to end; their machines end them anyway
+REFRESH_SECONDS = 0.5  # how often the reporters move their clocks
 
 
-class Hands(Protocol):
-    """Who carries out effects: the crew, or a simulation."""
+class SystemClock:
+    """Wall time that never runs backwards: moved forward by the monotonic clock from where it stood at the start."""
 
-    def carry_out(self, effect: m.Effect) -> None: ...
-    def wait(self, deadline: float) -> bool: ...
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.monotonic() + self._offset
 
 
 class Inbox:
@@ -32,37 +36,42 @@ class Inbox:
         self._queue.put(message)
 
     def take(self, seconds: float) -> m.Message:
+        """The next message, or a `Tick` when none comes within `seconds`."""
         try:
             return self._queue.get(timeout=seconds)
         except Empty:
             return m.Tick()
 
 
-def drive(engine: Engine, hands: Hands, bus: EventBus, inbox: Inbox, clock: Clock) -> None:
-    """Run until the engine has finished; then nothing of the run is left behind, whatever happened on the way."""
+def drive(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: Clock) -> None:
+    """Run until the control is done; then nothing of the run is left behind, whatever happened on the way."""
     try:
-        _loop(engine, hands, bus, inbox, clock)
+        _loop(control, executors, bus, inbox, clock)
     finally:
-        for lease in list(engine.ledger.active.values()):
-            hands.carry_out(m.Cancel(lease.number, lease.machine, now=True))
-        hands.wait(ENDING_SECONDS)
+        try:
+            if not control.finished:
+                _carry_out(control.abandon(clock.now()), executors)
+        finally:
+            for executor in executors:
+                executor.close()
 
 
-def _loop(engine: Engine, hands: Hands, bus: EventBus, inbox: Inbox, clock: Clock) -> None:
+def _loop(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: Clock) -> None:
     refresh = Every(REFRESH_SECONDS, clock.now())
     tick = Every(TICK_SECONDS, clock.now())
-    _carry_out(engine.begin(clock.now()), hands)
-    while not engine.finished:
-        _carry_out(engine.step(inbox.take(TICK_SECONDS), clock.now()), hands)
-        if tick.due(clock.now()) and not engine.finished:
-            _carry_out(engine.step(m.Tick(), clock.now()), hands)
-        if refresh.due(clock.now()):
-            bus.tick(clock.now())
+    _carry_out(control.begin(clock.now()), executors)
+    while not control.done(clock.now()):
+        _carry_out(control.step(inbox.take(TICK_SECONDS), clock.now()), executors)
+        now = clock.now()
+        if tick.due(now) and not control.finished:
+            _carry_out(control.step(m.Tick(), now), executors)
+        if refresh.due(now):
+            bus.tick(now)
 
 
-def _carry_out(effects: list[m.Effect], hands: Hands) -> None:
-    for effect in effects:
-        hands.carry_out(effect)
+def _carry_out(commands: Iterable[m.Command], executors: Sequence[Executor]) -> None:
+    for command in commands:
+        next(executor for executor in executors if isinstance(command, executor.takes)).carry_out(command)
 
 
 class Every:

@@ -1,106 +1,137 @@
-"""The two vocabularies around the engine: what worker threads tell it, and what it asks them to do.
+"""What worker threads tell the loop (messages), and what it asks them to do (commands).
 
-Unlike events these never leave the process. A message may come late, twice or not at all: the engine decides by the
-ledger and its own clock.
+Unlike events these never leave the process. A message may come late, twice or not at all: the run decides by its ledger
+and its own clock. Each fleet adds messages and commands of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from ci_dispatch.core.errors import CiDispatchError
 from ci_dispatch.core.events import MachineChecked
-from ci_dispatch.core.model import AttemptResult, Lease, LeaseNumber, MachineName, Test, TestResult
+from ci_dispatch.core.model import AttemptResult, Lease, LeaseNumber, MachineName, TestResult
+
+
+class Message:
+    """Something the loop takes from its inbox."""
+
+    __slots__ = ()
+
+
+class Command:
+    """Something an executor is to do. Each ends in exactly one message."""
+
+    __slots__ = ()
+
+
+# -- of every run -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Message):
     """Time has passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Message):
+    """The answer to a health check."""
+
     event: MachineChecked
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    lease: LeaseNumber
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """The job is alive and its lease was renewed on the machine."""
-
-    lease: LeaseNumber
-
-
-@dataclass(frozen=True, slots=True)
-class Collecting:
-    """The job has ended, so it beats no more; its reports are on their way."""
-
-    lease: LeaseNumber
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    lease: LeaseNumber
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    lease: LeaseNumber
-    result: TestResult
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    lease: LeaseNumber
-    result: AttemptResult
-
-
-@dataclass(frozen=True, slots=True)
-class Noticed:
-    """Something a person should know."""
-
-    source: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Signalled:
+class Signalled(Message):
     """SIGINT (2) or SIGTERM (15) reached the controller."""
 
     signal: int
 
 
-Message: TypeAlias = Tick | Checked | Started | Beat | Collecting | Output | Reported | Finished | Noticed | Signalled
+@dataclass(frozen=True, slots=True)
+class Noticed(Message):
+    """Something a person should know; it becomes a warning."""
+
+    source: str
+    text: str
+
+
+# -- what a fleet tells about its leases ------------------------------------------------------------------------------
+
+
+class LeaseNews(Message):
+    """News of a lease or of the fleet itself. `RunControl` decides what it means."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """Ask a machine how it is."""
-
-    machine: MachineName
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Run a lease's shard; a job that exists already (an earlier controller's) is attached to."""
+class Granted(LeaseNews):
+    """A shard was handed out, or somebody took one from a shared queue."""
 
     lease: Lease
-    tests: tuple[Test, ...]
-    workers: int
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
-    """End a lease's job: gently, or `now` without waiting for its reports."""
+class Started(LeaseNews):
+    lease: LeaseNumber
+
+
+@dataclass(frozen=True, slots=True)
+class Beat(LeaseNews):
+    """A heartbeat: the job is alive and its lease was renewed on the machine."""
 
     lease: LeaseNumber
+
+
+@dataclass(frozen=True, slots=True)
+class Output(LeaseNews):
+    lease: LeaseNumber
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported(LeaseNews):
+    """The live result of one test; the end of the attempt decides."""
+
+    lease: LeaseNumber
+    result: TestResult
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEnded(LeaseNews):
+    lease: LeaseNumber
+    result: AttemptResult
+    machine_lost: bool = False  # the machine is gone with it
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable(LeaseNews):
+    """A machine is gone: no more work for it until a health check says that it is well."""
+
     machine: MachineName
-    now: bool = False
+    reason: str
 
 
-Effect: TypeAlias = Check | Start | Cancel
+@dataclass(frozen=True, slots=True)
+class CancelledExternally(LeaseNews):
+    """Somebody ended the fleet's work, and it was not us: the whole run stands down."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRefused(LeaseNews):
+    """The fleet cannot be used any more."""
+
+    error: CiDispatchError
+
+
+# -- commands of every run --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CheckMachine(Command):
+    """Ask a machine how it is. `busy`: our own work may be what loads it, so its load is shown and not judged."""
+
+    machine: MachineName
+    busy: bool = False

@@ -1,4 +1,4 @@
-"""The narrow waist: what the engine asks of a machine, a suite, a reporter and a clock; the wings implement it.
+"""What a run asks of a fleet, an executor, a machine, a suite, a reporter and a clock. Everything else implements it.
 
 Machine and suite calls block and run on worker threads; whatever they tell while they run goes through a `JobListener`,
 which only enqueues. Every call has a deadline in seconds and ends by it.
@@ -6,15 +6,17 @@ which only enqueues. Every call has a deadline in seconds and ends by it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import MachineChecked, Stamped
-from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, Test, TestId, TestResult
-from ci_dispatch.run.state import RunState
+from ci_dispatch.core.model import Ended, FailureCause, MachineName, MachineSpec, Test, TestId, TestResult
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.messages import Command, Message
+from ci_dispatch.run.state import MachineState, RunState
 
 
 class MachineError(CiDispatchError):
@@ -80,7 +82,6 @@ class JobEnd:
     signal: int | None = None
     seconds: float = 0.0
     reason: str = ""
-    leaked: int = 0  # processes the job left behind, now ended
 
 
 class JobListener(Protocol):
@@ -183,11 +184,60 @@ class Suite(Protocol):
         """What happened, from the attempt's folder on the controller (which may hold only the live file)."""
 
 
+class Fleet(Protocol):
+    """A way out of a run: hands out ready tests as leases, tells what becomes of them, cancels. Pure.
+
+    Its methods are generators. `RunControl` acts on each item before it asks for the next, so a fleet sees its own news
+    in the ledger at once: news (`LeaseNews`, `Noticed`) become events, commands are carried out after the step.
+    """
+
+    machines: frozenset[MachineName]  # that it can reach
+
+    def begin(self, now: float) -> Iterator[Message | Command]:
+        """Take up what a run before this controller left: leases that are active in the ledger."""
+
+    def hear(self, message: Message, now: float) -> Iterator[Message | Command]:
+        """What a message means; those of other fleets mean nothing."""
+
+    def advance(self, now: float) -> Iterator[Message | Command]:
+        """What time alone brings about: leases that expire, polls and re-runs that are due. Called at every step."""
+
+    def hand_out(
+        self, ready: Callable[[], Sequence[TestRecord]], usable: Sequence[MachineState], now: float
+    ) -> Iterator[Message | Command]:
+        """Give ready tests to those of the `usable` machines (of all fleets, strongest first) that are its own.
+
+        `ready()` is what may be handed out at this moment.
+        """
+
+    def held(self) -> Collection[TestId]:
+        """Tests that are spoken for without a lease: waiting in a shared queue, or for a re-run."""
+
+    def cancel(self, now: float, *, force: bool) -> Iterator[Command]:
+        """End everything that runs: gently, so that it still reports, or by force: nobody waits for it any more."""
+
+    def ending(self) -> bool:
+        """Whether something of it still has to be told to end."""
+
+
+class Executor(Protocol):
+    """Carries out commands on threads that only put messages on the inbox; each ends in exactly one."""
+
+    takes: tuple[type[Command], ...]
+
+    def carry_out(self, command: Command) -> None:
+        """Begin it; returns at once."""
+
+    def close(self) -> None:
+        """End what this process still has running; the run is over, however it ended."""
+
+
+@runtime_checkable
 class Reporter(Protocol):
-    """A face of the run: gets each event with the state after it, keeps no counters, cannot change the verdict."""
+    """Shows or stores a run: gets each event with the state after it, keeps no counters, cannot change the verdict."""
 
     name: str
-    essential: bool  # the journal: its failure ends the run. Everybody else: a warning
+    essential: bool  # only the journal is: its failure ends the run. Any other's failure is a warning
 
     def handle(self, stamped: Stamped, state: RunState) -> None: ...
 
@@ -195,6 +245,26 @@ class Reporter(Protocol):
         """Called about every half second, for clocks and bars."""
 
     def close(self) -> None: ...
+
+
+class BaseReporter:
+    """A `Reporter` that shows nothing yet: a subclass gives its name and overrides what it needs.
+
+    `state` is the run as it was last seen, for what is shown at the end; None before the first event.
+    """
+
+    name = ""
+    essential = False
+    state: RunState | None = None
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
+        self.state = state
+
+    def tick(self, now: float, state: RunState) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Clock(Protocol):

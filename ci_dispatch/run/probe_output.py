@@ -1,4 +1,6 @@
-"""What a machine says about itself, read from its probe's text (machines/probe.py). Pure; unknown lines are ignored.
+"""What a machine says about itself, read from the text of its probe (machines/command_lines.py). Pure.
+
+Unknown lines are ignored.
 
 How much memory is in use is a matter of definition. Linux: total less MemAvailable, as free(1) counts. macOS: what the
 Activity Monitor counts, anonymous pages that cannot be purged, wired pages, and what the compressor occupies; "free"
@@ -9,9 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-
-_NOISE = 200  # characters of what a login shell printed before
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +24,10 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """None and empty where the machine did not say."""
+class ProbeOutput:
+    """What a machine says about itself; None and empty where it did not say."""
 
     complete: bool = False  # the text came to its end
-    system: str = ""  # Linux, Darwin
     clock: float | None = None  # seconds since the epoch, by the machine's clock
     cores: float | None = None  # less than it has where a container has a quota
     load: float | None = None  # average of one minute
@@ -37,13 +36,11 @@ class Facts:
     disks: tuple[Disk, ...] = ()
     throttled: int | None = None  # Raspberry Pi: the firmware's bits
     orphans: int = 0  # jobs of earlier runs that nobody ended
-    tools: Mapping[str, str] = field(default_factory=dict)  # name -> version, "" for one that was not asked
     missing: tuple[str, ...] = ()  # tools that are not there
-    noise: str = ""  # what a login shell printed before the answer
 
 
-def read(text: str, nonce: str) -> Facts | None:
-    """The facts in a probe's output, None when there is no answer of ours in it."""
+def read(text: str, nonce: str) -> ProbeOutput | None:
+    """The answer in what a probe's command printed, None when there is none of ours in it."""
     begin = text.find(f"@begin {nonce}\n")
     if begin < 0:
         return None
@@ -52,9 +49,8 @@ def read(text: str, nonce: str) -> Facts | None:
     first = {key: lines[0] for key, lines in sections.items() if lines}
     mac = first.get("os", "").startswith("Darwin")
     sysctl = dict(line.split(": ", 1) for line in sections.get("sysctl", []) if ": " in line)
-    return Facts(
+    return ProbeOutput(
         complete=end >= 0,
-        system=first.get("os", ""),
         clock=_number(first.get("date", "")),
         cores=_number(sysctl.get("hw.logicalcpu", "")) if mac else _cores(sections),
         load=_first_number(sysctl.get("vm.loadavg", "") if mac else first.get("load", "")),
@@ -63,9 +59,7 @@ def read(text: str, nonce: str) -> Facts | None:
         disks=_disks(sections.get("df", []), sections.get("df_inodes", [])),
         throttled=_hexadecimal(first.get("throttled", "")),
         orphans=int(_number(first.get("orphans", "")) or 0),
-        tools=dict(_split(line) for line in sections.get("tool", [])),
         missing=tuple(sections.get("missing", ())),
-        noise=text[:begin].strip()[:_NOISE],
     )
 
 

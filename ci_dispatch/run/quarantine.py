@@ -1,4 +1,4 @@
-"""The circuit breaker: when a machine that answers is better left alone for the rest of a run. Pure."""
+"""Quarantine: when a machine that answers gets no more work for the rest of a run. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SICK = (FailureCause.SETUP, FailureCause.MACHINE, FailureCause.CRASH)
 
 
 def trips(state: RunState, name: MachineName) -> MachineQuarantined | None:
-    """The event that fences a machine off, when what it ran calls for it and it is not fenced off yet."""
+    """The event that puts a machine into quarantine, when what it ran calls for it and it is not there yet."""
     machine = state.machines[name]
     here = [attempt for attempt in state.ledger.attempts.values() if attempt.lease.machine == name]
     others_pass = any(o.verdicts[Verdict.PASSED] for o in state.machines.values() if o is not machine)
@@ -26,7 +26,7 @@ def trips(state: RunState, name: MachineName) -> MachineQuarantined | None:
 
 
 def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:
-    """Why the machine with these attempts (in order) is fenced off, or an empty string.
+    """Why the machine with these attempts (in order) is put into quarantine, or an empty string.
 
     `others_pass`: tests pass on other machines, so that failing everything here is not the tests' doing.
     """

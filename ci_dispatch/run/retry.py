@@ -56,7 +56,7 @@ Decision = Again | Final
 
 
 def decide(
-    entry: TestRecord,
+    record: TestRecord,
     machine: MachineName,
     attempt: AttemptResult,
     result: TestResult,
@@ -66,28 +66,28 @@ def decide(
     elsewhere: bool,
     delay: float,
 ) -> Decision:
-    """What becomes of one test of a finished attempt; `entry` already holds this attempt's result.
+    """What becomes of one test of a finished attempt; `record` already holds this attempt's result.
 
     `finding` says why it failed, `elsewhere` whether a usable machine is left that has not run it yet, `delay` how many
     seconds its next own retry would wait.
     """
     match result.verdict:
         case Verdict.PASSED:
-            return Final(verdict=Verdict.FLAKY if entry.failures else Verdict.PASSED)
+            return Final(verdict=Verdict.FLAKY if record.failures else Verdict.PASSED)
         case Verdict.FLAKY:
             return Final(verdict=Verdict.FLAKY, reason=result.reason)
         case Verdict.SKIPPED:
-            if entry.failures:
+            if record.failures:
                 return Final(verdict=Verdict.FAILED, reason="failed, then was skipped when tried again")
             return Final(verdict=Verdict.SKIPPED, reason=result.reason)
         case Verdict.FAILED:
-            return _after_failure(entry, machine, result, policy, finding or UNKNOWN, elsewhere=elsewhere, delay=delay)
+            return _after_failure(record, machine, result, policy, finding or UNKNOWN, elsewhere=elsewhere, delay=delay)
         case Verdict.NOT_RUN:
-            return _after_nothing(entry, machine, attempt, result, policy)
+            return _after_nothing(record, machine, attempt, result, policy)
 
 
 def _after_failure(
-    entry: TestRecord,
+    record: TestRecord,
     machine: MachineName,
     result: TestResult,
     policy: RetryPolicy,
@@ -98,32 +98,34 @@ def _after_failure(
 ) -> Decision:
     why = first_line(result.message)[:200] or finding.category
     if finding.verdict in _OF_THE_MACHINE:  # a missing browser, a full disk: another machine may do better
-        if elsewhere and entry.reassignments < policy.max_reassignments:
+        if elsewhere and record.reassignments < policy.max_reassignments:
             return Again(reason=f"{finding.category}: {why}", avoid_machine=machine)
         if finding.retry is RetryAdvice.NEVER:
             return Final(verdict=Verdict.FAILED, reason=why)
     elif finding.retry is RetryAdvice.NEVER:
         return Final(verdict=Verdict.FAILED, reason=why)
-    if entry.retries >= policy.max_retries:
+    if record.retries >= policy.max_retries:
         return Final(verdict=Verdict.FAILED, reason=why)
     # The second failure on one machine is worth a look from another: test or machine?
-    return Again(reason=why, delay=delay, avoid_machine=machine if entry.failures > 1 else None, charged_to=Charge.TEST)
+    return Again(
+        reason=why, delay=delay, avoid_machine=machine if record.failures > 1 else None, charged_to=Charge.TEST
+    )
 
 
 def _after_nothing(
-    entry: TestRecord, machine: MachineName, attempt: AttemptResult, result: TestResult, policy: RetryPolicy
+    record: TestRecord, machine: MachineName, attempt: AttemptResult, result: TestResult, policy: RetryPolicy
 ) -> Decision:
     why = result.reason or attempt.reason or f"the attempt was {attempt.ended}"
     if attempt.ended is Ended.CANCELLED:  # by us, and not for anything it did
-        return Again(reason=why, charged_to=Charge.NOBODY)
+        return Again(reason=why, avoid_machine=machine, charged_to=Charge.NOBODY)
     if attempt.cause in (FailureCause.LOAD, FailureCause.USAGE):
         return Final(verdict=Verdict.NOT_RUN, reason=why)
-    if entry.crashes >= POISON_AFTER:
-        return Final(verdict=Verdict.FAILED, reason=f"took its test runner down {entry.crashes} times: {why}")
-    if entry.losses >= POISON_AFTER:
-        return Final(verdict=Verdict.NOT_RUN, reason=f"took {entry.losses} machines down, not sent to another: {why}")
-    if entry.reassignments >= policy.max_reassignments:
-        return Final(verdict=Verdict.NOT_RUN, reason=f"given up after {entry.reassignments} moves: {why}")
+    if record.crashes >= POISON_AFTER:
+        return Final(verdict=Verdict.FAILED, reason=f"took its test runner down {record.crashes} times: {why}")
+    if record.losses >= POISON_AFTER:
+        return Final(verdict=Verdict.NOT_RUN, reason=f"took {record.losses} machines down, not sent to another: {why}")
+    if record.reassignments >= policy.max_reassignments:
+        return Final(verdict=Verdict.NOT_RUN, reason=f"given up after {record.reassignments} reassignments: {why}")
     # A runner that died tells little until its suspects run alone; a machine that was lost had many reasons to be.
     return Again(
         reason=why, avoid_machine=machine, isolate=result.test in attempt.suspects and attempt.ended is Ended.EXITED

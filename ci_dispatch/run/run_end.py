@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import VerdictReached
-from ci_dispatch.core.model import Makespan, TestId, Verdict
+from ci_dispatch.core.model import ANY_MACHINE, Makespan, TestId, Verdict
 from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import Ledger
 from ci_dispatch.run.state import MachineState, RunState
@@ -32,8 +32,9 @@ def expected_seconds(state: RunState) -> dict[TestId, float]:
 
 def makespan(state: RunState, now: float, head_share: float) -> Makespan:
     """Planned and bound for the machines that got work, whose cores are known by now; realised by the clock."""
-    fleet = [machine.spec for machine in state.machines.values() if machine.first_work is not None]
-    units = planner.units_of((entry.test for entry in state.ledger.records.values()), expected_seconds(state))
+    machines = (machine for name, machine in state.machines.items() if name != ANY_MACHINE)
+    fleet = [machine.spec for machine in machines if machine.first_work is not None]
+    units = planner.units_of((record.test for record in state.ledger.records.values()), expected_seconds(state))
     return Makespan(
         planned=round(planner.planned_makespan(units, fleet, head_share), 3),
         realised=round(now - state.started_at, 3),
@@ -44,9 +45,9 @@ def makespan(state: RunState, now: float, head_share: float) -> Makespan:
 def give_up(ledger: Ledger, reason: str) -> list[VerdictReached]:
     """A verdict for every test that has none: one that ran and failed has failed, whatever else was planned for it."""
     return [
-        VerdictReached(test=test, verdict=Verdict.FAILED if entry.failures else Verdict.NOT_RUN, reason=reason)
-        for test, entry in ledger.records.items()
-        if entry.verdict is None
+        VerdictReached(test=test, verdict=Verdict.FAILED if record.failures else Verdict.NOT_RUN, reason=reason)
+        for test, record in ledger.records.items()
+        if record.verdict is None
     ]
 
 

@@ -14,7 +14,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -77,15 +77,17 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run: one controller at a time drives it. The lock goes with the process, also when it is killed."""
-        with _teaching(self.path), (self.path / "controller.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UsageError(
-                    f"Run {self.id} is being driven by another controller",
-                    why="its lock is held",
-                    hint="watch it with `ci-dispatch dashboard`, or end the other controller first",
-                ) from error
+        with ExitStack() as stack:
+            with _teaching(self.path):  # only taking the lock: an error of the run itself says what it is
+                lock = stack.enter_context((self.path / "controller.lock").open("w"))
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise UsageError(
+                        f"Run {self.id} is being driven by another controller",
+                        why="its lock is held",
+                        hint="watch it with `ci-dispatch dashboard`, or end the other controller first",
+                    ) from error
             yield
 
 
@@ -101,12 +103,12 @@ def create(base: Path, run: RunId) -> RunFolder:
 
 
 def find(base: Path, name: str = "") -> RunFolder:
-    """The run called `name` (an id, its beginning, or a path), or the newest one.
+    """The run called `name` (an id, its beginning, or a path in any form), or the newest one.
 
     Raises UsageError when there is no such run, or more than one.
     """
     if name and (Path(name) / "events.jsonl").is_file():
-        return RunFolder(Path(name))
+        return RunFolder(Path(name).resolve())  # the name of the folder is the run's id: "." has none
     runs = all_runs(base)
     found = [run for run in runs if run.id.startswith(name)]
     if not name and found:

@@ -22,7 +22,7 @@ from report_merge.model import (
     count,
 )
 
-RUN_JSON_VERSION = 1
+RUN_JSON_VERSION = 2  # 1 (ci-dispatch 0.1) called a `cause` "trouble", "quarantined" "fenced", "reassigned" "moved"
 
 _OUTCOMES = {
     Verdict.PASSED: Outcome.PASSED,
@@ -34,11 +34,11 @@ _OUTCOMES = {
 
 def report(state: RunState, context: RunContext) -> Report:
     """Everything the renderers need; each expected test is one case with all its attempts."""
-    cases = tuple(_case(entry) for entry in state.ledger.records.values())
+    cases = tuple(_case(record) for record in state.ledger.records.values())
     missing = tuple(
-        Missing(what="test", name=entry.test.full_name, reason=entry.reason or "no verdict")
-        for entry in state.ledger.records.values()
-        if entry.verdict in (None, Verdict.NOT_RUN)
+        Missing(what="test", name=record.test.full_name, reason=record.reason or "no verdict")
+        for record in state.ledger.records.values()
+        if record.verdict in (None, Verdict.NOT_RUN)
     )
     makespan = state.finished.makespan if state.finished else None
     return Report(
@@ -54,10 +54,26 @@ def report(state: RunState, context: RunContext) -> Report:
     )
 
 
-def _case(entry: TestRecord) -> Case:
-    test = entry.test
+class ReportCache:
+    """The report of one run: made anew while it goes on, once when it is over, for everybody who shows it."""
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self._final: tuple[RunState, Report] | None = None
+
+    def of(self, state: RunState) -> Report:
+        if self._final is not None and self._final[0] is state:
+            return self._final[1]
+        made = report(state, self.context)
+        if state.finished is not None:
+            self._final = (state, made)
+        return made
+
+
+def _case(record: TestRecord) -> Case:
+    test = record.test
     attempts: list[Attempt] = []
-    for lease, machine, result in entry.history:
+    for lease, machine, result in record.history:
         if result.verdict is Verdict.FLAKY:  # the runner's own retries: they failed before the last one passed
             attempts += [
                 Attempt(number=len(attempts) + n + 1, outcome=Outcome.FAILED, message=result.message, kind=result.kind,
@@ -69,8 +85,8 @@ def _case(entry: TestRecord) -> Case:
         key=CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name),
         suite=test.file,
         line=test.line,
-        attempts=tuple(attempts) if entry.verdict is not Verdict.NOT_RUN else (),
-        reason=entry.reason,
+        attempts=tuple(attempts) if record.verdict is not Verdict.NOT_RUN else (),
+        reason=record.reason,
     )
 
 
@@ -129,7 +145,7 @@ def run_json(state: RunState) -> dict[str, Any]:
         "makespan": codec.to_data(finished.makespan) if finished else None,
         "expected": state.total,
         "counts": {verdict.value: state.verdicts[verdict] for verdict in Verdict},
-        "tests": [_test_json(entry) for entry in state.ledger.records.values()],
+        "tests": [_test_json(record) for record in state.ledger.records.values()],
         "attempts": [
             {
                 "lease": number,
@@ -139,7 +155,7 @@ def run_json(state: RunState) -> dict[str, Any]:
                 "started": attempt.started,
                 "ended": attempt.ended,
                 "how": attempt.result.ended if attempt.result else None,
-                "trouble": attempt.result.cause if attempt.result else None,
+                "cause": attempt.result.cause if attempt.result else None,
                 "reason": attempt.result.reason if attempt.result else "",
                 "stale": attempt.stale,
             }
@@ -160,16 +176,16 @@ def run_json(state: RunState) -> dict[str, Any]:
     }
 
 
-def _test_json(entry: TestRecord) -> dict[str, Any]:
+def _test_json(record: TestRecord) -> dict[str, Any]:
     return {
-        "id": entry.test.id,
-        "project": entry.test.project,
-        "file": entry.test.file,
-        "verdict": entry.verdict,
-        "reason": entry.reason,
+        "id": record.test.id,
+        "project": record.test.project,
+        "file": record.test.file,
+        "verdict": record.verdict,
+        "reason": record.reason,
         "attempts": [
             {"lease": lease, "machine": machine, "verdict": result.verdict, "seconds": result.seconds}
-            for lease, machine, result in entry.history
+            for lease, machine, result in record.history
         ],
     }
 

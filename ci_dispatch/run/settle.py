@@ -54,16 +54,16 @@ def settle(
     delays: dict[int, float] = {}  # one for all tests of this attempt on their n-th retry: they go back together
     decisions: dict[TestId, Decision] = {}
     for line in result.results:
-        entry = ledger.records[line.test]
-        retry = entry.retries + 1
+        record = ledger.records[line.test]
+        retry = record.retries + 1
         decisions[line.test] = decide(
-            entry,
+            record,
             lease.machine,
             result,
             line,
             policy=policy,
             finding=classify(line) if line.verdict is Verdict.FAILED else None,
-            elsewhere=bool(set(usable) - {machine for _, machine, _ in entry.history}),
+            elsewhere=bool(set(usable) - {machine for _, machine, _ in record.history}),
             delay=delays.setdefault(retry, policy.delay(retry, random)),
         )
     _keep_together(ledger, decisions)
@@ -74,9 +74,9 @@ def _keep_together(ledger: Ledger, decisions: dict[TestId, Decision]) -> None:
     """A unit that its runner repeats as a whole goes back as a whole: half of a `serial` group proves nothing."""
     again: dict[UnitId, Again] = {}
     for test, decision in decisions.items():
-        entry: TestRecord = ledger.records[test]
-        if entry.test.atomic and isinstance(decision, Again):
-            again.setdefault(entry.test.unit, decision)
+        record: TestRecord = ledger.records[test]
+        if record.test.atomic and isinstance(decision, Again):
+            again.setdefault(record.test.unit, decision)
     for test in decisions:
         unit = ledger.records[test].test.unit
         if unit in again:

@@ -1,4 +1,4 @@
-"""The fold of all events so far: what every face of a run shows. Only `RunState.apply` writes it."""
+"""The fold of all events so far: what every reporter of a run shows. Only `RunState.apply` writes it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class RunState:
         if self.started is None or not self.total or self.decided + len(told) < self.total / 10:
             return None
         expected = self.started.expected_seconds
-        undecided = (t for t, entry in self.ledger.records.items() if entry.verdict is None and t not in told)
+        undecided = (t for t, record in self.ledger.records.items() if record.verdict is None and t not in told)
         left = sum(expected.get(t, 1.0) for t in undecided)
         whole = sum(expected.get(t, 1.0) for t in self.ledger.records)
         gone = max(0.0, now - self.started_at)

@@ -17,8 +17,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ci_dispatch.config.sections import Split
-from ci_dispatch.config.sections import Suite as SuiteConfig
+from ci_dispatch.config.sections import Split, SuiteConfig
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing

@@ -6,17 +6,15 @@ docs/suites.md, "Add a runner", says what an entry point has to be.
 from __future__ import annotations
 
 import configparser
-import difflib
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from ci_dispatch.config.sections import AUTO, COMMAND, RUNNER_GROUP
-from ci_dispatch.config.sections import Suite as SuiteConfig
+from ci_dispatch.config.sections import AUTO, COMMAND, RUNNER_GROUP, SuiteConfig
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.errors import CiDispatchError, UsageError
+from ci_dispatch.core.errors import CiDispatchError, UsageError, nearest
 from ci_dispatch.run.ports import Suite
 
 PLAYWRIGHT, PYTEST = "playwright", "pytest"
@@ -71,11 +69,11 @@ def _entry_point(runner: str) -> EntryPoint:
         packages = " and ".join(sorted(_package(entry) for entry in found))
         raise UsageError(f"The runner {runner} is not clear", why=f"{packages} have one of this name")
     names = sorted({entry.name for entry in installed})
-    nearest = difflib.get_close_matches(runner, names, n=1)
+    meant = nearest(runner, names)
     raise UsageError(
         f"The runner {runner} is not installed",
         why=f"installed are: {', '.join(names)}",
-        hint=f"did you mean {nearest[0]}?" if nearest else 'install its package, or use runner = "command"',
+        hint=f"did you mean {meant}?" if meant else 'install its package, or use runner = "command"',
     )
 
 

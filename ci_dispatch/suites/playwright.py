@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci_dispatch.config.sections import Suite as SuiteConfig
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import FailureCause, Test, TestResult, Verdict

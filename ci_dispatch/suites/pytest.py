@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci_dispatch.config.sections import Suite as SuiteConfig
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.model import FailureCause, Test, TestResult
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import runner_files

@@ -13,26 +13,26 @@ from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine
 
 
 class Recorder:
-    """What a running job told."""
+    """What a running job reported."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.out = b""
-        self.news = b""
-        self.beats = 0
+        self.live_bytes = b""
+        self.heartbeats = 0
 
     def started(self) -> None:
-        self.told.append("started")
+        self.calls.append("started")
 
     def beat(self) -> None:
-        self.beats += 1
+        self.heartbeats += 1
 
     def output(self, data: bytes) -> None:
-        self.told.append("output")
+        self.calls.append("output")
         self.out += data
 
     def live(self, data: bytes) -> None:
-        self.news += data
+        self.live_bytes += data
 
 
 def job(
@@ -56,9 +56,9 @@ class Running:
     """A job followed on a thread of its own."""
 
     def __init__(self, machine: Machine, job: Job) -> None:
-        self.heard = Recorder()
+        self.recorder = Recorder()
         self._ends: list[JobEnd] = []
-        self._thread = threading.Thread(target=lambda: self._ends.append(machine.run(job, self.heard)), daemon=True)
+        self._thread = threading.Thread(target=lambda: self._ends.append(machine.run(job, self.recorder)), daemon=True)
         self._thread.start()
 
     def end(self, seconds: float = 30.0) -> JobEnd:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class Relay:
-    """Frozen: nothing passes, nobody is told. Refusing: new connections are closed at once."""
+    """Frozen: nothing passes, and no connection is closed. Refusing: new connections are closed at once."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -61,23 +61,23 @@ class Relay:
             self.connections += 1
             self._pairs.append((near, far))
             left = [2]
-            for source, reporter in ((near, far), (far, near)):
-                thread = threading.Thread(target=self._pump, args=(source, reporter, left), daemon=True)
+            for source, target in ((near, far), (far, near)):
+                thread = threading.Thread(target=self._pump, args=(source, target, left), daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
-    def _pump(self, source: socket.socket, reporter: socket.socket, left: list[int]) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, left: list[int]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
-                reporter.sendall(data)
-        for end in (source, reporter):
+                target.sendall(data)
+        for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         left[0] -= 1
         if not left[0]:  # both directions have ended
             source.close()
-            reporter.close()
+            target.close()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ Nothing here imports ci_dispatch: the double must not believe what our client be
 """
 
 from tests.github_double.double import GitHubDouble
-from tests.github_double.faults import Fault
-from tests.github_double.worker import Script, ScriptedWorker, zipped
+from tests.github_double.faults import Fault, failed_cancel
+from tests.github_double.worker import Script, ScriptedWorker, Stop, zipped
 
-__all__ = ["Fault", "GitHubDouble", "Script", "ScriptedWorker", "zipped"]
+__all__ = ["Fault", "GitHubDouble", "Script", "ScriptedWorker", "Stop", "failed_cancel", "zipped"]

@@ -160,7 +160,7 @@ class ActWorker:
             job.log = "".join(log).encode()
             failed = any(step.conclusion == "failure" for step in job.steps) or not job.steps[1:]
             annotation = "Process completed with exit code 1." if failed else ""
-            hub.finish(job, "failure" if failed else "success", annotation=annotation)
+            hub.finish(job, "failure" if failed else "success", annotation)
 
     @staticmethod
     def _line(job: Job, line: str, log: list[str]) -> None:

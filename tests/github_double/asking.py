@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
 
 from tests.github_double.entities import Artifact, Conflict, Job, Run
 from tests.github_double.workflows import Workflow
@@ -49,12 +50,14 @@ class Asked:
         return found(next((w for w in known if wanted in (w.file, str(w.id))), None))
 
     def page(self, name: str, items: list[Any], url: str) -> Answer:
+        """One page of a list; `name` is its key beside `total_count`, empty for a bare list, which has no count."""
         size, number = _number(self.query.get("per_page"), 30), _number(self.query.get("page"), 1)
         headers = {}
         if number * size < len(items):
-            headers["Link"] = f'<{url}?per_page={size}&page={number + 1}>; rel="next"'
+            more = urlencode({**self.query, "per_page": size, "page": number + 1})
+            headers["Link"] = f'<{url}?{more}>; rel="next"'
         shown = items[(number - 1) * size : number * size]
-        return Answer(body={"total_count": len(items), name: shown}, headers=headers)
+        return Answer(body={"total_count": len(items), name: shown} if name else shown, headers=headers)
 
 
 def found(thing: Thing | None) -> Thing:

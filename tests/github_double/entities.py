@@ -14,6 +14,21 @@ LOST = (
     "blocks its network access can cause this error."
 )
 
+CANCELED = "The operation was canceled."
+
+
+def canceled_by(user: str) -> str:
+    """The annotation on each job that the cancellation of its run ended."""
+    return f"The run was canceled by @{user}."
+
+
+def exceeded(seconds: float) -> str:
+    """The annotation on a job that its `timeout-minutes` ended (https://github.com/erigontech/erigon/pull/23203)."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    limit = f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
+    return f"The job has exceeded the maximum execution time of {limit}"
+
 
 class Conflict(Exception):
     """A request that the state of things forbids: GitHub answers with this status and message."""
@@ -60,6 +75,7 @@ class Job:
     annotations: list[tuple[str, str]] = field(default_factory=list)  # (level, message)
     log: bytes = b""
     runner_died: float | None = None
+    always: bool = False  # its `if: always()` holds when the run is cancelled: only force-cancel ends it
 
 
 @dataclass(slots=True, kw_only=True)

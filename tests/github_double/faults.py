@@ -42,6 +42,13 @@ def secondary_limit(path: str, *, retry_after: int | None = None, status: int = 
     return Fault(path=path, status=status, body=message(text), headers=headers, times=times)
 
 
+def failed_cancel(*, force: bool = False, status: int = 500, times: int = 1, processed: bool = False) -> Fault:
+    """A cancel request that GitHub could not carry out: https://github.com/actions/runner/issues/3329."""
+    body = message("Failed to cancel workflow run")
+    path = "/force-cancel$" if force else "/cancel$"
+    return Fault(method="POST", path=path, status=status, body=body, times=times, processed=processed)
+
+
 class Faults:
     """The script: faults are tried in the order they were added, each used up by its own matches."""
 

@@ -163,7 +163,9 @@ def force_cancel(asked: Asked) -> Answer:
 
 @route("GET", r"/check-runs/(\d+)/annotations", "checks:read")
 def job_annotations(asked: Asked) -> Answer:
-    return Answer(body=[asked.shapes.annotation(level, text) for level, text in asked.job().annotations])
+    job = asked.job()
+    shown = [asked.shapes.annotation(level, text) for level, text in job.annotations]
+    return asked.page("", shown, f"{asked.shapes.url}/check-runs/{job.id}/annotations")
 
 
 @route("GET", r"/actions/jobs/(\d+)", "actions:read")
@@ -205,8 +207,7 @@ def runners(asked: Asked) -> Answer:
 def comments(asked: Asked) -> Answer:
     """A bare list, without `total_count` (https://docs.github.com/rest/issues/comments)."""
     mine = [asked.shapes.comment(comment) for comment in asked.double.comments if comment.pull == int(asked.path[0])]
-    size, page = int(asked.query.get("per_page", 30)), int(asked.query.get("page", 1))
-    return Answer(body=mine[(page - 1) * size : page * size])
+    return asked.page("", mine, f"{asked.shapes.url}/issues/{asked.path[0]}/comments")
 
 
 @route("POST", r"/issues/(\d+)/comments", "pull-requests:write")

@@ -134,7 +134,9 @@ class Shapes:
 
     def comment(self, comment: Comment) -> Body:
         user = {"login": "somebody", "type": "Bot" if comment.bot else "User"}
-        return {"id": comment.id, "body": comment.body, "user": user, "author_association": comment.association}
+        url = f"{self.url}/issues/comments/{comment.id}"
+        shown = {"id": comment.id, "url": url, "body": comment.body}
+        return {**shown, "user": user, "author_association": comment.association}
 
     def rate_limit(self, limit: int, remaining: int, reset: int) -> Body:
         rate = {"limit": limit, "remaining": remaining, "reset": reset, "used": limit - remaining}

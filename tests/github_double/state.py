@@ -7,7 +7,18 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tests.github_double.entities import LOST, Artifact, Conflict, Job, Lag, Run, Runner, Step
+from tests.github_double.entities import (
+    CANCELED,
+    LOST,
+    Artifact,
+    Conflict,
+    Job,
+    Lag,
+    Run,
+    Runner,
+    Step,
+    canceled_by,
+)
 from tests.github_double.workflows import Refused, Workflow
 
 if TYPE_CHECKING:
@@ -63,16 +74,23 @@ class Hub:
         run.rerun_at = run.started = self.clock()
         run.jobs += [self._queue(run, job.job_id, job.name, job.labels, job.matrix) for job in chosen]
 
-    def cancel(self, run: Run, *, force: bool = False) -> None:
+    def cancel(self, run: Run, *, force: bool = False, by: str = "github-actions[bot]") -> None:
+        """Somebody cancels the run. Its jobs end at once, but for those of dead runners and those with `always`.
+
+        https://docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
+        """
         if run.status == "completed":
             raise Conflict(409, "Cannot cancel a workflow run that is completed.")
         now = self.clock()
         run.cancelled_at = now
         for job in run.current:
-            if job.status == "completed" or (job.runner_died is not None and not force):
-                continue  # a dead runner cannot be told: the server kills its job five minutes later
-            self.worker.stop(job)
-            self.finish(job, "cancelled", annotation="The operation was canceled.", at=now)
+            if job.status == "completed" or ((job.always or job.runner_died is not None) and not force):
+                continue  # a dead runner gets no message: the server ends its job five minutes later
+            annotations = [canceled_by(by)]
+            if job.status != "queued":
+                self.worker.stop(job)
+                annotations.append(CANCELED)
+            self.finish(job, "cancelled", *annotations, at=now)
         self._settle(run)
 
     def upload(self, run: Run, name: str, data: bytes, *, digest: str | None = None) -> Artifact:
@@ -129,13 +147,12 @@ class Hub:
     def _lost(self, job: Job, at: float) -> None:
         if job.steps:
             job.steps[-1].status, job.steps[-1].conclusion = "in_progress", None
-        self.finish(job, "failure", annotation=LOST, at=at)
+        self.finish(job, "failure", LOST, at=at)
 
-    def finish(self, job: Job, conclusion: str, *, annotation: str = "", at: float | None = None) -> None:
+    def finish(self, job: Job, conclusion: str, *annotations: str, at: float | None = None) -> None:
         job.status, job.conclusion = "completed", conclusion
         job.completed = self.clock() if at is None else at
-        if annotation:
-            job.annotations.append(("failure", annotation))
+        job.annotations += [("failure", text) for text in annotations if text]
         if job.runner:
             job.runner.busy = None
 
@@ -170,6 +187,7 @@ class Hub:
         if all(job.status == "completed" for job in jobs):
             conclusions = {job.conclusion for job in jobs}
             run.status = "completed"
+            # One job that was cancelled is enough, beside a failed one too: https://github.com/vm0-ai/vm0/issues/35329
             order = ("cancelled", "failure", "timed_out")
             run.conclusion = next((word for word in order if word in conclusions), "success")
         elif any(job.status != "queued" for job in jobs):

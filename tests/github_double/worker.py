@@ -6,9 +6,10 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from tests.github_double.entities import Step
+from tests.github_double.entities import CANCELED, Step, exceeded
 
 if TYPE_CHECKING:
     from tests.github_double.entities import Job
@@ -37,11 +38,20 @@ def zipped(files: Mapping[str, bytes | str]) -> bytes:
     return buffer.getvalue()
 
 
+class Stop(Enum):
+    """What ends a job early while its run goes on. GitHub calls both `cancelled`; only annotations tell them apart."""
+
+    TIME_LIMIT = "its timeout-minutes are over; steps with `if: always()` still run, so its artifacts are uploaded"
+    RUNNER = "its runner service was stopped, and takes no more jobs"  # https://github.com/camunda/camunda/issues/57701
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """How one job goes."""
 
     seconds: float = 10.0
+    stop: Stop | None = None  # after `seconds`, instead of `conclusion`
+    always: bool = False  # cancelling the run does not end it, only force-cancel does
     conclusion: str = "success"
     artifacts: Mapping[str, bytes] = field(default_factory=dict)  # name -> archive
     annotation: str = ""
@@ -58,7 +68,9 @@ class ScriptedWorker:
         self._running: dict[int, tuple[Job, Script]] = {}
 
     def start(self, hub: Hub, job: Job) -> None:
-        self._running[job.id] = (job, self.script(job))
+        script = self.script(job)
+        job.always = script.always
+        self._running[job.id] = (job, script)
         job.steps.append(Step(name="Run the shard", status="in_progress", conclusion=None))
 
     def stop(self, job: Job) -> None:
@@ -81,13 +93,19 @@ class ScriptedWorker:
 
     def _end(self, hub: Hub, job: Job, script: Script, at: float) -> None:
         del self._running[job.id]
-        step = "failure" if script.conclusion == "failure" else "success"
+        conclusion = "cancelled" if script.stop else script.conclusion
+        step = conclusion if conclusion in ("failure", "cancelled") else "success"
         job.steps[-1] = Step(name="Run the shard", conclusion=step)
         job.log = script.log
-        for name, data in script.artifacts.items():
-            hub.upload(hub.runs[job.run], name, data)
-        annotation = script.annotation
-        if script.conclusion == "failure" and not annotation:
-            annotation = "Process completed with exit code 1."
-        hub.finish(job, script.conclusion, annotation=annotation, at=at)
+        if script.stop is not Stop.RUNNER:
+            for name, data in script.artifacts.items():
+                hub.upload(hub.runs[job.run], name, data)
+        annotations = [script.annotation]
+        if script.stop:
+            annotations += [exceeded(script.seconds), CANCELED] if script.stop is Stop.TIME_LIMIT else [CANCELED]
+        elif conclusion == "failure" and not script.annotation:
+            annotations = ["Process completed with exit code 1."]
+        hub.finish(job, conclusion, *annotations, at=at)
+        if script.stop is Stop.RUNNER and job.runner:
+            job.runner.online = False
         job.status = script.status

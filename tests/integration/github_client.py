@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.client import Client
-from ci_dispatch.fleets.actions.rest.server import dialect_of
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.client import RestClient
+from ci_dispatch.fleets.actions.rest.server import server_at
 from tests.github_double.double import GitHubDouble
 
 
-def client_of(github: GitHubDouble, *, token: str = "") -> GitHub:
-    dialect = dialect_of(github.url)
-    return GitHub(Client(dialect, token or github.token, write_pause=0), dialect, github.repository)
+def client_of(github: GitHubDouble, *, token: str = "") -> GitHubApi:
+    return GitHubApi(RestClient(server_at(github.url), token or github.token, github.repository, write_pause=0))

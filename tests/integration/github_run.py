@@ -1,15 +1,18 @@
-"""A run through GitHub in simulated time: our dispatcher and client, the double over real HTTP, scripted machines."""
+"""A run through GitHub in simulated time: our control, fleet and client, the double over HTTP, scripted machines."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from random import Random
+from typing import Any
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
 from ci_dispatch.core.model import (
+    ANY_MACHINE,
     AttemptResult,
     Ended,
     FailureCause,
@@ -25,16 +28,24 @@ from ci_dispatch.core.model import (
 )
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions import shard_report
-from ci_dispatch.fleets.actions.executor import Hands
-from ci_dispatch.fleets.actions.fleet import Dispatcher
+from ci_dispatch.fleets.actions.executor import ActionsExecutor
+from ci_dispatch.fleets.actions.fleet import ActionsFleet
 from ci_dispatch.fleets.actions.run.batches import unpack
-from ci_dispatch.fleets.actions.run.dispatch_planner import Terms
-from ci_dispatch.fleets.actions.run.dispatch_state import FILE, Dispatched, Target, dumps, load, restore
-from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, Strategy
-from ci_dispatch.fleets.actions.run.workflow_run import Tracked
+from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
+from ci_dispatch.fleets.actions.run.dispatch_state import (
+    FILE,
+    DispatchFile,
+    DispatchTarget,
+    dumps,
+    load,
+    restore,
+)
+from ci_dispatch.fleets.actions.run.workflow_run import WorkflowRun
 from ci_dispatch.run import messages as m
+from ci_dispatch.run.control import RunControl, RunPolicy
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.state import RunState
+from ci_dispatch.run.worker_threads import Failed, Work, WorkerThreads
 from report_merge.failures import classify
 from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
 from tests.github_double.entities import Job
@@ -154,8 +165,24 @@ class Recorder:
         return [stamped.event for stamped in self.events if isinstance(stamped.event, kind)]
 
 
+def policies(**numbers: Any) -> tuple[RunPolicy, ActionsPolicy]:
+    """Policies with these fields of `RunPolicy` and `ActionsPolicy`, and the graces of a run inside a GitHub job."""
+    ours, theirs = ({f.name for f in fields(kind)} for kind in (RunPolicy, ActionsPolicy))
+    assert numbers.keys() <= ours | theirs, numbers
+    defaults = {"report_grace": 90.0, "signal_grace": 3.0, "force_grace": 0.0, "give_up_after": 300.0}
+    run = RunPolicy(**(defaults | {name: value for name, value in numbers.items() if name in ours}))
+    return run, ActionsPolicy(**{name: value for name, value in numbers.items() if name in theirs})
+
+
+class InOneThread(WorkerThreads):
+    """Does queued work at once, where it is asked for: simulated time has no threads."""
+
+    def enqueue(self, queue: str, work: Work, failed: Failed) -> None:
+        self._finish("github", work, failed)
+
+
 class Simulation:
-    """Drives one controller; `tick` seconds pass whenever nobody has anything to say."""
+    """Drives one controller; a second passes whenever nobody has anything to say."""
 
     def __init__(
         self,
@@ -164,32 +191,37 @@ class Simulation:
         folder: Path,
         *,
         tests: Sequence[Test],
-        terms: Terms,
+        numbers: Mapping[str, Any],
         token: str = "",
         fleet: Sequence[tuple[str, int]] = FLEET,
     ) -> None:
+        """`numbers` are fields of `RunPolicy` and `ActionsPolicy`."""
         self.double, self.clock, self.folder = double, clock, folder
-        self.tests, self.terms, self.token, self.fleet = tests, terms, token, fleet
+        self.tests, self.token, self.specs = tests, token, fleet
+        self.policy, self.actions = policies(**numbers)
         self.journal, self.state = Recorder(), RunState()
-        self.saved: tuple[g.Saved, ...] = ()
+        self.saved: tuple[g.SavedDispatch, ...] = ()
         self.unreachable: set[str] = set()
+        self.checks: list[m.CheckMachine] = []
         self.at: list[tuple[float, Callable[[], None]]] = []  # what happens when, on the clock
         self.github = client_of(double, token=token)
-        self.dispatcher = self._dispatcher(())
-        self.inbox: deque[g.Heard] = deque()
+        self.inbox: deque[m.Message] = deque()
         self.alive = True
         self.dies_when_saving = False  # the journal has its leases, the file of dispatches does not
+        self._build(())
 
-    def _dispatcher(self, restored: Sequence[Tracked]) -> Dispatcher:
+    def _build(self, restored: Sequence[WorkflowRun]) -> None:
         bus = EventBus(self.state, self.clock, [self.journal])
         self.publish = bus.publish
-        return Dispatcher(
+        names = [MachineName(name) for name, _ in self.specs]
+        self.fleet = ActionsFleet(self.state, [*names, ANY_MACHINE], self.actions, restored=restored)
+        self.control = RunControl(
             self.state,
             bus.publish,
-            terms=self.terms,
+            fleets=[self.fleet],
+            policy=self.policy,
             classify=lambda line: classify(line.detail, message=line.message),
             random=Random(7),
-            restored=restored,
         )
 
     def killed_and_watched(self, limit: float = 7200.0) -> int:
@@ -200,19 +232,17 @@ class Simulation:
         for stamped in events:
             self.state.apply(stamped)
         file = self.folder / FILE
-        file.write_bytes(
-            dumps(Dispatched(target=Target(repository="o/r", workflow="w", ref="main"), dispatches=self.saved))
-        )
+        target = DispatchTarget(repository="o/r", workflow="w", ref="main")
+        file.write_bytes(dumps(DispatchFile(target=target, dispatches=self.saved)))
         again = load(self.folder)
         assert again is not None
-        restored = restore(again.dispatches, self.state.ledger, self.clock.now())
-        self.dispatcher = self._dispatcher(restored)
+        self._build(restore(again.dispatches, self.state.ledger, self.clock.now()))
         self.alive = True
         return self.go_on(limit)
 
     def started(self) -> RunStarted:
-        specs = [MachineSpec(name=MachineName(n), cores=c, labels=("self-hosted", n)) for n, c in self.fleet]
-        if self.terms.strategy is not Strategy.PINNED:
+        specs = [MachineSpec(name=MachineName(n), cores=c, labels=("self-hosted", n)) for n, c in self.specs]
+        if self.actions.strategy is not Strategy.PINNED:
             specs.append(MachineSpec(name=ANY_MACHINE))
         return RunStarted(
             run=RunId("r1"),
@@ -229,49 +259,50 @@ class Simulation:
         return self.go_on(limit)
 
     def go_on(self, limit: float = 7200.0) -> int:
-        hands = Hands(
+        executor = ActionsExecutor(
+            self.github,
             self.github,
             workflow="e2e-shard.yml",
             ref="main",
             attempts=self.folder,
-            post=self.inbox.append,
-            pause=self._pause,
-            clock=self.clock,
+            save=self._save,
+            threads=InOneThread(self.inbox.append, self.clock),
         )
         end = self.clock.now() + limit
-        self._carry_out(hands, self.dispatcher.begin(self.clock.now()))
-        while not self.dispatcher.finished:
+        self._carry_out(executor, self.control.begin(self.clock.now()))
+        while not self.control.done(self.clock.now()):
             if not self.alive:
                 return -1
             assert self.clock.now() < end, "the run never ended"
             if not self.inbox:
                 self._pause(1.0)
             message = self.inbox.popleft() if self.inbox else m.Tick()
-            self._carry_out(hands, self.dispatcher.step(message, self.clock.now()))
+            self._carry_out(executor, self.control.step(message, self.clock.now()))
         return self.state.finished.exit_code if self.state.finished else -1
 
-    def _carry_out(self, hands: Hands, asked: Sequence[g.Asked]) -> None:
-        for wish in asked:
+    def _carry_out(self, executor: ActionsExecutor, commands: Sequence[m.Command]) -> None:
+        for command in commands:
             if not self.alive:
                 return
-            match wish:
-                case g.Save():
-                    self.alive = not self.dies_when_saving
-                    self.saved = wish.dispatches if self.alive else ()
-                case m.Check(machine=name):
+            match command:
+                case m.CheckMachine(machine=name):
+                    self.checks.append(command)
                     up = name not in self.unreachable
                     self.inbox.append(m.Checked(MachineChecked(machine=name, healthy=up, reachable=up, cores=4)))
                 case _:
-                    hands.carry_out(wish)
+                    executor.carry_out(command)
 
-    def _pause(self, seconds: float) -> bool:
+    def _save(self, dispatches: tuple[g.SavedDispatch, ...]) -> None:
+        self.alive = not self.dies_when_saving
+        self.saved = dispatches if self.alive else ()
+
+    def _pause(self, seconds: float) -> None:
         until = self.clock.moment + seconds
         for moment, act in sorted(self.at, key=lambda pair: pair[0]):
             if moment <= until:
                 self.at.remove((moment, act))
                 act()
         self.clock.moment = until
-        return False
 
 
 def double_of(world: World, clock: Clock, machines: Sequence[tuple[str, int]] = FLEET) -> GitHubDouble:

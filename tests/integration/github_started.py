@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ci_dispatch.fleets.actions.run.dispatch_planner import Terms
-from ci_dispatch.fleets.actions.run.matrix import Strategy
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.run.retry import RetryPolicy
 from tests.github_double import GitHubDouble
 from tests.integration.github_run import FLEET, Clock, Simulation, World, double_of, suite
 
-PINNED = Terms(strategy=Strategy.PINNED, retry=RetryPolicy(max_retries=2, jitter=0.0), shards=8)
+PINNED = {"strategy": Strategy.PINNED, "retry": RetryPolicy(max_retries=2, jitter=0.0), "shards": 8}
 EVEN = tuple((name, 2) for name, _ in FLEET)  # two shards for each machine
 Start = Callable[..., Simulation]
 
@@ -27,12 +27,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         doubles: list[GitHubDouble] = []
 
         def begin(
-            world: World, *, tests: int = 40, terms: Terms = PINNED, fleet: Sequence[tuple[str, int]] = EVEN
+            world: World, *, tests: int = 40, fleet: Sequence[tuple[str, int]] = EVEN, **numbers: Any
         ) -> Simulation:
             clock = Clock()
             double = stack.enter_context(double_of(world, clock))
             doubles.append(double)
-            simulation = Simulation(double, clock, tmp_path, tests=suite(tests), terms=terms, fleet=fleet)
+            simulation = Simulation(double, clock, tmp_path, tests=suite(tests), numbers=PINNED | numbers, fleet=fleet)
             stack.callback(simulation.github.client.close)
             return simulation
 

@@ -19,6 +19,7 @@ from tests.fleet.fixtures import Loopback
 from tests.fleet.servers import SshConfig
 from tests.integration.whole_run import (
     IMPATIENT,
+    SLEEPER,
     Whole,
     ci_dispatch,
     end_all,
@@ -242,6 +243,27 @@ def test_resume_of_a_finished_run_says_how_it_ended(tmp_path: Path) -> None:
     assert again.run == first.run, "nothing ran again"
     assert "had finished already" in again.err
     assert "PASSED" in again.out
+
+
+@pytest.mark.parametrize("written", [".", "../{run}/"])
+def test_resume_of_a_folder_attaches_to_what_still_runs(
+    tmp_path: Path, processes: list[subprocess.Popen[str]], written: str
+) -> None:
+    """Its id is the folder's real name: with another one the jobs would be begun a second time."""
+    machine = f'[[machine]]\nname = "local"\nconnection = "local"\nworkdir = "{tmp_path}/machine"\n'
+    root = sleepers(tmp_path / "tree", 3, nap=0.7, machines=machine)
+    (root / "runner.py").write_text(f"open({str(tmp_path / 'begun')!r}, 'a').write('runner ')\n{SLEEPER}")
+    first = start("run", cwd=root)
+    processes.append(first)
+    wait_for(root, '"TestFinished"', process=first)
+    first.kill()
+    first.communicate()
+    [folder] = (root / ".ci-dispatch" / "runs").iterdir()
+    resumed = ci_dispatch("resume", written.format(run=folder.name), cwd=folder)
+    ended = whole(resumed.code, resumed.out, resumed.err, root)
+    assert (ended.code, ended.run["counts"]["passed"], ended.run["run"]) == (0, 3, folder.name), ended
+    begun = (tmp_path / "begun").read_text().split()
+    assert len(begun) == len(ended.run["attempts"]), "every attempt began once"
 
 
 def test_resume_of_a_run_that_nobody_knows(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def refused(ended: Ended, *said: str, code: int = 2) -> None:
         ("progress --demo --speed 0", ["--speed"]),
         ("progress --demo --speed fast", ["--speed"]),
         ("replay", ["Missing argument", "try: ci-dispatch replay --help"]),
-        ("replay nowhere.jsonl", ["nowhere.jsonl was not replayed", "No such file"]),
-        ("replay .", ["events.jsonl was not replayed"]),
+        ("replay nowhere.jsonl", ["nowhere.jsonl cannot be read", "No such file"]),
+        ("replay .", ["events.jsonl cannot be read"]),
     ],
 )  # fmt: skip
 def test_a_bad_command_line(line: str, said: list[str], tmp_path: Path) -> None:
@@ -161,6 +161,21 @@ def test_an_interrupt_is_130_and_one_word(tmp_path: Path) -> None:
     assert b"Traceback" not in err
     assert b"interrupted" in err
     assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("line", ["progress --demo --speed 0.01 --progress json", "health --watch --json"])
+def test_an_interrupt_counts_however_the_command_was_started(line: str, tmp_path: Path) -> None:
+    """A script's `&` and cron start programs with SIGINT ignored, and Python leaves it so."""
+    command = ["/bin/sh", "-c", 'trap "" INT; exec "$0" -m ci_dispatch "$@"', sys.executable, *line.split()]
+    environ = environment(CI_DISPATCH_HEALTH_INTERVAL="1s")
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it runs
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
 
 
 def test_output_that_the_locale_cannot_write_is_no_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ci_dispatch.cli.settings import find, read_settings
+from ci_dispatch.app.settings import read_settings
 from ci_dispatch.config import load
 from ci_dispatch.core.events import TRANSIENT
 from ci_dispatch.demo.recording import demo_events
@@ -17,61 +17,6 @@ from ci_dispatch.run.journal import dumps
 from tests.integration.cli_process import ci_dispatch
 
 LAST_LINE = "ci-dispatch: FAILED 198 tests: 195 passed, 1 failed, 1 flaky, 1 skipped, 0 not run; 4 machines; 20.8s"
-
-
-class TestFinding:
-    def test_the_file_is_found_from_below(self, tmp_path: Path) -> None:
-        (tmp_path / ".git").mkdir()
-        (tmp_path / "ci-dispatch.toml").touch()
-        below = tmp_path / "a" / "b"
-        below.mkdir(parents=True)
-        assert find(below) == (tmp_path / "ci-dispatch.toml", tmp_path)
-
-    def test_the_nearest_counts(self, tmp_path: Path) -> None:
-        (tmp_path / ".git").mkdir()
-        below = tmp_path / "a"
-        below.mkdir()
-        for folder in (tmp_path, below):
-            (folder / "ci-dispatch.toml").touch()
-        assert find(below) == (below / "ci-dispatch.toml", below)
-
-    def test_nothing_above_the_repository_counts(self, tmp_path: Path) -> None:
-        (tmp_path / "ci-dispatch.toml").touch()
-        repository = tmp_path / "a"
-        (repository / ".git").mkdir(parents=True)
-        (repository / "b").mkdir()
-        assert find(repository / "b") == (None, repository)
-
-    def test_outside_a_repository_only_this_folder_counts(self, tmp_path: Path) -> None:
-        (tmp_path / "ci-dispatch.toml").touch()
-        below = tmp_path / "a"
-        below.mkdir()
-        assert find(below) == (None, below)
-        assert find(tmp_path)[0] == tmp_path / "ci-dispatch.toml"
-
-    def test_a_named_file_makes_its_folder_the_root(self, tmp_path: Path) -> None:
-        elsewhere = tmp_path / "elsewhere"
-        elsewhere.mkdir()
-        (elsewhere / "my.toml").write_text("[retry]\nmax_retries = 7\n")
-        by_option = read_settings(elsewhere / "my.toml", {}, {}, tmp_path, None)
-        by_variable = read_settings(None, {}, {"CI_DISPATCH_CONFIG": str(elsewhere / "my.toml")}, tmp_path, None)
-        for settings in (by_option, by_variable):
-            assert (settings.root, settings.config.retry.max_retries) == (elsewhere, 7)
-        assert str(by_option.origins["retry.max_retries"]) == "elsewhere/my.toml:2"
-
-    def test_a_byte_order_mark_is_no_error(self, tmp_path: Path) -> None:
-        (tmp_path / "ci-dispatch.toml").write_bytes(b"\xef\xbb\xbf[retry]\nmax_retries = 7\n")
-        assert read_settings(None, {}, {}, tmp_path, None).config.retry.max_retries == 7
-
-    @pytest.mark.parametrize(
-        ("color", "expected"),
-        [(True, {"FORCE_COLOR": "1"}), (False, {"NO_COLOR": "1"}), (None, {"NO_COLOR": "1", "FORCE_COLOR": "0"})],
-    )
-    def test_an_option_for_colour_beats_the_variables(
-        self, color: bool | None, expected: dict[str, str], tmp_path: Path
-    ) -> None:
-        settings = read_settings(None, {}, {"NO_COLOR": "1", "FORCE_COLOR": "0"}, tmp_path, color)
-        assert dict(settings.environ) == expected
 
 
 class TestConfig:
@@ -126,7 +71,7 @@ class TestInit:
         (tmp_path / "e2e").mkdir()
         (tmp_path / "e2e" / "playwright.config.ts").touch()
         assert "playwright in e2e" in ci_dispatch("init", cwd=tmp_path).out
-        suite = read_settings(None, {}, {}, tmp_path, None).config.suite
+        suite = read_settings(None, {}, {}, tmp_path).config.suite
         assert (suite.runner, suite.workdir) == ("playwright", "e2e")
 
     def test_it_does_not_guess_between_two_suites(self, tmp_path: Path) -> None:
@@ -136,7 +81,7 @@ class TestInit:
         ended = ci_dispatch("init", cwd=tmp_path)
         assert ended.code == 0
         assert "pytest in a, pytest in b" in ended.out
-        assert read_settings(None, {}, {}, tmp_path, None).config.suite.runner == "auto"
+        assert read_settings(None, {}, {}, tmp_path).config.suite.runner == "auto"
 
     def test_it_can_be_printed_instead(self, tmp_path: Path) -> None:
         ended = ci_dispatch("init", "--stdout", cwd=tmp_path)

@@ -18,9 +18,9 @@ import pytest
 
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import AttemptOutput, Stamped, Warned
-from ci_dispatch.reporters.dashboard import guard, service
-from ci_dispatch.reporters.dashboard.reporter import DashboardReporter, Inbox
-from ci_dispatch.reporters.dashboard.service import Dashboard
+from ci_dispatch.reporters.dashboard import auth, service
+from ci_dispatch.reporters.dashboard.journal_source import LiveSource
+from ci_dispatch.reporters.dashboard.service import DashboardReporter, DashboardService
 from ci_dispatch.run.journal import dumps
 from ci_dispatch.run.state import RunState
 from tests.data.dashboard.simulated import START, Simulation
@@ -41,9 +41,9 @@ class Answer:
 class Client:
     """Asks one dashboard, with its token unless told otherwise."""
 
-    def __init__(self, dashboard: Dashboard) -> None:
+    def __init__(self, dashboard: DashboardService) -> None:
         self.dashboard = dashboard
-        self.cookie = {"Cookie": f"{guard.cookie_name(dashboard.port)}={dashboard.token}"}
+        self.cookie = {"Cookie": f"{auth.cookie_name(dashboard.port)}={dashboard.token}"}
         self._open: list[http.client.HTTPConnection] = []
 
     def get(self, path: str, *, method: str = "GET", token: bool = True, read: bool = True, **headers: str) -> Answer:
@@ -75,14 +75,14 @@ def messages(stream: Answer) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def inbox() -> Inbox:
-    return Inbox(clock=lambda: START + 5)  # time stands still: only events are news
+def source() -> LiveSource:
+    return LiveSource(clock=lambda: START + 5)  # time stands still: only events are news
 
 
 @pytest.fixture
-def client(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def client(source: LiveSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr(service, "INTERVAL", 0.05)
-    dashboard = Dashboard(inbox, metrics=lambda state: f"tests {state.total}\n")
+    dashboard = DashboardService(source, metrics=lambda state: f"tests {state.total}\n")
     dashboard.start()
     client = Client(dashboard)
     yield client
@@ -119,7 +119,7 @@ class TestWhoMayLook:
         assert client.get(path, Host="evil.example").status == 421
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-    def test_it_takes_no_orders(self, client: Client, method: str) -> None:
+    def test_it_is_read_only(self, client: Client, method: str) -> None:
         assert client.get("/api/state", method=method).status == 405
 
     def test_the_link_gives_the_page_and_the_cookie(self, client: Client) -> None:
@@ -145,12 +145,12 @@ class TestWhoMayLook:
     @pytest.mark.parametrize("path", ["/", "/api/state", "/assets/dashboard.js", "/nothing", "/t/x"])
     def test_every_answer_has_the_strict_headers(self, client: Client, path: str) -> None:
         answer = client.get(path)
-        for name, value in guard.HEADERS.items():
+        for name, value in auth.HEADERS.items():
             assert answer.headers[name] == value
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
         assert "Access-Control-Allow-Origin" not in answer.headers
 
-    @pytest.mark.parametrize("path", ["/assets/..%2fguard.py", "/assets/../guard.py", "/assets/", "/assets/x.py"])
+    @pytest.mark.parametrize("path", ["/assets/..%2fguard.py", "/assets/../auth.py", "/assets/", "/assets/x.py"])
     def test_only_the_files_of_the_page_are_given_out(self, client: Client, path: str) -> None:
         assert client.get(path).status == 404
 
@@ -159,28 +159,28 @@ class TestWhoMayLook:
 
 
 class TestState:
-    def test_everything_then_only_what_changed(self, client: Client, inbox: Inbox) -> None:
+    def test_everything_then_only_what_changed(self, client: Client, source: LiveSource) -> None:
         events = a_run()
         for stamped in events[:40]:
-            inbox.put(stamped)
+            source.put(stamped)
         state = wait_for_seq(client, events[39].seq)
         assert client.get("/api/state", If_None_Match=f'"{state["id"]}"').status == 304
         for stamped in events[40:]:
-            inbox.put(stamped)
+            source.put(stamped)
         whole = wait_for_seq(client, events[-1].seq)
         changes = client.get(f"/api/state?since={state['id']}").json()
         assert changes["deltas"][-1]["id"] == whole["id"]
         assert changes["deltas"][-1]["seq"] == whole["seq"]
 
-    def test_an_id_of_an_earlier_server_gives_everything(self, client: Client, inbox: Inbox) -> None:
-        inbox.put(a_run()[0])
+    def test_an_id_of_an_earlier_server_gives_everything(self, client: Client, source: LiveSource) -> None:
+        source.put(a_run()[0])
         wait_for_seq(client, 1)
         assert len(client.get("/api/state?since=cafe0123-7").json()["tests"]) == 20
 
-    def test_one_test_and_its_output(self, client: Client, inbox: Inbox) -> None:
+    def test_one_test_and_its_output(self, client: Client, source: LiveSource) -> None:
         events = a_run()
         for stamped in events:
-            inbox.put(stamped)
+            source.put(stamped)
         wait_for_seq(client, events[-1].seq)
         test = client.get("/api/test/0").json()
         assert test["attempts"]
@@ -198,16 +198,16 @@ class TestState:
 
 
 class TestStream:
-    def test_deltas_as_they_happen_and_a_goodbye(self, client: Client, inbox: Inbox) -> None:
+    def test_deltas_as_they_happen_and_a_goodbye(self, client: Client, source: LiveSource) -> None:
         events = a_run()
-        inbox.put(events[0])
+        source.put(events[0])
         state = wait_for_seq(client, 1)
         stream = client.stream(state["id"])
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         coming = messages(stream)
         assert next(coming) == {"retry": "1000"}
         for stamped in events[1:]:
-            inbox.put(stamped)
+            source.put(stamped)
         last = {}
         while (last := next(coming)) and json.loads(last["data"])["seq"] < events[-1].seq:
             pass
@@ -216,12 +216,14 @@ class TestStream:
         assert next(coming)["event"] == "bye"
         assert list(coming) == []
 
-    def test_last_event_id_goes_on_where_it_stopped_an_unknown_one_resets(self, client: Client, inbox: Inbox) -> None:
+    def test_last_event_id_goes_on_where_it_stopped_an_unknown_one_resets(
+        self, client: Client, source: LiveSource
+    ) -> None:
         events = a_run()
-        inbox.put(events[0])
+        source.put(events[0])
         state = wait_for_seq(client, 1)
         for stamped in events[1:]:
-            inbox.put(stamped)
+            source.put(stamped)
         wait_for_seq(client, events[-1].seq)
         resumed = messages(client.stream("nonsense", last=state["id"]))
         next(resumed)
@@ -231,7 +233,7 @@ class TestStream:
         assert next(lost)["event"] == "reset"
 
     def test_the_sixth_page_is_told_to_ask_instead_and_a_closed_one_makes_room(self, client: Client) -> None:
-        open_ones = [client.stream() for _ in range(guard.STREAMS_PER_CLIENT)]
+        open_ones = [client.stream() for _ in range(auth.STREAMS_PER_CLIENT)]
         for stream in open_ones:
             assert next(messages(stream)) == {"retry": "1000"}
         refused = client.stream()
@@ -246,10 +248,10 @@ class TestStream:
             time.sleep(0.05)
         assert again.status == 200
 
-    def test_a_burst_is_told_in_few_pieces(self, client: Client, inbox: Inbox) -> None:
+    def test_a_burst_is_told_in_few_pieces(self, client: Client, source: LiveSource) -> None:
         events = a_run(200)
         for stamped in events:
-            inbox.put(stamped)
+            source.put(stamped)
         state = wait_for_seq(client, events[-1].seq)
         assert len(events) > 500
         assert int(state["id"].rpartition("-")[2]) < 50
@@ -270,16 +272,16 @@ class TestEnd:
             other.bind(("127.0.0.1", 0))
             other.listen()
             with pytest.raises(UsageError, match="cannot listen") as refused:
-                Dashboard(Inbox(), port=other.getsockname()[1])
+                DashboardService(LiveSource(), port=other.getsockname()[1])
         assert "in use" in refused.value.why
         assert "--port 0" in refused.value.hint
 
-    def test_the_sink_hands_over_and_fails_loudly_when_its_thread_has_ended(self) -> None:
+    def test_the_reporter_fails_loudly_when_its_thread_has_ended(self) -> None:
         reporter = DashboardReporter()
         try:
             reporter.handle(a_run()[0], RunState())
             reporter.tick(0.0, RunState())
-            reporter._dashboard.failure = "OSError: gone"
+            reporter._service.failure = "OSError: gone"
             with pytest.raises(RuntimeError, match="gone"):
                 reporter.handle(Stamped(seq=2, at=0.0, event=Warned(source="a", text="b")), RunState())
         finally:

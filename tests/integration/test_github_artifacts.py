@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.artifacts import BadArtifact, Limits, fetch, unpack
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, BadArtifact, fetch, unpack
 from ci_dispatch.fleets.actions.rest.errors import Unavailable
 from ci_dispatch.fleets.actions.rest.models import ArtifactView
 from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
 from tests.integration.github_client import client_of
 from tests.integration.test_github_client import WORKER, inputs
 
-SMALL = Limits(download=1 << 16, unpacked=1 << 20, files=10)
+SMALL = ArtifactLimits(download=1 << 16, unpacked=1 << 20, files=10)
 REPORT = {"junit.xml": "<testsuites/>", "results/attempt.json": "{}"}
 
 
@@ -33,13 +33,13 @@ def double() -> Iterator[GitHubDouble]:
 
 
 @pytest.fixture
-def api(double: GitHubDouble) -> Iterator[GitHub]:
+def api(double: GitHubDouble) -> Iterator[GitHubApi]:
     api = client_of(double)
     yield api
     api.client.close()
 
 
-def made(double: GitHubDouble, api: GitHub) -> ArtifactView:
+def made(double: GitHubDouble, api: GitHubApi) -> ArtifactView:
     run = api.dispatch("e2e-shard.yml", "main", inputs()) or 0
     api.run(run)
     return api.artifacts(run)[0]
@@ -50,43 +50,43 @@ def files_in(folder: Path) -> dict[str, str]:
 
 
 def test_an_artifact_arrives_as_it_was_and_our_token_stays_here(
-    double: GitHubDouble, api: GitHub, tmp_path: Path
+    double: GitHubDouble, api: GitHubApi, tmp_path: Path
 ) -> None:
-    fetch(api, made(double, api), tmp_path / "a", Limits())
+    fetch(api, made(double, api), tmp_path / "a", ArtifactLimits())
     assert files_in(tmp_path / "a") == REPORT
 
 
-def test_wrong_bytes_are_told_by_their_digest(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+def test_wrong_bytes_are_told_by_their_digest(double: GitHubDouble, api: GitHubApi, tmp_path: Path) -> None:
     artifact = made(double, api)
     double.hub.artifacts[0].data = zipped({"junit.xml": "<forged/>"})
     with pytest.raises(BadArtifact, match="digest"):
-        fetch(api, artifact, tmp_path / "a", Limits())
+        fetch(api, artifact, tmp_path / "a", ArtifactLimits())
     assert not (tmp_path / "a").exists()
 
 
-def test_an_expired_artifact_is_said_to_be(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+def test_an_expired_artifact_is_said_to_be(double: GitHubDouble, api: GitHubApi, tmp_path: Path) -> None:
     artifact = made(double, api)
     double.hub.artifacts[0].expired = True
     with pytest.raises(BadArtifact, match="410"):  # it expired after it was listed
-        fetch(api, artifact, tmp_path / "a", Limits())
+        fetch(api, artifact, tmp_path / "a", ArtifactLimits())
     listed = api.artifacts(next(iter(double.hub.runs)))[0]
     with pytest.raises(BadArtifact, match="retention-days"):
-        fetch(api, listed, tmp_path / "a", Limits())
+        fetch(api, listed, tmp_path / "a", ArtifactLimits())
 
 
-def test_a_storage_that_refuses_may_be_asked_again(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+def test_a_storage_that_refuses_may_be_asked_again(double: GitHubDouble, api: GitHubApi, tmp_path: Path) -> None:
     artifact = made(double, api)
     double.blobs.clear()
     original = double.signed
     double.signed = lambda name, data: original(name, data).replace("?sig=", "?sig=x")  # type: ignore[method-assign]
     with pytest.raises(Unavailable, match="403"):
-        fetch(api, artifact, tmp_path / "a", Limits())
+        fetch(api, artifact, tmp_path / "a", ArtifactLimits())
 
 
-def test_a_download_has_a_limit(double: GitHubDouble, api: GitHub, tmp_path: Path) -> None:
+def test_a_download_has_a_limit(double: GitHubDouble, api: GitHubApi, tmp_path: Path) -> None:
     artifact = made(double, api)
     with pytest.raises(BadArtifact, match="larger than"):
-        fetch(api, artifact, tmp_path / "a", Limits(download=10))
+        fetch(api, artifact, tmp_path / "a", ArtifactLimits(download=10))
 
 
 def member(name: str, mode: int = 0o100644) -> bytes:
@@ -134,7 +134,11 @@ def test_a_zip_that_lies_about_its_sizes_is_damaged_or_a_bomb(tmp_path: Path) ->
         unpack("The artifact", bytes(data), tmp_path, SMALL)
 
 
-@pytest.mark.parametrize("data", [b"", b"<testsuites/>", zipped(REPORT)[:-30], zipped(REPORT)[:40] + b"\0" * 60])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<testsuites/>", zipped(REPORT)[:-30], zipped(REPORT)[:40] + b"\0" * 60],
+    ids=["empty", "no zip", "cut at its end", "cut in the middle"],  # a zip holds the time: its bytes are no name
+)
 def test_what_is_no_zip_is_said_to_be(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(BadArtifact, match=r"no zip|damaged"):
         unpack("The artifact", data, tmp_path, SMALL)

@@ -195,3 +195,22 @@ def test_a_signal_takes_the_worker_run_with_it(desk: Desk, number: int, expected
         process.communicate(timeout=60)
     assert process.returncode == expected
     assert [run.conclusion for run in desk.double.hub.runs.values()] == ["cancelled"]
+
+
+def test_a_dispatched_run_is_gone_on_with_under_its_own_configuration(desk: Desk) -> None:
+    """Its controller was killed, and a machine has another name since: the journal's configuration counts."""
+    desk.world.seconds = 4.0
+    with desk.start("dispatch") as process:
+        deadline = time.monotonic() + 60
+        while not desk.double.hub.runs and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        process.kill()
+        process.communicate(timeout=60)
+    config = desk.folder / "ci-dispatch.toml"
+    config.write_text(config.read_text().replace("moruk", "morok").replace("skip = true", "skip = false"))
+    for command in ("watch", "resume"):  # the first finishes it, the second says so again
+        code, out, err = desk.run(command)
+        assert (code, "Traceback" in err) == (0, False), err
+        assert "PASSED 12 tests" in out
+    assert len(desk.double.hub.runs) == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, zipped
-from tests.github_double.entities import Job
+from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, Stop, failed_cancel, zipped
+from tests.github_double.entities import CANCELED, Job, Run
 
 OCTOKIT = Path(__file__).parent / "js" / "octokit"
 
@@ -143,3 +143,122 @@ def test_the_double_moves_on_by_its_own_clock_and_a_dead_runner_stays_silent() -
         assert words() == ["failure", "success", "success"]
         assert "lost communication" in run.jobs[0].annotations[0][1]
         assert run.status == "completed"
+
+
+class Running:
+    """A run with the jobs a, b and c, one on each machine, on a clock that the test moves; a goes by `script`."""
+
+    def __init__(self, script: Script) -> None:
+        self.now = 1_700_000_000.0
+        worker = ScriptedWorker(lambda job: script if job.name == "shard a" else Script(seconds=600))
+        self.double = GitHubDouble(clock=lambda: self.now, worker=worker)
+        self.double.workflow("worker.yml", WORKER)
+        for name in "abc":
+            self.double.hub.add_runner(f"runner-{name}", name)
+
+    def start(self) -> Run:
+        include = [{"shard": name, "labels": [name]} for name in "abc"]
+        inputs = {"matrix": json.dumps({"include": include}), "dispatch_id": "x"}
+        run = self.double.hub.dispatch(self.double.hub.workflows["worker.yml"], "main", inputs)
+        self.double.hub.tick()  # the runners take their jobs now
+        return run
+
+    def call(self, method: str, path: str) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.double.token}"}
+        url = f"{self.double.url}/repos/{self.double.repository}{path}"
+        return requests.request(method, url, headers=headers, timeout=5)
+
+    def jobs(self, run: Run) -> dict[str, str]:
+        """What the API shows: each job's conclusion, or else its status."""
+        shown = self.call("GET", f"/actions/runs/{run.id}/jobs").json()["jobs"]
+        return {job["name"][-1]: job["conclusion"] or job["status"] for job in shown}
+
+    def run(self, run: Run) -> tuple[str, str | None]:
+        shown = self.call("GET", f"/actions/runs/{run.id}").json()
+        return shown["status"], shown["conclusion"]
+
+    def annotations(self, job: Job) -> list[str]:
+        return [note["message"] for note in self.call("GET", f"/check-runs/{job.id}/annotations").json()]
+
+
+def test_a_job_over_its_time_limit_is_cancelled_and_its_run_goes_on() -> None:
+    report = {"junit-a-a1": zipped({"junit.xml": "<testsuites/>"})}
+    world = Running(Script(seconds=90, stop=Stop.TIME_LIMIT, artifacts=report))
+    with world.double as github:
+        run = world.start()
+        world.now += 100
+        assert world.jobs(run) == {"a": "cancelled", "b": "in_progress", "c": "in_progress"}
+        assert world.run(run) == ("in_progress", None)
+        assert world.annotations(run.jobs[0]) == ["The job has exceeded the maximum execution time of 1m30s", CANCELED]
+        assert run.jobs[0].steps[-1].conclusion == "cancelled"
+        listed = world.call("GET", f"/actions/runs/{run.id}/artifacts").json()["artifacts"]
+        assert [artifact["name"] for artifact in listed] == ["junit-a-a1"]
+        world.now += 600
+        assert world.run(run) == ("completed", "cancelled")
+        assert github.findings() == []
+
+
+def test_a_stopped_runner_cancels_its_job_with_nothing_but_the_bare_words() -> None:
+    world = Running(Script(seconds=30, stop=Stop.RUNNER, artifacts={"report": b"never uploaded"}))
+    with world.double as github:
+        run = world.start()
+        world.now += 60
+        assert world.jobs(run) == {"a": "cancelled", "b": "in_progress", "c": "in_progress"}
+        assert world.run(run) == ("in_progress", None)
+        assert world.annotations(run.jobs[0]) == [CANCELED]
+        assert github.hub.artifacts == []
+        shown = world.call("GET", "/actions/runners").json()["runners"]
+        assert [(r["name"], r["status"], r["busy"]) for r in shown] == [
+            ("runner-a", "offline", False),
+            ("runner-b", "online", True),
+            ("runner-c", "online", True),
+        ]
+        world.now += 600
+        assert world.run(run) == ("completed", "cancelled")
+        assert github.findings() == []
+
+
+@pytest.mark.parametrize("processed", [False, True])
+def test_a_cancel_request_may_fail_before_it_is_accepted(processed: bool) -> None:
+    world = Running(Script(seconds=600))
+    with world.double as github:
+        github.fault(failed_cancel(status=502, times=2, processed=processed))
+        run = world.start()
+        answers = [world.call("POST", f"/actions/runs/{run.id}/cancel").status_code for _ in range(3)]
+        assert answers == [502, 502, 409 if processed else 202]  # 409: the first one had taken effect
+        assert world.run(run) == ("completed", "cancelled")
+        assert github.findings() == []
+
+
+def test_a_job_that_always_runs_is_ended_by_force_cancel_only() -> None:
+    world = Running(Script(seconds=3600, always=True))
+    with world.double as github:
+        run = world.start()
+        world.now += 5
+        assert world.jobs(run)["a"] == "in_progress"
+        assert world.call("POST", f"/actions/runs/{run.id}/cancel").status_code == 202
+        world.now += 900
+        assert world.jobs(run) == {"a": "in_progress", "b": "cancelled", "c": "cancelled"}
+        assert world.run(run) == ("in_progress", None)
+        assert world.call("POST", f"/actions/runs/{run.id}/cancel").status_code == 202
+        assert world.run(run) == ("in_progress", None)
+        github.fault(failed_cancel(force=True))
+        answers = [world.call("POST", f"/actions/runs/{run.id}/force-cancel").status_code for _ in range(3)]
+        assert answers == [500, 202, 409]
+        assert world.run(run) == ("completed", "cancelled")
+        assert github.findings() == []
+
+
+def test_a_run_that_a_person_cancels_says_so_on_each_of_its_jobs() -> None:
+    world = Running(Script(seconds=5))
+    with world.double as github:
+        github.hub.runners[2].online = False
+        run = world.start()
+        world.now += 10
+        github.hub.tick()
+        github.hub.cancel(run, by="octocat")
+        assert world.jobs(run) == {"a": "success", "b": "cancelled", "c": "cancelled"}
+        assert world.run(run) == ("completed", "cancelled")
+        by = "The run was canceled by @octocat."
+        assert [world.annotations(job) for job in run.jobs] == [[], [by, CANCELED], [by]]
+        assert github.findings() == []

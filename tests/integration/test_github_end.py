@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ci_dispatch.core.codec import replace
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.events import AttemptFinished, RunFinished, Warned
-from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.run import messages as m
 from tests.github_double import Fault
 from tests.integration.github_run import START, World
-from tests.integration.github_started import PINNED, Start, posts, verdicts
+from tests.integration.github_started import Start, posts, verdicts
 
 # -- the end ----------------------------------------------------------------------------------------------------------
 
@@ -36,7 +35,7 @@ def test_a_signal_cancels_the_child_run_within_seven_seconds(start: Start, signa
 
 
 def test_the_deadline_ends_everything_and_keeps_what_is_known(start: Start) -> None:
-    run = start(World(seconds=100.0), terms=replace(PINNED, deadline=250.0, shards=16))
+    run = start(World(seconds=100.0), deadline=250.0, shards=16)
     assert run.run() == 4
     assert run.clock.now() - START < 400
     assert 0 < verdicts(run)["passed"] < 40
@@ -97,8 +96,8 @@ def test_killed_before_anything_was_written_down(start: Start) -> None:
 
 
 def test_a_pooled_run_is_watched_again(start: Start) -> None:
-    terms = replace(PINNED, strategy=Strategy.MIXED, shards=0, pool=("self-hosted", "e2e"), head_share=0.3)
-    run = start(World(), tests=300, terms=terms)
+    numbers = {"strategy": Strategy.MIXED, "shards": 0, "pool": ("self-hosted", "e2e"), "head_share": 0.3}
+    run = start(World(), tests=300, **numbers)
 
     def kill() -> None:
         run.alive = False

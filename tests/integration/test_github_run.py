@@ -6,24 +6,24 @@ from itertools import pairwise
 
 import pytest
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import FailureCause, ShardId, Verdict
 from ci_dispatch.fleets.actions.run.batches import unpack
-from ci_dispatch.fleets.actions.run.matrix import Strategy
 from ci_dispatch.run.retry import RetryPolicy
 from tests.github_double import Fault, Script
 from tests.github_double.entities import Job
 from tests.github_double.faults import message, secondary_limit
 from tests.integration.github_client import client_of
 from tests.integration.github_run import FLEET, START, World
-from tests.integration.github_started import PINNED, Start, posts, verdicts
+from tests.integration.github_started import Start, posts, verdicts
 
 # -- the plain course -------------------------------------------------------------------------------------------------
 
 
 def test_48_shards_in_half_an_hour_need_at_most_120_requests(start: Start) -> None:
     world = World(seconds=75.0)  # 24 shards one after the other on the largest machine: half an hour
-    run = start(world, tests=480, terms=replace(PINNED, shards=48), fleet=FLEET)
+    run = start(world, tests=480, shards=48, fleet=FLEET)
     assert run.run() == 0
     assert verdicts(run) == {"passed": 480}
     assert len(run.double.hub.runs) == 1
@@ -49,7 +49,7 @@ def test_each_expected_test_has_one_verdict_when_all_three_kinds_of_trouble_meet
 
     flaky: list[str] = []
     world = World(script=dies)
-    run = start(world, tests=480, terms=replace(PINNED, shards=48), fleet=FLEET)
+    run = start(world, tests=480, shards=48, fleet=FLEET)
     assert run.run() == 1
     assert verdicts(run) == {"passed": 478, "flaky": 1, "failed": 1}
     records = {str(test): entry for test, entry in run.state.ledger.records.items()}
@@ -65,8 +65,8 @@ def test_each_expected_test_has_one_verdict_when_all_three_kinds_of_trouble_meet
 
 def test_a_mixed_plan_lets_the_pool_take_the_tail(start: Start) -> None:
     world = World()
-    terms = replace(PINNED, strategy=Strategy.MIXED, shards=0, pool=("self-hosted", "e2e"), head_share=0.5)
-    run = start(world, tests=400, terms=terms, fleet=FLEET)
+    numbers = {"strategy": Strategy.MIXED, "shards": 0, "pool": ("self-hosted", "e2e"), "head_share": 0.5}
+    run = start(world, tests=400, fleet=FLEET, **numbers)
     assert run.run() == 0
     assert verdicts(run) == {"passed": 400}
     leases = [attempt.lease for attempt in run.state.ledger.attempts.values()]
@@ -111,12 +111,12 @@ def test_a_token_without_permission_ends_the_run_and_names_it(start: Start) -> N
     run.github = client_of(run.double, token=run.double.grant("actions:read"))
     assert run.run() == 5
     assert verdicts(run) == {"not run": 40}
-    assert "actions: write" in str(run.dispatcher.refusal)
+    assert "actions: write" in str(run.control.refusal)
 
 
 def test_a_plan_that_is_too_large_for_one_dispatch_becomes_several(start: Start) -> None:
     world = World(seconds=1.0)
-    run = start(world, tests=400, terms=replace(PINNED, shards=300))
+    run = start(world, tests=400, shards=300)
     assert run.run() == 0
     assert verdicts(run) == {"passed": 400}
     assert [len(r.jobs) for r in run.double.hub.runs.values()] == [256, 44]
@@ -180,7 +180,7 @@ def test_what_no_retry_can_help_is_not_tried_again(start: Start) -> None:
 def test_a_rerun_that_would_repeat_hopeless_jobs_becomes_a_dispatch_of_what_is_owed(start: Start) -> None:
     """t007 has failed for good (no retries left for it), t020 only once: a re-run would repeat both."""
     world = World(fails={"t007": 99, "t020": 1})
-    run = start(world, terms=replace(PINNED, retry=RetryPolicy(max_retries=1, jitter=0.0)))
+    run = start(world, retry=RetryPolicy(max_retries=1, jitter=0.0))
     assert run.run() == 1
     assert verdicts(run) == {"passed": 38, "flaky": 1, "failed": 1}
 

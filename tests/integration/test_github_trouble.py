@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptFinished, MachineLost
 from ci_dispatch.core.model import MachineName
 from tests.github_double import Fault, Script, zipped
 from tests.github_double.entities import Job
 from tests.github_double.faults import secondary_limit
 from tests.integration.github_run import FLEET, START, World
-from tests.integration.github_started import PINNED, Start, posts, verdicts
+from tests.integration.github_started import Start, posts, verdicts
 
 # -- machines ---------------------------------------------------------------------------------------------------------
 
@@ -73,7 +72,7 @@ def test_a_shutdown_signal_is_no_test_failure(start: Start) -> None:
 
 def test_a_queue_that_never_starts_is_left_after_its_timeout(start: Start) -> None:
     world = World()
-    run = start(world, terms=replace(PINNED, queue_timeout=300.0))
+    run = start(world, queue_timeout=300.0)
     next(r for r in run.double.hub.runners if r.name == "ilko2").online = False
     assert run.run() == 0
     assert verdicts(run) == {"passed": 40}
@@ -181,7 +180,7 @@ def test_minutes_of_bad_gateways_are_survived(start: Start) -> None:
 
 
 def test_a_github_that_stays_away_ends_the_run_incomplete_and_never_green(start: Start) -> None:
-    run = start(World(), terms=replace(PINNED, patience=120.0))
+    run = start(World(), patience=120.0)
     run.double.fault(Fault(path="/jobs", status=503, times=1000))
     assert run.run() == 5
     assert verdicts(run) == {"not run": 40}

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ci_dispatch.cli import github
-from ci_dispatch.config.reading import SETTINGS
+from ci_dispatch.config.sections import SETTINGS
 from tests.components import JS, ROOT, tool
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.recorded_runs import RUNS
+from tests.recorded_runs import journal_bytes
 from tests.slack_double import Refuse, SlackDouble
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ OUTPUT = {
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / ".ci-dispatch" / "runs" / RUN
     (folder / "attempts").mkdir(parents=True)
-    (folder / "events.jsonl").write_bytes((RUNS / "troubled.jsonl").read_bytes())
+    (folder / "events.jsonl").write_bytes(journal_bytes("troubled"))
     for lease, output in OUTPUT.items():
         (folder / "attempts" / str(lease)).mkdir()
         (folder / "attempts" / str(lease) / "output.log").write_bytes(output)
@@ -76,7 +76,7 @@ def test_one_machine_and_one_test(project: Path) -> None:
             ("logs", "--machine", "nobody"),
             "No machine of this run is called nobody\n  try: one of: local, moruk, ilko2, pi",
         ),
-        (("logs", "--test", "shop.spec.ts › shop › product 1 can bebought [desktop]"), "did you mean: shop.spec.ts"),
+        (("logs", "--test", "shop.spec.ts › shop › product 1 can bebought [desktop]"), "did you mean shop.spec.ts"),
         (("logs", "2031"), "There is no run 2031"),
         (("logs", "--machine", "pi", "--test", "product 1"), "no attempt of this run fits"),
         (("metrics", "2031"), "There is no run 2031"),
@@ -135,7 +135,7 @@ def test_notify_tells_each_channel_and_why_one_was_not_told(project: Path) -> No
         assert told.stdout == "#ci: delivered\n"
         assert told.stderr.startswith("C0NONE: channel_not_found: give the channel's id (C...), and invite the app")
         (message,) = slack.workspace.messages
-        assert message.header == "ci-dispatch can talk to this channel"
+        assert message.header == "ci-dispatch can post to this channel"
         wrong = run(project, "notify", "--test", SLACK_BOT_TOKEN="xoxb-wrong")
         assert wrong.stderr.count("invalid_auth: the token is not valid") == 2
         assert "xoxb" not in wrong.stderr + wrong.stdout

@@ -33,10 +33,10 @@ def test_machines_at_every_distance_run_a_job(lab: Lab, tmp_path: Path) -> None:
     for name in lab.hosts:
         machine = lab.machine(name)
         machine.sync(there, 30)
-        heard = Recorder()
+        recorder = Recorder()
         script = "cat sub/hello.txt; hostname"
-        end = machine.run(job("lab-0", "/bin/sh", "-c", script, cwd=machine.place("lab-0").tree), heard)
-        assert (end.exit_code, heard.out) == (0, f"hello{name}\n".encode())
+        end = machine.run(job("lab-0", "/bin/sh", "-c", script, cwd=machine.place("lab-0").tree), recorder)
+        assert (end.exit_code, recorder.out) == (0, f"hello{name}\n".encode())
         machine.close()
         until(lambda host=lab.hosts[name]: host.processes() == 0)  # type: ignore[misc]
 
@@ -46,12 +46,12 @@ def test_a_black_hole_shorter_than_the_lease_costs_nothing(lab: Lab, tmp_path: P
     machine.sync(tree(tmp_path), 30)
     script = "for i in $(seq 80); do echo $i; sleep 0.1; done"
     running = Running(machine, job("lab-1", "/bin/sh", "-c", script, cwd=machine.place("lab-1").tree, lease=20.0))
-    until(lambda: running.heard.out)
+    until(lambda: running.recorder.out)
     lab.wire("hole", "ilko2", "on")
     time.sleep(8.0)
     lab.wire("hole", "ilko2", "off")
     assert running.end(60).exit_code == 0
-    assert running.heard.out.split() == [b"%d" % n for n in range(1, 81)]
+    assert running.recorder.out.split() == [b"%d" % n for n in range(1, 81)]
     machine.close()
 
 
@@ -62,7 +62,7 @@ def test_a_black_hole_longer_than_the_lease_ends_the_job_on_both_sides(lab: Lab,
         "lab-2", sys.executable, "-c", STUBBORN, cwd=machine.place("lab-2").tree, lease=3.0, interrupt_grace=0.2
     )
     running = Running(machine, stubborn)
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: running.recorder.out == b"ready\n")
     lab.wire("hole", "pi", "on")
     assert running.end(30).ended is Ended.LOST
     until(lambda: host.processes() == 0)
@@ -76,7 +76,7 @@ def test_a_machine_that_loses_its_power_is_lost_and_forgets(lab: Lab, tmp_path: 
     machine.sync(tree(tmp_path), 30)
     sleeper = job("lab-3", "sleep", "300", cwd=machine.place("lab-3").tree, lease=4.0)
     running = Running(machine, sleeper)
-    until(lambda: "started" in running.heard.told)
+    until(lambda: "started" in running.recorder.calls)
     lab.power_off("moruk")
     assert running.end(30).ended is Ended.LOST
     report = machine.examine(2)
@@ -146,12 +146,12 @@ def test_a_disk_that_fills_up_under_a_job_is_the_reason_in_its_status(lab: Lab, 
     machine, host = lab.machine("spare"), lab.hosts["spare"]
     machine.sync(tree(tmp_path), 30)
     script = f"echo begin; head -c 100000000 /dev/zero > {host.work}/fill; echo end; exit 7"
-    heard = Recorder()
+    recorder = Recorder()
     try:
-        end = machine.run(job("lab-7", "/bin/sh", "-c", script, cwd=machine.place("lab-7").tree), heard)
+        end = machine.run(job("lab-7", "/bin/sh", "-c", script, cwd=machine.place("lab-7").tree), recorder)
         assert (end.ended, end.exit_code) == (Ended.EXITED, 7)
         assert "the disk is full" in end.reason
-        assert heard.out.startswith(b"begin\n")
+        assert recorder.out.startswith(b"begin\n")
         second = machine.run(job("lab-7-b", "true", cwd=machine.place("lab-7-b").tree), Recorder())
         assert second.ended is Ended.NOT_STARTED
         assert "No space left on device" in second.reason

@@ -48,11 +48,11 @@ class Line:
         argv = (sys.executable, "-c", WRITER, str(seconds))
         return job(name, *argv, cwd=place.tree, env={"A": place.attempt}, **rest)
 
-    def assert_identical(self, name: str, heard: Recorder) -> None:
+    def assert_identical(self, name: str, recorder: Recorder) -> None:
         attempt = Path(self.machine.place(name).attempt)
-        assert hashlib.sha256(heard.out).hexdigest() == (attempt / "sum").read_text()
-        assert heard.news == (attempt / "live.jsonl").read_bytes()
-        assert heard.told.count("started") == 1
+        assert hashlib.sha256(recorder.out).hexdigest() == (attempt / "sum").read_text()
+        assert recorder.live_bytes == (attempt / "live.jsonl").read_bytes()
+        assert recorder.calls.count("started") == 1
 
 
 @pytest.fixture
@@ -71,42 +71,42 @@ def line(loopback: Loopback, tmp_path: Path) -> Iterator[Line]:
 
 def test_a_connection_that_is_cut_again_and_again_loses_no_byte(line: Line) -> None:
     running = Running(line.machine, line.writer("cut", 4.0))
-    until(lambda: running.heard.out)
+    until(lambda: running.recorder.out)
     dice = random.Random(3)
     for _ in range(5):
         time.sleep(dice.uniform(0.1, 0.6))
         line.between.cut()
     assert running.end().exit_code == 0
-    line.assert_identical("cut", running.heard)
+    line.assert_identical("cut", running.recorder)
     assert line.between.connections >= 3
 
 
 def test_a_line_that_freezes_for_less_than_the_lease_loses_no_byte(line: Line) -> None:
     running = Running(line.machine, line.writer("freeze", 4.0, lease=8.0))
-    until(lambda: running.heard.out)
+    until(lambda: running.recorder.out)
     line.between.freeze()
     time.sleep(5.0)  # longer than the silence that makes us give a connection up, shorter than the lease
     line.between.thaw()
     assert running.end().exit_code == 0
-    line.assert_identical("freeze", running.heard)
+    line.assert_identical("freeze", running.recorder)
 
 
 def test_a_machine_that_refuses_for_a_while_is_come_back_to(line: Line) -> None:
     running = Running(line.machine, line.writer("refused", 3.0))
-    until(lambda: running.heard.out)
+    until(lambda: running.recorder.out)
     line.between.refusing = True
     line.between.cut()
     time.sleep(2.0)
     line.between.refusing = False
     assert running.end().exit_code == 0
-    line.assert_identical("refused", running.heard)
+    line.assert_identical("refused", running.recorder)
 
 
 def test_beyond_the_lease_the_job_is_lost_and_all_of_it_ended(line: Line) -> None:
     place = line.machine.place("lost")
     stubborn = job("lost", sys.executable, "-c", STUBBORN, cwd=place.tree, lease=2.0, interrupt_grace=0.2)
     running = Running(line.machine, stubborn)
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: running.recorder.out == b"ready\n")
     assert marked(line.machine.spec.workdir)
     line.between.refusing = True
     line.between.cut()
@@ -126,11 +126,13 @@ def test_a_job_on_a_machine_that_never_answers_was_not_started(line: Line) -> No
 
 
 def test_cancel_reaches_a_job_whose_connection_has_just_been_cut(line: Line) -> None:
-    place = line.machine.place("wish")
-    running = Running(line.machine, job("wish", sys.executable, "-c", STUBBORN, cwd=place.tree, interrupt_grace=0.2))
-    until(lambda: running.heard.out == b"ready\n")
+    place = line.machine.place("cancelled")
+    running = Running(
+        line.machine, job("cancelled", sys.executable, "-c", STUBBORN, cwd=place.tree, interrupt_grace=0.2)
+    )
+    until(lambda: running.recorder.out == b"ready\n")
     line.between.cut()
-    line.machine.cancel("wish")
+    line.machine.cancel("cancelled")
     assert running.end().ended is Ended.CANCELLED
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from ci_dispatch.core.model import Ended
-from ci_dispatch.machines.archive import unpack
 from ci_dispatch.machines.ssh.machine import SshMachine
-from ci_dispatch.machines.work_tree import snapshot
+from ci_dispatch.machines.work_tree import Snapshot, snapshot, unpack
 from ci_dispatch.run.ports import MachineError, WorkTree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import Recorder, Running, job, until
@@ -50,6 +52,13 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def nobody_holds(lock: Path) -> bool:
+    with lock.open() as file, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
 @pytest.mark.needs("sshd")
 def test_files_modes_and_links_arrive_and_dependencies_stay_where_they_are(machine: SshMachine, tree: Path) -> None:
     machine.sync(WorkTree(root=tree), 20)
@@ -83,13 +92,13 @@ def test_a_tree_that_a_job_is_using_is_left_alone(machine: SshMachine, tree: Pat
     machine.sync(WorkTree(root=tree), 20)
     used = machine.place("busy").tree
     running = Running(machine, job("busy", "/bin/sh", "-c", "echo in; sleep 3; cat src/a.py", cwd=used))
-    until(lambda: running.heard.out)
+    until(lambda: running.recorder.out)
     (tree / "src" / "a.py").write_text("changed")
     machine.sync(WorkTree(root=tree), 20)
     assert machine.place("x").tree != used
     assert Path(machine.place("x").tree, "src", "a.py").read_text() == "changed"
     assert running.end().exit_code == 0
-    assert running.heard.out == b"in\na"
+    assert running.recorder.out == b"in\na"
 
 
 @pytest.mark.needs("sshd")
@@ -125,6 +134,90 @@ def test_a_commit_is_checked_out_where_the_machine_can_get_it_and_copied_where_i
     (there / "src" / "a.py").write_text("touched by a test")
     machine.sync(WorkTree(root=tree, sha=second, remote_url="file:///nowhere"), 30)
     assert (there / "src" / "a.py").read_text() == "a"
+
+
+@pytest.mark.needs("sshd")
+@pytest.mark.parametrize("first", ["copy", "git"])
+def test_a_copy_that_breaks_off_leaves_nothing_stale_behind(
+    machine: SshMachine, tree: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """A stale conftest.py stayed on the machine for ever: its name was forgotten before the copy had succeeded."""
+    (tree / "conftest.py").write_text("old")
+    git(tree, "init", "-q")
+    (tree / ".gitignore").write_text("node_modules\n")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-qm", "one")
+    sha = git(tree, "rev-parse", "HEAD") if first == "git" else ""
+    machine.sync(WorkTree(root=tree, sha=sha, remote_url=f"file://{tree}"), 30)
+    (tree / "conftest.py").unlink()
+    (tree / "zz-fill").write_bytes(os.urandom(500_000))
+    with monkeypatch.context() as broken:
+        write = Snapshot.write
+
+        def cut(here: Snapshot, stream: IO[bytes]) -> None:
+            whole = io.BytesIO()
+            write(here, whole)
+            stream.write(whole.getvalue()[:200_000])
+            stream.flush()
+            raise MachineError("the copy broke off", stage="sync")
+
+        broken.setattr(Snapshot, "write", cut)
+        with pytest.raises(MachineError, match="broke off"):
+            machine.sync(WorkTree(root=tree), 20)
+    there = Path(machine.place("x").tree)
+    assert there.with_name(there.name + ".state").read_text().startswith("\n")  # it had begun
+    until(lambda: nobody_holds(there.with_name(there.name + ".lock")))
+    (tree / "zz-fill").unlink()
+    machine.sync(WorkTree(root=tree), 20)
+    assert Path(machine.place("x").tree) == there
+    assert {name for name in arrived(machine) if not name.startswith(".git/")} == {
+        ".gitignore", "src/a.py", "run.sh", "link"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "trouble", ["dubious ownership", "a broken index", "a repository that is gone", "another version's format"]
+)
+def test_a_repository_that_git_does_not_list_is_an_error_and_not_taken_for_none(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """Without git's list everything would go, and with it what git ignores: .env with its secrets."""
+    git(tree, "init", "-q")
+    (tree / ".gitignore").write_text(".env\nnode_modules\n")
+    (tree / ".env").write_text("PASSWORD=1")
+    git(tree, "add", "-A")
+    if trouble == "dubious ownership":
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test this
+    elif trouble == "a broken index":
+        (tree / ".git" / "index").write_bytes(b"broken")
+    elif trouble == "a repository that is gone":  # a work tree of `git worktree`, or a submodule, that was moved
+        (tree / ".git").rename(tree.parent / "elsewhere")
+        (tree / ".git").write_text("gitdir: nowhere\n")
+    else:
+        git(tree, "config", "core.repositoryFormatVersion", "99")
+    with pytest.raises(MachineError, match="not sent") as refused:
+        snapshot(WorkTree(root=tree))
+    assert refused.value.stage == "sync"
+    assert "git" in refused.value.why
+    assert refused.value.hint
+    if trouble == "dubious ownership":
+        assert "dubious ownership" in refused.value.why
+        assert "safe.directory" in refused.value.hint
+
+
+@pytest.mark.parametrize("language", ["C", "de_DE.UTF-8"])
+def test_a_folder_without_a_repository_goes_as_it_is(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", language)
+    monkeypatch.setenv("LANGUAGE", language[:2])
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tree.parent))
+    assert snapshot(WorkTree(root=tree)).files == ("link", "run.sh", "src/a.py")
+
+
+def test_without_git_a_folder_goes_as_it_is(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tree / "empty"))
+    assert snapshot(WorkTree(root=tree)).files == ("link", "run.sh", "src/a.py")
 
 
 def test_what_git_ignores_and_patterns_exclude_does_not_go(tree: Path) -> None:
@@ -206,7 +299,7 @@ def test_an_archive_that_was_cut_is_an_error_in_words(tmp_path: Path, length: in
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_dispatch.machines.archive.MAX_BYTES", 1000)
+    monkeypatch.setattr("ci_dispatch.machines.work_tree.MAX_BYTES", 1000)
     with pytest.raises(MachineError, match="more than"):
         unpack(packed(("bomb", tarfile.REGTYPE, bytes(5000))), tmp_path)
     assert not (tmp_path / "bomb").exists()

@@ -13,6 +13,7 @@ pytest.importorskip("opentelemetry.sdk", reason="needs ci-dispatch[otel]: pip in
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ci_dispatch.reporters.metrics import otel
 from ci_dispatch.reporters.metrics.otel import SpanReporter, SpansNotSent
 from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
@@ -59,8 +60,8 @@ def collector() -> Iterator[Collector]:
     made.thread.join(5)
 
 
-def sent(collector: Collector, run: str = "troubled", **environ: str) -> list[Any]:
-    play(recorded(run), SpanReporter(collector.url, context=lambda state: CONTEXT, environ=environ))
+def sent(collector: Collector, run: str = "troubled", traceparent: str = "") -> list[Any]:
+    play(recorded(run), SpanReporter(collector.url, CONTEXT, traceparent=traceparent))
     return collector.spans
 
 
@@ -103,16 +104,23 @@ def test_failed_tests_are_events_with_their_category(collector: Collector) -> No
     assert all("\x1b" not in str(one) for one in shown)
 
 
+def test_failures_that_are_left_out_are_counted(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "FAILURES_PER_ATTEMPT", 1)
+    (first,) = [span for span in sent(collector) if span.name == "attempt head-1"]
+    assert len(first.events) == 1
+    assert attributes(first)["ci_dispatch.attempt.failures_omitted"] == 2
+
+
 def test_the_same_run_is_the_same_trace_and_joins_another_one(collector: Collector) -> None:
     first = {span.trace_id for span in sent(collector)}
     collector.spans = []
     assert {span.trace_id for span in sent(collector)} == first
     collector.spans = []
     outer = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    (root,) = [s for s in sent(collector, TRACEPARENT=outer) if s.name.startswith("RUN")]
+    (root,) = [s for s in sent(collector, traceparent=outer) if s.name.startswith("RUN")]
     assert (root.trace_id.hex(), root.parent_span_id.hex()) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
     collector.spans = []
-    assert {span.trace_id for span in sent(collector, TRACEPARENT="00-zz")} == first
+    assert {span.trace_id for span in sent(collector, traceparent="00-zz")} == first
 
 
 def test_a_collector_that_refuses_is_an_error_that_names_it(
@@ -125,7 +133,7 @@ def test_a_collector_that_refuses_is_an_error_that_names_it(
 
 
 def test_a_run_that_did_not_end_sends_nothing(collector: Collector) -> None:
-    reporter = SpanReporter(collector.url, context=lambda state: CONTEXT, environ={})
+    reporter = SpanReporter(collector.url, CONTEXT)
     play(recorded("troubled")[:20], reporter)
     assert collector.spans == []
     assert isinstance(RunState(), RunState)

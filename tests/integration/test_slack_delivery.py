@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.channels import Slack, SlackChannel, When
+from ci_dispatch.config.sections import SlackChannel, SlackConfig, When
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptOutput, RunStarted, Stamped
 from ci_dispatch.core.model import RunId
 from ci_dispatch.demo.recording import demo_events
-from ci_dispatch.reporters.slack import client, conversation
-from ci_dispatch.reporters.slack.reporter import CLOSE_DEADLINE, SlackReporter, Warn
-from ci_dispatch.reporters.slack.setup import missing, open_slack
+from ci_dispatch.reporters.slack import client, sender_thread
+from ci_dispatch.reporters.slack import reporter as reporter_module
+from ci_dispatch.reporters.slack.reporter import CLOSE_DEADLINE, SlackReporter, Warn, missing, open_slack
 from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from tests.recorded_runs import recorded
@@ -42,7 +43,7 @@ CHANNEL = SlackChannel(id="#ci", mention=("U7777",))
 @pytest.fixture
 def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlackDouble]:
     """A Slack whose seconds are shorter, and ours with it; the pace itself has a test of its own."""
-    monkeypatch.setattr(conversation, "BETWEEN", 0.06)
+    monkeypatch.setattr(sender_thread, "BETWEEN", 0.06)
     with SlackDouble() as double:
         double.workspace.seconds_between_posts = 0.05
         double.workspace.updates_per_minute = 10_000
@@ -64,18 +65,18 @@ def reporter(
     token: str = "xoxb-good",
     warn: Warn | None = None,
 ) -> SlackReporter:
-    settings = Slack(api_url=slack.api_url, channels=channels or (CHANNEL,), interval=0.05)
+    settings = SlackConfig(api_url=slack.api_url, channels=channels or (CHANNEL,), interval=0.05)
     made = open_slack(
-        settings, {"SLACK_BOT_TOKEN": token}, run=RunId(run), file=file, context=lambda state: CONTEXT, warn=warn
+        settings, {"SLACK_BOT_TOKEN": token}, run=RunId(run), file=file, reports=ReportCache(CONTEXT), warn=warn
     )
     assert made is not None
     return made
 
 
-def told(events: list[Stamped], face: SlackReporter, *, pause: float = 0.0) -> RunState:
+def told(events: list[Stamped], slack_reporter: SlackReporter, *, pause: float = 0.0) -> RunState:
     """Publish a recorded run, as the engine would; `pause` is what half a second of it takes."""
     state, clock = RunState(), Clock()
-    bus = EventBus(state, clock, [face])
+    bus = EventBus(state, clock, [slack_reporter])
     ticked = events[0].at
     for stamped in events:
         if isinstance(stamped.event, AttemptOutput):
@@ -145,11 +146,13 @@ def test_each_channel_has_its_own_rule_and_is_told_of_repairs_only_where_it_hear
 
 
 def test_a_webhook_gets_one_message_at_the_end(slack: SlackDouble, tmp_path: Path) -> None:
-    settings = Slack(channels=(SlackChannel(mention=("U7777",)),))
-    face = open_slack(settings, {"SLACK_WEBHOOK_URL": slack.webhook_url}, run=RunId("1"), file=tmp_path / "s.json",
-                      context=lambda state: CONTEXT)  # fmt: skip
-    assert face is not None
-    state = told(red(), face)
+    settings = SlackConfig(channels=(SlackChannel(mention=("U7777",)),))
+    slack_reporter = open_slack(
+        settings, {"SLACK_WEBHOOK_URL": slack.webhook_url}, run=RunId("1"), file=tmp_path / "s.json",
+        reports=ReportCache(CONTEXT),
+    )  # fmt: skip
+    assert slack_reporter is not None
+    state = told(red(), slack_reporter)
     (message,) = slack.workspace.messages
     assert "1 of 198 tests failed" in message.header
     assert "U7777" in message.shown
@@ -189,7 +192,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 def test_whatever_slack_does_the_verdict_stands_and_the_trouble_is_told(
     slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(reporter, "CLOSE_DEADLINE", 1.0)
+    monkeypatch.setattr(reporter_module, "CLOSE_DEADLINE", 1.0)
     undisturbed = told(red(), reporter(slack, tmp_path / "a.json"))
     slack.always, words = FAULTS[fault]
     state = told(red(), reporter(slack, tmp_path / "b.json"), pause=0.01)
@@ -199,14 +202,16 @@ def test_whatever_slack_does_the_verdict_stands_and_the_trouble_is_told(
 
 
 def test_nobody_listens(slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporter, "CLOSE_DEADLINE", 1.0)
+    monkeypatch.setattr(reporter_module, "CLOSE_DEADLINE", 1.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    face = open_slack(Slack(api_url=f"http://127.0.0.1:{port}/api/", channels=(CHANNEL,)), {"SLACK_BOT_TOKEN": "x"},
-                      run=RunId("1"), file=tmp_path / "s.json", context=lambda state: CONTEXT)  # fmt: skip
-    assert face is not None
-    state = told(red(), face)
+    settings = SlackConfig(api_url=f"http://127.0.0.1:{port}/api/", channels=(CHANNEL,))
+    slack_reporter = open_slack(
+        settings, {"SLACK_BOT_TOKEN": "x"}, run=RunId("1"), file=tmp_path / "s.json", reports=ReportCache(CONTEXT)
+    )
+    assert slack_reporter is not None
+    state = told(red(), slack_reporter)
     assert state.finished is not None
     assert "Slack cannot be reached" in warnings(state)
 
@@ -221,18 +226,18 @@ def test_slack_takes_five_seconds_for_an_answer(slack: SlackDouble, tmp_path: Pa
 
 @pytest.mark.parametrize("lost", [DropAfter(), ServerError(500, done=True), ServerError(502)])
 def test_a_lost_answer_never_makes_a_second_message(slack: SlackDouble, tmp_path: Path, lost: Fault) -> None:
-    face = reporter(slack, tmp_path / "slack.json", replace(CHANNEL, id="C0CI", live=False))
+    slack_reporter = reporter(slack, tmp_path / "slack.json", replace(CHANNEL, id="C0CI", live=False))
     slack.faults.append(lost)
-    state = told(red(), face)
+    state = told(red(), slack_reporter)
     assert len(slack.workspace.parents()) == 1
     assert warnings(state) == ""
 
 
 def test_without_the_scope_to_look_a_lost_message_is_not_sent_again(slack: SlackDouble, tmp_path: Path) -> None:
     slack.workspace.scopes.discard("channels:history")
-    face = reporter(slack, tmp_path / "slack.json", replace(CHANNEL, id="C0CI", live=False))
+    slack_reporter = reporter(slack, tmp_path / "slack.json", replace(CHANNEL, id="C0CI", live=False))
     slack.faults.append(DropAfter())
-    state = told(red(), face)
+    state = told(red(), slack_reporter)
     assert len(slack.workspace.messages) == 1
     assert "it was not sent again, or it might be there twice" in warnings(state)
 
@@ -257,23 +262,23 @@ def test_refused_blocks_arrive_as_plain_text(slack: SlackDouble, tmp_path: Path)
 def test_trouble_during_the_run_is_told_during_the_run(slack: SlackDouble, tmp_path: Path) -> None:
     slack.always = Refuse("not_in_channel")
     heard: list[str] = []
-    face = reporter(slack, tmp_path / "slack.json", warn=heard.append)
-    state = told(red(), face, pause=0.02)
+    slack_reporter = reporter(slack, tmp_path / "slack.json", warn=heard.append)
+    state = told(red(), slack_reporter, pause=0.02)
     assert heard == ["#ci: Slack refused the message: not_in_channel: invite the app to it: /invite @ci-dispatch"]
-    assert face.trouble == heard
+    assert slack_reporter.problems == heard
     assert warnings(state) == ""  # whoever heard it puts it where it belongs
 
 
 @pytest.mark.parametrize(
     ("settings", "environ", "words"),
     [
-        (Slack(), {}, ""),
-        (Slack(), {"SLACK_BOT_TOKEN": "x"}, "SLACK_BOT_TOKEN is set and no channel is"),
-        (Slack(channels=(CHANNEL,)), {}, "neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set"),
-        (Slack(channels=(CHANNEL,)), {"SLACK_WEBHOOK_URL": "http://x"}, ""),
+        (SlackConfig(), {}, ""),
+        (SlackConfig(), {"SLACK_BOT_TOKEN": "x"}, "SLACK_BOT_TOKEN is set and no channel is"),
+        (SlackConfig(channels=(CHANNEL,)), {}, "neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set"),
+        (SlackConfig(channels=(CHANNEL,)), {"SLACK_WEBHOOK_URL": "http://x"}, ""),
     ],
 )
-def test_half_a_configuration_is_said(settings: Slack, environ: dict[str, str], words: str) -> None:
+def test_half_a_configuration_is_said(settings: SlackConfig, environ: dict[str, str], words: str) -> None:
     assert words in missing(settings, environ)
     assert bool(words) == bool(missing(settings, environ))
 

@@ -14,7 +14,7 @@ import pytest
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh import failures, pipelining
 from ci_dispatch.machines.ssh.machine import SshMachine
-from ci_dispatch.machines.ssh.settings import Settings
+from ci_dispatch.machines.ssh.settings import SshSettings
 from tests.fleet.fixtures import Loopback
 from tests.fleet.servers import Keys, SshConfig, make_key, public
 
@@ -47,10 +47,10 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def refusal(machine: SshMachine) -> tuple[str, str]:
-    """(what the health line says, the remedy) of a machine that must not be reachable."""
+    """(the text of the health line, the hint) of a machine that must not be reachable."""
     report = machine.examine(10)
     assert not report.reachable
-    return report.dimensions[0].text, report.remedy
+    return report.dimensions[0].text, report.hint
 
 
 @pytest.mark.parametrize("pipelined", [True, False])
@@ -98,10 +98,10 @@ def test_the_key_of_the_machine_entry_goes_before_the_configuration(loopback: Lo
 def test_a_refused_key_is_named_with_the_user(loopback: Loopback, fleet: Fleet) -> None:
     server = loopback.server()
     fleet.config.add("m", server.port, key=loopback.keys.stranger, known=loopback.keys.host)
-    said, remedy = refusal(fleet.machine("m"))
-    assert said.startswith("authentication: user ")
-    assert str(loopback.keys.stranger) in said
-    assert remedy.startswith("ssh-copy-id")
+    text, hint = refusal(fleet.machine("m"))
+    assert text.startswith("authentication: user ")
+    assert str(loopback.keys.stranger) in text
+    assert hint.startswith("ssh-copy-id")
 
 
 def test_no_key_and_an_encrypted_key_are_said(loopback: Loopback, fleet: Fleet, tmp_path: Path) -> None:
@@ -109,32 +109,32 @@ def test_no_key_and_an_encrypted_key_are_said(loopback: Loopback, fleet: Fleet, 
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(locked)], check=True)
     server = loopback.server()
     fleet.config.add("m", server.port, key=locked, known=loopback.keys.host)
-    said, _ = refusal(fleet.machine("m"))
-    assert "there is no private key to try" in said
-    assert f"ssh-add {locked}" in said
+    text, _ = refusal(fleet.machine("m"))
+    assert "there is no private key to try" in text
+    assert f"ssh-add {locked}" in text
 
 
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_command(loopback: Loopback, fleet: Fleet) -> None:
     server = loopback.server()
     fleet.config.add("m", server.port, key=loopback.keys.user, known=None)
-    said, remedy = refusal(fleet.machine("m"))
+    text, hint = refusal(fleet.machine("m"))
     shown = subprocess.run(
         ["ssh-keygen", "-lf", f"{loopback.keys.host}.pub"], capture_output=True, text=True, check=True
     )
-    assert shown.stdout.split()[1] in said
-    subprocess.run(["/bin/sh", "-c", remedy.partition("   (")[0]], check=True, capture_output=True)
-    assert fleet.machine("m").examine(10).reachable, "the remedy did not help"
+    assert shown.stdout.split()[1] in text
+    subprocess.run(["/bin/sh", "-c", hint.partition("   (")[0]], check=True, capture_output=True)
+    assert fleet.machine("m").examine(10).reachable, "the hint did not help"
 
 
 def test_a_changed_host_key_is_refused_and_the_remedy_forgets_the_old_one(loopback: Loopback, fleet: Fleet) -> None:
     server = loopback.server()
     fleet.config.add("m", server.port, key=loopback.keys.user, known=loopback.keys.other_host)
-    said, remedy = refusal(fleet.machine("m"))
-    assert "CHANGED" in said
-    command = remedy.partition("then: ")[2]
+    text, hint = refusal(fleet.machine("m"))
+    assert "CHANGED" in text
+    command = hint.partition("then: ")[2]
     subprocess.run(["/bin/sh", "-c", command], check=True, capture_output=True)
-    said, _ = refusal(fleet.machine("m"))
-    assert "not known" in said
+    text, _ = refusal(fleet.machine("m"))
+    assert "not known" in text
 
 
 def test_revoked_keys_and_certificate_authorities_are_refused_in_words(loopback: Loopback, fleet: Fleet) -> None:
@@ -232,7 +232,7 @@ def test_bad_names_and_bad_configurations_are_errors_in_words(fleet: Fleet) -> N
 
 
 def test_every_exception_of_paramiko_has_words_of_its_own(ssh_keys: Keys) -> None:
-    settings = Settings(alias="m", hostname="h", port=22, user="u")
+    settings = SshSettings(alias="m", hostname="h", port=22, user="u")
     arguments = {
         "BadAuthenticationType": ("refused", ["password"]),
         "PartialAuthentication": (["password"],),
@@ -246,9 +246,9 @@ def test_every_exception_of_paramiko_has_words_of_its_own(ssh_keys: Keys) -> Non
     assert len(exceptions) > 10
     for kind in exceptions:
         error = kind(*arguments.get(kind.__name__, ("because",)))
-        told = failures.explain(error, "key exchange", settings)
+        explained = failures.explain(error, "key exchange", settings)
         broken = kind in {paramiko.SSHException, paramiko.ssh_exception.NoValidConnectionsError}
-        assert ("the connection broke" in told.what) == broken, kind
-        assert told.stage
-        assert told.why
-        assert told.hint
+        assert ("the connection broke" in explained.what) == broken, kind
+        assert explained.stage
+        assert explained.why
+        assert explained.hint

@@ -60,9 +60,9 @@ def test_a_hostile_peer_costs_no_more_than_the_deadline(
     loopback: Loopback, tmp_path: Path, behaviour: hostile.Behaviour, stage: str, words: str
 ) -> None:
     with hostile.peer(behaviour) as port:
-        said = check(loopback, tmp_path, port)
-    assert said.startswith(f"{stage}: ")
-    assert words in said
+        text = check(loopback, tmp_path, port)
+    assert text.startswith(f"{stage}: ")
+    assert words in text
 
 
 def test_a_peer_that_never_accepts(loopback: Loopback, tmp_path: Path) -> None:

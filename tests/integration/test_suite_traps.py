@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.sections import Suite as SuiteConfig
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import FailureCause, Verdict
 from ci_dispatch.run.ports import AttemptReading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.core.model import Connection, Ended, MachineName, MachineSpec
-from ci_dispatch.machines import bootstrap
+from ci_dispatch.machines import command_lines
 from ci_dispatch.machines.local import LocalMachine
 from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.run.ports import WorkTree
 from tests.fleet.fixtures import Loopback
-from tests.fleet.recorder import STUBBORN, Recorder, Running, job, marked, until
+from tests.fleet.recorder import STUBBORN, Running, job, marked, until
 from tests.fleet.servers import descendants
 
 ROOT = Path(__file__).parents[2]
@@ -118,20 +119,24 @@ def test_a_killed_supervisor_is_noticed_and_its_job_ended(machine: LocalMachine)
     end = running.end()
     assert end.ended is Ended.LOST
     assert "supervisor was killed" in end.reason
-    assert end.leaked >= 4
+    ended = re.search(r"ended (\d+) processes that it had left running: ", end.reason)
+    assert ended
+    assert int(ended[1]) >= 4
 
 
 def test_a_later_run_sweeps_what_a_killed_supervisor_left(machine: LocalMachine) -> None:
     place = machine.place("a")
     running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
+    until(lambda: running.recorder.out == b"ready\n")
     until(lambda: len(marked(machine.spec.workdir)) == 4)
-    left = marked(machine.spec.workdir)
     streams = streaming()
     supervisor = supervisor_of(machine)
     for pid in streams:
         os.kill(pid, signal.SIGSTOP)  # it must not notice and clean up itself
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: not Path(f"/proc/{supervisor}").exists())
+    left = marked(machine.spec.workdir)
+    assert len(left) == 4
     other = LocalMachine(machine.spec)
     assert other.sweep(20) == len(left)
     assert other.sweep(20) == 0
@@ -182,7 +187,7 @@ def test_two_controllers_that_start_together_let_each_other_live(machine: LocalM
 
 def test_a_sweep_leaves_the_jobs_of_a_living_run_alone(machine: LocalMachine) -> None:
     running = Running(machine, job("mine", "/bin/sh", "-c", "echo ready; sleep 1", cwd=machine.place("mine").tree))
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: running.recorder.out == b"ready\n")
     assert LocalMachine(machine.spec).sweep(20) == 0
     assert running.end().exit_code == 0
 
@@ -190,41 +195,110 @@ def test_a_sweep_leaves_the_jobs_of_a_living_run_alone(machine: LocalMachine) ->
 def test_a_job_outlives_the_process_that_streams_it(machine: LocalMachine) -> None:
     script = "echo ready; sleep 1.5; echo done"
     running = Running(machine, job("a", "/bin/sh", "-c", script, cwd=machine.place("a").tree))
-    until(lambda: running.heard.out == b"ready\n")
+    until(lambda: running.recorder.out == b"ready\n")
     for pid in streaming():
         os.kill(pid, signal.SIGKILL)
     assert running.end().exit_code == 0
-    assert running.heard.out == b"ready\ndone\n"
+    assert running.recorder.out == b"ready\ndone\n"
 
 
-def test_a_job_is_not_deaf_to_int(machine: LocalMachine) -> None:
-    """What is started in the background of a shell ignores INT, and a runner that does writes no reports."""
-    script = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-    heard = Recorder()
-    machine.run(job("a", sys.executable, "-c", script, cwd=machine.place("a").tree), heard)
-    assert heard.out == b"True\n"
+IGNORING = """
+import json, sys
+from pathlib import Path
+from ci_dispatch.core.model import Connection, MachineSpec
+from ci_dispatch.machines import open_machine
+from ci_dispatch.run.ports import WorkTree
+from tests.fleet.recorder import Recorder, job
+work, argv = Path(sys.argv[1]), json.loads(sys.argv[2])
+machine = open_machine(MachineSpec(name="local", connection=Connection.LOCAL, workdir=str(work)))
+machine.sync(WorkTree(root=work.parent), 20)
+class Cancelling(Recorder):
+    def output(self, data):
+        super().output(data)
+        machine.cancel("a")
+recorder = Cancelling()
+end = machine.run(job("a", *argv, cwd=str(work.parent), interrupt_grace=10.0), recorder)
+print(recorder.out.decode())
+print(end.ended.value, end.exit_code)
+"""
+"""A controller that runs one job and cancels it as soon as it has written something."""
+
+RUNNER = """
+import signal, sys, time
+def write_reports(number, frame):
+    print("reports written")
+    sys.exit(130)
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # as pytest and node: who ignores INT goes on to
+    signal.signal(signal.SIGINT, write_reports)
+python = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)}  # ignored by every Python, of its own accord
+ignored = [n for n in signal.valid_signals() - python if signal.getsignal(n) is signal.SIG_IGN]
+print("ignored:", *sorted(ignored), flush=True)
+print("blocked:", *sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), flush=True)
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("signals", ["INT", "INT QUIT HUP TERM PIPE USR1 USR2 ALRM CHLD CONT TSTP TTIN TTOU WINCH"])
+def test_a_job_of_a_controller_that_ignores_signals_has_their_defaults(tmp_path: Path, signals: str) -> None:
+    """`ci-dispatch run &` in a script, nohup, cron: INT did nothing to what inherited it, and its reports were lost."""
+    runner = json.dumps([sys.executable, "-c", RUNNER])
+    controller = [sys.executable, "-c", IGNORING, str(tmp_path / "work"), runner]
+    done = subprocess.run(
+        [*("/bin/sh", "-c", f"trap '' {signals}; exec \"$@\"", "sh"), *controller],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split("\n")[:-1] == ["ignored:", "blocked:", "reports written", "", "cancelled 130"]
+
+
+def test_what_streams_a_job_ends_itself_although_alarms_were_ignored_and_blocked(tmp_path: Path) -> None:
+    """Its alarm ends it when the controller is gone without a word: sshd does not."""
+    supervisor = tmp_path / "supervisor.pyz"
+    supervisor.write_bytes(command_lines.program().data)
+    command = [sys.executable, "-I", "-S", str(supervisor), "n0", "collect", str(tmp_path / "work"), "a"]
+    script = (
+        "import os, signal, sys; signal.signal(signal.SIGALRM, signal.SIG_IGN);"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM]); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() + process.stdout.readline() == b"\n@ci-dispatch n0\n"
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        masks = {name: int(value, 16) for name, value in _fields(status) if name in {"SigBlk", "SigIgn"}}
+        process.kill()
+    assert not (masks["SigBlk"] | masks["SigIgn"]) >> (signal.SIGALRM - 1) & 1
+
+
+def _fields(status: str) -> list[tuple[str, str]]:
+    return [(name, value.strip()) for name, _, value in (line.partition(":") for line in status.splitlines())]
 
 
 def test_the_supervisor_is_cached_and_a_broken_copy_is_not_used(tmp_path: Path) -> None:
     spec = MachineSpec(name=MachineName("local"), connection=Connection.LOCAL, workdir=str(tmp_path / "work"))
     machine = LocalMachine(spec)
-    cached = tmp_path / "work" / "bin" / f"{bootstrap.program().digest}.pyz"
+    cached = tmp_path / "work" / "bin" / f"{command_lines.program().digest}.pyz"
     assert machine.sweep(10) == 0
     written = cached.stat().st_mtime_ns
     assert machine.sweep(10) == 0
     assert cached.stat().st_mtime_ns == written
     cached.write_bytes(b"")  # what a crash may leave
     assert machine.sweep(10) == 0
-    assert cached.read_bytes() == bootstrap.program().data
+    assert cached.read_bytes() == command_lines.program().data
 
 
 def test_a_machine_without_python_says_so(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     for tool in ("sh", "mkdir", "head", "wc", "mv"):
         (tmp_path / "bin" / tool).symlink_to(f"/bin/{tool}")
-    command = bootstrap.command("n0", "sweep", root=str(tmp_path / "work"))
+    command = command_lines.supervisor("n0", "sweep", root=str(tmp_path / "work"))
     command = command.replace(":/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin", "")
-    said = subprocess.run(
+    text = subprocess.run(
         ["/bin/sh", "-c", command], env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, check=False
     )
-    assert said.stdout.split() == ["@ci-dispatch", "n0", "no-python"]
+    assert text.stdout.split() == ["@ci-dispatch", "n0", "no-python"]

@@ -29,7 +29,7 @@ from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.terminal import progress
 mode, speed, follow = sys.argv[1], float(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else ""
 state, now = RunState(), 0.0
-reporter = progress(mode, stream=sys.stdout, aside=sys.stderr, environ=os.environ, follow=follow)
+reporter = progress(mode, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ, follow=follow)
 for stamped in demo_events():
     while stamped.at - now > 1e-9:
         step = min(0.5, stamped.at - now)
@@ -155,7 +155,7 @@ def test_a_pipe_gets_lines_and_json_gets_events() -> None:
     assert b"\x1b" not in plain.stdout
     assert plain.stdout.count(b"ci-dispatch: FAILED") == 1
     json = subprocess.run(command("json"), env=BARE, capture_output=True, timeout=60, check=True)
-    assert all(line.startswith(b'{"v":1,"seq":') for line in json.stdout.splitlines())
+    assert all(line.startswith(b'{"v":2,"seq":') for line in json.stdout.splitlines())
     assert json.stderr.decode().splitlines()[-1].startswith("ci-dispatch: FAILED 198 tests")
 
 

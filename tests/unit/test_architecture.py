@@ -21,13 +21,14 @@ FLOORS = {
     "ci_dispatch.config": 1,
     "ci_dispatch.run": 2,
     **{f"ci_dispatch.{wing}": 3 for wing in WINGS},
+    "ci_dispatch.demo": 3,
     "ci_dispatch.app": 4,
     "ci_dispatch.cli": 5,
-    "ci_dispatch.demo": 5,
-    "ci_dispatch.__main__": 5,
+    "ci_dispatch.__main__": 6,
 }
 PURE_REPORT_MERGE = ("report_merge.model", "report_merge.failures", "report_merge.plain")  # what floors 0 to 2 may use
 THIRD_PARTY_FILES = {  # one library behind one file or folder
+    "click": "ci_dispatch/cli",
     "paramiko": "ci_dispatch/machines/ssh",
     "github": "ci_dispatch/fleets/actions/rest/client.py",
     "slack_sdk": "ci_dispatch/reporters/slack",
@@ -41,7 +42,7 @@ THIRD_PARTY_FILES = {  # one library behind one file or folder
 def modules(package: str) -> Iterator[tuple[str, Path]]:
     for path in sorted((ROOT / package).rglob("*.py")):
         relative = path.relative_to(ROOT)
-        if not {"demo", "runner_files", "node_modules"} & set(relative.parts[1:-1]):
+        if not {"suite", "runner_files", "node_modules"} & set(relative.parts[1:-1]):  # what test runners load
             yield ".".join(relative.with_suffix("").parts).removesuffix(".__init__"), path
 
 

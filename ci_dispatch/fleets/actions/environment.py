@@ -1,7 +1,7 @@
-"""What GitHub's runner tells a job, and what a job may tell it: outputs, step summary, annotations, safe log lines.
+"""A job's environment in GitHub Actions: its variables and event; its outputs, step summary, annotations and safe log.
 
-https://docs.github.com/actions/reference/workflows-and-actions/variables and .../workflow-commands. Off GitHub every
-method does nothing but log.
+https://docs.github.com/actions/reference/workflows-and-actions/variables and .../workflow-commands. Outside GitHub
+Actions nothing is written but the log.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ActionsEnvironment:
         found = re.fullmatch(r"refs/pull/(\d+)/\w+", self.environ.get("GITHUB_REF", ""))
         return int(found[1]) if found else None
 
-    # -- what a job tells -------------------------------------------------------------------------------------------
+    # -- what a job writes ------------------------------------------------------------------------------------------
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Outputs of the step; values may be anything, several lines included."""
@@ -96,11 +96,11 @@ class ActionsEnvironment:
         return Path(path).stat().st_size if path and Path(path).is_file() else 0
 
     def add_summary(self, text: str) -> None:
-        """Add to the step's summary; `text` keeps the limit already (`job_summary`)."""
+        """Add to the step's summary; `text` must keep within its limit (`job_summary`)."""
         self._append("GITHUB_STEP_SUMMARY", text + "\n")
 
     def annotate(self, commands: Iterable[str], stream: TextIO | None = None) -> None:
-        """Print annotations (`annotations_of`); nothing off GitHub, where they would only be noise."""
+        """Print annotations (`annotations_of`); nothing outside GitHub Actions, where they would only be noise."""
         if self.on_github:
             print(*commands, sep="\n", end="\n", file=stream or sys.stderr, flush=True)
 
@@ -111,7 +111,7 @@ class ActionsEnvironment:
 
 
 class StoppedCommands:
-    """Foreign output in a job's log: between `::stop-commands::` lines, where the runner obeys nothing.
+    """Foreign output in a job's log, between `::stop-commands::` lines: the runner takes no command from it.
 
     https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#stopping-and-starting-workflow-commands
     """

@@ -1,4 +1,9 @@
-"""The hands of a run through GitHub: carry out what the dispatcher wishes and tell it what came of it."""
+"""Carries out what an `ActionsFleet` asks for: calls of GitHub's API, downloads, and the file of dispatches.
+
+Nothing here waits but for an answer: rate limits and retries are clocks of the fleet. Two queues, each with a client of
+its own; cancelling has one, so that a run is told to end at once even while another call waits for GitHub: a runner
+gives a cancelled orchestrator seven seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,170 +14,151 @@ from ci_dispatch.core.errors import GitHubRefused, UnreadableReport
 from ci_dispatch.core.model import AttemptResult, Ended, ShardId
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions import shard_report
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.artifacts import BadArtifact, Limits, fetch
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, BadArtifact, fetch
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import ArtifactView, JobView
-from ci_dispatch.fleets.actions.run.batches import Batch
-from ci_dispatch.fleets.actions.run.job_outcome import needs_notes
-from ci_dispatch.run.ports import Clock
+from ci_dispatch.fleets.actions.run.job_outcome import needs_annotations
+from ci_dispatch.run.messages import Command, Message
+from ci_dispatch.run.worker_threads import WorkerThreads
 
-SEND_TRIES = 3
-LOOK_FOR = 60.0  # seconds a run may take to appear in the list of runs
-LOOK_FOR_EVERY = 5.0
-NOTES_A_LOOK = 10  # annotations asked for in one look; the others keep
-ANY_TIME = 7 * 86_400.0  # how far back an earlier controller's dispatch is looked for
+ANNOTATIONS_A_POLL = 10  # asked for in one poll; the others in the next ones
+ENDING_SECONDS = 5.0  # for a request that is on its way
+CALLS, CANCELS = "github", "github-cancel"
 
 
-class Hands:
-    """One thread's hands: the `GitHub` given must not be used by another thread."""
+class ActionsExecutor:
+    """`ports.Executor` over two clients; each is used by one thread only."""
+
+    takes: tuple[type[Command], ...] = (
+        g.Dispatch, g.FindRun, g.Poll, g.Download, g.RerunFailedJobs, g.CancelRun, g.SaveDispatches,
+    )  # fmt: skip
 
     def __init__(
         self,
-        github: GitHub,
+        github: GitHubApi,
+        urgent: GitHubApi,
         *,
         workflow: str,
         ref: str,
         attempts: Path,
-        post: Callable[[g.Heard], None],
-        pause: Callable[[float], bool],
-        clock: Clock,
+        save: Callable[[tuple[g.SavedDispatch, ...]], None],
+        threads: WorkerThreads,
     ) -> None:
-        """`attempts` gets one folder for each lease; `pause(seconds)` waits and says whether it is time to stop."""
-        self._github = github
+        """`attempts` gets one folder for each lease; `save` writes on the loop's thread, before anything is sent."""
+        self._github, self._urgent = github, urgent
         self._workflow, self._ref = workflow, ref
         self._attempts = attempts
-        self._post, self._pause, self._clock = post, pause, clock
+        self._save, self._threads = save, threads
 
-    def carry_out(self, asked: g.Wish) -> None:
-        """Do it and post what came of it; blocks, and never raises for what GitHub does."""
-        match asked:
-            case g.Send():
-                self._send(asked)
-            case g.Look():
-                self._look(asked)
-            case g.Fetch():
-                self._fetch(asked)
-            case g.RunAgain(run=run, attempt=attempt):
-                self._post(g.Rerun(run, self._run_again(run, attempt)))
-            case g.Cancel(run=run, force=force):
-                self._post(g.CancelTold(run, self._cancel(run, force=force)))
+    def carry_out(self, command: Command) -> None:
+        match command:
+            case g.SaveDispatches(dispatches=dispatches):
+                self._save(dispatches)
+            case g.CancelRun(run=run):
+                self._enqueue(CANCELS, lambda: self._cancel(command), lambda error: g.CancelResult(run, error))
+            case g.Dispatch(batch=batch):
+                self._enqueue(CALLS, lambda: self._dispatch(command), lambda error: g.DispatchFailed(batch.id, error))
+            case g.FindRun(batch=name):
+                self._enqueue(CALLS, lambda: self._find(command), lambda error: g.RunFound(name, None, error))
+            case g.Poll(run=run):
+                self._enqueue(CALLS, lambda: self._poll(command), lambda error: g.PollFailed(run, error))
+            case g.Download(run=run):
+                self._enqueue(CALLS, lambda: self._download(command), lambda error: g.DownloadDone(run, error))
+            case g.RerunFailedJobs(run=run):
+                self._enqueue(CALLS, lambda: self._rerun(command), lambda error: g.RerunResult(run, error))
+            case _:
+                raise AssertionError(command)
 
-    # -- dispatch ---------------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Let what was asked last be sent."""
+        self._threads.wait(ENDING_SECONDS)
 
-    def _send(self, send: g.Send) -> None:
-        """Exactly one run: while it is not known whether a dispatch arrived, its id is looked for before the next."""
-        batch = send.batch
-        try:
-            run = self._find(batch, ANY_TIME) if send.known else None
-            self._post(g.Sent(batch.id, run if run is not None else self._dispatch(batch)))
-        except GitHubRefused as error:
-            self._post(g.NotSent(batch.id, error))
-
-    def _dispatch(self, batch: Batch) -> int:
-        trouble = GitHubRefused(f"The batch {batch.id} was not dispatched", why="we were told to stop")
-        for _ in range(SEND_TRIES):
+    def _enqueue(self, queue: str, work: Callable[[], Message], failed: Callable[[GitHubRefused], Message]) -> None:
+        def answer() -> Message:
             try:
-                run = self._github.dispatch(self._workflow, self._ref, batch.inputs)
-            except RateLimited as limited:  # refused before it did anything
-                trouble = limited
-                if self._pause(limited.seconds):
-                    break
-                continue
-            except Unavailable as unavailable:
-                trouble, run = unavailable, None
-            run = run if run is not None else self._find(batch, LOOK_FOR + 60.0)
-            if run is not None:
-                return run
-        raise trouble
+                return work()
+            except GitHubRefused as error:
+                return failed(error)
 
-    def _find(self, batch: Batch, back: float) -> int | None:
-        """The run that carries the batch's id; GitHub may need a while to list it."""
-        started = self._clock.now()
-        while True:
-            try:
-                if found := self._github.find_run(self._workflow, batch.id, started - back):
-                    return found.id
-                pause = LOOK_FOR_EVERY
-            except Unavailable:
-                pause = LOOK_FOR_EVERY
-            except RateLimited as limited:
-                pause = limited.seconds
-            if self._clock.now() - started >= LOOK_FOR or self._pause(pause):
-                return None
+        def defect(error: BaseException) -> Message:
+            return failed(Unavailable("GitHub was not asked", why=f"internal error: {error}"))
 
-    # -- watch ------------------------------------------------------------------------------------------------------
+        self._threads.enqueue(queue, answer, defect)
 
-    def _look(self, look: g.Look) -> None:
-        try:
-            jobs = self._github.jobs(look.run)
-            view = self._github.run(look.run) if look.whole else None
-            notes = self._notes(jobs, look.seen)
-        except GitHubRefused as error:
-            self._post(g.NotLooked(look.run, error))
-            return
+    # -- on the queues' threads -------------------------------------------------------------------------------------
+
+    def _dispatch(self, command: g.Dispatch) -> Message:
+        batch = command.batch
+        return g.Dispatched(batch.id, self._github.dispatch(self._workflow, self._ref, batch.inputs))
+
+    def _find(self, command: g.FindRun) -> Message:
+        return g.RunFound(command.batch, self._github.find_run(self._workflow, command.batch, command.since))
+
+    def _poll(self, command: g.Poll) -> Message:
+        jobs = self._github.jobs(command.run)
+        view = self._github.run(command.run) if command.whole else None
+        annotations = self._annotations(jobs, command.annotated)
         client = self._github.client
-        self._post(
-            g.Looked(run=look.run, jobs=jobs, notes=notes, view=view, sent=client.sent, remaining=client.remaining)
+        return g.Polled(
+            run=command.run,
+            jobs=jobs,
+            annotations=annotations,
+            view=view,
+            sent=client.sent,
+            remaining=client.remaining,
         )
 
-    def _notes(self, jobs: Iterable[JobView], seen: frozenset[int]) -> dict[int, tuple[str, ...]]:
-        """Annotations of jobs whose end needs explaining; without them the dispatcher goes by the job's shape."""
-        notes: dict[int, tuple[str, ...]] = {}
-        for job in [job for job in jobs if needs_notes(job) and job.id not in seen][:NOTES_A_LOOK]:
+    def _annotations(self, jobs: Iterable[JobView], known: frozenset[int]) -> dict[int, tuple[str, ...]]:
+        """Annotations of jobs whose end needs explaining; without them the fleet goes by the job's shape."""
+        found: dict[int, tuple[str, ...]] = {}
+        wanted = [job for job in jobs if needs_annotations(job) and job.id not in known]
+        for job in wanted[:ANNOTATIONS_A_POLL]:
             try:
-                notes[job.id] = self._github.annotations(job.id)
+                found[job.id] = self._github.annotations(job.id)
             except (Unavailable, RateLimited):
                 break
-        return notes
+        return found
 
-    def _run_again(self, run: int, attempt: int) -> GitHubRefused | None:
+    def _rerun(self, command: g.RerunFailedJobs) -> Message:
         try:
-            self._github.rerun_failed(run)
-        except Unavailable as unavailable:  # it may have taken effect: the run's attempt tells
-            try:
-                return None if self._github.run(run).attempt > attempt else unavailable
-            except GitHubRefused:
-                return unavailable
-        except GitHubRefused as error:
-            return error
-        return None
+            self._github.rerun_failed(command.run)
+        except Unavailable:  # it may have taken effect: the run's attempt tells
+            if self._github.run(command.run).attempt <= command.attempt:
+                raise
+        return g.RerunResult(command.run)
 
-    def _cancel(self, run: int, *, force: bool) -> GitHubRefused | None:
-        try:
-            self._github.cancel(run, force=force)
-        except GitHubRefused as error:
-            return error
-        return None
+    def _cancel(self, command: g.CancelRun) -> Message:
+        self._urgent.cancel(command.run, force=command.force)
+        return g.CancelResult(command.run)
 
     # -- reports ----------------------------------------------------------------------------------------------------
 
-    def _fetch(self, asked: g.Fetch) -> None:
+    def _download(self, command: g.Download) -> Message:
         try:
-            listed = self._github.artifacts(asked.run)
-            for shard, attempt, folder in asked.wanted:
-                artifact = newest(listed, asked.batch, shard, attempt)
+            listed = self._github.artifacts(command.run)
+            for shard, attempt, folder in command.wanted:
+                artifact = newest(listed, command.batch, shard, attempt)
                 if artifact is not None:
-                    result = self._result(artifact, asked.batch, shard, attempt, self._attempts / folder)
-                    self._post(g.Brought(asked.batch, shard, attempt, result))
-        except (Unavailable, RateLimited, Refused) as error:
-            self._post(g.Fetched(asked.run, error))
-        else:
-            self._post(g.Fetched(asked.run))
+                    result = self._result(artifact, command.batch, shard, attempt, self._attempts / folder)
+                    self._threads.post(g.ReportDownloaded(command.batch, shard, attempt, result))
+        except (Unavailable, RateLimited, RequestRefused) as error:
+            return g.DownloadDone(command.run, error)
+        return g.DownloadDone(command.run)
 
     def _result(self, artifact: ArtifactView, batch: str, shard: ShardId, attempt: int, folder: Path) -> AttemptResult:
         """What the artifact says; one that cannot be used says that nothing was run."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            fetch(self._github, artifact, folder, Limits())
-            told = shard_report.read(folder)
+            fetch(self._github, artifact, folder, ArtifactLimits())
+            report = shard_report.read(folder)
         except (BadArtifact, UnreadableReport) as error:
             why = f"{error.what}: {error.why}" if error.why else error.what
             return AttemptResult(ended=Ended.EXITED, reason=why)
-        if (told.dispatch, told.shard, told.attempt) != (batch, shard, attempt):
-            why = f"the artifact {artifact.name} tells of shard {told.shard}, attempt {told.attempt} of {told.dispatch}"
-            return AttemptResult(ended=Ended.EXITED, reason=why)
-        return told.result
+        if (report.dispatch, report.shard, report.attempt) != (batch, shard, attempt):
+            whose = f"shard {report.shard}, attempt {report.attempt} of {report.dispatch}"
+            return AttemptResult(ended=Ended.EXITED, reason=f"the artifact {artifact.name} is of {whose}")
+        return report.result
 
 
 def newest(listed: Iterable[ArtifactView], batch: str, shard: ShardId, attempt: int) -> ArtifactView | None:

@@ -1,311 +1,393 @@
-"""A run through GitHub Actions: messages in, events and commands out.
-
-Same ledger, same retry policy, same events as the direct engine; what differs is how work is handed out: not shard by
-shard but as a matrix, and again as a re-run or as another matrix. `step(message, now)` is deterministic.
-"""
+"""GitHub Actions as a fleet: shards are jobs of dispatched workflow runs, polled, run again, and read back. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from random import Random
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import GitHubRefused
-from ci_dispatch.core.events import (
-    Event,
-    Interrupted,
-    MachineLost,
-    Warned,
-)
 from ci_dispatch.core.model import (
+    ANY_MACHINE,
     AttemptResult,
     Ended,
     FailureCause,
+    Lease,
+    LeaseNumber,
     MachineName,
+    MachineSpec,
+    ShardKind,
     TestId,
 )
 from ci_dispatch.fleets.actions import messages as g
-from ci_dispatch.fleets.actions.run.dispatch_planner import Outgoing, Terms
-from ci_dispatch.fleets.actions.run.dispatch_state import Past, narrowed, unsent
-from ci_dispatch.fleets.actions.run.ending import Ending
-from ci_dispatch.fleets.actions.run.leases import Leases
-from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE
-from ci_dispatch.fleets.actions.run.polling import Following
-from ci_dispatch.fleets.actions.run.workflow_run import CalledOff, News, Over, Took, Track, Tracked
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
+from ci_dispatch.fleets.actions.rest.models import runner_is
+from ci_dispatch.fleets.actions.run.batches import Batch
+from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy, DispatchPlanner
+from ci_dispatch.fleets.actions.run.dispatch_state import EarlierAttempt, narrow, saved, unsent
+from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome
+from ci_dispatch.fleets.actions.run.polling import Polling
+from ci_dispatch.fleets.actions.run.rerun import Remedy
+from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, ShardJob, WorkflowRun
+from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.settle import Classify
-from ci_dispatch.run.state import RunState
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.run_end import expected_seconds
+from ci_dispatch.run.state import MachineState, RunState
 
 UNREACHABLE_CHECKS = 3  # failed checks in a row, until a machine that holds shards counts as lost
+RERUN_AGAIN = 30.0  # seconds, while GitHub still calls the run running
+RERUN_PATIENCE = 900.0  # a dead runner's job looks alive for almost ten minutes
+DEAD_RUN = 600.0  # seconds after which a gentle cancel of a run with dead jobs is of no use
+
+Items = Iterator[m.Message | m.Command]
 
 
-class Dispatcher:
-    """Plans, dispatches, settles; ends when every test has a verdict or nobody is left to give one."""
+class ActionsFleet:
+    """The fleet behind one repository's worker workflow (`ports.Fleet`)."""
 
     def __init__(
         self,
         state: RunState,
-        publish: Callable[[Event], None],
+        machines: Collection[MachineName],
+        policy: ActionsPolicy,
         *,
-        terms: Terms,
-        classify: Classify,
-        random: Random,
-        restored: Sequence[Tracked] = (),
-        past: Sequence[Past] = (),
+        restored: Sequence[WorkflowRun] = (),
+        earlier: Sequence[EarlierAttempt] = (),
     ) -> None:
-        self.state, self.ledger = state, state.ledger
-        self._publish, self._terms = publish, terms
-        self._leases = Leases(state, publish, terms, classify, random)
-        self.runs: list[Tracked] = list(restored)
-        self._outgoing = Outgoing(state, terms, numbers=len(self.runs))
-        self._following = Following(terms)
-        self._ending = Ending(state, publish, terms)
-        self._check_due: dict[MachineName, float] = {}
-        self._checking: set[MachineName] = set()
-        self._first_checks: set[MachineName] = set()
+        """`restored` and `earlier` are of a run that an earlier controller dispatched."""
+        self.machines = frozenset(machines)
+        self.runs: list[WorkflowRun] = list(restored)
+        self._state, self._ledger, self._policy = state, state.ledger, policy
+        self._planner = DispatchPlanner(state, policy, dispatches=len(self.runs))
+        self._polling = Polling(policy.poll_interval, policy.patience)
+        self._earlier = earlier
         self._unreachable: dict[MachineName, int] = {}
-        self._past = past
         self._silent: set[MachineName] = set()  # healthy or not, GitHub's runners there do not work
+        self._cancelling = False
         self._changed = False  # something the next controller must know
 
-    @property
-    def finished(self) -> bool:
-        return self.state.finished is not None
+    # -- ports.Fleet ------------------------------------------------------------------------------------------------
 
-    @property
-    def refusal(self) -> GitHubRefused | None:
-        """Why GitHub would not do it, when that ended the run."""
-        return self._ending.refusal
+    def begin(self, now: float) -> Items:
+        for number in unsent(self.runs, self._active()):
+            why = "the controller was killed before it dispatched this"
+            yield m.LeaseEnded(number, AttemptResult(ended=Ended.CANCELLED, reason=why))
+        for run in self.runs if self._earlier else ():
+            yield from self._tell_again(run, now)
 
-    # -- in ---------------------------------------------------------------------------------------------------------
-
-    def begin(self, now: float) -> list[g.Asked]:
-        """The first wishes: of a new run, or of one whose journal was folded into the state (`watch`)."""
-        asked: list[g.Asked] = []
-        for number in unsent(self.runs, self.ledger):
-            self._leases.never_sent(number, now)
-        for tracked in self.runs if self._past else ():
-            self._relive(tracked, now)
-        for tracked in self.runs:
-            tracked.look_due = now
-            if tracked.run is None:
-                asked.append(g.Send(tracked.batch, known=True))
-        if self._terms.checks:
-            self._check_due = dict.fromkeys((name for name in self.state.machines if name != ANY_MACHINE), now)
-            self._first_checks = set() if self.runs else set(self._check_due)
-        return asked + self._go_on(now)
-
-    def _relive(self, tracked: Tracked, now: float) -> None:
-        """Tell the ledger what the attempts before the adopted one said, oldest first."""
-        for told in self._past:
-            track = tracked.tracks.get(told.shard)
-            if track is not None:
-                tests = tuple(t for t in track.entry.shard.tests if self.ledger.records[t].verdict is None)
-                shard = replace(track.entry.shard, tests=tests)
-                self._leases.end(Track(replace(track.entry, shard=shard), now), told.result, now)
-        narrowed(tracked, self.ledger)
-
-    def step(self, message: g.Heard, now: float) -> list[g.Asked]:
-        """Take one message; returns what is to be done now."""
+    def hear(self, message: m.Message, now: float) -> Items:
         match message:
-            case m.Checked(event=event):
-                self._checked(event.machine, reachable=event.reachable, now=now)
-                self._publish(event)
-            case m.Noticed(source=source, text=text):
-                self._publish(Warned(source=source, text=text))
-            case m.Signalled(signal=signal):
-                if self.state.interrupted is None:
-                    self._publish(Interrupted(signal=signal))
-                self._ending.stop("the run was interrupted", now, grace=self._terms.signal_grace)
-            case g.Sent(batch=batch) | g.NotSent(batch=batch) | g.Brought(batch=batch):
-                if tracked := next((run for run in self.runs if run.batch.id == batch), None):
-                    self._of_batch(tracked, message, now)
-            case (
-                g.Looked(run=run) | g.NotLooked(run=run) | g.Fetched(run=run) | g.Rerun(run=run) | g.CancelTold(run=run)
-            ):
-                if tracked := next((tracked for tracked in self.runs if tracked.run == run), None):
-                    self._of_run(tracked, message, now)
+            case m.Checked(event=event) if event.machine in self.machines:
+                yield from self._checked(event.machine, now, reachable=event.reachable)
+            case g.Dispatched() | g.DispatchFailed() | g.RunFound() | g.ReportDownloaded():
+                for run in [run for run in self.runs if run.batch.id == message.batch]:
+                    yield from self._of_batch(run, message, now)
+            case g.Polled() | g.PollFailed() | g.DownloadDone() | g.RerunResult() | g.CancelResult():
+                for run in [run for run in self.runs if run.id == message.run]:
+                    yield from self._of_run(run, message, now)
             case _:
-                pass
-        return self._go_on(now)
+                return
+        if self._changed:
+            yield self._save()
 
-    def _of_batch(self, tracked: Tracked, message: g.Sent | g.NotSent | g.Brought, now: float) -> None:
+    def advance(self, now: float) -> Items:
+        needless = self._cancelling or self._ledger.undecided == 0
+        for run in self.runs:
+            if run.id is None and not run.over and not self._polling.quiet(now):
+                command = run.dispatch.next(run.batch, now, send=not needless)
+                if command is not None:
+                    yield command
+        if self._ledger.undecided:
+            yield from self._polling.commands(self.runs, now)
+        for run in self.runs:
+            if run.id is not None and run.open_jobs and (needless or run.over):
+                cancel = run.cancel.next(run.id, now, force=run.over and now - run.sent_at > DEAD_RUN)
+                if cancel is not None:
+                    yield cancel
+
+    def hand_out(self, ready: Callable[[], Sequence[TestRecord]], usable: Sequence[MachineState], now: float) -> Items:
+        """Everything nobody has: the whole plan at first, later what came back; and re-runs that are due."""
+        mine = [machine.spec for machine in usable if machine.spec.name in self.machines]
+        records = self._share(ready(), mine, [machine.spec for machine in usable])
+        working = [spec for spec in mine if spec.name not in self._silent] or mine
+        if records and working:
+            first = not self.runs and not any(record.isolate or record.avoid_machine for record in records)
+            yield from self._dispatch(self._planner.batches(records, working, first=first), now)
+        for run in self.runs:
+            command = self._remedy(run, now)
+            if command is not None:
+                yield command
+
+    def held(self) -> Collection[TestId]:
+        """On their way to a runner, or waiting for a re-run of their job."""
+        return {
+            test
+            for run in self.runs
+            if not run.over
+            for job in run.jobs.values()
+            for test in (job.owed if job.settled else job.job.shard.tests)
+        }
+
+    def cancel(self, now: float, *, force: bool) -> Iterator[m.Command]:
+        self._cancelling = True
+        for run in self.runs:
+            run.over = run.over or force or not (run.id or run.dispatch.sent)  # the last: it was never sent
+            if run.id is not None and run.open_jobs:
+                command = run.cancel.next(run.id, now, force=False)
+                if command is not None:
+                    yield command
+
+    def ending(self) -> bool:
+        return any(
+            run.cancel.pending if run.id is not None else run.dispatch.in_flight or (run.dispatch.sent and not run.over)
+            for run in self.runs
+        )
+
+    # -- dispatching ------------------------------------------------------------------------------------------------
+
+    def _share(
+        self, records: Sequence[TestRecord], mine: Sequence[MachineSpec], everybody: Sequence[MachineSpec]
+    ) -> Sequence[TestRecord]:
+        """A dispatch takes all there is at once: where other fleets have machines too, no more than its share."""
+        if not records or not mine or len(mine) == len(everybody):
+            return records
+        units = planner.units_of((record.test for record in records), expected_seconds(self._state))
+        heads = planner.heads(units, everybody, planner.EVERYTHING)
+        ours = {test for spec in mine for unit in heads.get(spec.name, ()) for test in unit.tests}
+        return [record for record in records if record.test.id in ours]
+
+    def _dispatch(self, batches: Iterable[Batch], now: float) -> Items:
+        new = [WorkflowRun.of(batch, now) for batch in batches]
+        self.runs += new
+        for run in new:
+            for job in run.jobs.values():
+                yield from self._hand_out(job, now)
+        yield self._save()  # before it is sent
+        for run in new:
+            command = run.dispatch.next(run.batch, now)
+            if command is not None:
+                yield command
+
+    def _of_batch(
+        self, run: WorkflowRun, message: g.Dispatched | g.DispatchFailed | g.RunFound | g.ReportDownloaded, now: float
+    ) -> Items:
         match message:
-            case g.Sent(run=run):
-                self._following.sent(tracked, run, now)
-                self._changed = True
-            case g.NotSent(error=error):
-                self._not_sent(tracked, error, now)
-            case g.Brought(shard=shard, attempt=attempt, result=result):
-                track = tracked.tracks.get(shard)
-                if track is not None and attempt == tracked.attempt and not track.settled:
-                    self._leases.end(track, result, now)
+            case g.Dispatched(run=int(number)) | g.RunFound(run=int(number)):
+                run.dispatch.in_flight = False
+                run.id, self._changed = number, True
+                self._polling.began(run, now)
+            case g.Dispatched():
+                run.dispatch.in_flight = False
+                run.dispatch.search(now)
+            case g.DispatchFailed(error=error):
+                too_long = isinstance(error, RateLimited) and self._polling.limited(self.runs, error, now)
+                if run.dispatch.failed(error, now) or too_long:
+                    yield from self._give_up_dispatch(run, error, now)
+            case g.RunFound(error=error):
+                if run.dispatch.not_found(error, now):
+                    yield from self._give_up_dispatch(run, run.dispatch.reason, now)
+            case g.ReportDownloaded(shard=shard, attempt=attempt, result=result):
+                job = run.jobs.get(shard)
+                if job is not None and attempt == run.attempt and not job.settled:
+                    yield from self._end(job, result, now)
+
+    def _give_up_dispatch(self, run: WorkflowRun, error: GitHubRefused, now: float) -> Items:
+        run.over = True
+        why = f"it could not be dispatched: {error.why or error.what}"
+        for job in run.jobs.values():
+            yield from self._end(job, AttemptResult(ended=Ended.CANCELLED, reason=why), now)
+        yield m.FleetRefused(error)
+
+    # -- what GitHub tells ------------------------------------------------------------------------------------------
 
     def _of_run(
-        self, tracked: Tracked, message: g.Looked | g.NotLooked | g.Fetched | g.Rerun | g.CancelTold, now: float
-    ) -> None:
+        self,
+        run: WorkflowRun,
+        message: g.Polled | g.PollFailed | g.DownloadDone | g.RerunResult | g.CancelResult,
+        now: float,
+    ) -> Items:
         match message:
-            case g.Looked():
-                limits = {"queue_timeout": self._terms.queue_timeout, "shard_timeout": self._terms.shard_timeout}
-                self._tell(tracked, tracked.see(message, now, **limits), now)
-                self._following.looked(self.runs, tracked, message, now)
-            case g.NotLooked(error=error):
-                self._troubled(tracked, error, now)
-            case g.Fetched(error=error):
-                self._fetched(tracked, error, now)
-            case g.Rerun(error=error):
-                self._rerun_answered(tracked, error, now)
-            case g.CancelTold(error=error):
+            case g.Polled():
+                yield from self._act_on(run, run.see(message, now, shard_timeout=self._policy.shard_timeout), now)
+                limits = {"queue_timeout": self._policy.queue_timeout, "shard_timeout": self._policy.shard_timeout}
+                yield from self._act_on(run, run.overdue(now, self._idle_since(now), **limits), now)
+                self._polling.polled(self.runs, run, message, now)
+            case g.PollFailed(error=error):
+                if self._polling.failed(self.runs, run, error, now):
+                    yield m.FleetRefused(error)
+            case g.DownloadDone(error=None):
+                yield from self._act_on(run, run.not_downloaded(), now)
+                self._polling.downloaded(run, now)
+            case g.DownloadDone(error=GitHubRefused() as error):
+                run.downloading = False
+                if self._polling.failed(self.runs, run, error, now):
+                    yield m.FleetRefused(error)
+                run.download_due = run.poll_due
+            case g.RerunResult(error=error):
+                yield from self._rerun_answered(run, error, now)
+            case g.CancelResult(error=error):
+                run.cancel.answered(error, now)
                 if error is not None:
-                    self._publish(Warned(source="github", text=str(error)))
+                    yield m.Noticed("github", str(error))
 
-    # -- what every step ends with ----------------------------------------------------------------------------------
+    def _act_on(self, run: WorkflowRun, findings: Iterable[Finding], now: float) -> Items:
+        for finding in findings:
+            match finding:
+                case JobStarted(shard=shard, runner=runner):
+                    job = run.jobs[shard]
+                    if job.lease is None:
+                        yield from self._grant(job, self._named(runner), now)
+                    assert job.lease is not None
+                    yield m.Started(job.lease)
+                    self._silent.discard(self._machine_of(job))
+                case JobEnded(shard=shard, result=result):
+                    if not run.jobs[shard].settled:
+                        yield from self._end_with_its_machine(run.jobs[shard], result, now)
+                case m.CancelledExternally():
+                    yield finding
 
-    def _go_on(self, now: float) -> list[g.Asked]:
-        if self.finished:
-            return []
-        self._ending.keep_deadline(now)
-        asked = self._checks(now)
-        if not self._ending.stopping and not self._first_checks:
-            asked += self._send(now)
-            asked += self._remedies(now)
-        asked += self._following.wishes(self.runs, now)
-        if self._ending.due(self.runs, now):
-            for track in self._open_tracks():
-                reason = self._ending.stopping or "the run is over"
-                self._leases.end(track, AttemptResult(ended=Ended.CANCELLED, reason=reason), now)
-        asked += self._ending.wishes(self.runs, now)
-        self._ending.finish_when_done(self.runs, now, waiting=bool(self._first_checks))
-        if self._changed:  # written down before it is done
-            self._changed = False
-            asked.insert(0, self.saved())
-        return asked
-
-    def _send(self, now: float) -> list[g.Asked]:
-        """Hand out everything nobody has: the whole plan at first, later what came back."""
-        held = {test for tracked in self.runs for track in tracked.tracks.values() for test in _held(track)}
-        batches = self._outgoing.batches(now, held, self._silent)
-        for batch in batches:
-            tracked = Tracked.of(batch, now)
-            self.runs.append(tracked)
-            for track in tracked.tracks.values():
-                self._leases.hand_out(track, now)
-        self._changed = self._changed or bool(batches)
-        return [g.Send(batch) for batch in batches]
-
-    def _remedies(self, now: float) -> list[g.Asked]:
-        return self._following.remedies(self.runs, self._usable_track, self._not_before, now)
-
-    def saved(self) -> g.Save:
-        return g.Save(
-            tuple(
-                g.Saved(
-                    batch=tracked.batch,
-                    run=tracked.run,
-                    attempt=tracked.attempt,
-                    leases={s: t.lease for s, t in tracked.tracks.items() if t.lease is not None},
-                )
-                for tracked in self.runs
-            )
-        )
+    def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
+        """A machine without another running shard of ours, that has just lost one, is lost."""
+        machine = self._machine_of(job)
+        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is FailureCause.MACHINE:
+            self._silent.add(machine)
+        others = (j for j in self._open_jobs() if j is not job and self._machine_of(j) == machine)
+        lost = result.ended is Ended.LOST and not any(other.started is not None for other in others)
+        yield from self._end(job, result, now, machine_lost=lost)
+        if lost and machine != ANY_MACHINE:
+            yield from self._end_all_on(machine, result.reason, now)
 
     # -- machines ---------------------------------------------------------------------------------------------------
 
-    def _checks(self, now: float) -> list[g.Asked]:
-        due = [name for name, at in self._check_due.items() if at <= now and name not in self._checking]
-        self._checking.update(due)
-        return [m.Check(name) for name in due]
-
-    def _checked(self, name: MachineName, *, reachable: bool, now: float) -> None:
-        self._checking.discard(name)
-        self._first_checks.discard(name)
-        self._check_due[name] = now + self._terms.check_interval
+    def _checked(self, name: MachineName, now: float, *, reachable: bool) -> Items:
+        """A machine that answers no more is lost, though GitHub shows its jobs alive for ten minutes more."""
         self._unreachable[name] = 0 if reachable else self._unreachable.get(name, 0) + 1
-        if self._unreachable[name] >= UNREACHABLE_CHECKS:
-            self._lose(name, f"it did not answer {UNREACHABLE_CHECKS} health checks in a row", now)
-
-    def _lose(self, name: MachineName, reason: str, now: float) -> None:
-        """A machine is gone: its shards go elsewhere at once, though GitHub shows it alive for ten minutes more."""
-        if name == ANY_MACHINE or self.state.machines[name].lost:
+        if self._unreachable[name] < UNREACHABLE_CHECKS or self._state.machines[name].lost:
             return
-        self._publish(MachineLost(machine=name, reason=reason))
-        for track in self._open_tracks():
-            machine = self._leases.machine_of(track)
-            if machine == name and track.fate.open:
-                ended = Ended.LOST if track.started is not None else Ended.NOT_STARTED
-                why = f"{name} is lost: {reason}"
-                self._leases.end(track, AttemptResult(ended=ended, cause=FailureCause.MACHINE, reason=why), now)
+        reason = f"it did not answer {UNREACHABLE_CHECKS} health checks in a row"
+        yield m.Unreachable(name, reason)
+        yield from self._end_all_on(name, reason, now)
 
-    # -- what GitHub told -------------------------------------------------------------------------------------------
+    def _end_all_on(self, name: MachineName, reason: str, now: float) -> Items:
+        """Its shards go elsewhere at once."""
+        for job in [job for job in self._open_jobs() if self._machine_of(job) == name and job.outcome.open]:
+            ended = Ended.LOST if job.started is not None else Ended.NOT_STARTED
+            why = f"{name} is lost: {reason}"
+            yield from self._end(job, AttemptResult(ended=ended, cause=FailureCause.MACHINE, reason=why), now)
 
-    def _tell(self, tracked: Tracked, news: Iterable[News], now: float) -> None:
-        for item in news:
-            match item:
-                case Took(shard=shard, runner=runner):
-                    self._changed = self._changed or tracked.tracks[shard].lease is None
-                    self._leases.taken(tracked.tracks[shard], runner, now)
-                    self._silent.discard(self._leases.machine_of(tracked.tracks[shard]))
-                case Over(shard=shard, result=result):
-                    track = tracked.tracks[shard]
-                    if not track.settled:
-                        self._leases.end(track, result, now)
-                        self._maybe_lost(track, result, now)
-                case CalledOff(reason=reason):
-                    self._ending.stop(f"{reason}: standing down", now, grace=self._terms.report_grace)
+    def _idle_since(self, now: float) -> Callable[[MachineName], float]:
+        """When each machine last did something for us, in any run; the shared queue, when any machine did."""
+        since: dict[MachineName, float] = {}
+        for run in self.runs:
+            for job in run.jobs.values():
+                running = job.outcome is JobOutcome.RUNNING and not job.settled
+                for name in (job.job.machine, self._machine_of(job), ANY_MACHINE):
+                    since[name] = max(since.get(name, 0.0), now if running else job.changed)
+        return lambda name: since.get(name, 0.0)
 
-    def _maybe_lost(self, track: Track, result: AttemptResult, now: float) -> None:
-        """A machine without a single running shard of ours, that has just lost one, is lost."""
-        machine = self._leases.machine_of(track)
-        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is FailureCause.MACHINE:
-            self._silent.add(machine)
-        others = (t for t in self._open_tracks() if self._leases.machine_of(t) == machine)
-        if result.ended is Ended.LOST and not any(t.started is not None for t in others):
-            self._lose(machine, result.reason, now)
+    def _named(self, runner: str) -> MachineName:
+        """The machine a runner belongs to, by its name; an unknown one is just "the pool"."""
+        names = (name for name in self._state.machines if name != ANY_MACHINE)
+        return next((name for name in names if runner_is(runner, name)), ANY_MACHINE)
 
-    def _fetched(self, tracked: Tracked, error: GitHubRefused | None, now: float) -> None:
-        tracked.fetching = False
-        if error is not None:
-            self._troubled(tracked, error, now)
-            tracked.fetch_due = tracked.look_due
-            return
-        self._tell(tracked, tracked.not_brought(), now)
-        tracked.fetch_due = now + self._following.fetch_interval(tracked)
+    def _machine_of(self, job: ShardJob) -> MachineName:
+        return job.job.machine if job.lease is None else self._ledger.attempts[job.lease].lease.machine
 
-    def _rerun_answered(self, tracked: Tracked, error: GitHubRefused | None, now: float) -> None:
+    # -- leases -----------------------------------------------------------------------------------------------------
+
+    def _hand_out(self, job: ShardJob, now: float) -> Items:
+        """A pinned shard is leased when it is dispatched, a pooled one when somebody takes it."""
+        if job.job.machine != ANY_MACHINE:
+            yield from self._grant(job, job.job.machine, now)
+
+    def _grant(self, job: ShardJob, machine: MachineName, now: float) -> Items:
+        job.lease, self._changed = LeaseNumber(self._ledger.last_lease + 1), True
+        yield m.Granted(Lease(number=job.lease, shard=job.job.shard, machine=machine, granted=now))
+
+    def _end(self, job: ShardJob, result: AttemptResult, now: float, *, machine_lost: bool = False) -> Items:
+        """The end of an attempt. What a re-run of its job may repeat is owed by it; the rest is free again."""
+        if job.lease is None:
+            yield from self._grant(job, ANY_MACHINE, now)
+        assert job.lease is not None
+        job.settled = True
+        active = job.lease in self._ledger.active
+        yield m.LeaseEnded(job.lease, result, machine_lost)
+        if active:
+            records = [self._ledger.records[test] for test in job.job.shard.tests]
+            job.owed = {r.test.id for r in records if r.verdict is None and r.avoid_machine is None and not r.isolate}
+
+    def _tell_again(self, run: WorkflowRun, now: float) -> Items:
+        """Tell the ledger what the attempts before the adopted one said, oldest first."""
+        for told in self._earlier:
+            job = run.jobs.get(told.shard)
+            if job is not None:
+                tests = tuple(t for t in job.job.shard.tests if self._ledger.records[t].verdict is None)
+                past = ShardJob(replace(job.job, shard=replace(job.job.shard, tests=tests)), now)
+                yield from self._end(past, told.result, now)
+        narrow(run, self._ledger)
+
+    # -- again ------------------------------------------------------------------------------------------------------
+
+    def _remedy(self, run: WorkflowRun, now: float) -> g.RerunFailedJobs | None:
+        """For a run whose jobs have all been settled: run again, or let the tests go into a new dispatch."""
+        if run.over or run.rerunning or run.id is None or not run.settled:
+            return None
+        if run.remedy(now, self._usable) is not Remedy.RERUN:
+            self._let_go(run)
+            return None
+        if run.rerun_due is None:
+            owed = (test for job in run.jobs.values() for test in job.owed)
+            run.rerun_due = max(self._ledger.records[test].not_before for test in owed)
+        if now < run.rerun_due or self._polling.quiet(now):
+            return None
+        run.rerunning = True
+        return g.RerunFailedJobs(run.id, run.attempt)
+
+    def _rerun_answered(self, run: WorkflowRun, error: GitHubRefused | None, now: float) -> Items:
+        run.rerunning = False
         if error is None:
-            self._changed = True
-            for track in self._following.rerun_accepted(tracked, self.ledger, now):
-                self._leases.hand_out(track, now)
-        elif self._following.rerun_refused(tracked, error, now):
-            text = f"{error}; their tests are dispatched anew"
-            self._publish(Warned(source="github", text=text))
+            yield from self._next_attempt(run, now)
+            return
+        run.refused_since = now if run.refused_since is None else run.refused_since
+        waits = isinstance(error, RateLimited | Unavailable) or (
+            isinstance(error, RequestRefused) and error.status == 403 and "running" in str(error)
+        )
+        if waits and now - run.refused_since < RERUN_PATIENCE:
+            run.rerun_due = now + (error.seconds if isinstance(error, RateLimited) else RERUN_AGAIN)
+            return
+        self._let_go(run)
+        yield m.Noticed("github", f"{error}; their tests are dispatched anew")
 
-    def _not_sent(self, tracked: Tracked, error: GitHubRefused, now: float) -> None:
-        tracked.over = True
-        self._ending.refuse(error, now)
-        for track in tracked.tracks.values():
-            reason = f"it could not be dispatched: {error.why or error.what}"
-            self._leases.end(
-                track, AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=reason), now
-            )
+    def _next_attempt(self, run: WorkflowRun, now: float) -> Items:
+        """The run's next attempt begins: its failed jobs anew, each for the tests it owes."""
+        run.attempt, run.concluded, self._changed = run.attempt + 1, False, True
+        run.rerun_due = run.refused_since = None
+        self._polling.began(run, now)
+        for shard, job in run.jobs.items():
+            if not job.passed:
+                tests = tuple(test for test in job.job.shard.tests if test in job.owed)
+                again = replace(job.job, shard=replace(job.job.shard, tests=tests, kind=ShardKind.RETRY))
+                run.jobs[shard] = ShardJob(again, now)
+                yield from self._hand_out(run.jobs[shard], now)
 
-    def _troubled(self, tracked: Tracked, error: GitHubRefused, now: float) -> None:
-        if self._following.troubled(self.runs, tracked, error, now):
-            self._ending.refuse(error, now)
+    @staticmethod
+    def _let_go(run: WorkflowRun) -> None:
+        run.over = True
+        for job in run.jobs.values():
+            job.owed = set()
 
     # -- small questions --------------------------------------------------------------------------------------------
 
-    def _open_tracks(self) -> list[Track]:
-        return [t for r in self.runs if not r.over for t in r.tracks.values() if not t.settled]
+    def _save(self) -> g.SaveDispatches:
+        self._changed = False
+        return g.SaveDispatches(tuple(saved(run) for run in self.runs))
 
-    def _usable_track(self, track: Track) -> bool:
-        machine = self.state.machines.get(track.entry.machine)
-        return track.entry.machine == ANY_MACHINE or (machine is not None and machine.usable)
+    def _open_jobs(self) -> list[ShardJob]:
+        return [job for run in self.runs if not run.over for job in run.jobs.values() if not job.settled]
 
-    def _not_before(self, test: TestId) -> float:
-        return self.ledger.records[test].not_before
+    def _usable(self, job: ShardJob) -> bool:
+        machine = self._state.machines.get(job.job.machine)
+        return job.job.machine == ANY_MACHINE or (machine is not None and machine.usable)
 
-
-def _held(track: Track) -> Iterable[TestId]:
-    """Tests that are spoken for: on their way to a runner, or waiting for a re-run of their job."""
-    return track.owed if track.settled else track.entry.shard.tests
+    def _active(self) -> list[LeaseNumber]:
+        return [number for number, lease in self._ledger.active.items() if lease.machine in self.machines]

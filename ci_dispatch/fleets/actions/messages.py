@@ -1,62 +1,65 @@
-"""The two vocabularies around the dispatcher: what it hears of GitHub, and what it asks to be done there.
-
-Besides these it takes the messages of every run (`ci_dispatch.run.messages`).
-"""
+"""What an `ActionsFleet` hears of GitHub, and what it asks to be done there, beside the messages of every run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.model import AttemptResult, LeaseNumber, ShardId
 from ci_dispatch.fleets.actions.rest.models import JobView, RunView
 from ci_dispatch.fleets.actions.run.batches import Batch
-from ci_dispatch.run import messages as m
+from ci_dispatch.run.messages import Command, Message
 
-# -- heard ------------------------------------------------------------------------------------------------------------
+# -- messages ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """The dispatch was accepted; this is its run."""
+class Dispatched(Message):
+    """The dispatch was accepted. `run` is None on a server that does not tell which run it started."""
 
     batch: str
-    run: int
+    run: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class NotSent:
-    """The dispatch was refused, or nobody knows after long asking."""
+class DispatchFailed(Message):
+    """The dispatch was refused, or no answer came and it may have started a run."""
 
     batch: str
     error: GitHubRefused
 
 
+@dataclass(frozen=True, slots=True)
+class RunFound(Message):
+    """The answer to `FindRun`: the run with the batch's id, None when there is none yet, or why nobody knows."""
+
+    batch: str
+    run: int | None
+    error: GitHubRefused | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class Polled(Message):
     """What GitHub shows of a run now."""
 
     run: int
     jobs: tuple[JobView, ...]
-    notes: Mapping[int, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # annotations by job id, where they were asked for
-    view: RunView | None = None  # when it was asked for
+    annotations: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # by job id, where they were asked for
+    view: RunView | None = None  # of the run itself, when it was asked for
     sent: int = 0  # requests so far
     remaining: int | None = None  # of the token's rate limit
 
 
 @dataclass(frozen=True, slots=True)
-class NotLooked:
+class PollFailed(Message):
     run: int
     error: GitHubRefused
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class ReportDownloaded(Message):
     """The report of one attempt of one shard, or why it is none."""
 
     batch: str
@@ -66,52 +69,57 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A fetch has ended; what it did not bring is not there (yet)."""
+class DownloadDone(Message):
+    """A download has ended; what it did not bring is not there (yet)."""
 
     run: int
     error: GitHubRefused | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Rerun:
-    """The answer to a re-run: accepted, or the refusal."""
+class RerunResult(Message):
+    """The answer to `RerunFailedJobs`: accepted, or the refusal."""
 
     run: int
     error: GitHubRefused | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class CancelTold:
-    """A cancellation was sent (or could not be)."""
+class CancelResult(Message):
+    """The answer to `CancelRun`: accepted, or why not."""
 
     run: int
     error: GitHubRefused | None = None
 
 
-Heard: TypeAlias = m.Message | Sent | NotSent | Looked | NotLooked | Brought | Fetched | Rerun | CancelTold
-
-# -- asked ------------------------------------------------------------------------------------------------------------
+# -- commands ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Dispatch a batch once; `known`: it may have been sent by an earlier controller, so look for it first."""
+class Dispatch(Command):
+    """Start the worker workflow for a batch, once."""
 
     batch: Batch
-    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FindRun(Command):
+    """Look for the run of a batch that may have been started, among those since a time (seconds since the epoch)."""
+
+    batch: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Poll(Command):
     run: int
     whole: bool = False  # the run itself too, not only its jobs
-    seen: frozenset[int] = frozenset()  # jobs whose annotations are known
+    annotated: frozenset[int] = frozenset()  # jobs whose annotations are known
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
-    """Download the reports of these attempts: (shard, attempt, folder for its files)."""
+class Download(Command):
+    """Fetch the reports of these attempts: (shard, attempt, folder for its files)."""
 
     run: int
     batch: str
@@ -119,18 +127,18 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
-class RunAgain:
+class RerunFailedJobs(Command):
     run: int
     attempt: int  # the one that is over
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class CancelRun(Command):
     run: int
     force: bool = False
 
 
-class Saved(Value):
+class SavedDispatch(Value):
     """One dispatch as the next controller must find it."""
 
     batch: Batch
@@ -140,11 +148,7 @@ class Saved(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Save:
+class SaveDispatches(Command):
     """Write down what was dispatched, before anything else is done."""
 
-    dispatches: tuple[Saved, ...]
-
-
-Wish: TypeAlias = Send | Look | Fetch | RunAgain | Cancel
-Asked: TypeAlias = Save | m.Check | Wish
+    dispatches: tuple[SavedDispatch, ...]

@@ -1,4 +1,4 @@
-"""What a worker job sends home beside its JUnit files: `attempt.json`, one result for each test of its shard.
+"""What a worker job uploads beside its JUnit files: `attempt.json`, one result for each test of its shard.
 
 The artifact's name carries dispatch, shard and attempt, because GitHub's artifacts do not say which attempt made them,
 and their ids do not grow with attempts (https://github.com/Systemorph/MeshWeaver/pull/4332).
@@ -21,19 +21,19 @@ _VERSION = 1
 
 
 class ShardReport(Value):
-    """One attempt of one shard, as its machine tells it."""
+    """One attempt of one shard, as its machine reports it."""
 
     dispatch: str
     shard: ShardId
     attempt: int
-    machine: str  # the plan's name for it, or the runner's
+    machine: str  # as the plan calls it, or its runner
     result: AttemptResult
     plan: str = ""  # of the whole dispatch, so that `watch` can attach from anywhere
     v: int = 0  # of this format; `write` sets it
 
 
 def artifact_name(dispatch: str, shard: ShardId, attempt: int) -> str:
-    """Unique in a run over all attempts: two artifacts of one name can live side by side, and the wrong one wins."""
+    """Unique in a run over all attempts: of two artifacts with one name, the wrong one may be downloaded."""
     return f"{PREFIX}-{dispatch}-{shard}-a{attempt}"
 
 
@@ -51,7 +51,7 @@ def read(folder: Path) -> ShardReport:
     """The report in an unpacked artifact.
 
     Raises:
-        UnreadableReport: when there is none, or none of ours.
+        UnreadableReport: when there is none, or it was not written by this version.
     """
     file = folder / FILE
     try:

@@ -1,29 +1,33 @@
-"""The hands: one thread for each running job and each check; they carry out effects and only enqueue what they hear.
+"""Carries out what a `MachineFleet` asks for: one thread for each running job. Nothing here decides.
 
-Nothing here decides. Whatever happens to a job, exactly one `Finished` message tells its end.
+Whatever happens to a job, exactly one `LeaseEnded` message tells its end.
 """
 
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from ci_dispatch.core.model import AttemptResult, Connection, Ended, FailureCause, LeaseNumber, MachineName, RunId, Test
+from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting, StartJob
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.ports import Clock, Invocation, Job, JobEnd, Machine, MachineError, Suite, WorkTree
+from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine, MachineError, Suite, WorkTree
+from ci_dispatch.run.worker_threads import WorkerThreads
 from report_merge.plain import one_line
 
 COLLECT_SECONDS = 120.0
+ENDING_SECONDS = 30.0  # for jobs that were cancelled to end; their machines end them anyway
 SHOWN_OUTPUT = 4096  # bytes of output a watcher gets in one piece
 FOLLOWED_OUTPUT = 1 << 20  # bytes of one attempt's output shown live; the file has all of it
 
 
-class Crew:
-    """Carries out the engine's effects on real machines."""
+class MachineExecutor:
+    """Runs leases' shards on machines (`ports.Executor`)."""
+
+    takes: tuple[type[m.Command], ...] = (StartJob, CancelJob)
 
     def __init__(
         self,
@@ -33,16 +37,15 @@ class Crew:
         suite: Suite,
         tree: WorkTree,
         folder: Path,
-        post: Callable[[m.Message], None],
+        threads: WorkerThreads,
         lease_seconds: float,
         shard_timeout: float,
         sync_timeout: float,
-        check_timeout: float,
-        clock: Clock,
+        sweep_timeout: float,
         prepare: str = "",
         extra: Sequence[str] = (),
     ) -> None:
-        """`folder` gets one folder for each attempt; `post` must be safe to call from any thread.
+        """`folder` gets one folder for each attempt.
 
         `prepare` is a shell command that makes a work tree ready where it was brought to.
         """
@@ -51,77 +54,65 @@ class Crew:
         self._suite = suite
         self._tree = tree
         self._folder = folder
-        self._post = post
+        self._threads = threads
         self._lease_seconds = lease_seconds
         self._shard_timeout = shard_timeout
         self._sync_timeout = sync_timeout
-        self._check_timeout = check_timeout
-        self._clock = clock
+        self._sweep_timeout = sweep_timeout
         self._prepare = prepare
         self._extra = tuple(extra)
-        self._synced: set[MachineName] = set()  # these have worked for this run
-        self._lone = [machine.spec.connection for machine in machines.values()] == [Connection.LOCAL]
+        self._synced: set[MachineName] = set()  # each is written under its lock
         self._sync_locks = {name: threading.Lock() for name in machines}
-        self._cancelled: dict[LeaseNumber, threading.Event] = {}
-        self._threads: list[threading.Thread] = []
+        self._jobs: dict[LeaseNumber, tuple[MachineName, threading.Event]] = {}  # of the loop's thread alone
 
-    def carry_out(self, effect: m.Effect) -> None:
-        """Begin what the engine asked for; returns at once."""
-        match effect:
-            case m.Check(machine=name):
-                self._thread(f"check-{name}", lambda: self._check(self._machines[name]))
-            case m.Start():
-                self._cancelled[effect.lease.number] = threading.Event()
-                self._thread(f"lease-{effect.lease.number}", lambda: self._work(effect))
-            case m.Cancel(lease=number, machine=name, now=now):
-                self._cancelled[number].set()
-                self._thread(f"cancel-{number}", lambda: self._cancel(number, name, now=now))
+    def carry_out(self, command: m.Command) -> None:
+        match command:
+            case StartJob(lease=lease):
+                cancelled = threading.Event()
+                self._jobs[lease.number] = (lease.machine, cancelled)
+                self._threads.start(
+                    f"lease {lease.number}",
+                    lambda: m.LeaseEnded(lease.number, self._work(command, cancelled)),
+                    lambda error: m.LeaseEnded(lease.number, _not_started(f"internal error: {error}")),
+                )
+            case CancelJob(lease=number, now=now):
+                self._cancel(number, now=now)
+            case _:
+                raise AssertionError(command)
 
-    def wait(self, deadline: float) -> bool:
-        """Wait for what still runs, at most `deadline` seconds; whether everything has ended."""
-        end = self._clock.now() + deadline
-        for thread in self._threads:
-            thread.join(max(0.0, end - self._clock.now()))
-        return not any(thread.is_alive() for thread in self._threads)
+    def close(self) -> None:
+        """End every job that still runs, and wait for that."""
+        for number in self._jobs:
+            self._cancel(number, now=True)
+        self._threads.wait(ENDING_SECONDS)
 
-    def _thread(self, name: str, target: Callable[[], None]) -> None:
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _cancel(self, number: LeaseNumber, *, now: bool) -> None:
+        if number not in self._jobs:  # granted, and the run ended before it was started
+            return
+        name, cancelled = self._jobs[number]
+        cancelled.set()
+        machine, job_id = self._machines[name], self._job_id(number)
 
-    # -- on worker threads ------------------------------------------------------------------------------------------
+        def work() -> m.Message:
+            with suppress(MachineError):  # it cannot be reached: its own lease ends the job
+                (machine.kill if now else machine.cancel)(job_id)
+            return m.Tick()
 
-    def _check(self, machine: Machine) -> None:
-        # Load that our own tests make is no reason to give a machine nothing; nor is any where there is no other.
-        busy = machine.spec.name in self._synced or self._lone
-        self._post(m.Checked(machine.check(self._check_timeout, busy=busy)))
-
-    def _cancel(self, number: LeaseNumber, name: MachineName, *, now: bool) -> None:
-        machine = self._machines[name]
-        with suppress(MachineError):  # it cannot be reached: its own dead-man's switch ends the job
-            (machine.kill if now else machine.cancel)(self._job_id(number))
+        self._threads.start(f"cancel {number}", work, lambda _error: m.Tick())
 
     def _job_id(self, number: LeaseNumber) -> str:
         return f"{self._run}-{number}"
 
-    def _work(self, start: m.Start) -> None:
-        number = start.lease.number
-        try:
-            result = self._attempt(start)
-        except MachineError as error:
-            result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.MACHINE, reason=str(error))
-        except Exception as error:  # noqa: BLE001  a defect here must not leave a lease without an end
-            trace = traceback.format_exc(limit=-3)
-            result = AttemptResult(
-                ended=Ended.NOT_STARTED, cause=FailureCause.MACHINE, reason=f"internal error: {error}"
-            )
-            self._post(m.Noticed("ci-dispatch", f"internal error in lease {number}: {trace}"))
-        self._post(m.Finished(number, result))
+    # -- on worker threads ------------------------------------------------------------------------------------------
 
-    def _attempt(self, start: m.Start) -> AttemptResult:
+    def _work(self, start: StartJob, cancelled: threading.Event) -> AttemptResult:
+        try:
+            return self._attempt(start, cancelled)
+        except MachineError as error:
+            return _not_started(str(error))
+
+    def _attempt(self, start: StartJob, cancelled: threading.Event) -> AttemptResult:
         lease, machine = start.lease, self._machines[start.lease.machine]
-        cancelled = self._cancelled[lease.number]
         self._sync(machine)
         if cancelled.is_set():
             return AttemptResult(ended=Ended.CANCELLED, reason="cancelled before it started")
@@ -136,7 +127,7 @@ class Crew:
             extra=self._extra,
         )
         with (folder / "output.log").open("ab", buffering=0) as output, (folder / "live.jsonl").open("ab", 0) as live:
-            listener = _Listener(lease.number, self._post, self._suite, output, live)
+            listener = _JobOutput(lease.number, self._threads.post, self._suite, output, live)
             job = Job(
                 id=job_id,
                 invocation=invocation,
@@ -146,7 +137,7 @@ class Crew:
                 live_offset=live.tell(),
             )
             end = machine.run(job, listener)
-        self._post(m.Collecting(lease.number))
+        self._threads.post(Collecting(lease.number))
         return self._read(machine, job_id, start.tests, folder, end)
 
     def _sync(self, machine: Machine) -> None:
@@ -155,8 +146,9 @@ class Crew:
         with self._sync_locks[name]:
             if name in self._synced:
                 return
-            if ended := machine.sweep(self._check_timeout):
-                self._post(m.Noticed(name, f"{ended} processes that an earlier run had left behind were ended"))
+            if ended := machine.sweep(self._sweep_timeout):
+                text = f"{ended} processes that an earlier run had left behind were ended"
+                self._threads.post(m.Noticed(name, text))
             machine.sync(self._tree, self._sync_timeout)
             if self._prepare and machine.spec.connection is not Connection.LOCAL:
                 self._make_ready(machine)
@@ -165,7 +157,7 @@ class Crew:
     def _make_ready(self, machine: Machine) -> None:
         job_id = f"{self._run}-prepare-{machine.spec.name}"
         invocation = Invocation(argv=("/bin/sh", "-c", self._prepare), cwd=machine.place(job_id).tree)
-        listener = _Tail()
+        listener = _OutputTail()
         job = Job(id=job_id, invocation=invocation, lease_seconds=self._lease_seconds, timeout=self._sync_timeout)
         end = machine.run(job, listener)
         if end.ended is not Ended.EXITED or end.exit_code:
@@ -177,7 +169,7 @@ class Crew:
             )
 
     def _read(self, machine: Machine, job_id: str, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptResult:
-        """What the attempt brought home; with no machine left to ask, the live news already here must do."""
+        """What the attempt came to; with no machine left to ask, the live results already here must do."""
         note = ""
         if end.ended is not Ended.LOST:
             try:
@@ -198,7 +190,11 @@ class Crew:
         )
 
 
-class _Tail:
+def _not_started(reason: str) -> AttemptResult:
+    return AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.MACHINE, reason=reason)
+
+
+class _OutputTail:
     """Remembers the end of a job's output."""
 
     def __init__(self) -> None:
@@ -215,8 +211,8 @@ class _Tail:
         return self._end.decode("utf-8", "replace").strip()
 
 
-class _Listener:
-    """Hears one job: bytes go to the attempt's files, news to the engine."""
+class _JobOutput:
+    """Hears one job: bytes go to the attempt's files, news to the loop."""
 
     def __init__(
         self, lease: LeaseNumber, post: Callable[[m.Message], None], suite: Suite, output: IO[bytes], live: IO[bytes]

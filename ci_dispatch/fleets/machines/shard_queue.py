@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind, TestId
 from ci_dispatch.planning import planner
@@ -11,21 +11,28 @@ from ci_dispatch.run.ledger import Ledger, TestRecord
 AVOID_SECONDS = 30.0  # how long a test waits for another machine than the one it failed on: then any will do
 
 
-class Handout:
-    """Hands out heads once and pulls afterwards; knows which tests are promised to a head that is still to come."""
+class ShardQueue:
+    """Hands out heads once and pulls afterwards."""
 
     def __init__(self, ledger: Ledger, expected: Mapping[TestId, float]) -> None:
         self._ledger = ledger
         self._expected = expected
         self._heads: dict[MachineName, list[planner.Unit]] = {}
 
-    def plan_heads(self, machines: Sequence[MachineSpec], share: float) -> None:
-        """Weigh the first shard of each of these machines."""
-        units = planner.units_of((entry.test for entry in self._ledger.records.values()), self._expected)
-        self._heads = planner.heads(units, machines, share)
+    def plan_heads(self, machines: Sequence[MachineSpec], share: float, mine: Collection[MachineName]) -> None:
+        """Weigh the first shard of each of these machines, and keep those of `mine`: others are not ours to give."""
+        units = planner.units_of((record.test for record in self._ledger.records.values()), self._expected)
+        heads = planner.heads(units, machines, share)
+        self._heads = {name: units for name, units in heads.items() if name in mine}
 
     def next_shard(
-        self, machine: MachineSpec, usable: Sequence[MachineSpec], fleet: Sequence[MachineSpec], now: float
+        self,
+        machine: MachineSpec,
+        ready: Sequence[TestRecord],
+        *,
+        usable: Sequence[MachineSpec],
+        fleet: Sequence[MachineSpec],
+        now: float,
     ) -> Shard | None:
         """The next shard for a free slot of `machine`, or None when there is nothing for it now.
 
@@ -33,33 +40,37 @@ class Handout:
         """
         number = self._ledger.last_lease + 1
         head = self._heads.pop(machine.name, None)
-        if head and all(test in self._ledger.pending for unit in head for test in unit.tests):
+        pending = {record.test.id for record in ready} if head else ()
+        if head and all(test in pending for unit in head for test in unit.tests):
             return _shard(number, ShardKind.HEAD, head)
-        ready = self._ready(machine, usable, now)
-        if not ready:
+        records = self._for(machine, ready, usable, now)
+        if not records:
             return None
-        suspect = next((entry for entry in ready if entry.isolate), None)
+        suspect = next((record for record in records if record.isolate), None)
         if suspect is not None:
             return _shard(number, _kind(suspect), planner.units_of([suspect.test], self._expected))
         sharing = usable if len(usable) > 1 else fleet
-        units = planner.pull(planner.units_of((entry.test for entry in ready), self._expected), machine, sharing)
+        units = planner.pull(planner.units_of((r.test for r in records), self._expected), machine, sharing)
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
 
-    def _ready(self, machine: MachineSpec, usable: Sequence[MachineSpec], now: float) -> list[TestRecord]:
+    def _for(
+        self, machine: MachineSpec, ready: Sequence[TestRecord], usable: Sequence[MachineSpec], now: float
+    ) -> list[TestRecord]:
+        """What this machine may have: not what others are promised, nor what it should avoid while others are there."""
         promised = {test for units in self._heads.values() for unit in units for test in unit.tests}
         lone = len(usable) == 1
         return [
-            entry
-            for entry in self._ledger.ready(now)
-            if entry.test.id not in promised
-            and (entry.avoid_machine != machine.name or lone or now >= entry.not_before + AVOID_SECONDS)
+            record
+            for record in ready
+            if record.test.id not in promised
+            and (record.avoid_machine != machine.name or lone or now >= record.not_before + AVOID_SECONDS)
         ]
 
 
-def _kind(entry: TestRecord) -> ShardKind:
-    if entry.retries:
+def _kind(record: TestRecord) -> ShardKind:
+    if record.retries:
         return ShardKind.RETRY
-    return ShardKind.REASSIGNED if entry.reassignments else ShardKind.TAIL
+    return ShardKind.REASSIGNED if record.reassignments or record.takeovers else ShardKind.TAIL
 
 
 def _shard(number: int, kind: ShardKind, units: Sequence[planner.Unit]) -> Shard:

@@ -7,24 +7,24 @@ import socket
 
 import paramiko
 
-from ci_dispatch.machines.ssh.settings import Settings
+from ci_dispatch.machines.ssh.settings import SshSettings
 from ci_dispatch.machines.supervisor_client import ConnectionLost
 from ci_dispatch.run.ports import MachineError
 
 _BUSY = ("Exceeded MaxStartups", "Not allowed at this time")  # what sshd >= 7.x says instead of an identification
 
 
-def explain(error: Exception, stage: str, settings: Settings, *, opening: str = "") -> MachineError:
-    """`stage` is what was being done; `opening` what the peer said instead of an SSH identification."""
+def explain(error: Exception, stage: str, settings: SshSettings, *, first_bytes: str = "") -> MachineError:
+    """`stage` is what was being done; `first_bytes` what the peer sent instead of an SSH identification."""
     if isinstance(error, MachineError):
         return error
-    for kind, failed, words, remedy in _CAUSES:
+    for kind, failed, words, hint in _CAUSES:
         if isinstance(error, kind):
-            return _failure(settings, failed, f"{words}: {_text(error)}", remedy or settings.command_line("true"))
+            return _failure(settings, failed, f"{words}: {_text(error)}", hint or settings.command_line("true"))
     if stage == "tcp" and isinstance(error, OSError):
         return _no_tcp(settings, error)
     if stage == "identification":
-        return _not_ssh(settings, opening, error)
+        return _not_ssh(settings, first_bytes, error)
     return ConnectionLost(
         f"{settings.alias}: the connection broke", stage=stage, why=_text(error), hint=settings.command_line("true")
     )
@@ -54,7 +54,7 @@ def _text(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or error) or type(error).__name__
 
 
-def _no_tcp(settings: Settings, error: OSError) -> MachineError:
+def _no_tcp(settings: SshSettings, error: OSError) -> MachineError:
     where = f"{settings.hostname}:{settings.port}"
     if isinstance(error, ConnectionRefusedError):
         return _failure(settings, "tcp", f"{where} refuses connections", "is sshd running there, on this port?")
@@ -62,11 +62,11 @@ def _no_tcp(settings: Settings, error: OSError) -> MachineError:
     return _failure(settings, "tcp", why, "is it on, and in this network?")
 
 
-def _not_ssh(settings: Settings, opening: str, error: Exception) -> MachineError:
-    if any(words in opening for words in _BUSY):
-        return _failure(settings, "identification", f"sshd is busy or holds us off: {opening!r}", "wait a minute")
-    if opening:
-        why = f"what listens at {settings.hostname}:{settings.port} is not SSH; it says {opening!r}"
+def _not_ssh(settings: SshSettings, first_bytes: str, error: Exception) -> MachineError:
+    if any(words in first_bytes for words in _BUSY):
+        return _failure(settings, "identification", f"sshd is busy or holds us off: {first_bytes!r}", "wait a minute")
+    if first_bytes:
+        why = f"what listens at {settings.hostname}:{settings.port} is not SSH; it says {first_bytes!r}"
         return _failure(settings, "identification", why, "check the port")
     reset = isinstance(error, OSError) and error.errno in {errno.ECONNRESET, errno.EPIPE}
     why = "it was reset" if reset else "it was closed"
@@ -78,7 +78,7 @@ def _not_ssh(settings: Settings, opening: str, error: Exception) -> MachineError
     )
 
 
-def no_answer(settings: Settings, stage: str, seconds: float) -> MachineError:
+def no_answer(settings: SshSettings, stage: str, seconds: float) -> MachineError:
     return ConnectionLost(
         f"{settings.alias}: no answer within {seconds:g} s",
         stage=stage,
@@ -87,22 +87,22 @@ def no_answer(settings: Settings, stage: str, seconds: float) -> MachineError:
     )
 
 
-def unknown_host(settings: Settings, kind: str, offered: str) -> MachineError:
+def unknown_host(settings: SshSettings, kind: str, offered: str) -> MachineError:
     files = [str(file) for file in settings.known_hosts]
     file = files[0] if files else "~/.ssh/known_hosts"
     if settings.proxy_jump or settings.proxy_command or settings.host_key_alias:
-        remedy = settings.command_line("true")
+        hint = settings.command_line("true")
     else:
-        remedy = f"ssh-keyscan -p {settings.port} {settings.hostname} >> {file}"
+        hint = f"ssh-keyscan -p {settings.port} {settings.hostname} >> {file}"
     return _failure(
         settings,
         "host key",
         f"its host key is not known; it offers {kind} {offered}",
-        f"{remedy}   (when the machine itself shows the same fingerprint: ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub)",
+        f"{hint}   (when the machine itself shows the same fingerprint: ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub)",
     )
 
 
-def changed_host_key(settings: Settings, kind: str, offered: str, file: str) -> MachineError:
+def changed_host_key(settings: SshSettings, kind: str, offered: str, file: str) -> MachineError:
     return _failure(
         settings,
         "host key",
@@ -111,13 +111,13 @@ def changed_host_key(settings: Settings, kind: str, offered: str, file: str) -> 
     )
 
 
-def revoked_host_key(settings: Settings, kind: str, offered: str) -> MachineError:
+def revoked_host_key(settings: SshSettings, kind: str, offered: str) -> MachineError:
     return _failure(
         settings, "host key", f"its host key {kind} {offered} is marked @revoked", "do not use this machine"
     )
 
 
-def authorities_only(settings: Settings) -> MachineError:
+def authorities_only(settings: SshSettings) -> MachineError:
     return _failure(
         settings,
         "host key",
@@ -126,16 +126,16 @@ def authorities_only(settings: Settings) -> MachineError:
     )
 
 
-def refused(settings: Settings, tried: list[str], notes: list[str]) -> MachineError:
+def refused(settings: SshSettings, tried: list[str], notes: list[str]) -> MachineError:
     """Every key there is was tried, or there was none."""
     if tried:
         why = f"user {settings.user} was refused with {', '.join(tried)}"
-        remedy = f"ssh-copy-id -p {settings.port} {settings.user}@{settings.hostname}"
+        hint = f"ssh-copy-id -p {settings.port} {settings.user}@{settings.hostname}"
     else:
         why = "there is no private key to try"
-        remedy = f"ssh-keygen -t ed25519, then ssh-copy-id -p {settings.port} {settings.user}@{settings.hostname}"
-    return _failure(settings, "authentication", "; ".join([why, *notes]), remedy)
+        hint = f"ssh-keygen -t ed25519, then ssh-copy-id -p {settings.port} {settings.user}@{settings.hostname}"
+    return _failure(settings, "authentication", "; ".join([why, *notes]), hint)
 
 
-def _failure(settings: Settings, stage: str, why: str, hint: str) -> MachineError:
+def _failure(settings: SshSettings, stage: str, why: str, hint: str) -> MachineError:
     return MachineError(f"{settings.alias}: {stage} failed", stage=stage, why=why, hint=hint)

@@ -8,15 +8,15 @@ import time
 from typing import TYPE_CHECKING
 
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines.ssh.settings import Settings, resolve
-from ci_dispatch.machines.ssh.sockets import Opening
+from ci_dispatch.machines.ssh.settings import SshSettings, resolve
+from ci_dispatch.machines.ssh.transport import TcpConnect
 from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.machines.supervisor_client import ConnectionLost, Stream
 from ci_dispatch.run.health import HealthPolicy
 from ci_dispatch.run.ports import MachineError
 
 if TYPE_CHECKING:
-    from ci_dispatch.machines.ssh.connection import Connection
+    from ci_dispatch.machines.ssh.connection import SshConnection
 
 CONFIG_VARIABLE = "CI_DISPATCH_SSH_CONFIG"  # a file instead of ~/.ssh/config, as `ssh -F` takes it
 
@@ -32,18 +32,27 @@ class SshMachine(SupervisedMachine):
     ) -> None:
         super().__init__(spec, policy)
         self._config_file = os.environ.get(CONFIG_VARIABLE, "") if config_file is None else config_file
-        self._settings: Settings | None = None
-        self._connections: list[Connection] = []
-        self._connecting = threading.Lock()
+        self._connecting = threading.Lock()  # one at a time: sshd turns floods of connections away (MaxStartups)
+        self._lock = threading.Lock()  # for the two below
+        self._settings: SshSettings | None = None
+        self._connections: list[SshConnection] = []
 
     def _open(self, command: str, seconds: float) -> Stream:
         until = time.monotonic() + seconds
         live = self._live()
         if live is None:
-            with self._connecting:  # one at a time: sshd turns floods of connections away (MaxStartups)
+            if not self._connecting.acquire(timeout=max(0.0, seconds)):
+                raise ConnectionLost(
+                    f"{self.spec.name}: no answer within {seconds:g} s",
+                    stage="connecting",
+                    why="another connection to it has been under way for as long",
+                )
+            try:
                 live = self._live()
                 if live is None:
                     return self._connect(command, until - time.monotonic())
+            finally:
+                self._connecting.release()
         try:
             return live.open(command, until - time.monotonic())
         except MachineError:
@@ -51,37 +60,55 @@ class SshMachine(SupervisedMachine):
                 raise
             return self._connect(command, until - time.monotonic())  # no more sessions on it: MaxSessions is lower
 
-    def _ask(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
+    def _run_to_mark(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
         """Over a live connection when there is one; when that is dead, over a new one in the time that is left."""
         live = self._live()
         if live is None:
-            return super()._ask(command, end_mark, seconds)
+            return super()._run_to_mark(command, end_mark, seconds)
         until = time.monotonic() + seconds
         try:
-            return super()._ask(command, end_mark, seconds * _SHARE_OF_LIVE)
+            return super()._run_to_mark(command, end_mark, seconds * _SHARE_OF_LIVE)
         except ConnectionLost:
             live.close()
-            return super()._ask(command, end_mark, until - time.monotonic())
+            return super()._run_to_mark(command, end_mark, until - time.monotonic())
 
-    def _live(self) -> Connection | None:
-        self._connections = [connection for connection in self._connections if connection.alive]
-        usable = [connection for connection in self._connections if connection.sessions < _SESSIONS_A_CONNECTION]
+    def _live(self) -> SshConnection | None:
+        """A connection with room for another command. Dead ones are given back."""
+        with self._lock:
+            dead = [connection for connection in self._connections if not connection.alive]
+            self._connections = [connection for connection in self._connections if connection not in dead]
+            usable = [each for each in self._connections if each.sessions < _SESSIONS_A_CONNECTION]
+        for connection in dead:
+            connection.close()
         return usable[-1] if usable else None
 
     def _connect(self, command: str, seconds: float) -> Stream:
         until = time.monotonic() + max(0.1, seconds)
-        if self._settings is None:
-            self._settings = resolve(self.spec, config_file=self._config_file, seconds=seconds)
-        direct = not (self._settings.proxy_jump or self._settings.proxy_command)
-        opening = Opening(self._settings, until) if direct else None
-        from ci_dispatch.machines.ssh.connecting import connect  # noqa: PLC0415  # paramiko: 0.1 s, while TCP connects
+        settings = self._resolved(seconds)
+        direct = not (settings.proxy_jump or settings.proxy_command)
+        tcp = TcpConnect(settings, until) if direct else None
+        try:
+            from ci_dispatch.machines.ssh.connection import connect  # noqa: PLC0415  # paramiko: 0.1 s, as TCP connects
 
-        connection, stream = connect(self._settings, command, until - time.monotonic(), opening)
+            connection, stream = connect(settings, command, until - time.monotonic(), tcp)
+        finally:
+            if tcp:
+                tcp.close()  # unless it was taken
         assert stream is not None  # there was a command
-        self._connections.append(connection)
+        with self._lock:
+            self._connections.append(connection)
         return stream
 
+    def _resolved(self, seconds: float) -> SshSettings:
+        with self._lock:
+            known = self._settings
+        settings = known or resolve(self.spec, config_file=self._config_file, seconds=seconds)
+        with self._lock:
+            self._settings = settings
+        return settings
+
     def close(self) -> None:
-        for connection in self._connections:
+        with self._lock:
+            connections, self._connections = self._connections, []
+        for connection in connections:
             connection.close()
-        self._connections = []

@@ -4,7 +4,7 @@ paramiko waits for an answer after each of four messages that OpenSSH takes in o
 the host key has been verified. The guess is that a server's first channel has number 0: true of OpenSSH and Dropbear; a
 server that counts otherwise ends the connection, and `connection.py` then goes the ordinary way.
 
-This uses parts of paramiko that are not its public face; `usable()` says whether they are as they were in the versions
+This uses parts of paramiko that are not public; `usable()` says whether they are as they were in the versions
 this was tested with. May go when paramiko pipelines by itself.
 """
 
@@ -47,7 +47,7 @@ class PipeliningTransport(ServiceRequestingTransport):
         request.add_byte(cMSG_SERVICE_REQUEST)
         request.add_string("ssh-userauth")
         inner._send_message(request)  # noqa: SLF001  # see the module
-        inner._service_userauth_accepted = True  # noqa: SLF001  # nobody waits for it, so nobody need hear it
+        inner._service_userauth_accepted = True  # noqa: SLF001  # nobody waits for it, its acceptance may be passed over
         channels: list[paramiko.Channel] = []
         inner.auth_handler = _AuthHandler(self)
         if command is not None:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineSpec
+from ci_dispatch.machines.supervisor_client import hint_for
 from ci_dispatch.run.ports import MachineError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class SshSettings:
     """Everything OpenSSH would use to reach one host."""
 
     alias: str  # what the user calls it
@@ -41,7 +42,7 @@ class Settings:
             return self.host_key_alias
         return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
 
-    def over(self, proxy_jump: str) -> Settings:
+    def over(self, proxy_jump: str) -> SshSettings:
         """The same, reached over these jump hosts."""
         return replace(self, proxy_jump=proxy_jump)
 
@@ -51,7 +52,7 @@ class Settings:
         return shlex.join(["ssh", *options, "-p", str(self.port), "-l", self.user, self.alias, *words])
 
 
-def resolve(spec: MachineSpec, *, config_file: str = "", seconds: float = 5.0) -> Settings:
+def resolve(spec: MachineSpec, *, config_file: str = "", seconds: float = 5.0) -> SshSettings:
     """Ask OpenSSH about a machine; what the machine's own entry says goes first. Raises MachineError."""
     options = []
     if spec.port:
@@ -59,18 +60,27 @@ def resolve(spec: MachineSpec, *, config_file: str = "", seconds: float = 5.0) -
     if spec.user:
         options += ["-l", spec.user]
     if spec.key:
-        options += ["-i", str(Path(spec.key).expanduser()), "-o", "IdentitiesOnly=yes"]
+        try:
+            key = Path(spec.key).expanduser()
+        except RuntimeError as error:
+            raise _unusable(spec.host or spec.name, str(error)) from error
+        options += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
     return ask_openssh(spec.host or spec.name, options, config_file=config_file, seconds=seconds)
 
 
-def ask_openssh(host: str, options: Sequence[str], *, config_file: str, seconds: float) -> Settings:
+def ask_openssh(host: str, options: Sequence[str], *, config_file: str, seconds: float) -> SshSettings:
     """`ssh -G` for a host. It opens no connection. Raises MachineError."""
-    if host.startswith("-") or not host.strip():
+    if host.startswith("-") or not host.strip() or "\0" in host:
         raise MachineError(f"{host!r} is not a host name", stage="configuration")
     config = ["-F", config_file] if config_file else []
     try:
         asked = subprocess.run(
-            ["ssh", *config, *options, "-G", host], capture_output=True, text=True, timeout=seconds, check=False
+            ["ssh", *config, *options, "-G", host],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # names of files are any bytes
+            timeout=max(0.1, seconds),
+            check=False,
         )
     except FileNotFoundError:
         raise MachineError(
@@ -82,15 +92,24 @@ def ask_openssh(host: str, options: Sequence[str], *, config_file: str, seconds:
             stage="configuration",
             hint="look for Match exec and CanonicalizeHostname in it",
         ) from None
-    if asked.returncode:
+    except OSError as error:
         raise MachineError(
-            f"the SSH configuration of {host} cannot be used", stage="configuration", why=asked.stderr.strip()[-500:]
-        )
+            f"the SSH configuration of {host} was not read: {error.strerror}",
+            stage="configuration",
+            why=f"ssh cannot be started: {error}",
+            hint=hint_for(error),
+        ) from error
+    if asked.returncode:
+        raise _unusable(host, asked.stderr.strip()[-500:])
     return parse(asked.stdout, alias=host, config_file=config_file)
 
 
-def parse(text: str, *, alias: str, config_file: str = "") -> Settings:
-    """The lines of `ssh -G` as Settings. Raises MachineError when they lack what every OpenSSH prints."""
+def _unusable(host: str, why: str) -> MachineError:
+    return MachineError(f"the SSH configuration of {host} cannot be used", stage="configuration", why=why)
+
+
+def parse(text: str, *, alias: str, config_file: str = "") -> SshSettings:
+    """The lines of `ssh -G` as SshSettings. Raises MachineError when they lack what every OpenSSH prints."""
     values: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
@@ -100,16 +119,21 @@ def parse(text: str, *, alias: str, config_file: str = "") -> Settings:
         hostname, port, user = first["hostname"], int(first["port"]), first["user"]
     except (KeyError, ValueError):
         raise MachineError(f"ssh -G {alias} printed no configuration", stage="configuration") from None
-    files = shlex.split(first.get("userknownhostsfile", "")) + shlex.split(first.get("globalknownhostsfile", ""))
-    return Settings(
+    try:
+        files = shlex.split(first.get("userknownhostsfile", "")) + shlex.split(first.get("globalknownhostsfile", ""))
+        known_hosts = tuple(Path(file).expanduser() for file in files)
+        identity_files = tuple(Path(file).expanduser() for file in values.get("identityfile", []))
+    except (ValueError, RuntimeError) as error:  # a quote without its end, a home directory that nobody has
+        raise _unusable(alias, str(error)) from error
+    return SshSettings(
         alias=alias,
         hostname=hostname,
         port=port,
         user=user,
-        identity_files=tuple(Path(file).expanduser() for file in values.get("identityfile", [])),
+        identity_files=identity_files,
         identities_only=first.get("identitiesonly") == "yes",
         identity_agent=_unless_none(first.get("identityagent", ""), keep_none=True),
-        known_hosts=tuple(Path(file).expanduser() for file in files),
+        known_hosts=known_hosts,
         host_key_alias=_unless_none(first.get("hostkeyalias", "")),
         proxy_jump=_unless_none(first.get("proxyjump", "")),
         proxy_command=_unless_none(first.get("proxycommand", "")),

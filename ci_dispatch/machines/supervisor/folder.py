@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import shutil
+import tarfile
 import tempfile
-from typing import Any
+import time
+from typing import IO, Any
+from urllib.parse import quote
 
-NEWBORN = ".new-"  # how the name of a folder begins until its supervisor holds the lock
-OUTPUT = "out.log"
-INTERNAL = frozenset(
-    {OUTPUT, "lock", "lease", "cancel", "cancel.now", "status", "status.space", "tmp"}
-)  # not collected
+UNLOCKED_PREFIX = ".new-"  # how the name of a folder begins until its supervisor holds the lock
+OUTPUT_FILE = "out.log"
 
-_STATUS_BYTES = 4096  # reserved on disk at the start, so that a status can be told on a full one
+_INTERNAL = frozenset({OUTPUT_FILE, "lock", "lease", "cancel", "cancel.now", "status", "status.space", "tmp"})
+_STATUS_BYTES = 4096  # reserved on disk at the start, so that a status can be written on a full one
 _REASON_BYTES = 2000
 
 
-class Folder:
+class AttemptFolder:
     """One attempt's folder. Paths are computed anew each time: it is renamed once, when its supervisor is ready."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
+    @property
+    def mark(self) -> str:
+        """What its processes carry in their environment; without blanks, for macOS shows environments as one line."""
+        return quote(self.path)
+
     def file(self, name: str) -> str:
         return os.path.join(self.path, name)
 
+    def age(self, name: str = "") -> float:
+        """Seconds since it, or a file of it, was last changed; 0 when there is none."""
+        try:
+            return time.time() - os.stat(self.file(name)).st_mtime
+        except OSError:
+            return 0.0
+
     @staticmethod
-    def create(beside: str, files: dict[str, bytes]) -> Folder:
+    def create(beside: str, files: dict[str, bytes]) -> AttemptFolder:
         """A new folder under a name of its own next to `beside`, with `files` in it. Raises OSError."""
         parent = os.path.dirname(beside)
         os.makedirs(parent, mode=0o700, exist_ok=True)
-        folder = Folder(tempfile.mkdtemp(prefix=NEWBORN, dir=parent))
+        folder = AttemptFolder(tempfile.mkdtemp(prefix=UNLOCKED_PREFIX, dir=parent))
         try:
             for name, data in files.items():
                 path = folder.file(name)
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
                 _write(path, data)
-            for name in (OUTPUT, "lock", "lease"):
+            for name in (OUTPUT_FILE, "lock", "lease"):
                 _write(folder.file(name), b"")
             _write(folder.file("status.space"), b" " * _STATUS_BYTES)
             os.symlink(tempfile.mkdtemp(prefix="ci-"), folder.file("tmp"))  # short: sockets in it have 108 bytes
@@ -85,7 +99,7 @@ class Folder:
             os.close(descriptor)
         return False
 
-    # The lease and the wish to end
+    # What the controller wants: the lease renewed, the job cancelled
 
     def renew_lease(self) -> None:
         os.utime(self.file("lease"))
@@ -126,8 +140,8 @@ class Folder:
             return None
         return status if isinstance(status, dict) else None
 
-    def trouble_with_disk(self) -> str:
-        """ "" or what is full; a full disk is the usual reason for a job that fails without a word."""
+    def disk_problem(self) -> str:
+        """What is full, or ""; a full disk is the usual reason for a job that fails without a message."""
         try:
             disk = os.statvfs(self.path)
         except OSError:
@@ -137,6 +151,26 @@ class Folder:
         if disk.f_files and disk.f_favail == 0:
             return "the disk has no inodes left"
         return ""
+
+    def collect(self, archive: IO[bytes], limit: int) -> dict[str, Any]:
+        """The job's files as tar.gz, small ones first, up to `limit` bytes; names those left out for it."""
+        sizes = {}
+        for directory, _, names in os.walk(self.path):
+            for name in names:
+                path = os.path.join(directory, name)
+                relative = os.path.relpath(path, self.path)
+                if relative.split(os.sep)[0] not in _INTERNAL and os.path.isfile(path) and not os.path.islink(path):
+                    sizes[relative] = os.path.getsize(path)
+        left_out, total = [], 0
+        packed = gzip.GzipFile(fileobj=archive, mode="wb", compresslevel=1)
+        with packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+            for relative, size in sorted(sizes.items(), key=lambda item: (item[1], item[0])):
+                total += size
+                if total > limit:
+                    left_out.append(relative)
+                else:
+                    tar.add(self.file(relative), arcname=relative, recursive=False)
+        return {"files": len(sizes) - len(left_out), "left_out": left_out}
 
 
 def _write(path: str, data: bytes) -> None:

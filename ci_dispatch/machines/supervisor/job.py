@@ -11,18 +11,12 @@ import subprocess
 import sys
 import time
 from typing import Any
-from urllib.parse import quote
 
-from .folder import OUTPUT, Folder
-from .processes import MARK, Children, end
+from .folder import OUTPUT_FILE, AttemptFolder
+from .processes import MARK, Children, count_of, end, names_of, reset_signals
 
-TICK = 0.05
+POLL_SECONDS = 0.05
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-def mark_of(path: str) -> str:
-    """The mark of the job in this folder: without blanks, for macOS shows environments as one line."""
-    return quote(path)
 
 
 def start(path: str, spec: dict[str, Any]) -> str:
@@ -31,67 +25,62 @@ def start(path: str, spec: dict[str, Any]) -> str:
         return ""
     files = {name: base64.b64decode(data) for name, data in spec["files"].items()}
     try:
-        folder = Folder.create(path, files)
+        folder = AttemptFolder.create(path, files)
     except OSError as error:
         return f"cannot make the attempt's folder: {error.strerror or error}: {error.filename or path}"
-    answer, told = os.pipe()
+    answer, ready = os.pipe()
     middle = os.fork()
     if middle == 0:
         os.close(answer)
         os.setsid()
         if os.fork() == 0:
-            _supervise(folder, path, spec, told)  # never returns
+            _supervise(folder, path, spec, ready)  # never returns
         os._exit(0)
-    os.close(told)
+    os.close(ready)
     os.waitpid(middle, 0)
     with os.fdopen(answer, "rb") as pipe:
         return pipe.read().decode("utf-8", "replace")
 
 
-def _supervise(folder: Folder, path: str, spec: dict[str, Any], told: int) -> None:
-    """The supervisor's whole life, in a process of its own; `told` is closed when the job may be attached to."""
+def _supervise(folder: AttemptFolder, path: str, spec: dict[str, Any], ready: int) -> None:
+    """The supervisor's whole life, in a process of its own; `ready` is closed when the job may be attached to."""
     try:
-        _detach(told)
+        _detach(ready)
         if not folder.lock():
             raise OSError("somebody else holds the lock of a folder nobody knows")  # noqa: TRY301
         os.rename(folder.path, path)  # from here on others see it, supervised from the first moment
         folder.path = path
-        os.close(told)
+        os.close(ready)
     except OSError as error:
         folder.remove()
         if not os.path.isdir(path):  # else another `run` of the same job was faster: that one is attached to
-            os.write(told, f"cannot begin: {error}".encode())
+            os.write(ready, f"cannot begin: {error}".encode())
         os._exit(1)
     try:
         folder.write_status(_run(folder, spec))
-    except Exception as error:  # noqa: BLE001  # whatever it was, the controller shall hear of it
+    except Exception as error:  # noqa: BLE001  # whatever it was, the controller must get to know it
         folder.write_status({"ended": "lost", "reason": f"the supervisor failed: {error!r}"})
     finally:
         folder.remove_temporary_files()
         os._exit(0)
 
 
-def _detach(told: int) -> None:
+def _detach(ready: int) -> None:
     """No terminal, no files of the connection, no signal that could end us before the job has ended."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
-    os.set_inheritable(told, False)  # noqa: FBT003  # it takes no keywords
-    signal.alarm(0)
+    os.set_inheritable(ready, False)  # noqa: FBT003  # it takes no keywords
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _hear)  # a handler, not SIG_IGN: the job must not inherit deafness
+        signal.signal(number, lambda number, _frame: _signals.append(number))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of the job become our children
 
 
-_heard: list[int] = []
+_signals: list[int] = []  # that asked the supervisor itself to end
 
 
-def _hear(number: int, _frame: object) -> None:
-    _heard.append(number)
-
-
-def _run(folder: Folder, spec: dict[str, Any]) -> dict[str, Any]:
+def _run(folder: AttemptFolder, spec: dict[str, Any]) -> dict[str, Any]:
     """The job from its first to its last process; returns its status."""
     began = time.monotonic()
     try:
@@ -105,12 +94,18 @@ def _run(folder: Folder, spec: dict[str, Any]) -> dict[str, Any]:
     if folder.cancelled_now():
         interrupt = terminate = 0.0
     left_behind, survivors = end(
-        children, mark_of(folder.path), interrupt=interrupt, terminate=terminate, hurry=folder.cancelled_now
+        children, folder.mark, interrupt=interrupt, terminate=terminate, hurry=folder.cancelled_now
     )
     if tree is not None:
         os.close(tree)
-    status = _status(folder, children.root_status, ended, left_behind, survivors)
-    return {**status, "seconds": round(time.monotonic() - began, 3)}
+    code, number = _exit_of(children.root_status)
+    return {
+        "ended": ended,
+        "exit_code": code,
+        "signal": number,
+        "reason": _reason(folder, ended, left_behind, survivors),
+        "seconds": round(time.monotonic() - began, 3),
+    }
 
 
 def _hold_tree(spec: dict[str, Any]) -> int | None:
@@ -125,12 +120,12 @@ def _hold_tree(spec: dict[str, Any]) -> int | None:
     return descriptor
 
 
-def _spawn(folder: Folder, spec: dict[str, Any]) -> int:
+def _spawn(folder: AttemptFolder, spec: dict[str, Any]) -> int:
     environment = dict(os.environ)
     environment.update(spec["env"])
     environment["TMPDIR"] = os.readlink(folder.file("tmp"))
-    environment[MARK] = mark_of(folder.path)
-    output = os.open(folder.file(OUTPUT), os.O_WRONLY | os.O_APPEND)
+    environment[MARK] = folder.mark
+    output = os.open(folder.file(OUTPUT_FILE), os.O_WRONLY | os.O_APPEND)
     try:
         job = subprocess.Popen(
             spec["argv"],
@@ -140,6 +135,7 @@ def _spawn(folder: Folder, spec: dict[str, Any]) -> int:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=reset_signals,  # noqa: PLW1509  # this process has one thread
         )
     finally:
         os.close(output)
@@ -156,7 +152,7 @@ def _cannot_start(spec: dict[str, Any], error: Exception) -> str:
     return f"{program} cannot be started: {error}"
 
 
-def _watch(folder: Folder, spec: dict[str, Any], children: Children, began: float) -> str:
+def _watch(folder: AttemptFolder, spec: dict[str, Any], children: Children, began: float) -> str:
     """Wait until the job ends or has to be ended, and say which."""
     renewals, renewed = folder.lease_renewals(), time.monotonic()
     while children.reap():
@@ -170,35 +166,22 @@ def _watch(folder: Folder, spec: dict[str, Any], children: Children, began: floa
             return "timed out"
         if now - renewed > spec["lease"]:
             return "lease ended"
-        if _heard:
+        if _signals:
             return "lost"  # the machine is shutting down, or somebody ends us
-        time.sleep(TICK)
+        time.sleep(POLL_SECONDS)
     return "exited"
 
 
-def _status(
-    folder: Folder,
-    root_status: int | None,
-    ended: str,
-    left_behind: dict[int, str],
-    survivors: dict[int, str],
-) -> dict[str, Any]:
-    code, number = _exit_of(root_status)
+def _reason(folder: AttemptFolder, ended: str, left_behind: dict[int, str], survivors: dict[int, str]) -> str:
     reasons = []
     if ended == "lost":
-        reasons.append(f"the supervisor was told to end by signal {_heard[0]}: is the machine shutting down?")
-    reasons.append(folder.trouble_with_disk())
+        reasons.append(f"signal {_signals[0]} ended the supervisor: is the machine shutting down?")
+    reasons.append(folder.disk_problem())
     if survivors:
-        reasons.append("could not be killed: " + ", ".join(sorted(set(survivors.values()))))
+        reasons.append(f"could not be killed: {names_of(survivors)}")
     if left_behind and ended == "exited":
-        reasons.append("left running by the job and ended: " + ", ".join(sorted(set(left_behind.values()))))
-    return {
-        "ended": ended,
-        "exit_code": code,
-        "signal": number,
-        "reason": "; ".join(filter(None, reasons)),
-        "leaked": len(left_behind),
-    }
+        reasons.append(f"ended {count_of(left_behind)} that the job had left running: {names_of(left_behind)}")
+    return "; ".join(filter(None, reasons))
 
 
 def _exit_of(status: int | None) -> tuple[int | None, int | None]:

@@ -1,4 +1,4 @@
-"""The commands a controller gives: run, sync, collect, sweep. Arguments are plain words, data comes on stdin."""
+"""The commands of docs/supervisor-protocol.md. Arguments are plain words, data comes on stdin."""
 
 from __future__ import annotations
 
@@ -6,39 +6,46 @@ import io
 import os
 import signal
 import tarfile
+import time
 from typing import Any
 
-from . import channel, orphans, trees
-from .attach import attach
-from .folder import Folder
-from .job import start
+from . import processes, protocol, trees
+from .folder import OUTPUT_FILE, AttemptFolder
+from .job import POLL_SECONDS, start
+
+REQUEST_SECONDS = 60  # for the whole command, until the request has said how long it may take
+PATIENCE_SECONDS = 5  # beyond the controller's own deadline
+
+_UNKNOWN_JOB = "the machine does not know this job any more: was its disk cleared?"
 
 
 def main(arguments: list[str]) -> int:
     """NONCE COMMAND ROOT NAME; exits 0 whenever it could say what happened."""
+    processes.reset_signals()  # SIGALRM among them: this process must end whatever it has inherited
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # an error of the write, not the end of us
     nonce, command, root, name = arguments
-    signal.alarm(60)  # whatever happens, this process goes
-    channel.greet(nonce)
+    signal.alarm(REQUEST_SECONDS)
+    protocol.greet(nonce)
     try:
         os.makedirs(root, mode=0o700, exist_ok=True)
-        request = channel.receive_json()
+        request = protocol.receive_json()
         if request is not None:
-            signal.alarm(int(request["seconds"]) + 5)
-            channel.send_result(_COMMANDS[command](root, name, request))
-    except ConnectionError:  # the controller is gone: nobody to tell
+            signal.alarm(int(request["seconds"]) + PATIENCE_SECONDS)
+            protocol.send_result(COMMANDS[command](root, name, request))
+    except ConnectionError:  # the controller is gone: nobody to answer
         return 0
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
-        _tell(error)
+        _send_error(error)
     return 0
 
 
-def _tell(error: Exception) -> None:
+def _send_error(error: Exception) -> None:
     try:
         if isinstance(error, OSError) and error.strerror:
             where = f": {error.filename}" if error.filename else ""
-            channel.send_error(f"{error.strerror}{where}")
+            protocol.send_error(f"{error.strerror}{where}")
         else:
-            channel.send_error(str(error) or type(error).__name__)
+            protocol.send_error(str(error) or type(error).__name__)
     except OSError:
         return
 
@@ -46,18 +53,71 @@ def _tell(error: Exception) -> None:
 def _run(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
     path = os.path.join(root, "jobs", name)
     if request.get("spec"):
-        trouble = start(path, request["spec"])
-        if trouble:
-            return {"ended": "not started", "reason": trouble}
+        problem = start(path, request["spec"])
+        if problem:
+            return {"ended": "not started", "reason": problem}
     if not os.path.isdir(path):
-        return {"ended": "lost", "reason": "the machine does not know this job any more: was its disk cleared?"}
-    return attach(
-        Folder(path),
-        live=request["live"],
-        output_offset=request["output_offset"],
-        live_offset=request["live_offset"],
-        lease=request["lease"],
-    )
+        return {"ended": "lost", "reason": _UNKNOWN_JOB}
+    folder = AttemptFolder(path)
+    output = _Tail(folder.file(OUTPUT_FILE), protocol.OUTPUT, request["output_offset"])
+    live = _Tail(folder.file(request["live"]), protocol.LIVE, request["live_offset"])
+    return _attach(folder, (output, live), request["lease"])
+
+
+def _attach(folder: AttemptFolder, tails: tuple[_Tail, ...], lease: float) -> dict[str, Any]:
+    """Stream until the job has ended; returns its status. Raises ConnectionError when the controller is gone.
+
+    Without a sign of the controller for as long as the lease this process ends by SIGALRM, even when it is stuck in
+    writing: sshd keeps it alive for minutes after a connection has died.
+    """
+    patience = int(lease) + PATIENCE_SECONDS
+    signal.alarm(patience)
+    folder.renew_lease()
+    last_heartbeat = 0.0
+    while True:
+        supervised = folder.supervised()  # asked before the status is: it writes the status, then goes
+        status = folder.status()
+        more = [tail.send_piece() for tail in tails]
+        if status is None and not supervised:
+            processes.end_abandoned(folder)
+            continue
+        if status is not None and not any(more):
+            return status
+        if time.monotonic() - last_heartbeat >= protocol.HEARTBEAT_SECONDS:
+            last_heartbeat = time.monotonic()
+            protocol.send(protocol.HEARTBEAT)
+        # also between the pieces of a backlog, which must not end the lease
+        received = protocol.wait_for_input(0 if any(more) else POLL_SECONDS)
+        if received is None:
+            raise ConnectionError("the controller is gone")
+        if received:
+            signal.alarm(patience)
+            folder.renew_lease()
+        if protocol.KILL in received:
+            folder.cancel(now=True)
+        elif protocol.CANCEL in received:
+            folder.cancel(now=False)
+
+
+class _Tail:
+    """A growing file, sent from an offset on."""
+
+    def __init__(self, path: str, kind: bytes, offset: int) -> None:
+        self._path, self._kind, self._offset = path, kind, offset
+        self._descriptor = -1
+
+    def send_piece(self) -> bool:
+        """Whether there was something to send."""
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(self._path, os.O_RDONLY)
+            except OSError:  # the live file appears when the runner's reporter begins
+                return False
+        data = os.pread(self._descriptor, protocol.CHUNK, self._offset)
+        if data:
+            protocol.send(self._kind, data, self._offset)
+            self._offset += len(data)
+        return bool(data)
 
 
 def _sync(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -65,26 +125,26 @@ def _sync(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _collect(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
-    folder = os.path.join(root, "jobs", name)
-    if not os.path.isdir(folder):
-        raise OSError("the machine does not know this job any more: was its disk cleared?")
-    with io.BufferedWriter(_Frames(), channel.CHUNK) as archive:
-        return trees.collect(folder, archive, request["limit"])
+    path = os.path.join(root, "jobs", name)
+    if not os.path.isdir(path):
+        raise OSError(_UNKNOWN_JOB)
+    with io.BufferedWriter(_ArchiveFrames(), protocol.CHUNK) as archive:
+        return AttemptFolder(path).collect(archive, request["limit"])
 
 
 def _sweep(root: str, _name: str, _request: dict[str, Any]) -> dict[str, Any]:
-    return orphans.sweep(root)
+    return processes.sweep(root)
 
 
-_COMMANDS = {"run": _run, "sync": _sync, "collect": _collect, "sweep": _sweep}
+COMMANDS = {"run": _run, "sync": _sync, "collect": _collect, "sweep": _sweep}
 
 
-class _Frames(io.RawIOBase):
+class _ArchiveFrames(io.RawIOBase):
     """An archive written as frames."""
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        channel.send(b"f", bytes(data))
+        protocol.send(protocol.ARCHIVE, bytes(data))
         return len(data)

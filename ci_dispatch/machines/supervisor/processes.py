@@ -1,17 +1,23 @@
-"""Which processes belong to a job, and how to end every one of them."""
+"""Which processes belong to a job, and how to end every one of them, also when its supervisor is dead."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
+from urllib.parse import quote
+
+from .folder import UNLOCKED_PREFIX, AttemptFolder
 
 MARK = "CI_DISPATCH_JOB"  # in the environment of every process of a job: the directory of its attempt
 
 LEFT_BEHIND_SECONDS = 2.0  # between TERM and KILL, for what outlived the root of its job
 KILL_SECONDS = 5.0  # KILL cannot be refused, but a process in uninterruptible sleep dies late
+UNLOCKED_SECONDS = 600.0  # far longer than any supervisor needs from making its folder to locking it
+KEEP_SECONDS = 3 * 24 * 3600.0  # an attempt's files, for a person who looks for them
 
 
 class Process(NamedTuple):
@@ -20,6 +26,20 @@ class Process(NamedTuple):
     session: int
     name: str
     mark: str  # "" when it has none or may not be looked at
+
+
+def reset_signals() -> None:
+    """Every signal at its default and none blocked, whatever this process has inherited.
+
+    What is started by `&` in a script, by nohup or by cron ignores INT or HUP, and so does everything it starts; a
+    runner that ignores INT writes no reports.
+    """
+    for number in signal.valid_signals():
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):  # KILL, STOP, and those that the C library keeps for itself
+            continue
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def processes() -> dict[int, Process]:
@@ -92,6 +112,15 @@ def belonging(mark: str, root: int | None = None) -> dict[int, str]:
             break
         members = grown
     return {pid: everything[pid].name for pid in members if pid != me}
+
+
+def names_of(members: dict[int, str]) -> str:
+    """For people: each name once."""
+    return ", ".join(sorted(set(members.values())))
+
+
+def count_of(members: dict[int, str]) -> str:
+    return f"{len(members)} process{'es' if len(members) != 1 else ''}"
 
 
 class Children:
@@ -175,3 +204,66 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def end_abandoned(folder: AttemptFolder) -> int:
+    """End what is left of a job whose supervisor was killed, and say so in its status. Returns how many there were.
+
+    Its lock is taken for that and kept by this process, for others may find the dead supervisor too.
+    """
+    if not folder.lock() or folder.status() is not None:
+        return 0
+    left = belonging(folder.mark)
+    survivors = end_members(folder.mark, terminate=1.0)
+    reason = "its supervisor was killed (out of memory, or a restart of the machine?)"
+    if left:
+        reason += f"; ended {count_of(left)} that it had left running: {names_of(left)}"
+    if survivors:
+        reason += f"; could not be killed: {names_of(survivors)}"
+    folder.write_status({"ended": "lost", "reason": reason})
+    folder.remove_temporary_files()
+    return len(left)
+
+
+def sweep(root: str) -> dict[str, Any]:
+    """Jobs under `root` whose supervisor is dead are ended; those with a living one belong to a run or end by lease.
+
+    Clears away what nobody will ask for any more. Returns {"ended": processes ended}.
+    """
+    jobs = os.path.join(root, "jobs")
+    ended = 0
+    for name in _entries(jobs):
+        folder = AttemptFolder(os.path.join(jobs, name))
+        if name.startswith(UNLOCKED_PREFIX):  # its lock is not ours to try: a supervisor may be about to take it
+            if folder.age() > UNLOCKED_SECONDS:
+                folder.remove()
+        elif folder.supervised():
+            continue
+        elif folder.status() is None:
+            ended += end_abandoned(folder)
+        elif folder.age("status") > KEEP_SECONDS:
+            shutil.rmtree(folder.path, ignore_errors=True)
+    return {"ended": ended + _end_escaped(jobs)}
+
+
+def _end_escaped(jobs: str) -> int:
+    """End processes that carry the mark of a job which is over."""
+    ours = quote(jobs) + "/"
+    marks: dict[str, int] = {}
+    for process in processes().values():
+        if process.mark.startswith(ours):
+            marks[process.mark] = marks.get(process.mark, 0) + 1
+    ended = 0
+    for mark, count in marks.items():
+        folder = AttemptFolder(os.path.join(jobs, mark[len(ours) :]))
+        if not folder.supervised():
+            end_members(mark, terminate=1.0)
+            ended += count
+    return ended
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []

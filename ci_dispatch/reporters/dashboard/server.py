@@ -1,6 +1,6 @@
-"""The dashboard over HTTP: read-only routes, server-sent events, and the rules of `guard.py` around all of them.
+"""The dashboard over HTTP: read-only routes, server-sent events, and the rules of `auth.py` around all of them.
 
-Everything here runs in one asyncio loop, the one that owns the Board.
+Everything here runs in one asyncio loop, the one that owns the ViewModel.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ci_dispatch.reporters.dashboard import guard
-from ci_dispatch.reporters.dashboard.board import Board
-from ci_dispatch.reporters.dashboard.tails import Piece
+from ci_dispatch.reporters.dashboard import auth
+from ci_dispatch.reporters.dashboard.view_model import OutputPiece, ViewModel
 from report_merge.plain import plain
 
 PING = 15.0  # seconds between signs of life on a silent stream: proxies close what is silent for a minute
@@ -33,20 +32,20 @@ If the dashboard was started again, it has a new link (or set CI_DISPATCH_DASHBO
 """
 
 
-class News:
-    """Wakes everybody who waits for it; `over` when there will be none any more."""
+class PageUpdates:
+    """Wakes every stream that waits for the next delta; `over` when there will be none any more."""
 
     def __init__(self) -> None:
         self.over = False
         self.next = asyncio.Event()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         self.next.set()
         self.next = asyncio.Event()
 
 
-class Guard:
-    """Refuses what `guard.py` refuses, and puts its headers on every answer."""
+class AuthMiddleware:
+    """Refuses what `auth.py` refuses, and puts its headers on every answer."""
 
     def __init__(self, app: ASGIApp, *, host: str, port: int, token: str) -> None:
         self._app, self._host, self._port, self._token = app, host, port, token
@@ -58,7 +57,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in guard.HEADERS.items():
+                for name, value in auth.HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -67,14 +66,16 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
-        if not guard.host_allowed(headers.get("host", ""), self._host):
+        if not auth.host_allowed(headers.get("host", ""), self._host):
             text = (
                 f"No dashboard under this name. Use its IP address, or start it with --host {self._host or 'NAME'}.\n"
             )
             return PlainTextResponse(text, 421)
         if scope["method"] not in ("GET", "HEAD"):
-            return PlainTextResponse("A dashboard only shows; it takes no orders.\n", 405, {"Allow": "GET, HEAD"})
-        if path.startswith(("/t/", "/assets/")) or guard.has_token(headers, self._port, self._token):
+            return PlainTextResponse(
+                "A dashboard is read-only: it answers GET and HEAD.\n", 405, {"Allow": "GET, HEAD"}
+            )
+        if path.startswith(("/t/", "/assets/")) or auth.has_token(headers, self._port, self._token):
             return None
         return PlainTextResponse(_CLOSED, 403)
 
@@ -82,7 +83,7 @@ class Guard:
 class Streams:
     """How many event streams each client has open."""
 
-    def __init__(self, limit: int = guard.STREAMS_PER_CLIENT) -> None:
+    def __init__(self, limit: int = auth.STREAMS_PER_CLIENT) -> None:
         self._limit = limit
         self._open: Counter[str] = Counter()
 
@@ -115,10 +116,11 @@ class Pages:
     """The routes. `now` is the clock of the run, `metrics` the text of /metrics where somebody writes it."""
 
     def __init__(
-        self, board: Board, news: News, *, now: Callable[[], float], log: Callable[[int, int], Piece | None],
+        self, model: ViewModel, updates: PageUpdates, *, now: Callable[[], float],
+        log: Callable[[int, int], OutputPiece | None],
         port: int, token: str, metrics: Callable[[], str] | None = None,
     ) -> None:  # fmt: skip
-        self._board, self._news, self._now, self._log = board, news, now, log
+        self._model, self._updates, self._now, self._log = model, updates, now, log
         self._port, self._token, self._metrics = port, token, metrics
         self._streams = Streams()
         folder = resources.files("ci_dispatch.reporters.dashboard") / "page"
@@ -140,10 +142,10 @@ class Pages:
 
     async def enter(self, request: Request) -> Response:
         """The page itself and not a redirect to it: a strict cookie does not follow one that began on another site."""
-        if not guard.same(request.path_params["token"], self._token):
+        if not auth.same(request.path_params["token"], self._token):
             return PlainTextResponse(_CLOSED, 403)
         answer = await self.page(request)
-        answer.headers["Set-Cookie"] = guard.set_cookie(self._port, self._token)
+        answer.headers["Set-Cookie"] = auth.set_cookie(self._port, self._token)
         return answer
 
     async def page(self, request: Request) -> Response:  # noqa: ARG002  what Starlette calls
@@ -157,18 +159,18 @@ class Pages:
 
     async def state(self, request: Request) -> Response:
         """Everything, or with ?since=ID only what changed after it; 304 when that is nothing."""
-        etag = f'"{self._board.deltas.last_id}"'
+        etag = f'"{self._model.deltas.last_id}"'
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers={"ETag": etag})
-        deltas = self._board.deltas.after(request.query_params.get("since", ""))
+        deltas = self._model.deltas.after(request.query_params.get("since", ""))
         if deltas is None:
-            return _json(self._board.snapshot(self._now()), ETag=etag)
+            return _json(self._model.snapshot(self._now()), ETag=etag)
         return _json(b'{"deltas":[%s]}' % ",".join(text for _, text in deltas).encode("utf-8", "replace"), ETag=etag)
 
     async def events(self, request: Request) -> Response:
         client = request.client.host if request.client else ""
         if not self._streams.enter(client):
-            text = f"At most {guard.STREAMS_PER_CLIENT} live pages at a time; this one asks every 2 seconds instead.\n"
+            text = f"At most {auth.STREAMS_PER_CLIENT} live pages at a time; this one asks every 2 seconds instead.\n"
             return PlainTextResponse(text, 503, {"Retry-After": "5"})
         since = request.headers.get("last-event-id") or request.query_params.get("since", "")
         return EventStream(self._stream(since), lambda: self._streams.leave(client))
@@ -176,14 +178,14 @@ class Pages:
     async def _stream(self, last: str) -> AsyncIterator[str]:
         yield "retry: 1000\n\n"
         while True:
-            more = self._news.next  # taken before looking, so that nothing slips in between
-            deltas = self._board.deltas.after(last)
+            more = self._updates.next  # taken before the deltas are read, so that none is missed in between
+            deltas = self._model.deltas.after(last)
             if deltas is None:
-                last = self._board.deltas.last_id
+                last = self._model.deltas.last_id
                 yield f"event: reset\nid: {last}\ndata:\n\n"
             for last, text in deltas or ():
                 yield f"id: {last}\ndata: {text}\n\n"
-            if self._news.over:
+            if self._updates.over:
                 yield "event: bye\ndata:\n\n"
                 return
             try:
@@ -192,7 +194,7 @@ class Pages:
                 yield f"event: ping\ndata: {self._now():.2f}\n\n"
 
     async def test(self, request: Request) -> Response:
-        found = self._board.test(request.path_params["n"])
+        found = self._model.test(request.path_params["n"])
         if found is None:
             raise HTTPException(404, "no such test in this run")
         return _json(found)
@@ -216,5 +218,8 @@ def _json(body: bytes, **headers: str) -> Response:
 def application(pages: Pages, *, host: str, port: int, token: str) -> Starlette:
     return Starlette(
         routes=pages.routes(),
-        middleware=[Middleware(Guard, host=host, port=port, token=token), Middleware(GZipMiddleware, compresslevel=4)],
+        middleware=[
+            Middleware(AuthMiddleware, host=host, port=port, token=token),
+            Middleware(GZipMiddleware, compresslevel=4),
+        ],
     )

@@ -1,4 +1,4 @@
-"""One thread that reads events from a source into a Board and serves it, from `start` to `stop`."""
+"""One thread that reads events from a source into a ViewModel and serves it; and the reporter that runs it."""
 
 from __future__ import annotations
 
@@ -7,46 +7,32 @@ import errno
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import LeaseNumber
-from ci_dispatch.reporters.dashboard import guard
-from ci_dispatch.reporters.dashboard.board import Board
-from ci_dispatch.reporters.dashboard.server import News, Pages, application
-from ci_dispatch.reporters.dashboard.tails import Piece
+from ci_dispatch.reporters import BaseReporter
+from ci_dispatch.reporters.dashboard import auth
+from ci_dispatch.reporters.dashboard.journal_source import EventSource, LiveSource
+from ci_dispatch.reporters.dashboard.server import Pages, PageUpdates, application
+from ci_dispatch.reporters.dashboard.view_model import OutputPiece, ViewModel
 from ci_dispatch.run.state import RunState
 
 INTERVAL = 0.5  # seconds between looks at the source: pages change at most twice a second
 BATCH = 500  # events folded before requests get their turn,
-BATCHES = 200  # and before the pages hear of them
+BATCHES = 200  # and before the pages get them
 STOP = 1  # seconds that open connections get to end
 
 
-class Source(Protocol):
-    """Where events come from; `take` and `now` are called by the dashboard's thread."""
-
-    pace: float  # seconds of the run in one second
-
-    def take(self, limit: int) -> Sequence[Stamped]:
-        """The next events, at most `limit`, without waiting."""
-
-    def now(self) -> float:
-        """Seconds since the epoch on the clock of the run."""
-
-    def output(self, lease: LeaseNumber, since: int) -> Piece | None:
-        """Output of an attempt that no event brought; None when there is none."""
-
-
-class Dashboard:
-    """A dashboard of one source. `metrics` gives the text of /metrics for a state."""
+class DashboardService:
+    """The page of one source, from `start` to `stop`. `metrics` gives the text of /metrics for a state."""
 
     def __init__(
-        self, source: Source, *, host: str = "127.0.0.1", port: int = 0, token: str = "",
+        self, source: EventSource, *, host: str = "127.0.0.1", port: int = 0, token: str = "",
         metrics: Callable[[RunState], str] | None = None,
     ) -> None:  # fmt: skip
         """Raises UsageError when it cannot listen there."""
@@ -54,7 +40,7 @@ class Dashboard:
         self._metrics = metrics
         self._socket = _listen(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
-        self.token = token or guard.new_token()
+        self.token = token or auth.new_token()
         self.failure = ""  # why it ended by itself
         self._ready = threading.Event()
         self._stop = threading.Event()
@@ -72,7 +58,7 @@ class Dashboard:
         self._ready.wait(10)
 
     def stop(self) -> None:
-        """Tells the pages what is left to tell and ends, within about a second; may be called again."""
+        """Sends the pages what is left and ends, within about a second; may be called again."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP + 4)
@@ -87,11 +73,11 @@ class Dashboard:
             self._ready.set()
 
     async def _serve(self) -> None:
-        board, news = Board(secrets.token_hex(4), self._source.pace), News()
+        model, updates = ViewModel(secrets.token_hex(4), self._source.pace), PageUpdates()
         metrics = self._metrics
         pages = Pages(
-            board, news, now=self._source.now, log=self._log(board), port=self.port, token=self.token,
-            metrics=(lambda: metrics(board.state)) if metrics else None,
+            model, updates, now=self._source.now, log=self._log(model), port=self.port, token=self.token,
+            metrics=(lambda: metrics(model.state)) if metrics else None,
         )  # fmt: skip
         config = uvicorn.Config(
             application(pages, host=self.host, port=self.port, token=self.token),
@@ -101,35 +87,65 @@ class Dashboard:
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[self._socket]))
         try:
-            await self._pump(board, news, serving)
+            await self._pump(model, updates, serving)
         finally:
-            news.over = True
-            news.tell()
+            updates.over = True
+            updates.notify()
             server.should_exit = True
             await serving
 
-    def _log(self, board: Board) -> Callable[[int, int], Piece | None]:
-        def log(lease: int, since: int) -> Piece | None:
+    def _log(self, model: ViewModel) -> Callable[[int, int], OutputPiece | None]:
+        def log(lease: int, since: int) -> OutputPiece | None:
             number = LeaseNumber(lease)
-            return board.tails.read(number, since) or self._source.output(number, since)
+            return model.tails.read(number, since) or self._source.output(number, since)
 
         return log
 
-    async def _pump(self, board: Board, news: News, serving: asyncio.Task[None]) -> None:
+    async def _pump(self, model: ViewModel, updates: PageUpdates, serving: asyncio.Task[None]) -> None:
         while True:
             last_round = self._stop.is_set()
             for _ in range(BATCHES):
                 if not (events := self._source.take(BATCH)):
                     break
                 for stamped in events:
-                    board.apply(stamped)
+                    model.apply(stamped)
                 await asyncio.sleep(0)
-            if board.flush(self._source.now()):
-                news.tell()
+            if model.flush(self._source.now()):
+                updates.notify()
             self._ready.set()
             if last_round or serving.done():
                 return
             await asyncio.to_thread(self._stop.wait, INTERVAL)
+
+
+class DashboardReporter(BaseReporter):
+    """Puts each event on a queue, never waits for a browser; fails, and is switched off, when its thread has ended."""
+
+    name = "dashboard"
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *, token: str = "", journal: Path | None = None,
+        metrics: Callable[[RunState], str] | None = None,
+    ) -> None:  # fmt: skip
+        """`journal` has what happened before a resume.
+
+        Raises UsageError when the address cannot be listened on.
+        """
+        self._source = LiveSource(journal=journal)
+        self._service = DashboardService(self._source, host=host, port=port, token=token, metrics=metrics)
+        self._service.start()
+
+    @property
+    def url(self) -> str:
+        return self._service.url
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
+        if self._service.failure:
+            raise RuntimeError(self._service.failure)
+        self._source.put(stamped)
+
+    def close(self) -> None:
+        self._service.stop()
 
 
 def _listen(host: str, port: int) -> socket.socket:

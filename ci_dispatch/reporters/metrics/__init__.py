@@ -1,13 +1,58 @@
-"""The figures of a run for machines: Prometheus text, JSON, OpenTelemetry spans."""
+"""The figures of a run for programs: metrics.prom when it is over, and OpenTelemetry spans."""
 
 from __future__ import annotations
 
-from ci_dispatch.reporters.metrics.figures import figures
-from ci_dispatch.reporters.metrics.formats import prometheus
-from ci_dispatch.run.state import RunState
-from report_merge.model import RunContext
+from collections.abc import Sequence
+from pathlib import Path
+
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.reporters import BaseReporter, Reporter, ReporterContext
+from ci_dispatch.reporters.metrics.figures import figures, prometheus
+from ci_dispatch.run.run_folder import write_whole
+from ci_dispatch.run.run_report import ReportCache
 
 
-def text(state: RunState, context: RunContext, *, slowest: int = 0) -> str:
-    """The figures of a run that is over or goes on, as metrics.prom and a live /metrics have them."""
-    return prometheus(figures(state, context, slowest=slowest))
+def open_reporter(context: ReporterContext) -> Reporter:
+    """Every run has its metrics.prom; the configuration may name a second place for it."""
+    settings = context.config.metrics
+    files = [context.folder.metrics, *([Path(settings.file)] if settings.file else [])]
+    return MetricsReporter(files, context.reports, slowest=settings.slowest_tests)
+
+
+def open_span_reporter(context: ReporterContext) -> Reporter | None:
+    """Raises UsageError where spans are wanted and the extra is missing."""
+    endpoint = context.config.metrics.otlp_endpoint
+    if not endpoint:
+        return None
+    try:
+        from ci_dispatch.reporters.metrics.otel import SpanReporter  # noqa: PLC0415  (an extra)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "metrics.otlp_endpoint is set and spans cannot be sent",
+            why=f"{error.name} is not installed",
+            hint="pip install 'ci-dispatch[otel]', or leave the setting out",
+        ) from error
+    return SpanReporter(endpoint, context.reports.context, traceparent=context.environ.get("TRACEPARENT", ""))
+
+
+class MetricsReporter(BaseReporter):
+    """Writes metrics.prom when a run is over: into its own folder, and where node_exporter looks for it.
+
+    Close it after the other reporters: what they could not deliver is one of the figures.
+    """
+
+    name = "metrics"
+
+    def __init__(self, files: Sequence[Path], reports: ReportCache, *, slowest: int = 0) -> None:
+        self._files = files
+        self._reports = reports
+        self._slowest = slowest
+
+    def close(self) -> None:
+        """Each file whole or not at all; a run that did not end leaves none behind."""
+        if self.state is None or self.state.finished is None:
+            return
+        report = self._reports.of(self.state)
+        data = prometheus(figures(self.state, report, slowest=self._slowest)).encode()
+        for file in self._files:
+            write_whole(file, data)

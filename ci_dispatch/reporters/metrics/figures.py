@@ -1,4 +1,4 @@
-"""Every figure of a run, read off its state: names, labels, meanings. Pure; the formats are made of these.
+"""Every figure of a run, read from its state: names, labels, meanings; and as Prometheus text and as JSON. Pure.
 
 Units are in the names (https://prometheus.io/docs/practices/naming/). No label holds a test's name unless it was asked
 for: ten thousand series a run are no metrics.
@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ci_dispatch import __version__
-from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.model import Verdict
-from ci_dispatch.reporters.tally import name_of
-from ci_dispatch.run.run_report import report
+from ci_dispatch.reporters import BUILT_IN
+from ci_dispatch.reporters.counts import name_of
+from ci_dispatch.run.run_report import verdict_word
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge import failures
-from report_merge.model import RunContext
+from report_merge.model import Report, RunContext
+from report_merge.render.escape import prometheus_label
 
+PREFIX = "ci_dispatch_"
 TEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)  # seconds
 WAIT_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 RESULTS = ("passed", "failed", "incomplete", "interrupted")
-CHANNELS = ("slack", "dashboard", "terminal", "metrics", "otel")  # whose trouble counts as a notification that failed
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -49,9 +51,9 @@ class Figure:
         return "histogram" if any(isinstance(value, Histogram) for _, value in self.values) else "gauge"
 
 
-def figures(state: RunState, context: RunContext, *, slowest: int = 0) -> list[Figure]:
-    """All figures of a run, over or going on. `slowest`: that many tests get series of their own."""
-    found = [*_run(state, context), *_tests(state), *_machines(state), *_failures(state, context)]
+def figures(state: RunState, report: Report, *, slowest: int = 0) -> list[Figure]:
+    """All figures of a run, over or going on, and of its report. `slowest`: that many tests get series of their own."""
+    found = [*_run(state, report.context), *_tests(state), *_machines(state), *_failures(state, report)]
     return found + (_slowest(state, slowest) if slowest > 0 else [])
 
 
@@ -69,11 +71,11 @@ def _run(state: RunState, context: RunContext) -> list[Figure]:
     found = [
         _one("run_info", "The run these figures are about.", 1, info),
         _one("run_duration_seconds", "Wall time of the run.", round(state.elapsed, 3)),
-        _one("run_timestamp_seconds", "When the run ended, or was last heard of.", state.finished_at or state.now),
+        _one("run_timestamp_seconds", "When the run ended, or its last event.", state.finished_at or state.now),
     ]
     if finished is None:
         return found
-    word = result_word(state)
+    word = verdict_word(state).lower()
     found.append(_each("run_result", "1 for how the run ended.", "result", [(r, float(r == word)) for r in RESULTS]))
     makespan = finished.makespan
     if makespan.efficiency:
@@ -84,25 +86,11 @@ def _run(state: RunState, context: RunContext) -> list[Figure]:
     return found
 
 
-def result_word(state: RunState) -> str:
-    """How a finished run ended: one of RESULTS."""
-    assert state.finished is not None
-    match state.finished.exit_code:
-        case ExitCode.PASSED:
-            return "passed"
-        case ExitCode.TESTS_FAILED:
-            return "failed"
-        case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
-            return "interrupted"
-        case _:
-            return "incomplete"
-
-
 def _tests(state: RunState) -> list[Figure]:
     attempts: Counter[str] = Counter()
     seconds: list[float] = []
-    for entry in state.ledger.records.values():
-        for _, _, result in entry.history:
+    for record in state.ledger.records.values():
+        for _, _, result in record.history:
             attempts[result.verdict] += 1
             if result.seconds is not None and result.verdict is not Verdict.SKIPPED:
                 seconds.append(result.seconds)
@@ -113,7 +101,7 @@ def _tests(state: RunState) -> list[Figure]:
         _each("tests", "Tests by their verdict.", "result", verdicts),
         _each("test_attempts", "Executions of tests by how they ended.", "outcome", outcomes),
         _one("test_duration_seconds", "How long executions of tests took.", histogram(seconds, TEST_BUCKETS)),
-        _one("queue_wait_seconds", "From handing out a shard to its start.", histogram(waits, WAIT_BUCKETS)),
+        _one("queue_wait_seconds", "From granting a shard's lease to its start.", histogram(waits, WAIT_BUCKETS)),
     ]
 
 
@@ -125,7 +113,7 @@ def _machines(state: RunState) -> list[Figure]:
 
     return [
         column("up", "1 while the machine can get work.", lambda m: float(m.usable)),
-        column("tests", "Results the machine brought.", lambda m: m.done),
+        column("tests", "Results the machine reported.", lambda m: m.done),
         column("busy_seconds", "Time its slots worked.", lambda m: m.busy_seconds),
         column("idle_seconds", "Time its slots had nothing to do.",
                lambda m: max(0.0, state.elapsed * m.spec.slots - m.busy_seconds)),
@@ -134,23 +122,26 @@ def _machines(state: RunState) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _failures(state: RunState, context: RunContext) -> list[Figure]:
-    groups = failures.group(report(state, context).cases)
+def _failures(state: RunState, report: Report) -> list[Figure]:
+    groups = failures.group(report.cases)
     categories: Counter[str] = Counter()
     for group in groups:
         if group.verdict is not failures.FailureVerdict.FLAKY:
             categories[group.finding.category] += len(group.cases)
-    troubles = Counter(warning.source for warning in state.warnings if warning.source in CHANNELS)
+    errors = Counter(warning.source for warning in state.warnings)
     return [
         _each("failures", "Failed tests by what broke them.", "category", sorted(categories.items())),
-        _each("notify_errors", "What could not be told.", "channel", [(c, float(troubles[c])) for c in CHANNELS]),
+        _each(
+            "notify_errors", "What a reporter could not deliver.", "channel", [(r, float(errors[r])) for r in BUILT_IN]
+        ),
     ]
 
 
 def _slowest(state: RunState, most: int) -> list[Figure]:
-    last = {test: entry.history[-1][2].seconds or 0.0 for test, entry in state.ledger.records.items() if entry.history}
+    records = state.ledger.records
+    last = {test: record.history[-1][2].seconds or 0.0 for test, record in records.items() if record.history}
     slow = sorted(last, key=lambda test: (-last[test], test))[:most]
-    flaky = [test for test, entry in state.ledger.records.items() if entry.verdict is Verdict.FLAKY][:most]
+    flaky = [test for test, record in records.items() if record.verdict is Verdict.FLAKY][:most]
     return [
         _each("slow_test_seconds", "The slowest tests.", "test", [(name_of(state, t), last[t]) for t in slow]),
         _each("flaky_test", "Tests that failed and then passed.", "test", [(name_of(state, t), 1.0) for t in flaky]),
@@ -165,3 +156,52 @@ def histogram(values: Iterable[float], bounds: tuple[float, ...]) -> Histogram:
 
 def _label(verdict: Verdict) -> str:
     return verdict.value.replace(" ", "_")
+
+
+def prometheus(figures: Iterable[Figure]) -> str:
+    """The text format 0.0.4, without timestamps: node_exporter's textfile collector refuses files that have any.
+
+    https://github.com/prometheus/node_exporter#textfile-collector
+    """
+    lines: list[str] = []
+    for figure in figures:
+        if not figure.values:
+            continue
+        name = PREFIX + figure.name
+        lines += [f"# HELP {name} {figure.help}", f"# TYPE {name} {figure.type}"]
+        for labels, value in figure.values:
+            if isinstance(value, Histogram):
+                lines += _buckets(name, labels, value)
+            else:
+                lines.append(f"{name}{_braces(labels)} {value:.12g}")
+    return "\n".join(lines) + "\n"
+
+
+def _buckets(name: str, labels: Labels, value: Histogram) -> Iterable[str]:
+    for bound, count in zip((*(f"{bound:g}" for bound in value.bounds), "+Inf"), value.counts, strict=True):
+        yield f"{name}_bucket{_braces((*labels, ('le', bound)))} {count}"
+    yield f"{name}_sum{_braces(labels)} {value.sum:.12g}"
+    yield f"{name}_count{_braces(labels)} {value.counts[-1]}"
+
+
+def _braces(labels: Labels) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{key}="{prometheus_label(value)}"' for key, value in labels) + "}"
+
+
+def json_values(figures: Iterable[Figure]) -> dict[str, Any]:
+    """By name: a number, or a list of labelled values; histograms as bounds, cumulated counts and sum."""
+    return {figure.name: _json_value(figure) for figure in figures}
+
+
+def _json_value(figure: Figure) -> Any:
+    if len(figure.values) == 1 and not figure.values[0][0]:
+        return _plain(figure.values[0][1])
+    return [{**dict(labels), "value": _plain(value)} for labels, value in figure.values]
+
+
+def _plain(value: float | Histogram) -> Any:
+    if isinstance(value, Histogram):
+        return {"le": list(value.bounds), "counts": list(value.counts), "sum": value.sum}
+    return value

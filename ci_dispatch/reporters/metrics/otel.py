@@ -7,7 +7,7 @@ Names follow the CI/CD conventions (https://opentelemetry.io/docs/specs/semconv/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from logging import NullHandler, getLogger
 
@@ -31,11 +31,11 @@ from opentelemetry.trace import (
 
 from ci_dispatch import __version__
 from ci_dispatch.core.errors import CiDispatchError
-from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import Ended, Verdict
-from ci_dispatch.reporters.metrics.figures import result_word
-from ci_dispatch.reporters.tally import name_of, trouble, what_failed
+from ci_dispatch.reporters import BaseReporter
+from ci_dispatch.reporters.counts import name_of, what_failed
 from ci_dispatch.run.ledger import AttemptRecord
+from ci_dispatch.run.run_report import verdict_word
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.failures import classify
 from report_merge.model import RunContext
@@ -45,9 +45,9 @@ MESSAGE_LIMIT = 1000  # characters
 FAILURES_PER_ATTEMPT = 50
 SPANS_PER_REQUEST = 500
 
-_RESULTS = {"passed": "success", "failed": "failure", "incomplete": "error", "interrupted": "cancellation"}
+_RESULTS = {"PASSED": "success", "FAILED": "failure", "INCOMPLETE": "error", "INTERRUPTED": "cancellation"}
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_LOG = getLogger("opentelemetry")  # it would print into the terminal what we tell in our own words
+_LOG = getLogger("opentelemetry")  # it would print into the terminal what the warning says
 _LOG.addHandler(NullHandler())
 _LOG.propagate = False
 
@@ -56,31 +56,23 @@ class SpansNotSent(CiDispatchError):
     """The collector did not take the spans."""
 
 
-class SpanReporter:
+class SpanReporter(BaseReporter):
     """Sends the spans of a run when it is over, in requests of at most 500 spans; waits five seconds for each."""
 
     name = "otel"
-    essential = False
 
-    def __init__(self, endpoint: str, *, context: Callable[[RunState], RunContext], environ: Mapping[str, str]) -> None:
-        self._endpoint = (
-            endpoint if endpoint.rstrip("/").endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
-        )
+    def __init__(self, endpoint: str, context: RunContext, *, traceparent: str = "") -> None:
+        """`traceparent` is a W3C header of the trace that the run is a part of."""
+        address = endpoint.rstrip("/")
+        self._endpoint = endpoint if address.endswith("/v1/traces") else f"{address}/v1/traces"
         self._context = context
-        self._traceparent = environ.get("TRACEPARENT", "")
-        self._state: RunState | None = None
-
-    def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
-        self._state = state
-
-    def tick(self, now: float, state: RunState) -> None:
-        pass
+        self._traceparent = traceparent
 
     def close(self) -> None:
         """Raises SpansNotSent when the collector does not take them all."""
-        if self._state is None or self._state.finished is None:
+        if self.state is None or self.state.finished is None:
             return
-        spans = run_spans(self._state, self._context(self._state), self._traceparent)
+        spans = run_spans(self.state, self._context, self._traceparent)
         exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=TIMEOUT)
         try:
             send(spans, exporter, self._endpoint)
@@ -108,7 +100,7 @@ def run_spans(state: RunState, context: RunContext, traceparent: str = "") -> Se
     )
     provider.add_span_processor(SimpleSpanProcessor(memory))
     tracer = provider.get_tracer("ci_dispatch", __version__)
-    word = _RESULTS[result_word(state)]
+    word = _RESULTS[verdict_word(state)]
     root = tracer.start_span(
         f"RUN {context.title}",
         context=_parent(traceparent),
@@ -133,7 +125,7 @@ def run_spans(state: RunState, context: RunContext, traceparent: str = "") -> Se
             start_time=_ns(machine.first_work),
             attributes=_worker(machine),
         )
-        _outcome(span, "error" if trouble(machine) else "success", machine.word)
+        _outcome(span, "success" if machine.usable else "error", machine.word)
         for number, attempt in state.ledger.attempts.items():
             if attempt.lease.machine == machine.spec.name:
                 begun = attempt.started or attempt.lease.granted
@@ -173,6 +165,7 @@ def _describe(span: Span, number: int, attempt: AttemptRecord, state: RunState) 
             "ci_dispatch.attempt.tests": len(attempt.lease.shard.tests),
             "ci_dispatch.attempt.kind": str(attempt.lease.shard.kind),
             "ci_dispatch.attempt.stale": attempt.stale,
+            "ci_dispatch.attempt.failures_omitted": max(0, len(failed) - FAILURES_PER_ATTEMPT),
         }
     )
     _outcome(span, word, str((result.cause or ended) if result else ended))
@@ -198,7 +191,7 @@ def _outcome(span: Span, word: str, kind: str) -> None:
 
 
 class _TraceOfRun(RandomIdGenerator):
-    """The same run and attempt has the same trace, whoever reports about it."""
+    """The same run and attempt has the same trace, whoever sends it."""
 
     def __init__(self, run: str, attempt: int) -> None:
         self._trace = int.from_bytes(sha256(f"ci-dispatch {run} {attempt}".encode()).digest()[:16], "big") or 1

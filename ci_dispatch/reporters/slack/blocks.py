@@ -16,12 +16,11 @@ Block: TypeAlias = dict[str, Any]
 
 HEADER_LIMIT = 150  # characters
 FIELD_LIMIT = 2000
-CONTEXT_ELEMENTS = 10
 MESSAGE_CHARACTERS = 10_000  # of all blocks; Slack refuses about 13,200 (slackapi/bolt-js#2509)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SlackMessage:
     """What is shown, and the one sentence for notifications and screen readers."""
 
     text: str
@@ -32,9 +31,9 @@ class Message:
         """Of all texts inside the blocks, as Slack counts them."""
         return sum(len(text) for block in self.blocks for text in _texts(block))
 
-    def plainer(self) -> Message:
+    def plainer(self) -> SlackMessage:
         """The same for a Slack that refuses our blocks: the sentence, and the headline."""
-        return Message(self.text, tuple(block for block in self.blocks if block["type"] == "header"))
+        return SlackMessage(self.text, tuple(block for block in self.blocks if block["type"] == "header"))
 
 
 def sentence(text: str) -> str:
@@ -61,7 +60,7 @@ def fields(numbers: Sequence[tuple[str, str]]) -> Block:
 
 
 def links(buttons: Iterable[tuple[str, str]]) -> Block | None:
-    """Buttons that open an address: they need no endpoint of ours. None without an address."""
+    """Buttons that open an address, which need no server of ours. None without an address."""
     shown = [
         {"type": "button", "text": _plain_text(label, 75), "url": url}
         for label, url in buttons
@@ -98,10 +97,10 @@ def name(text: str, limit: int = 150) -> Block:
     return text_of(one_line(text, limit) or "(no name)", code=True)
 
 
-def mentions(whom: Sequence[str]) -> Block:
+def mentions(mentioned: Sequence[str]) -> Block:
     """The people, groups and `here`/`channel` of the configuration: the only mentions there are."""
     elements: list[Block] = []
-    for one in whom:
+    for one in mentioned:
         if one in ("here", "channel", "everyone"):
             elements.append({"type": "broadcast", "range": one})
         elif one.startswith("S"):

@@ -1,4 +1,4 @@
-"""The one file that knows slack-sdk: carries out a call and says what came of it; never raises, never tries twice.
+"""Calls to Slack and their outcomes. The one file that knows slack-sdk; a call never raises and is never sent twice.
 
 slack-sdk's own retries are off: they would post twice after a lost answer, and wait as long as Slack says, blocking.
 """
@@ -9,32 +9,20 @@ import math
 import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from logging import NullHandler, getLogger
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.error import URLError
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
-from ci_dispatch.reporters.slack.calls import (
-    Absent,
-    Call,
-    Delivered,
-    Find,
-    Gone,
-    Outcome,
-    Post,
-    Refused,
-    Unanswered,
-    Unshowable,
-    Update,
-    Wait,
-)
+from ci_dispatch.reporters.slack.blocks import SlackMessage
 from report_merge.plain import one_line
 
 TIMEOUT = 10  # seconds a call may take
-_SILENT = getLogger("ci_dispatch.slack")  # slack-sdk would print into the terminal what we tell in our own words
+_SILENT = getLogger("ci_dispatch.slack")  # slack-sdk would print into the terminal what the warning says
 _SILENT.addHandler(NullHandler())
 _SILENT.propagate = False
 
@@ -56,24 +44,109 @@ _REMEDIES = {
     "invalid_token": "the webhook's address is wrong: copy it again",
     "no_text": "this is a bug of ci-dispatch: report it",
 }
-_UNSHOWABLE = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long", "invalid_attachments")
+_BLOCKS_REFUSED = (
+    "invalid_blocks",
+    "invalid_blocks_format",
+    "msg_blocks_too_long",
+    "msg_too_long",
+    "invalid_attachments",
+)
 _GONE = ("message_not_found", "cant_update_message", "edit_window_closed")
 _BUSY = ("ratelimited", "rate_limited", "service_unavailable", "internal_error", "fatal_error", "request_timeout")
 
 
-class Carries(Protocol):
-    """Who carries out calls; the tests have one that needs no network."""
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A new message; `key` identifies it when the answer was lost and it must be looked for."""
 
-    def do(self, call: Call) -> Outcome: ...
+    channel: str
+    message: SlackMessage
+    key: str
+    thread_ts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An edit: sent twice it is the same."""
+
+    channel: str
+    ts: str
+    message: SlackMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A search for a message whose answer was lost."""
+
+    post: Post
+
+
+SlackCall: TypeAlias = Post | Update | Find
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    channel: str
+    ts: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """It was not accepted, and may be sent again after `seconds`."""
+
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """It was sent and no answer came: it may be there or not."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """A message that was looked for is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksRefused:
+    """The blocks were refused, not the message."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageGone:
+    """The message cannot be edited any more."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlackRefused:
+    """It will never be accepted; `why` says what to do."""
+
+    why: str
+
+
+CallOutcome: TypeAlias = Delivered | RetryLater | Unanswered | NotFound | BlocksRefused | MessageGone | SlackRefused
+
+
+class SlackClient(Protocol):
+    """Sends calls; the tests have one that needs no network."""
+
+    def do(self, call: SlackCall) -> CallOutcome: ...
 
 
 class BotClient:
-    """Talks as an app with a bot token."""
+    """Sends as an app with a bot token."""
 
     def __init__(self, token: str, base_url: str, timeout: int = TIMEOUT) -> None:
         self._web = WebClient(token=token, base_url=base_url, timeout=timeout, retry_handlers=[], logger=_SILENT)
 
-    def do(self, call: Call) -> Outcome:
+    def do(self, call: SlackCall) -> CallOutcome:
         try:
             match call:
                 case Post():
@@ -94,8 +167,8 @@ class BotClient:
         except (OSError, SlackClientError, ValueError) as error:  # http.client's errors of a cut answer are OSErrors
             return _no_answer(error, call)
 
-    def _find(self, post: Post) -> Outcome:
-        """Needs the scope channels:history, which is worth giving only for this: without it nobody knows."""
+    def _find(self, post: Post) -> CallOutcome:
+        """Needs the scope channels:history, for this alone; without it a lost message is not sent again."""
         if post.thread_ts:
             answer = self._web.conversations_replies(
                 channel=post.channel, ts=post.thread_ts, limit=50, include_all_metadata=True
@@ -106,16 +179,16 @@ class BotClient:
             payload = (message.get("metadata") or {}).get("event_payload") or {}
             if payload.get("key") == post.key:
                 return Delivered(post.channel, str(message["ts"]))
-        return Absent()
+        return NotFound()
 
 
 class WebhookPoster:
-    """Posts through an incoming webhook: new messages only, nothing can be edited, found or answered."""
+    """Posts through an incoming webhook: new messages only, none can be edited, looked for or answered."""
 
     def __init__(self, url: str, timeout: int = TIMEOUT) -> None:
         self._hook = WebhookClient(url, timeout=timeout, retry_handlers=[], logger=_SILENT)
 
-    def do(self, call: Call) -> Outcome:
+    def do(self, call: SlackCall) -> CallOutcome:
         if isinstance(call, Find):
             return Unanswered("a webhook cannot look for messages")
         try:
@@ -127,41 +200,48 @@ class WebhookPoster:
         return _judge(answer.status_code, one_line(answer.body, 200), "", answer.headers, call)
 
 
-def _refusal(error: SlackApiError, call: Call) -> Outcome:
+def _refusal(error: SlackApiError, call: SlackCall) -> CallOutcome:
     response = error.response
     if isinstance(response, dict):  # what slack-sdk makes of an answer that is not JSON
         return _judge(int(response.get("status", 0)), "", "", response.get("headers") or {}, call)
     body = response.data if isinstance(response.data, dict) else {}
     messages = (body.get("response_metadata") or {}).get("messages") or []
-    detail = "; ".join(one_line(str(message), 200) for message in messages[:3])
+    shown = [one_line(str(message), 200) for message in messages[:3]]
+    detail = "; ".join(shown + ([f"and {len(messages) - 3} more"] if len(messages) > 3 else []))
     return _judge(response.status_code, str(body.get("error") or ""), detail, response.headers, call)
 
 
-def _judge(status: int, error: str, detail: str, headers: Mapping[str, Any], call: Call) -> Outcome:
+def _judge(status: int, error: str, detail: str, headers: Mapping[str, Any], call: SlackCall) -> CallOutcome:
     what = one_line(f"{error or f'HTTP {status}'}{f' ({detail})' if detail else ''}", 400)
     if status == 429 or error in ("ratelimited", "rate_limited"):
-        return Wait(_retry_after(headers), "Slack limits the rate")
+        return RetryLater(_retry_after(headers), "Slack limits the rate")
     if status >= 500 or error in _BUSY:
         what = f"HTTP {status}" if status >= 500 else error
-        return Unanswered(f"Slack answered {what}") if isinstance(call, Post) else Wait(2.0, f"Slack answered {what}")
+        return (
+            Unanswered(f"Slack answered {what}")
+            if isinstance(call, Post)
+            else RetryLater(2.0, f"Slack answered {what}")
+        )
     if isinstance(call, Find):
         return Unanswered(what)
-    if error in _UNSHOWABLE:
-        return Unshowable(what)
+    if error in _BLOCKS_REFUSED:
+        return BlocksRefused(what)
     if error in _GONE:
-        return Gone(what)
-    remedy = _REMEDIES.get(error, "look the word up on https://docs.slack.dev/reference/methods/chat.postMessage")
-    return Refused(f"{what}: {remedy}")
+        return MessageGone(what)
+    remedy = _REMEDIES.get(error, "see https://docs.slack.dev/reference/methods/chat.postMessage")
+    return SlackRefused(f"{what}: {remedy}")
 
 
-def _no_answer(error: Exception, call: Call) -> Outcome:
+def _no_answer(error: Exception, call: SlackCall) -> CallOutcome:
     reason = error.reason if isinstance(error, URLError) else error
     why = one_line(str(reason), 200) or type(reason).__name__
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return Refused(f"{why}: Slack's address does not show a certificate this computer trusts")
+        return SlackRefused(f"{why}: Slack's address does not show a certificate this computer trusts")
     never_sent = isinstance(reason, (ConnectionRefusedError, socket.gaierror))
     return (
-        Unanswered(why) if isinstance(call, Post) and not never_sent else Wait(2.0, f"Slack cannot be reached: {why}")
+        Unanswered(why)
+        if isinstance(call, Post) and not never_sent
+        else RetryLater(2.0, f"Slack cannot be reached: {why}")
     )
 
 

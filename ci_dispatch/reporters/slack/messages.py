@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ci_dispatch.reporters.counts import run_counts
 from ci_dispatch.reporters.slack import blocks as b
-from ci_dispatch.reporters.slack.blocks import Block, Message
-from ci_dispatch.reporters.slack.edges import Change, Edge
-from ci_dispatch.reporters.tally import tally
-from ci_dispatch.reporters.terminal.cells import text_of
-from ci_dispatch.reporters.terminal.mode import UNICODE
+from ci_dispatch.reporters.slack.blocks import Block, SlackMessage
+from ci_dispatch.reporters.slack.transitions import Transition, VerdictChange
+from ci_dispatch.reporters.terminal.cells import UNICODE, text_of
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureGroup, FailureVerdict
@@ -23,13 +22,14 @@ GROUPS = 5  # causes in the message
 REPLIES = 7  # causes with a reply of their own: at one message a second they fit into the end of a run
 SAMPLE_LINES, SAMPLE_CHARACTERS = 20, 2500
 TESTS_NAMED = 5
+WARNINGS = 3  # the newest ones
 
 _SIGNS = {Status.PASSED: "🟢", Status.FAILED: "🔴", Status.INCOMPLETE: "🟣", Status.UNREADABLE: "🟠"}
 
 
-def live(state: RunState, now: float, context: RunContext) -> Message:
+def live(state: RunState, now: float, context: RunContext) -> SlackMessage:
     """A run that goes on: how far, a bar for each machine."""
-    counts = tally(state)
+    counts = run_counts(state)
     left = state.remaining_seconds(now)
     parts = [f"{counts.done}/{counts.total}", f"{counts.percent}%"]
     parts += [f"{counts.failed} failed"] if counts.failed else []
@@ -37,79 +37,81 @@ def live(state: RunState, now: float, context: RunContext) -> Message:
     line = " · ".join(parts)
     shown = [b.header(line), b.context(_origin(context)), _machines(state, now)]
     shown += [block] if (block := b.links([("Run", context.url)])) else []
-    return Message(b.sentence(f"{context.title}: {line}"), tuple(shown))
+    return SlackMessage(b.sentence(f"{context.title}: {line}"), tuple(shown))
 
 
-def final(state: RunState, report: Report, groups: Sequence[FailureGroup], moved: Change) -> Message:
-    """How a run ended: the verdict, the numbers, what broke and whose trouble that is."""
+def final(state: RunState, report: Report, groups: Sequence[FailureGroup], change: VerdictChange) -> SlackMessage:
+    """How a run ended: the verdict, the numbers, what broke and whether that is new."""
     context = report.context
     sign = "🟡" if status(report) is Status.PASSED and report.totals.flaky else _SIGNS[status(report)]
-    told = {Edge.BROKEN: "Broken: ", Edge.FIXED: "Fixed: "}.get(moved.edge, "")
-    if moved.edge is Edge.STILL_FAILING:
-        told = f"Still failing ({_ordinal(moved.runs)} run): "
+    word = {Transition.BROKEN: "Broken: ", Transition.FIXED: "Fixed: "}.get(change.transition, "")
+    if change.transition is Transition.STILL_FAILING:
+        word = f"Still failing ({_ordinal(change.runs)} run): "
     shown = [
-        b.header(f"{sign} {told}{headline(report)}"),
+        b.header(f"{sign} {word}{headline(report)}"),
         b.context([*_origin(context), duration(report.wall_seconds)]),
         _machines(state, state.now),
         b.fields(_numbers(state, report)),
     ]
     if groups:
-        shown.append(b.rich(b.bullets(_cause(group, moved) for group in groups[:GROUPS])))
-    hidden = [f"and {count(len(groups) - GROUPS, 'more cause')}"] if len(groups) > GROUPS else []
-    if hidden or state.warnings:
-        warned = [f"{one_line(w.source, 40)}: {one_line(w.text, 160)}" for w in state.warnings[-3:]]
-        shown.append(b.context([*hidden, *warned]))
+        shown.append(b.rich(b.bullets(_cause(group, change) for group in groups[:GROUPS])))
+    notes = [f"and {count(len(groups) - GROUPS, 'more cause')}"] if len(groups) > GROUPS else []
+    notes += [f"{one_line(w.source, 40)}: {one_line(w.text, 160)}" for w in state.warnings[-WARNINGS:]]
+    if len(state.warnings) > WARNINGS:
+        notes.append(f"and {count(len(state.warnings) - WARNINGS, 'more warning')}")
+    if notes:
+        shown.append(b.context(notes))
     if buttons := b.links([("Run", context.url), ("Report", context.report_url)]):
         shown.append(buttons)
-    return Message(b.sentence(_summary(report, groups, moved)), tuple(shown))
+    return SlackMessage(b.sentence(_summary(report, groups, change)), tuple(shown))
 
 
-def with_mentions(message: Message, whom: Sequence[str]) -> Message:
+def with_mentions(message: SlackMessage, mentioned: Sequence[str]) -> SlackMessage:
     """The same, with the people of the configuration mentioned first: only a new message notifies, an edit does not."""
-    if not whom:
+    if not mentioned:
         return message
     first, *rest = message.blocks
-    return Message(message.text, (first, b.rich(b.mentions(whom)), *rest))
+    return SlackMessage(message.text, (first, b.rich(b.mentions(mentioned)), *rest))
 
 
-def call(context: RunContext, whom: Sequence[str]) -> Message:
-    """The reply that mentions people when a run broke what was whole."""
+def mention_reply(context: RunContext, mentioned: Sequence[str]) -> SlackMessage:
+    """The reply that mentions people when a run broke what had passed before."""
     where = " on " + context.branch if context.branch else ""
     text = f"{context.title} broke{where}."
-    return Message(b.sentence(text), (b.rich(b.mentions(whom), b.section(b.text_of(one_line(text)))),))
+    return SlackMessage(b.sentence(text), (b.rich(b.mentions(mentioned), b.section(b.text_of(one_line(text)))),))
 
 
-def replies(groups: Sequence[FailureGroup], context: RunContext, moved: Change) -> list[Message]:
+def replies(groups: Sequence[FailureGroup], context: RunContext, change: VerdictChange) -> list[SlackMessage]:
     """One reply for each cause, the most needed first; what is left out is counted."""
-    told = [_reply(group, context, moved) for group in groups[:REPLIES]]
+    found = [_reply(group, context, change) for group in groups[:REPLIES]]
     if len(groups) > REPLIES:
         text = f"… and {count(len(groups) - REPLIES, 'more cause')}: see the report"
-        told.append(Message(b.sentence(text), (b.context([text]),)))
-    return told
+        found.append(SlackMessage(b.sentence(text), (b.context([text]),)))
+    return found
 
 
-def fixed_reply(context: RunContext, moved: Change, now: float) -> Message:
-    """Said in the thread of the message that told of the break."""
-    text = f"🟢 {_fixed(context, moved, now)}"
-    return Message(b.sentence(text), (b.rich(b.section(b.text_of(text))),))
+def fixed_reply(context: RunContext, change: VerdictChange, now: float) -> SlackMessage:
+    """Sent in the thread of the message about the break."""
+    text = f"🟢 {_fixed(context, change, now)}"
+    return SlackMessage(b.sentence(text), (b.rich(b.section(b.text_of(text))),))
 
 
-def marked_fixed(moved: Change, context: RunContext, now: float) -> Message | None:
-    """The message that told of the break, with the repair on top; None when it is not known any more."""
-    before = moved.before
+def marked_fixed(change: VerdictChange, context: RunContext, now: float) -> SlackMessage | None:
+    """The message about the break, with the repair on top; None when it is not known any more."""
+    before = change.before
     if before is None or before.place is None:
         return None
-    text = f"🟢 {_fixed(context, moved, now)}"
-    return Message(
+    text = f"🟢 {_fixed(context, change, now)}"
+    return SlackMessage(
         b.sentence(f"{text} Before: {before.text}"), (b.context([text]), *(dict(block) for block in before.blocks))
     )
 
 
-def sample(context: RunContext) -> Message:
+def sample(context: RunContext) -> SlackMessage:
     """What `ci-dispatch notify --test` sends."""
     text = "This is a test of ci-dispatch: messages about runs will arrive here."
-    return Message(
-        b.sentence(text), (b.header("ci-dispatch can talk to this channel"), b.context([text, *_origin(context)]))
+    return SlackMessage(
+        b.sentence(text), (b.header("ci-dispatch can post to this channel"), b.context([text, *_origin(context)]))
     )
 
 
@@ -138,11 +140,11 @@ def _numbers(state: RunState, report: Report) -> list[tuple[str, str]]:
     return numbers
 
 
-def _cause(group: FailureGroup, moved: Change) -> Block:
+def _cause(group: FailureGroup, change: VerdictChange) -> Block:
     first = group.cases[0]
     more = f" and {count(len(group.cases) - 1, 'more test')}" if len(group.cases) > 1 else ""
     return b.section(
-        b.text_of(_label(group, moved), bold=True),
+        b.text_of(_label(group, change), bold=True),
         b.text_of("\n"),
         b.name(group.title or group.fingerprint, 200),
         b.text_of("\n"),
@@ -151,25 +153,21 @@ def _cause(group: FailureGroup, moved: Change) -> Block:
     )
 
 
-def blame(group: FailureGroup, moved: Change) -> str:
-    """Whose trouble it is: flaky, not the code at all, or of the code: new, or there before."""
+def blame(group: FailureGroup, change: VerdictChange) -> str:
+    """Flaky, not the code at all, or of the code: new, or as before."""
     if group.verdict in (FailureVerdict.FLAKY, FailureVerdict.ENVIRONMENT, FailureVerdict.INFRASTRUCTURE):
         return str(group.verdict)
-    if moved.before is None:
+    if change.before is None:
         return str(group.verdict)
-    return "as before" if group.fingerprint in moved.before.fingerprints else "new"
+    return "as before" if group.fingerprint in change.before.fingerprints else "new"
 
 
-def _label(group: FailureGroup, moved: Change) -> str:
-    word, category = blame(group, moved), group.finding.category
+def _label(group: FailureGroup, change: VerdictChange) -> str:
+    word, category = blame(group, change), group.finding.category
     return category if category.startswith(word) else f"{word} · {category}"
 
 
-def _reply(group: FailureGroup, context: RunContext, moved: Change) -> Message:
-    lines = plain(group.sample.text or group.sample.message).strip("\n").splitlines()
-    shown = "\n".join(one_line(line, 200) if len(line) > 200 else line for line in lines[:SAMPLE_LINES])
-    while len(shown) > SAMPLE_CHARACTERS:  # whole lines only
-        shown = shown.rpartition("\n")[0]
+def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> SlackMessage:
     tests: list[Block] = []
     for case in group.cases[:TESTS_NAMED]:
         ran = case.attempts[-1].machine if case.attempts else ""
@@ -177,35 +175,46 @@ def _reply(group: FailureGroup, context: RunContext, moved: Change) -> Message:
             b.section(b.text_of(f"{history(case)[:40]} "), b.name(title(case.key)), b.text_of(f" {one_line(ran, 60)} "))
         )
     elements = [
-        b.section(b.text_of(f"{_label(group, moved)}: ", bold=True), b.name(group.title, 300)),
+        b.section(b.text_of(f"{_label(group, change)}: ", bold=True), b.name(group.title, 300)),
         b.bullets(tests),
     ]
     if len(group.cases) > TESTS_NAMED:
         elements.append(b.section(b.text_of(f"and {count(len(group.cases) - TESTS_NAMED, 'more test')}")))
-    if shown.strip():
-        elements.append(b.preformatted(shown))
+    if sample := _sample(group):
+        elements.append(b.preformatted(sample))
     if group.finding.hint:
         elements.append(b.section(b.text_of(one_line(group.finding.hint, 500))))
     if context.reproduce:
         elements.append(b.section(b.text_of("again: "), b.name(context.reproduce, 300)))
     text = f"{group.verdict}: {count(len(group.cases), 'test')}: {group.title}"
-    return Message(b.sentence(text), (b.rich(*elements),))
+    return SlackMessage(b.sentence(text), (b.rich(*elements),))
 
 
-def _summary(report: Report, groups: Sequence[FailureGroup], moved: Change) -> str:
+def _sample(group: FailureGroup) -> str:
+    """The first whole lines of what one of its tests reported, within the limits; what is left out is counted."""
+    lines = plain(group.sample.text or group.sample.message).strip("\n").splitlines()
+    shown = [one_line(line, 200) if len(line) > 200 else line for line in lines[:SAMPLE_LINES]]
+    while sum(len(line) + 1 for line in shown) > SAMPLE_CHARACTERS:
+        shown.pop()
+    if len(shown) < len(lines):
+        shown.append(f"… {count(len(lines) - len(shown), 'more line')}")
+    return "\n".join(shown)
+
+
+def _summary(report: Report, groups: Sequence[FailureGroup], change: VerdictChange) -> str:
     """One sentence that is enough: `FAILED shop: 2 of 88 tests failed (1 new), 4 machines, 3m12s (main a1b2c3d)`."""
-    new = sum(blame(group, moved) == "new" for group in groups)
+    new = sum(blame(group, change) == "new" for group in groups)
     where = " ".join(part for part in (report.context.branch, report.context.sha[:7]) if part)
-    said = headline(report).removeprefix(f"{status(report)}: ")
-    parts = [said + (f" ({new} new)" if new else ""), count(len(report.machines), "machine")]
+    short = headline(report).removeprefix(f"{status(report)}: ")
+    parts = [short + (f" ({new} new)" if new else ""), count(len(report.machines), "machine")]
     parts.append(duration(report.wall_seconds))
-    edge = f" ({moved.edge})" if moved.edge else ""
-    return f"{status(report)}{edge} {report.context.title}: {', '.join(parts)}" + (f" ({where})" if where else "")
+    transition = f" ({change.transition})" if change.transition else ""
+    return f"{status(report)}{transition} {report.context.title}: {', '.join(parts)}" + (f" ({where})" if where else "")
 
 
-def _fixed(context: RunContext, moved: Change, now: float) -> str:
+def _fixed(context: RunContext, change: VerdictChange, now: float) -> str:
     by = f" by {context.sha[:7]}" if context.sha else ""
-    took = _rough(now - moved.before.since) if moved.before else ""
+    took = _rough(now - change.before.since) if change.before else ""
     return f"Fixed{by} after {took}." if took else f"Fixed{by}."
 
 

@@ -1,24 +1,46 @@
-"""The reporter: shows a run in every channel that wants it, says how it ended, remembers what was told.
+"""The reporter: shows a run in every configured channel, notifies of its end, remembers the last notifications.
 
-Slack's trouble is a warning with its remedy, never a verdict; the run waits for Slack at most ten seconds, at its end.
+What Slack refuses is a warning with its remedy, never a verdict; a run waits for Slack at most ten seconds, at its end.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from ci_dispatch.config.channels import SlackChannel, When
+from ci_dispatch.config.sections import SlackChannel, SlackConfig, When
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError
 from ci_dispatch.core.events import RunFinished, Stamped
 from ci_dispatch.core.model import RunId
-from ci_dispatch.reporters.slack import edges, messages
-from ci_dispatch.reporters.slack.conversation import Elsewhere, Last, Letter, Reply
-from ci_dispatch.reporters.slack.courier import Courier
-from ci_dispatch.reporters.slack.edges import Change, Edge, Memory, Place, Told
-from ci_dispatch.run.run_report import report
+from ci_dispatch.reporters import BaseReporter
+from ci_dispatch.reporters.slack import messages, transitions
+from ci_dispatch.reporters.slack.client import (
+    BlocksRefused,
+    BotClient,
+    Delivered,
+    Post,
+    SlackClient,
+    WebhookPoster,
+)
+from ci_dispatch.reporters.slack.sender_thread import (
+    ChannelMessages,
+    FinalMessage,
+    FollowUp,
+    OutboxItem,
+    SenderThread,
+    ThreadReply,
+)
+from ci_dispatch.reporters.slack.transitions import (
+    LastNotified,
+    MessagePlace,
+    SlackMemory,
+    Transition,
+    VerdictChange,
+)
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from report_merge import failures
 from report_merge.failures import FailureGroup
@@ -27,55 +49,53 @@ from report_merge.render.wording import Status, status
 
 CLOSE_DEADLINE = 10.0  # seconds
 
-Context = Callable[[RunState], RunContext]
 Warn = Callable[[str], None]
 
 
-class SlackTrouble(CiDispatchError):
-    """Something could not be said in Slack."""
+class SlackUndelivered(CiDispatchError):
+    """Something could not be sent to Slack, or not be remembered."""
 
 
 @dataclass(slots=True)
 class Destination:
-    """One channel, or the webhook, and what was told there."""
+    """One channel, or the webhook, and what it is notified of."""
 
     settings: SlackChannel
-    courier: Courier
+    sender: SenderThread
     can_edit: bool  # a webhook can only post
     key: str = ""  # of what is remembered
-    told: Told | None = None  # what is to be remembered
+    notified: LastNotified | None = None  # what is to be remembered
 
     @property
     def live(self) -> bool:
         return self.can_edit and self.settings.live and self.settings.when is When.ALWAYS
 
     @property
-    def place(self) -> Place | None:
-        """Where this run's message is, once Slack has said so."""
-        head = self.courier.conversation.head
-        return Place(channel=head.channel, ts=head.ts) if head and head.ts else None
+    def place(self) -> MessagePlace | None:
+        """Where this run's message is, once Slack has answered."""
+        head = self.sender.messages.head
+        return MessagePlace(channel=head.channel, ts=head.ts) if head and head.ts else None
 
 
-class SlackReporter:
-    """Leaves word for the couriers of all destinations; `warn` hears of trouble while the run goes on."""
+class SlackReporter(BaseReporter):
+    """Gives the sender threads of all destinations something to send; `warn` is called while the run goes on."""
 
     name = "slack"
-    essential = False
 
     def __init__(
         self,
         destinations: Sequence[Destination],
-        memory: Memory,
+        memory: SlackMemory,
         *,
-        context: Context,
+        reports: ReportCache,
         interval: float,
         warn: Warn | None,
     ) -> None:
-        self.trouble: list[str] = [memory.note] if memory.note else []  # everything that could not be said or kept
-        self._told_trouble = 0
+        self.problems: list[str] = [memory.note] if memory.note else []  # what could not be sent or remembered
+        self._warned = 0
         self._destinations = destinations
         self._memory = memory
-        self._context = context
+        self._reports = reports
         self._interval = interval
         self._warn = warn
         self._shown: object = None
@@ -86,50 +106,50 @@ class SlackReporter:
             self._finish(stamped.at, state)
 
     def tick(self, now: float, state: RunState) -> None:
-        self._hear_trouble()
+        self._collect_problems()
         if state.started is None or state.finished is not None:
             return
         self._remember_places(state.started.run)
         if 0 <= now - self._shown_at < self._interval:
             return
         visible = [(machine.word, machine.done, machine.given) for machine in state.machines.values()]
-        if visible != self._shown:  # a clock that moved is no news
+        if visible != self._shown:  # a clock that moved is no reason to edit
             self._shown, self._shown_at = visible, now
             self._show(now, state)
 
     def close(self) -> None:
-        """Wait for the last words, remember them; raises SlackTrouble with what `warn` has not heard."""
+        """Wait for the last messages, remember them; raises SlackUndelivered with what `warn` was not called for."""
         until = time.monotonic() + CLOSE_DEADLINE
         for destination in self._destinations:
-            left = destination.courier.join(until)
-            self.trouble += destination.courier.problems() + ([left] if left else [])
+            left = destination.sender.join(until)
+            self.problems += destination.sender.problems() + ([left] if left else [])
         self._remember()
-        if self._told_trouble < len(self.trouble):
-            raise SlackTrouble("; ".join(self.trouble[self._told_trouble :]))
+        if self._warned < len(self.problems):
+            raise SlackUndelivered("; ".join(self.problems[self._warned :]))
 
     # -- while it runs ----------------------------------------------------------------------------------------------
 
     def _show(self, now: float, state: RunState) -> None:
-        context = self._context(state)
+        context = self._reports.context
         message = messages.live(state, now, context)
         for destination in self._destinations:
-            if destination.live and edges.on_branch(destination.settings, context.branch):
-                destination.courier.show(message)
+            if destination.live and transitions.on_branch(destination.settings, context.branch):
+                destination.sender.show(message)
 
-    def _hear_trouble(self) -> None:
+    def _collect_problems(self) -> None:
         for destination in self._destinations:
-            self.trouble += destination.courier.problems()
+            self.problems += destination.sender.problems()
         if self._warn is not None:
-            for text in self.trouble[self._told_trouble :]:
+            for text in self.problems[self._warned :]:
                 self._warn(text)
-            self._told_trouble = len(self.trouble)
+            self._warned = len(self.problems)
 
     def _remember_places(self, run: RunId) -> None:
         """So that a resumed run goes on in the same message."""
         known = dict(self._memory.unfinished)
         for destination in self._destinations:
             if destination.place is not None:
-                known[unfinished_key(run, destination.settings.id)] = destination.place
+                known[_unfinished_key(run, destination.settings.id)] = destination.place
         if known != self._memory.unfinished:
             self._memory.unfinished = known
             self._memory.save()
@@ -137,61 +157,124 @@ class SlackReporter:
     # -- at the end -------------------------------------------------------------------------------------------------
 
     def _finish(self, now: float, state: RunState) -> None:
-        ended = report(state, self._context(state))
-        groups = failures.group(ended.cases)
+        report = self._reports.of(state)
+        groups = failures.group(report.cases)
         for destination in self._destinations:
-            destination.courier.finish(self._letters(destination, now, state, ended, groups))
+            destination.sender.finish(self._outbox(destination, now, state, report, groups))
             if state.started is not None:
-                self._memory.unfinished.pop(unfinished_key(state.started.run, destination.settings.id), None)
+                self._memory.unfinished.pop(_unfinished_key(state.started.run, destination.settings.id), None)
 
-    def _letters(
-        self, to: Destination, now: float, state: RunState, ended: Report, groups: Sequence[FailureGroup]
-    ) -> list[Letter]:
-        context = ended.context
-        to.key = edges.key(to.settings.id, context.repository, context.title, context.branch)
-        before = self._memory.records.get(to.key)
-        moved = edges.change(before, bad=status(ended) is not Status.PASSED)
+    def _outbox(
+        self, to: Destination, now: float, state: RunState, report: Report, groups: Sequence[FailureGroup]
+    ) -> list[OutboxItem]:
+        context = report.context
+        to.key = transitions.key(to.settings.id, context.repository, context.title, context.branch)
+        before = self._memory.notified.get(to.key)
+        change = transitions.compare(before, bad=status(report) is not Status.PASSED)
         if state.interrupted:  # it says nothing about the code: the next run compares with the one before
-            moved = Change(edge=Edge.NONE, bad=moved.bad, before=before)
+            change = VerdictChange(transition=Transition.NONE, bad=change.bad, before=before)
         else:
-            to.told = edges.after(moved, now, tuple(group.fingerprint for group in groups))
-        repair = _repair(moved, context, now) if to.can_edit else []
-        if not edges.wants(to.settings, moved, context.branch):
+            to.notified = transitions.after(change, now, tuple(group.fingerprint for group in groups))
+        repair = _repair(change, context, now) if to.can_edit else []
+        if not transitions.wants(to.settings, change, context.branch):
             return repair
-        message = messages.final(state, ended, groups, moved)
-        whom = to.settings.mention if moved.edge is Edge.BROKEN else ()
-        if to.told is not None and moved.edge is Edge.BROKEN:
-            to.told = replace(to.told, text=message.text, blocks=message.blocks)
+        message = messages.final(state, report, groups, change)
+        mentioned = to.settings.mention if change.transition is Transition.BROKEN else ()
+        if to.notified is not None and change.transition is Transition.BROKEN:
+            to.notified = replace(to.notified, text=message.text, blocks=message.blocks)
         if not to.live:
-            message = messages.with_mentions(message, whom)  # a new message notifies
-        letters: list[Letter] = [Last(message)]
-        if whom and to.live:
-            letters.append(Reply(messages.call(context, whom)))  # an edit does not, a reply does
-        letters += repair
+            message = messages.with_mentions(message, mentioned)  # a new message notifies
+        outbox: list[OutboxItem] = [FinalMessage(message)]
+        if mentioned and to.live:
+            outbox.append(ThreadReply(messages.mention_reply(context, mentioned)))  # an edit does not, a reply does
+        outbox += repair
         if to.settings.thread and to.can_edit:
-            letters += [Reply(reply) for reply in messages.replies(groups, context, moved)]
-        return letters
+            outbox += [ThreadReply(reply) for reply in messages.replies(groups, context, change)]
+        return outbox
 
     def _remember(self) -> None:
-        """What was told, and where a break was told, so that its repair is told there too."""
+        """The notification of each channel, and where a break was announced, so that its repair is announced there."""
         for destination in self._destinations:
-            told = destination.told
-            if told is not None:
-                place = destination.place if told.blocks and told.place is None else told.place
-                self._memory.put(destination.key, replace(told, place=place))
-        if any(destination.told for destination in self._destinations):
+            notified = destination.notified
+            if notified is not None:
+                place = destination.place if notified.blocks and notified.place is None else notified.place
+                self._memory.put(destination.key, replace(notified, place=place))
+        if any(destination.notified for destination in self._destinations):
             self._memory.save()
 
 
-def unfinished_key(run: str, channel: str) -> str:
+def _unfinished_key(run: str, channel: str) -> str:
     return f"{run} {channel}"
 
 
-def _repair(moved: Change, context: RunContext, now: float) -> list[Letter]:
-    """The repair, said where the break was said: a reply there, and an edit of that message."""
-    place = moved.before.place if moved.before else None
-    if moved.edge is not Edge.FIXED or place is None:
+def _repair(change: VerdictChange, context: RunContext, now: float) -> list[OutboxItem]:
+    """The repair, announced where the break was: a reply there, and an edit of that message."""
+    place = change.before.place if change.before else None
+    if change.transition is not Transition.FIXED or place is None:
         return []
-    letters: list[Letter] = [Elsewhere(place.channel, place.ts, messages.fixed_reply(context, moved, now))]
-    marked = messages.marked_fixed(moved, context, now)
-    return [*letters, Elsewhere(place.channel, place.ts, marked, edit=True)] if marked else letters
+    reply: OutboxItem = FollowUp(place.channel, place.ts, messages.fixed_reply(context, change, now))
+    marked = messages.marked_fixed(change, context, now)
+    return [reply, FollowUp(place.channel, place.ts, marked, edit=True)] if marked else [reply]
+
+
+# -- from settings and secrets to a reporter ------------------------------------------------------------------------
+
+
+def clients(settings: SlackConfig, environ: Mapping[str, str]) -> list[tuple[SlackChannel, SlackClient]]:
+    """Every channel that is configured and has its secret; a webhook knows its own channel."""
+    found: list[tuple[SlackChannel, SlackClient]] = []
+    if token := environ.get(settings.token_env, "").strip():
+        found += [(channel, BotClient(token, settings.api_url)) for channel in settings.channels]
+    if not found and (url := environ.get(settings.webhook_env, "").strip()):
+        rules = settings.channels[0] if settings.channels else SlackChannel()
+        found.append((rules, WebhookPoster(url)))
+    return found
+
+
+def missing(settings: SlackConfig, environ: Mapping[str, str]) -> str:
+    """Why Slack gets nothing although it is configured; empty when it does, or was not asked for."""
+    token = environ.get(settings.token_env, "").strip()
+    if token and not settings.channels:
+        return f"{settings.token_env} is set and no channel is: add [[slack.channel]] with its id to ci-dispatch.toml"
+    if settings.channels and not clients(settings, environ):
+        return f"Slack channels are configured and neither {settings.token_env} nor {settings.webhook_env} is set"
+    return ""
+
+
+def open_slack(
+    settings: SlackConfig,
+    environ: Mapping[str, str],
+    *,
+    run: RunId,
+    file: Path,
+    reports: ReportCache,
+    warn: Warn | None = None,
+) -> SlackReporter | None:
+    """The reporter for a run, or None where nothing is configured. `file` remembers the last notifications.
+
+    `warn` is called with what goes wrong while the run goes on; without it, and after the end, `close` raises
+    SlackUndelivered.
+    """
+    memory = SlackMemory.load(file)
+    destinations = []
+    for channel, client in clients(settings, environ):
+        can_edit = isinstance(client, BotClient)
+        place = memory.unfinished.get(_unfinished_key(run, channel.id))
+        head = Delivered(place.channel, place.ts) if place else None
+        to_send = ChannelMessages(channel.id if can_edit else "", run, interval=settings.interval, head=head)
+        destinations.append(Destination(settings=channel, sender=SenderThread(to_send, client), can_edit=can_edit))
+    if not destinations:
+        return None
+    return SlackReporter(destinations, memory, reports=reports, interval=settings.interval, warn=warn)
+
+
+def send_sample(to: Iterable[tuple[SlackChannel, SlackClient]], title: str) -> Iterator[tuple[str, str]]:
+    """Send a sample to each channel; yields its name and why it was not delivered, empty when it was."""
+    message = messages.sample(RunContext(title=title))
+    for channel, client in to:
+        name = channel.id if isinstance(client, BotClient) else "webhook"
+        outcome = client.do(Post(channel.id, message, key="sample"))
+        if isinstance(outcome, BlocksRefused):
+            yield name, f"Slack refused our layout, messages about runs will be plain text: {outcome.why}"
+        else:
+            yield name, getattr(outcome, "why", "")

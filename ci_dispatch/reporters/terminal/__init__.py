@@ -1,69 +1,130 @@
-"""How a run is told to a person at a terminal, a log, a pipe: `progress` picks the reporter for a stream."""
+"""A run on a terminal, in a log, in a pipe: how it is shown, chosen from the stream and the environment.
+
+FORCE_COLOR never decides whether cursor movement is sent (rich does: pypa/pip#13354); colour is a switch of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import TextIO
 
-from ci_dispatch.reporters.terminal.jsonl import JsonReporter, QuietReporter
-from ci_dispatch.reporters.terminal.live import Closing, LiveReporter
-from ci_dispatch.reporters.terminal.mode import CHOICES, LEAST_WIDTH, Mode, choose, glyphs_for, reflows, use_colour
-from ci_dispatch.reporters.terminal.plain import PlainReporter
-from ci_dispatch.reporters.terminal.screen import Outlet, Screen
-from ci_dispatch.run.ports import Reporter
+from ci_dispatch.reporters import Reporter, ReporterContext
+from ci_dispatch.reporters.terminal.cells import glyphs_for
+from ci_dispatch.reporters.terminal.reporter import (
+    FinalLines,
+    JsonReporter,
+    LiveReporter,
+    PlainReporter,
+    QuietReporter,
+    TerminalReporter,
+)
+from ci_dispatch.reporters.terminal.screen import Screen, StreamWriter
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from report_merge.render.text import final_lines
 
-__all__ = ["CHOICES", "Mode", "closing_lines", "progress"]
+LEAST_WIDTH = 40  # of a live display
+
+_CI_WITH_COLOUR = ("GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI", "TRAVIS", "DRONE")
 
 
-def closing_lines(state: RunState, context: RunContext | None = None, report_path: str = "") -> list[str]:
-    """The failures again, by cause, and exactly one last line that scripts can find."""
-    return final_lines(report(state, context or RunContext()), report_path=report_path)
+class Mode(StrEnum):
+    LIVE = "live"  # bars that move, permanent lines above
+    PLAIN = "plain"  # lines only, and a heartbeat
+    JSON = "json"  # the event stream
+    NONE = "none"  # only how it ended
+
+
+def open_reporter(context: ReporterContext) -> Reporter:
+    """The reporter of `progress.mode` on standard output; it ends with the failures and the one line for scripts."""
+    merged = str(context.folder.merged_xml)
+    return progress(
+        context.config.progress.mode,
+        stdout=context.stdout,
+        stderr=context.stderr,
+        environ=context.environ,
+        final=lambda state: final_lines(context.reports.of(state), report_path=merged),
+        follow=context.follow,
+    )
+
+
+def last_lines(state: RunState) -> list[str]:
+    """The failures once more, by cause, and exactly one last line that scripts can find."""
+    return final_lines(report(state, RunContext()))
 
 
 def progress(
-    asked: str,
+    mode: str,
     *,
-    stream: TextIO,
-    aside: TextIO,
+    stdout: TextIO,
+    stderr: TextIO,
     environ: Mapping[str, str],
-    closing: Closing = closing_lines,
+    final: FinalLines = last_lines,
     follow: str = "",
-) -> Reporter:
-    """The reporter for `--progress ASKED` on `stream` (standard output); `aside` is standard error.
+) -> TerminalReporter:
+    """The reporter for `--progress MODE`.
 
-    `closing` gives the last lines of a run; they come when the reporter is closed, so close it after all others, whose
-    last warnings it shows. `follow` names a machine, or a test by its id or a piece of its name, whose
-    output is shown as it comes. Streams are written to and never closed.
+    `final` gives the last lines of a run; they come when the reporter is closed, so close it after all others, whose
+    last warnings it shows. `follow` names a machine, or a test by its id or a piece of its name, whose output is shown
+    as it comes. Streams are written to and never closed.
     """
-    isatty = stream.isatty()
-    width, _ = _size_of(stream)
-    mode = choose(asked, isatty=isatty, environ=environ, width=width)
-    if mode is Mode.LIVE and isatty and width < LEAST_WIDTH:
-        aside.write(f"{width} columns are too few for bars, lines are shown: make the terminal {LEAST_WIDTH} wide\n")
-        mode = Mode.PLAIN
-    glyphs = glyphs_for(stream.encoding)
+    isatty = stdout.isatty()
+    width, _ = _size_of(stdout)
+    chosen = choose(mode, isatty=isatty, environ=environ, width=width)
+    if chosen is Mode.LIVE and isatty and width < LEAST_WIDTH:
+        stderr.write(f"{width} columns are too few for bars, lines are shown: make the terminal {LEAST_WIDTH} wide\n")
+        chosen = Mode.PLAIN
+    glyphs = glyphs_for(stdout.encoding)
     colour = use_colour(isatty=isatty, environ=environ)
-    match mode:
+    output = StreamWriter(stdout)
+    match chosen:
         case Mode.LIVE:
             screen = Screen(colour=colour, reflows=reflows(environ))
             return LiveReporter(
-                Outlet(stream), screen, size=lambda: _size_of(stream), glyphs=glyphs, closing=closing, follow=follow
+                output, screen, size=lambda: _size_of(stdout), glyphs=glyphs, final=final, follow=follow
             )
         case Mode.PLAIN:
             github = environ.get("GITHUB_ACTIONS") == "true"
-            return PlainReporter(
-                Outlet(stream), colour=colour, glyphs=glyphs, closing=closing, github=github, follow=follow
-            )
+            return PlainReporter(output, colour=colour, glyphs=glyphs, final=final, github=github, follow=follow)
         case Mode.JSON:
-            return JsonReporter(Outlet(stream), Outlet(aside), closing=closing, follow=follow)
+            return JsonReporter(output, StreamWriter(stderr), final=final, follow=follow)
         case Mode.NONE:
-            return QuietReporter(Outlet(stream), colour=colour, closing=closing)
+            return QuietReporter(output, colour=colour, final=final)
+
+
+def choose(mode: str, *, isatty: bool, environ: Mapping[str, str], width: int) -> Mode:
+    """The mode for a stream: the one that was asked for; `auto` (or empty) asks CI_DISPATCH_PROGRESS, then the stream.
+
+    Live needs a terminal of at least 40 columns that is not dumb, and no CI. An unknown CI_DISPATCH_PROGRESS counts as
+    auto: the command line and the configuration refuse wrong words, a stray variable does not stop a run.
+    """
+    if mode in ("", "auto"):
+        mode = environ.get("CI_DISPATCH_PROGRESS", "auto")
+    if mode in tuple(Mode):
+        return Mode(mode)
+    dumb = environ.get("TERM", "") in ("", "dumb")
+    in_ci = environ.get("CI", "").lower() not in ("", "0", "false") or "GITHUB_ACTIONS" in environ
+    return Mode.LIVE if isatty and not dumb and not in_ci and width >= LEAST_WIDTH else Mode.PLAIN
+
+
+def use_colour(*, isatty: bool, environ: Mapping[str, str]) -> bool:
+    """Whether to colour: NO_COLOR (non-empty, https://no-color.org), then FORCE_COLOR, a known CI, a terminal."""
+    if environ.get("NO_COLOR"):
+        return False
+    if forced := environ.get("FORCE_COLOR", ""):
+        return forced.lower() not in ("0", "false")
+    if any(environ.get(name) for name in _CI_WITH_COLOUR):
+        return True
+    return isatty and environ.get("TERM", "") not in ("", "dumb")
+
+
+def reflows(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal re-wraps lines when it becomes narrower: nearly all do, xterm and GNU screen do not."""
+    return not (environ.get("XTERM_VERSION") or environ.get("STY") or environ.get("TERM") == "linux")
 
 
 def _size_of(stream: TextIO) -> tuple[int, int]:

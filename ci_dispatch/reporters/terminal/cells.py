@@ -1,4 +1,4 @@
-"""Lines of coloured text for a terminal, measured in cells: the one file that knows rich.
+"""Lines of coloured text for a terminal, measured in cells, and the signs in them: the one file that knows rich.
 
 A `Line` is plain data, so that what is shown can be computed and compared without a terminal. rich's own live display
 is not used: it has no synchronised output, counts rows wrong after a resize, and costs ten times as much a frame.
@@ -7,6 +7,7 @@ is not used: it has no synchronised output, counts rows wrong after a resize, an
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import TypeAlias
@@ -104,3 +105,39 @@ def _joined(line: Line) -> Iterable[Piece]:
             waiting = (text, style)
     if waiting and waiting[0]:
         yield waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glyphs:
+    """The characters a display is made of; the ASCII ones are words where no sign says it."""
+
+    full: str
+    empty: str
+    passed: str
+    failed: str
+    flaky: str
+    skipped: str
+    not_run: str
+    retried: str
+    warning: str
+    ellipsis: str
+    rule: str
+
+
+UNICODE = Glyphs(
+    full="█", empty="░", passed="✓", failed="✗", flaky="≈", skipped="∅", not_run="?", retried="↻", warning="!",
+    ellipsis="…", rule="│",
+)  # fmt: skip
+ASCII = Glyphs(
+    full="#", empty="-", passed="ok ", failed="FAIL ", flaky="flaky ", skipped="skip ", not_run="notrun ",
+    retried="retry ", warning="!", ellipsis="...", rule="|",
+)  # fmt: skip
+
+
+def glyphs_for(encoding: str | None) -> Glyphs:
+    """The set that `encoding` can write."""
+    try:
+        "█░✓✗≈∅↻…│".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE

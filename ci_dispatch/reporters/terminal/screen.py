@@ -1,8 +1,8 @@
 """Bytes for a terminal: permanent lines scroll away above, a few lines at the bottom are redrawn in place.
 
 Never the alternate screen, never the mouse, the cursor stays visible: a run that is killed leaves nothing to repair.
-`Screen` says what to write; `Outlet` writes it on a thread of its own, so that a terminal that is held (Ctrl-S) or a
-pipe nobody reads holds up neither the run nor its leases.
+`Screen` says what to write; `StreamWriter` writes it on a thread of its own, so that a terminal that is held (Ctrl-S)
+or a pipe nobody reads holds up neither the run nor its leases.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Screen:
         return "\r" + (f"\x1b[{rows - 1}A" if rows > 1 else "") + "\x1b[J"
 
 
-class Outlet:
+class StreamWriter:
     """Writes text to a stream in order, from any thread, without ever waiting for it."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -77,7 +77,7 @@ class Outlet:
             if self._error is not None:
                 raise self._error
             if len(self._waiting) >= _MOST_WAITING:
-                raise BlockingIOError(f"{_MOST_WAITING:,} pieces of output wait and nobody takes them")
+                raise BlockingIOError(f"{_MOST_WAITING:,} pieces of output wait and nobody reads them")
             self._waiting.append(text.encode(self._encoding, "replace").decode(self._encoding))
             self._changed.notify()
 

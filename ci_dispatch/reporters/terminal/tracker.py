@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Event as Flag
 from threading import RLock, Thread
@@ -21,16 +21,46 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.events import Event, RunFinished, RunStarted, Stamped
-from ci_dispatch.core.model import MachineName, MachineSpec, Makespan, RunId, Test, TestId, UnitId, Verdict
-from ci_dispatch.reporters.tally import tally
+from ci_dispatch.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    LeaseGranted,
+    RetryScheduled,
+    RunFinished,
+    RunStarted,
+    Stamped,
+    VerdictReached,
+)
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Charge,
+    Ended,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    Makespan,
+    RunId,
+    Shard,
+    ShardId,
+    ShardKind,
+    Test,
+    TestId,
+    TestResult,
+    UnitId,
+    Verdict,
+)
+from ci_dispatch.reporters.counts import run_counts
 from ci_dispatch.reporters.terminal import progress
-from ci_dispatch.reporters.terminal.live import REFRESH
-from ci_dispatch.reporters.terminal.shard_run import ShardRun
+from ci_dispatch.reporters.terminal.reporter import REFRESH
 from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.ports import Clock
 from ci_dispatch.run.state import RunState
 from report_merge.render.wording import count, duration
+
+_STATUSES = ("running", "retrying", "passed", "failed", "flaky", "skipped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +84,7 @@ class _SystemClock:
 
 
 class ProgressTracker:
-    """Shows how shards 1 to `total` fare on machines, redrawn every 500 ms; usable from several threads.
+    """Shows the progress of shards 1 to `total` on machines, redrawn every 500 ms; usable from several threads.
 
     `progress` is auto, live, plain, json or none; the stream is standard output unless given. A wrong name, number or
     word raises ValueError and changes nothing. As a context manager it starts and stops itself.
@@ -76,7 +106,7 @@ class ProgressTracker:
         self._stream = stream
         self._state = RunState()
         self._bus = EventBus(self._state, self._clock, [])
-        self._shards = ShardRun(self._state, self._publish, self._clock.now)
+        self._shards = _ShardEvents(self._state, self._publish, self._clock.now)
         self._lock = RLock()
         self._over = Flag()
         self._ticker = Thread(target=self._tick, name="progress", daemon=True)
@@ -94,28 +124,28 @@ class ProgressTracker:
             raise ValueError("the tracker was started before; make a new one")
         self._state.apply(Stamped(seq=1, at=self._clock.now(), event=self._started))
         stream = self._stream or sys.stdout
-        reporter = progress(self._progress, stream=stream, aside=sys.stderr, environ=os.environ, closing=_closing)
+        reporter = progress(self._progress, stdout=stream, stderr=sys.stderr, environ=os.environ, final=_last_line)
         self._bus = EventBus(self._state, self._clock, [reporter])
         self._ticker.start()
 
     def init_machine(self, machine: str, shards: Iterable[int | str]) -> None:
-        """Say which shards a machine has been given."""
+        """Assign shards to a machine."""
         with self._lock:
             name = self._shards.machine(machine)
-            entries = [self._shards.entry(shard) for shard in shards]
-            if taken := [entry for entry in entries if entry.lease is not None or entry.verdict is not None]:
+            records = [self._shards.record(shard) for shard in shards]
+            if taken := [record for record in records if record.lease is not None or record.verdict is not None]:
                 raise ValueError(f"{taken[0].test.name} has been given to a machine before")
-            for test in dict.fromkeys(entry.test.id for entry in entries):
+            for test in dict.fromkeys(record.test.id for record in records):
                 self._shards.grant(test, name)
 
     def update_shard(self, machine: str, shard: int | str, status: str, message: str = "") -> None:
-        """Say what became of a shard: running, retrying (it failed and will run again), passed, failed, flaky, skipped.
+        """A shard is now running, retrying (it failed and will run again), passed, failed, flaky or skipped.
 
-        A shard that passes after `retrying` is flaky. One that another machine holds has moved here. The same last
-        word twice is ignored, a different one is refused.
+        A shard that passes after `retrying` is flaky. One that another machine holds has moved here. The same
+        final status twice is ignored, a different one is refused.
         """
         with self._lock:
-            self._shards.update(self._shards.machine(machine), self._shards.entry(shard), status, message)
+            self._shards.update(self._shards.machine(machine), self._shards.record(shard), status, message)
 
     def stop(self) -> None:
         """Show the last bars and the result. Shards without a verdict make it INCOMPLETE. Stopped twice is stopped."""
@@ -134,7 +164,7 @@ class ProgressTracker:
     def stats(self) -> Stats:
         """The numbers, at any time, also after the stop."""
         with self._lock:
-            counts, state = tally(self._state), self._state
+            counts, state = run_counts(self._state), self._state
             end = state.finished_at if state.finished_at is not None else self._clock.now()
             return Stats(
                 total=len(self._started.tests),
@@ -170,8 +200,8 @@ def _shard_as_test(number: int) -> Test:
     return Test(id=TestId(str(number)), unit=UnitId(str(number)), title=(f"shard {number}",))
 
 
-def _closing(state: RunState) -> list[str]:
-    counts = tally(state)
+def _last_line(state: RunState) -> list[str]:
+    counts = run_counts(state)
     word = "INCOMPLETE" if counts.done < counts.total else "FAILED" if counts.failed else "PASSED"
     numbers = (
         f"{counts.passed} passed, {counts.failed} failed, {counts.flaky} flaky, {counts.skipped} skipped, "
@@ -179,3 +209,78 @@ def _closing(state: RunState) -> list[str]:
     )
     where = f"{count(len(state.machines), 'machine')}; {duration(state.elapsed)}"
     return [f"ci-dispatch: {word} {count(counts.total, 'shard')}: {numbers}; {where}"]
+
+
+class _ShardEvents:
+    """Publishes the events that an engine would: each shard is one test of the run `state`, named by its number.
+
+    Wrong names, numbers and words raise ValueError.
+    """
+
+    def __init__(self, state: RunState, publish: Callable[[Event], None], now: Callable[[], float]) -> None:
+        self.state = state
+        self._publish = publish
+        self._now = now
+
+    def machine(self, name: str) -> MachineName:
+        if self.state.started is None or self.state.finished is not None:
+            raise ValueError("the tracker is not running: call start() first")
+        if name not in self.state.machines:
+            raise ValueError(f"no machine is called {name!r}; known: {', '.join(self.state.machines)}")
+        return MachineName(name)
+
+    def record(self, shard: int | str) -> TestRecord:
+        record = self.state.ledger.records.get(TestId(str(shard)))
+        if record is None:
+            raise ValueError(f"there is no shard {shard!r}: they are numbered 1 to {len(self.state.ledger.records)}")
+        return record
+
+    def grant(self, test: TestId, machine: MachineName) -> LeaseNumber:
+        number, now = LeaseNumber(self.state.ledger.last_lease + 1), self._now()
+        kind = ShardKind.RETRY if self.state.ledger.records[test].retries else ShardKind.HEAD
+        shard = Shard(id=ShardId(test), kind=kind, tests=(test,))
+        self._publish(LeaseGranted(lease=Lease(number=number, shard=shard, machine=machine, granted=now)))
+        return number
+
+    def _lease_on(self, machine: MachineName, record: TestRecord) -> LeaseNumber:
+        """The lease of a shard on this machine; from wherever it was, it moves here."""
+        test = record.test.id
+        if record.lease is None:
+            return self.grant(test, machine)
+        held = self.state.ledger.active[record.lease]
+        if held.machine == machine:
+            return held.number
+        moved = TestResult(test=test, verdict=Verdict.NOT_RUN, reason=f"moved to {machine}")
+        end = AttemptResult(ended=Ended.CANCELLED, results=(moved,))
+        self._publish(AttemptFinished(lease=held.number, machine=held.machine, result=end))
+        self._publish(RetryScheduled(tests=(test,), reason=moved.reason, not_before=self._now()))
+        return self.grant(test, machine)
+
+    def update(self, machine: MachineName, record: TestRecord, status: str, message: str) -> None:
+        """The new status of a shard. The same final status twice is ignored, a different one is refused."""
+        if status not in _STATUSES:
+            raise ValueError(f"{status!r} is not a status of a shard; known: {', '.join(_STATUSES)}")
+        if record.verdict is not None:
+            if status not in (record.verdict, Verdict.PASSED if record.verdict is Verdict.FLAKY else None):
+                raise ValueError(f"{record.test.name} has its verdict: {record.verdict}; {status} comes too late")
+            return
+        lease = self._lease_on(machine, record)
+        begun = self.state.ledger.attempts[lease].started
+        if begun is None:
+            self._publish(AttemptStarted(lease=lease))
+        if status != "running":
+            took = None if begun is None else self._now() - begun  # unknown when it was never reported as running
+            self._finish(lease, record, status, message, took)
+
+    def _finish(self, lease: LeaseNumber, record: TestRecord, status: str, message: str, took: float | None) -> None:
+        test, machine = record.test.id, self.state.ledger.active[lease].machine
+        verdict = Verdict.FAILED if status == "retrying" else Verdict(status)
+        result = TestResult(test=test, verdict=verdict, seconds=took, message=message)
+        flaky = verdict is Verdict.PASSED and record.failures > 0
+        end = AttemptResult(ended=Ended.EXITED, results=(result,))
+        self._publish(AttemptFinished(lease=lease, machine=machine, result=end))
+        if status == "retrying":
+            again = RetryScheduled(tests=(test,), reason="failed", not_before=self._now(), charged_to=Charge.TEST)
+            self._publish(again)
+        else:
+            self._publish(VerdictReached(test=test, verdict=Verdict.FLAKY if flaky else verdict, lease=lease))

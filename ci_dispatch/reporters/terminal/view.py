@@ -4,16 +4,15 @@
     pakane  lost 0:31 ago after 7 tests: no answer for 12 s
     total   [███████████████░░░░░] 67/88  76%  ✓63 ✗2 ≈1 ∅1  2:31 elapsed  ~0:48 left
 
-Machines in trouble come first, the total is never dropped, and no line is wider than the terminal.
+Machines that get no work come first, the total is never dropped, and no line is wider than the terminal.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ci_dispatch.reporters.tally import Tally, clock, failed_on, name_of, tally, trouble, working_seconds
-from ci_dispatch.reporters.terminal.cells import Line, Piece, Style, cells, clip, fit, pad
-from ci_dispatch.reporters.terminal.mode import Glyphs
+from ci_dispatch.reporters.counts import RunCounts, clock, failed_on, name_of, run_counts, working_seconds
+from ci_dispatch.reporters.terminal.cells import Glyphs, Line, Piece, Style, cells, clip, fit, pad
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.plain import one_line
 from report_merge.render.wording import count
@@ -31,7 +30,7 @@ class Columns:
     count: int  # cells of `22/24`
     percent: bool = False
     counters: bool = False
-    words: bool = False  # room for words and for the current test
+    labels: bool = False  # room for labels and for the current test
 
 
 def render(state: RunState, now: float, width: int, height: int, glyphs: Glyphs) -> list[Line]:
@@ -50,7 +49,7 @@ def render(state: RunState, now: float, width: int, height: int, glyphs: Glyphs)
 
 
 def _ordered(state: RunState, room: int) -> list[MachineState]:
-    """Machines in trouble first, then as configured; when not all can be shown, those with failures and most work."""
+    """Machines that get no work first, then as configured; if not all fit, then those with failures and most work."""
     machines = list(state.machines.values())
     if len(machines) <= room:
         return sorted(machines, key=lambda machine: machine.usable)
@@ -67,14 +66,14 @@ def _columns(machines: list[MachineState], state: RunState, width: int) -> Colum
         count=2 * len(str(state.total)) + 1,
         percent=width >= 50,
         counters=width >= 70,
-        words=width >= 100,
+        labels=width >= 100,
     )
 
 
 def _machine(machine: MachineState, state: RunState, now: float, columns: Columns, glyphs: Glyphs) -> Line:
     name = pad(fit(one_line(machine.spec.name), columns.name, glyphs.ellipsis), columns.name)
     if not machine.usable:
-        return ((name, Style.BAD), ("  ", Style.PLAIN), *_trouble(machine, now))
+        return ((name, Style.BAD), ("  ", Style.PLAIN), *_out_of_work(machine, now))
     failed = failed_on(machine)
     line: list[Piece] = [(name, Style.PLAIN), ("  ", Style.PLAIN)]
     line += _bar(machine.done - failed, failed, machine.given, columns.bar, glyphs)
@@ -88,16 +87,16 @@ def _machine(machine: MachineState, state: RunState, now: float, columns: Column
     line += [*marks, (" " * max(0, 2 * cells(glyphs.failed) + 5 - taken), Style.PLAIN)]
     idle = not machine.leases
     line.append((f"{'idle' if idle else clock(working_seconds(machine, now)):>7}", Style.DIM if idle else Style.PLAIN))
-    if columns.words and machine.current is not None and not idle:
+    if columns.labels and machine.current is not None and not idle:
         room = columns.usable - sum(cells(text) for text, _ in line) - 2
         line.append(("  " + fit(name_of(state, machine.current), max(0, room), glyphs.ellipsis), Style.DIM))
     return tuple(line)
 
 
-def _trouble(machine: MachineState, now: float) -> Line:
+def _out_of_work(machine: MachineState, now: float) -> Line:
     ago = f" {clock(now - machine.lost_at)} ago" if machine.lost and machine.lost_at is not None else ""
     after = f" after {count(machine.done, 'test')}" if machine.done else ""
-    why = trouble(machine)
+    why = one_line(machine.trouble)
     return ((f"{machine.word}{ago}", Style.BAD), (f"{after}{': ' if why else ''}{why}", Style.PLAIN))
 
 
@@ -126,13 +125,13 @@ def _counters(given: list[tuple[str, int, Style]]) -> list[Piece]:
 def _overflow(hidden: list[MachineState], glyphs: Glyphs) -> Line:
     done, given = sum(m.done for m in hidden), sum(m.given for m in hidden)
     down = sum(not machine.usable for machine in hidden)
-    how = f"{down} in trouble" if down else "ok"
+    how = f"{down} not usable" if down else "ok"
     text = f"{glyphs.ellipsis} {count(len(hidden), 'more machine')} {how} ({done}/{given})"
     return ((text, Style.BAD if down else Style.DIM),)
 
 
 def _total(state: RunState, now: float, columns: Columns, glyphs: Glyphs) -> Line:
-    counts = tally(state)
+    counts = run_counts(state)
     line: list[Piece] = [(pad("total", columns.name) + "  ", Style.BOLD)]
     line += _bar(counts.done - counts.failed, counts.failed, counts.total, columns.bar, glyphs)
     line.append((pad(f"{counts.done}/{counts.total}", columns.count), Style.BOLD))
@@ -144,7 +143,7 @@ def _total(state: RunState, now: float, columns: Columns, glyphs: Glyphs) -> Lin
         return tuple(line)
     line.append((f" {counts.percent:>3}% ", Style.BOLD))
     line += _verdicts(counts, glyphs)
-    line.append((f"  {clock(_elapsed(state, now))}{' elapsed' if columns.words else ''}", Style.PLAIN))
+    line.append((f"  {clock(_elapsed(state, now))}{' elapsed' if columns.labels else ''}", Style.PLAIN))
     left = state.remaining_seconds(now) if state.finished is None else None
     if left is not None and left >= 1:
         line.append((f"  ~{clock(left)} left", Style.PLAIN))
@@ -153,7 +152,7 @@ def _total(state: RunState, now: float, columns: Columns, glyphs: Glyphs) -> Lin
     return tuple(line)
 
 
-def _verdicts(counts: Tally, glyphs: Glyphs) -> list[Piece]:
+def _verdicts(counts: RunCounts, glyphs: Glyphs) -> list[Piece]:
     return _counters(
         [
             (glyphs.passed, counts.passed, Style.GOOD),

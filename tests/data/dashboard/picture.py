@@ -10,8 +10,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from ci_dispatch.reporters.dashboard.reporter import Inbox
-from ci_dispatch.reporters.dashboard.service import Dashboard
+from ci_dispatch.reporters.dashboard.journal_source import LiveSource
+from ci_dispatch.reporters.dashboard.service import DashboardService
 from tests.components import ROOT, chromium
 from tests.data.dashboard.simulated import START, Simulation
 
@@ -20,11 +20,11 @@ SIZE = (1240, 1180)
 
 
 def take(file: Path) -> None:
-    inbox = Inbox(clock=lambda: START + SECOND)
+    source = LiveSource(clock=lambda: START + SECOND)
     for stamped in Simulation().events():
         if stamped.at <= START + SECOND:
-            inbox.put(stamped)
-    dashboard = Dashboard(inbox)
+            source.put(stamped)
+    dashboard = DashboardService(source)
     dashboard.start()
     try:
         with sync_playwright() as playwright:

@@ -2,7 +2,7 @@
 
     python -m tests.data.dashboard.simulated > events.jsonl
 
-A machine works off a head and then pulls tails; one is lost half way and its tests move, one is fenced off because it
+A machine works off a head and then pulls tails; one is lost half way and its tests move, one is quarantined because it
 has no browser, some tests fail for three causes, some are flaky, one never ran.
 """
 
@@ -109,7 +109,7 @@ class Worker:
 
 
 class Simulation:
-    """`lost` and `fenced` name machines; `failing` and `flaky` are shares of all tests."""
+    """`lost` and `quarantined` name machines; `failing` and `flaky` are shares of all tests."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Simulation:
         tests: int = 720,
         fleet: Sequence[tuple[str, int, float]] = FLEET,
         lost: str = "pakane",
-        fenced: str = "pi",
+        quarantined: str = "pi",
         failing: float = 0.01,
         flaky: float = 0.01,
         start: float = START,
@@ -125,7 +125,7 @@ class Simulation:
         titles: Sequence[str] = (),
     ) -> None:
         self._random = Random(seed)
-        self._start, self._lost, self._fenced = start, lost, fenced
+        self._start, self._lost, self._quarantined = start, lost, quarantined
         self._titles = titles
         self.tests = [self._test(n) for n in range(tests)]
         self._seconds = {test.id: self._random.lognormvariate(1.3, 0.6) + 0.3 for test in self.tests}
@@ -216,7 +216,7 @@ class Simulation:
         lease = LeaseNumber(next(self._lease))
         shard = Shard(id=ShardId(f"s{lease}"), kind=kind, tests=tuple(tests))
         self._say(began, LeaseGranted(
-            lease=Lease(number=lease, shard=shard, machine=name, granted=self._start + began, expires=0.0)
+            lease=Lease(number=lease, shard=shard, machine=name, granted=self._start + began)
         ))  # fmt: skip
         self._say(began + 0.4, AttemptStarted(lease=lease))
         dies = bound * 0.6 if name == self._lost else float("inf")
@@ -239,7 +239,7 @@ class Simulation:
     def _result(self, test: TestId, worker: Worker) -> TestResult:
         tries = self._tries[test] = self._tries.get(test, 0) + 1
         seconds = round(self._seconds[test] / worker.spec.speed * self._random.uniform(0.8, 1.3), 2)
-        if worker.spec.name == self._fenced:
+        if worker.spec.name == self._quarantined:
             return _failed(test, BROWSER, 0.2)
         if test in self._broken:
             cause = self._broken[test]
@@ -250,14 +250,14 @@ class Simulation:
 
     def _ended(self, worker: Worker, lease: LeaseNumber, results: list[TestResult], at: float) -> float:
         bad = [result for result in results if result.verdict is Verdict.FAILED]
-        fenced = worker.spec.name == self._fenced and len(bad) == len(results)
-        trouble = FailureCause.SETUP if fenced else FailureCause.NONE
+        quarantined = worker.spec.name == self._quarantined and len(bad) == len(results)
+        failure_cause = FailureCause.SETUP if quarantined else FailureCause.NONE
         self._say(at, AttemptFinished(lease=lease, machine=worker.spec.name, result=AttemptResult(
-            ended=Ended.EXITED, exit_code=1 if bad else 0, cause=trouble, seconds=at - worker.free,
-            reason="no browser is installed" if fenced else "", results=tuple(results),
+            ended=Ended.EXITED, exit_code=1 if bad else 0, cause=failure_cause, seconds=at - worker.free,
+            reason="no browser is installed" if quarantined else "", results=tuple(results),
         )))  # fmt: skip
         worker.free = at
-        if fenced:
+        if quarantined:
             worker.gone = True
             self._say(
                 at,

@@ -1,7 +1,7 @@
 """Writes the recorded runs beside it: `python -m tests.data.runs.make_recorded`, when the journal's form changes.
 
-`troubled`: names that attack every channel, a failure on three machines, a flaky test, a machine lost, one fenced, one
-unhealthy that comes back, a warning, a test that never ran. `green`: everything passes.
+`troubled`: names that attack every reporter, a failure on three machines, a flaky test, a machine lost, one
+quarantined, one unhealthy that comes back, a warning, a test that never ran. `green`: everything passes.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Recorder:
         self.lease += 1
         number = LeaseNumber(self.lease)
         shard = Shard(id=ShardId(f"{kind}-{number}"), kind=kind, tests=tuple(test.id for test in tests))
-        lease = Lease(number=number, shard=shard, machine=MachineName(machine), granted=START + at, expires=START + at)
+        lease = Lease(number=number, shard=shard, machine=MachineName(machine), granted=START + at)
         self.say(at, LeaseGranted(lease=lease))
         self.say(at + 0.4, AttemptStarted(lease=number))
         return number

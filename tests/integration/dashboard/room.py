@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.reporters.dashboard import service
-from ci_dispatch.reporters.dashboard.reporter import Inbox
-from ci_dispatch.reporters.dashboard.service import Dashboard
+from ci_dispatch.reporters.dashboard.journal_source import LiveSource
+from ci_dispatch.reporters.dashboard.service import DashboardService
 from tests.components import chromium
 from tests.data.dashboard.simulated import START, Simulation
 
@@ -34,8 +34,8 @@ class Run:
 
     def __init__(self, events: list[Stamped], port: int = 0) -> None:
         self.events, self.told, self.now = events, 0, START
-        self.inbox = Inbox(clock=lambda: self.now)
-        self.dashboard = Dashboard(self.inbox, port=port, token=TOKEN)
+        self.source = LiveSource(clock=lambda: self.now)
+        self.dashboard = DashboardService(self.source, port=port, token=TOKEN)
         self.dashboard.start()
 
     def until(self, done: Callable[[Stamped], bool]) -> None:
@@ -44,7 +44,7 @@ class Run:
             stamped = self.events[self.told]
             self.told += 1
             self.now = stamped.at
-            self.inbox.put(stamped)
+            self.source.put(stamped)
             if done(stamped):
                 return
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from ci_dispatch.core.events import MachineLost, RunFinished
-from ci_dispatch.reporters.dashboard.reporter import Inbox
-from ci_dispatch.reporters.dashboard.service import Dashboard
+from ci_dispatch.reporters.dashboard.journal_source import LiveSource
+from ci_dispatch.reporters.dashboard.service import DashboardService
 from tests.integration.dashboard.room import Opened, Run, nothing_to_complain_about
 
 pytestmark = pytest.mark.needs("chromium")
@@ -23,11 +23,11 @@ def test_a_run_from_waiting_to_its_verdict(runs: Callable[..., Run], show: Calla
     opened.text("#word").to_have_text("Waiting for the run")
     run.to_second(8)
     opened.text("#word").to_have_text("Running")
-    opened.text("#lanes .lane").to_have_count(6)
+    opened.text("#timelines .timeline").to_have_count(6)
     opened.text("#title").to_have_text("shop end to end")
     assert opened.page.url.endswith(f":{run.dashboard.port}/")  # the token has left the address
     run.until(lambda stamped: isinstance(stamped.event, MachineLost))
-    opened.text(".lane[data-word=lost] .word").to_contain_text("lost at")
+    opened.text(".timeline[data-word=lost] .word").to_contain_text("lost at")
     opened.text("#groups").to_contain_text("pakane was lost")
     run.until(lambda stamped: isinstance(stamped.event, RunFinished))
     opened.text("#verdict").to_have_attribute("data-phase", "failed")
@@ -50,9 +50,9 @@ def test_a_page_opened_late_shows_the_same_as_one_that_watched(
     late = show(run)
     late.text("#word").to_have_text("Failed")
     late.text("tr[data-n]").not_to_have_count(0)
-    for part in ("#counts", "#sentence", "#facts", "#lanes", "#groups", "#rows", "#chips"):
+    for part in ("#counts", "#sentence", "#facts", "#timelines", "#groups", "#rows", "#chips"):
         assert watched.page.locator(part).text_content() == late.page.locator(part).text_content(), part
-    paths = "[...document.querySelectorAll('.lane path')].map((path) => path.getAttribute('d'))"
+    paths = "[...document.querySelectorAll('.timeline path')].map((path) => path.getAttribute('d'))"
     assert watched.page.evaluate(paths) == late.page.evaluate(paths)
     assert len("".join(watched.page.evaluate(paths))) > 2000
 
@@ -76,7 +76,7 @@ def test_a_server_with_another_token_is_said(runs: Callable[..., Run], show: Cal
     opened = show(run)
     opened.text("#connection").to_have_text("Live")
     run.dashboard.stop()
-    other = Dashboard(Inbox(), port=run.dashboard.port)
+    other = DashboardService(LiveSource(), port=run.dashboard.port)
     other.start()
     try:
         opened.text("#connection").to_contain_text("new link")

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from ci_dispatch.core.events import AttemptFinished, AttemptOutput, MachineLost, Stamped
 from ci_dispatch.core.model import LeaseNumber, MachineName
+from ci_dispatch.reporters.dashboard import timeline, view_model
 from tests.integration.dashboard.room import AXE, SIZES, Opened, Run, nothing_to_complain_about
 from tests.unit.report_merge.test_escape import HOSTILE
 
@@ -32,7 +33,7 @@ def test_one_test_with_its_attempts_and_live_output(runs: Callable[..., Run], sh
     opened.text("article h3").to_contain_text("running")
     opened.text("article pre").to_contain_text("✓")
     text = "\x1b[31mfresh\x1b[0m <b>output</b>\n"
-    run.inbox.put(
+    run.source.put(
         Stamped(seq=1, at=run.now, event=AttemptOutput(lease=output.lease, machine=output.machine, text=text))
     )
     opened.text("article pre").to_contain_text("fresh <b>output</b>")
@@ -62,7 +63,7 @@ def test_a_run_that_died_says_so(runs: Callable[..., Run], show: Callable[..., O
     opened.text("#word").to_have_text("Running")
     run.now += 20
     opened.page.reload()
-    opened.text("#notices").to_contain_text("No news for 0:20")
+    opened.text("#notices").to_contain_text("No event for 0:20")
     run.now += 600
     opened.text("#word").to_have_text("Lost")
     opened.text("#notices").to_contain_text("ci-dispatch resume 20261120-184512-shop")
@@ -73,13 +74,31 @@ def test_a_machine_that_is_silent_is_hatched(runs: Callable[..., Run], show: Cal
     run.to_second(8)
     run.now += 62
     speaking = MachineName("moruk")
-    run.inbox.put(Stamped(seq=1, at=run.now, event=AttemptOutput(lease=LeaseNumber(1), machine=speaking, text="x")))
+    run.source.put(Stamped(seq=1, at=run.now, event=AttemptOutput(lease=LeaseNumber(1), machine=speaking, text="x")))
     opened = show(run)
-    opened.text(".lane[data-word=quiet] .silence").not_to_have_count(0)
-    opened.text(".lane[data-word=quiet] .word").to_contain_text(["no news 1:0"])
+    opened.text(".timeline[data-word=quiet] .silence").not_to_have_count(0)
+    opened.text(".timeline[data-word=quiet] .word").to_contain_text(["no events for 1:0"])
     opened.text(
-        ".lane[data-word=quiet]",
+        ".timeline[data-word=quiet]",
     ).not_to_contain_text(["moruk"])
+
+
+def test_what_is_left_out_is_counted_on_the_page(
+    runs: Callable[..., Run], show: Callable[..., Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "SPANS", 100)
+    monkeypatch.setattr(view_model, "MACHINES", 4)
+    monkeypatch.setattr(view_model, "TESTS", 50)
+    run = runs()
+    opened = show(run)
+    opened.text("#connection").to_have_text("Live")
+    run.to_end()
+    opened.text("#timelines .timeline").to_have_count(4)
+    opened.text("#timelines-omitted").to_contain_text(
+        re.compile(r"… and 2 more machines not shown; \d+ more test results")
+    )
+    opened.text("#shown").to_contain_text(re.compile(r"\d+ of 150 tests; \d+ more tests not listed"))
+    nothing_to_complain_about(opened, run)
 
 
 def test_hostile_names_are_only_text(runs: Callable[..., Run], show: Callable[..., Opened]) -> None:
@@ -88,8 +107,8 @@ def test_hostile_names_are_only_text(runs: Callable[..., Run], show: Callable[..
     run.to_end()
     opened = show(run)
     opened.text("#word").to_have_text(re.compile("Failed|Passed"))
-    opened.text("#lanes").to_contain_text("<b>m</b>")
-    opened.text("#lanes").to_contain_text("__proto__")
+    opened.text("#timelines").to_contain_text("<b>m</b>")
+    opened.text("#timelines").to_contain_text("__proto__")
     opened.page.locator("#query").fill("<img src=x")
     opened.page.locator("tr[data-n] button").first.click()
     opened.text("#drawer-title").to_contain_text("<img src=x onerror=alert(1)>")

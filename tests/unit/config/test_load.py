@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from ci_dispatch.config import Loaded, Source, load, resolve
-from ci_dispatch.config.document import to_document
+from ci_dispatch.config import Loaded, ValueSource, load, resolve
+from ci_dispatch.config.setting import Setting
+from ci_dispatch.config.value_types import integer
+from ci_dispatch.config.write import to_document
 from ci_dispatch.core.errors import ConfigError, ConfigProblem, ExitCode
 from ci_dispatch.core.model import Connection
 
@@ -53,28 +55,28 @@ class TestPrecedence:
     TOML = "[retry]\nmax_retries = 3\nbackoff = '1s'"
     ENVIRON: Mapping[str, str] = MappingProxyType({"CI_DISPATCH_MAX_RETRIES": "4"})
 
-    def check(self, loaded: Loaded, value: int, source: Source, where: str) -> None:
+    def check(self, loaded: Loaded, value: int, source: ValueSource, where: str) -> None:
         assert loaded.config.retry.max_retries == value
         origin = loaded.origins["retry.max_retries"]
         assert (origin.source, str(origin)) == (source, where)
 
     def test_default(self) -> None:
-        self.check(load(), 2, Source.DEFAULT, "default")
+        self.check(load(), 2, ValueSource.DEFAULT, "default")
 
     def test_the_file_beats_the_default(self) -> None:
-        self.check(load(self.TOML), 3, Source.FILE, "ci-dispatch.toml:2")
+        self.check(load(self.TOML), 3, ValueSource.FILE, "ci-dispatch.toml:2")
 
     def test_the_environment_beats_the_file(self) -> None:
-        self.check(load(self.TOML, environ=self.ENVIRON), 4, Source.ENVIRONMENT, "CI_DISPATCH_MAX_RETRIES")
+        self.check(load(self.TOML, environ=self.ENVIRON), 4, ValueSource.ENVIRONMENT, "CI_DISPATCH_MAX_RETRIES")
 
     def test_the_command_line_beats_all(self) -> None:
         loaded = load(self.TOML, environ=self.ENVIRON, options={"retry.max_retries": "5"})
-        self.check(loaded, 5, Source.COMMAND_LINE, "--max-retries")
+        self.check(loaded, 5, ValueSource.COMMAND_LINE, "--max-retries")
         assert loaded.config.retry.backoff == 1.0
 
     def test_an_empty_variable_counts_as_not_set(self) -> None:
         """GitHub Actions passes an input that was not given as an empty text."""
-        self.check(load(self.TOML, environ={"CI_DISPATCH_MAX_RETRIES": ""}), 3, Source.FILE, "ci-dispatch.toml:2")
+        self.check(load(self.TOML, environ={"CI_DISPATCH_MAX_RETRIES": ""}), 3, ValueSource.FILE, "ci-dispatch.toml:2")
 
     def test_a_bad_value_is_a_problem_even_where_a_stronger_one_hides_it(self) -> None:
         only = problem("[retry]\nmax_retries = -3", environ=self.ENVIRON)
@@ -155,6 +157,60 @@ class TestProblems:
         (warning,) = loaded.warnings
         assert "CI_DISPATCH_MAXRETRIES" in warning
         assert "CI_DISPATCH_MAX_RETRIES?" in warning
+
+
+class TestFormerNames:
+    """A name that has changed still works, and a warning gives the new one."""
+
+    def test_in_the_file(self) -> None:
+        loaded = load("[retry]\nmax_moves = 7")
+        assert loaded.config.retry.max_reassignments == 7
+        assert str(loaded.origins["retry.max_reassignments"]) == "ci-dispatch.toml:2"
+        assert loaded.warnings == (
+            "ci-dispatch.toml:2: retry.max_moves is now called retry.max_reassignments; the old name still works",
+        )
+
+    def test_as_a_variable(self) -> None:
+        loaded = load(environ={"CI_DISPATCH_RETRY_MAX_MOVES": "7"})
+        assert loaded.config.retry.max_reassignments == 7
+        (warning,) = loaded.warnings
+        assert "CI_DISPATCH_RETRY_MAX_MOVES is now called CI_DISPATCH_RETRY_MAX_REASSIGNMENTS" in warning
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"toml": "[retry]\nmax_reassignments = 3\nmax_moves = 7"},
+            {"environ": {"CI_DISPATCH_RETRY_MAX_REASSIGNMENTS": "3", "CI_DISPATCH_RETRY_MAX_MOVES": "7"}},
+        ],
+    )
+    def test_the_new_name_counts_where_both_are_given(self, given: dict[str, Any]) -> None:
+        loaded = load(**given)
+        assert loaded.config.retry.max_reassignments == 3
+        (warning,) = loaded.warnings
+        assert "so the old one was ignored" in warning
+
+    def test_a_variable_with_the_old_name_is_stronger_than_a_file_with_the_new_one(self) -> None:
+        loaded = load("[retry]\nmax_reassignments = 3", environ={"CI_DISPATCH_RETRY_MAX_MOVES": "7"})
+        assert loaded.config.retry.max_reassignments == 7
+
+    def test_a_bad_value_names_the_key_that_was_written(self) -> None:
+        only = problem("[retry]\nmax_moves = -1")
+        assert (only.where, only.key) == ("ci-dispatch.toml:2", "retry.max_moves")
+
+    def test_what_is_written_has_the_new_name(self) -> None:
+        assert to_document(load("[retry]\nmax_moves = 7").config)["retry"] == {"max_reassignments": 7}
+
+    def test_a_flag_and_its_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        renamed = Setting(
+            section="retry", name="max_retries", value_type=integer(0, 9), default=2, meaning="",
+            flag="--max-retries", formerly="--retries",
+        )  # fmt: skip
+        monkeypatch.setattr("ci_dispatch.config.reading.SETTINGS", (renamed,))
+        by_flag, by_variable = load(options={"--retries": "7"}), load(environ={"CI_DISPATCH_RETRIES": "7"})
+        assert [loaded.config.retry.max_retries for loaded in (by_flag, by_variable)] == [7, 7]
+        assert by_flag.warnings == ("The option --retries is now called --max-retries; the old name still works",)
+        assert "CI_DISPATCH_RETRIES is now called CI_DISPATCH_MAX_RETRIES" in by_variable.warnings[0]
+        assert load(options={"--retries": "7", "retry.max_retries": "3"}).config.retry.max_retries == 3
 
 
 class TestMachines:

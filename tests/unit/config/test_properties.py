@@ -15,13 +15,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ci_dispatch.config import Loaded, load, resolve
-from ci_dispatch.config.channels import SlackChannel
-from ci_dispatch.config.document import to_document, to_toml
-from ci_dispatch.config.kinds import Refused
-from ci_dispatch.config.reading import SETTINGS
-from ci_dispatch.config.schema import json_schema
-from ci_dispatch.config.sections import SECTIONS, MachineKeys
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
+from ci_dispatch.config.value_types import InvalidValue
+from ci_dispatch.config.write import json_schema, to_document, to_toml
 from ci_dispatch.core.errors import ConfigError
 
 SCHEMA = jsonschema.Draft7Validator(json_schema())
@@ -65,48 +62,50 @@ def allowed_values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
             raise AssertionError(other)
 
 
-ALL = (*SETTINGS, *settings_of(MachineKeys), *settings_of(SlackChannel))
-VALUES = {id(setting.kind): allowed_values(dict(setting.kind.schema)) for setting in ALL}
+ALL = (*SETTINGS, *settings_of(MachineConfig), *settings_of(SlackChannel))
+VALUES = {id(setting.value_type): allowed_values(dict(setting.value_type.schema)) for setting in ALL}
 
 
 def good_values(setting: Setting) -> st.SearchStrategy[Any]:
-    """Values that a schema cannot know are left out: limits of a duration written as text, names that are installed."""
-    kind = setting.kind
-    if "anyOf" in kind.schema:
-        return allowed_values(kind.schema["anyOf"][1]).map(kind.write)
-    return VALUES[id(kind)]
+    """Values within their limits, which a schema cannot know of a duration written as text, and installed names."""
+    value_type = setting.value_type
+    if "anyOf" in value_type.schema:
+        return allowed_values(value_type.schema["anyOf"][1]).map(value_type.write)
+    return VALUES[id(value_type)]
 
 
-@st.composite
-def tables(draw: st.DrawFn, settings: tuple[Setting, ...], *, wild: bool) -> dict[str, Any]:
-    chosen = draw(st.lists(st.sampled_from(settings), unique_by=lambda setting: setting.name, max_size=4))
-    table = {setting.name: draw(good_values(setting)) for setting in chosen}
-    if wild:
-        table |= draw(
-            st.dictionaries(st.sampled_from([s.name for s in settings]) | st.text(max_size=5), ANYTHING, max_size=2)
-        )
-    return table
+def tables(settings: tuple[Setting, ...], *, wild: bool) -> st.SearchStrategy[dict[str, Any]]:
+    names = [setting.name for setting in settings]
+    one = st.one_of([st.tuples(st.just(setting.name), good_values(setting)) for setting in settings])
+    good = st.lists(one, unique_by=lambda pair: pair[0], max_size=4).map(dict)
+    if not wild:
+        return good
+    more = st.dictionaries(st.sampled_from(names) | st.text(max_size=5), ANYTHING, max_size=2)
+    return st.builds(lambda table, added: table | added, good, more)
 
 
-@st.composite
-def documents(draw: st.DrawFn, *, wild: bool) -> dict[str, Any]:
-    names = draw(st.lists(st.sampled_from(sorted(SECTIONS)), unique=True, max_size=3))
-    document: dict[str, Any] = {name: draw(tables(settings_of(SECTIONS[name], name), wild=wild)) for name in names}
-    if "slack" in document and draw(st.booleans()):
-        document["slack"]["channel"] = draw(
-            st.lists(tables(settings_of(SlackChannel), wild=wild), min_size=1, max_size=2)
-        )
-        document["slack"]["channel"][0]["id"] = "#tests"
-    if draw(st.booleans()):
-        machines = draw(st.lists(tables(settings_of(MachineKeys), wild=wild), min_size=1, max_size=2))
-        document["machine"] = [{**machine, "name": f"m{index}"} for index, machine in enumerate(machines)]
-    if wild:
-        document |= draw(
-            st.dictionaries(st.sampled_from([*SECTIONS, "machine"]) | st.text(max_size=5), ANYTHING, max_size=1)
-        )
-    return document
+def documents(*, wild: bool) -> st.SearchStrategy[dict[str, Any]]:
+    """Strategies are made once: making them again for each example takes longer than what is tested."""
+    sections = {name: tables(settings_of(section, name), wild=wild) for name, section in SECTIONS.items()}
+    channels = st.lists(tables(settings_of(SlackChannel), wild=wild), min_size=1, max_size=2)
+    machines = st.lists(tables(settings_of(MachineConfig), wild=wild), min_size=1, max_size=2)
+    anything = st.dictionaries(st.sampled_from([*SECTIONS, "machine"]) | st.text(max_size=5), ANYTHING, max_size=1)
+    chosen = st.lists(st.sampled_from(sorted(SECTIONS)), unique=True, max_size=3)
+
+    @st.composite
+    def made(draw: st.DrawFn) -> dict[str, Any]:
+        document: dict[str, Any] = {name: draw(sections[name]) for name in draw(chosen)}
+        if "slack" in document and draw(st.booleans()):
+            document["slack"]["channel"] = draw(channels)
+            document["slack"]["channel"][0]["id"] = "#tests"
+        if draw(st.booleans()):
+            document["machine"] = [{**machine, "name": f"m{index}"} for index, machine in enumerate(draw(machines))]
+        return document | draw(anything) if wild else document
+
+    return made()
 
 
+WILD, GOOD = documents(wild=True), documents(wild=False)
 NAMES = [setting.variable for setting in SETTINGS if setting.variable]
 VARIABLES = st.dictionaries(
     st.sampled_from(NAMES) | st.text(max_size=5).map(lambda rest: f"CI_DISPATCH_{rest}"),
@@ -133,12 +132,12 @@ def test_any_text_is_read_or_refused_with_its_problems(toml: str, environ: dict[
     problems_of(lambda: load(toml, environ=environ))
 
 
-@given(documents(wild=True), VARIABLES)
+@given(WILD, VARIABLES)
 def test_any_document_is_read_or_refused_with_its_problems(document: dict[str, Any], environ: dict[str, str]) -> None:
     problems_of(lambda: resolve(document, environ=environ))
 
 
-@given(documents(wild=True) | documents(wild=False))
+@given(WILD | GOOD)
 def test_what_the_parser_accepts_the_schema_accepts(document: dict[str, Any]) -> None:
     """An editor never marks a file as wrong that works."""
     try:
@@ -152,15 +151,15 @@ def test_what_the_parser_accepts_the_schema_accepts(document: dict[str, Any]) ->
 def test_what_the_schema_allows_the_parser_takes(data: st.DataObject) -> None:
     """But for what a schema cannot know: the limits of a duration written as text, and which runners are installed."""
     setting = data.draw(st.sampled_from(ALL))
-    value = data.draw(VALUES[id(setting.kind)])
+    value = data.draw(VALUES[id(setting.value_type)])
     try:
-        setting.kind.read(value)
-    except Refused:
+        setting.value_type.read(value)
+    except InvalidValue:
         assert isinstance(value, str)
-        assert setting.kind.name in ("duration", "percentage", "name")
+        assert setting.value_type.name in ("duration", "percentage", "name")
 
 
-@given(documents(wild=False))
+@given(GOOD)
 def test_a_configuration_survives_being_written_as_toml(document: dict[str, Any]) -> None:
     try:
         config = resolve(document).config

@@ -1,4 +1,4 @@
-"""What a job hears from GitHub's runner and tells it, hostile text included; the runners' state; the dialects."""
+"""A job's environment and what it writes, hostile text included; a machine's runners; servers; refusals."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment, StoppedCommands
-from ci_dispatch.fleets.actions.rest.errors import RateLimited, Refused, Unavailable, refusal
-from ci_dispatch.fleets.actions.rest.models import RunnerView, runner_is
-from ci_dispatch.fleets.actions.rest.runners import of_machine, with_runners
-from ci_dispatch.fleets.actions.rest.server import PUBLIC_API, dialect_of
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable, refusal
+from ci_dispatch.fleets.actions.rest.models import RunnerView, runner_is, runners_of, with_runners
+from ci_dispatch.fleets.actions.rest.server import PUBLIC_API, server_at
 
 HERE = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "octo/repo", "GITHUB_EVENT_NAME": "pull_request"}
 
@@ -79,12 +78,12 @@ def test_the_summary_is_appended_to_and_its_size_known(tmp_path: Path) -> None:
     assert file.read_text() == "by another step\nours\n"
 
 
-def test_foreign_output_cannot_command_the_runner_nor_end_its_fence() -> None:
+def test_foreign_output_cannot_command_the_runner_nor_end_the_stop() -> None:
     stream = io.StringIO()
-    with StoppedCommands(stream, on_github=True) as fence:
+    with StoppedCommands(stream, on_github=True) as log:
         token = stream.getvalue().removeprefix("::stop-commands::").strip()
-        fence.write("::error::owned\n")
-        fence.write(f"::{token}::\n::set-output name=x::y\n")
+        log.write("::error::owned\n")
+        log.write(f"::{token}::\n::set-output name=x::y\n")
     lines = stream.getvalue().splitlines()
     assert lines[0] == f"::stop-commands::{token}"
     assert lines[-1] == f"::{token}::"
@@ -93,8 +92,8 @@ def test_foreign_output_cannot_command_the_runner_nor_end_its_fence() -> None:
 
 def test_at_a_desk_output_is_passed_on_as_it_is() -> None:
     stream = io.StringIO()
-    with StoppedCommands(stream, on_github=False) as fence:
-        fence.write("plain\n")
+    with StoppedCommands(stream, on_github=False) as log:
+        log.write("plain\n")
     assert stream.getvalue() == "plain\n"
 
 
@@ -112,24 +111,24 @@ def test_a_healthy_machine_without_a_runner_online_gets_no_work() -> None:
     fine = MachineChecked(machine=spec.name, healthy=True, reachable=True, text="ok")
 
     def runner(name: str, *labels: str, online: bool = True) -> RunnerView:
-        return RunnerView(name=name, online=online, busy=False, labels=labels)
+        return RunnerView(name=name, online=online, labels=labels)
 
     assert with_runners(fine, spec, [runner("moruk-1"), runner("moruk-2", online=False)]) == fine
     off = with_runners(fine, spec, [runner("moruk-1", online=False)])
     assert (off.healthy, off.reachable, off.problems) == (False, True, ("its GitHub runner is offline: moruk-1",))
     assert "GitHub has no runner of it" in with_runners(fine, spec, []).problems
     by_label = runner("build-7", "self-hosted", "moruk", "x64")
-    assert of_machine(spec, [by_label, runner("other", "self-hosted")]) == [by_label]
+    assert runners_of(spec, [by_label, runner("other", "self-hosted")]) == [by_label]
 
 
-def test_dialects() -> None:
-    assert dialect_of("").api_url == PUBLIC_API
-    assert dialect_of("https://api.octo.ghe.com/").run_details
-    enterprise = dialect_of("https://github.example.com/api/v3")
-    assert (enterprise.run_details, enterprise.max_inputs, enterprise.api_version) == (False, 10, None)
+def test_what_each_server_can_do() -> None:
+    assert server_at("").api_url == PUBLIC_API
+    assert server_at("https://api.octo.ghe.com/").run_details
+    enterprise = server_at("https://github.example.com/api/v3")
+    assert (enterprise.run_details, enterprise.api_version) == (False, None)
     for bad in ("github.com", "ftp://github.com", "https://"):
         with pytest.raises(UsageError, match="GITHUB_API_URL"):
-            dialect_of(bad)
+            server_at(bad)
 
 
 def test_refusals_are_told_apart() -> None:
@@ -142,10 +141,10 @@ def test_refusals_are_told_apart() -> None:
     assert isinstance(limited, RateLimited)
     assert limited.seconds == 101
     weak = of(403, "Resource not accessible by personal access token", x_accepted_github_permissions="actions=write")
-    assert isinstance(weak, Refused)
+    assert isinstance(weak, RequestRefused)
     assert "lacks the permission `actions: write`" in str(weak)
     assert "GitHub accepts: actions: write" in str(weak)
     assert "set GITHUB_TOKEN" in str(of(401, "Bad credentials"))
     running = of(403, "This workflow is already running")
-    assert isinstance(running, Refused)
+    assert isinstance(running, RequestRefused)
     assert running.status == 403

@@ -6,8 +6,8 @@ import pytest
 
 from ci_dispatch.core.model import ShardId
 from ci_dispatch.fleets.actions.rest.models import JobView, StepView
-from ci_dispatch.fleets.actions.run.job_outcome import Fate, fate, needs_notes, shard_of
-from ci_dispatch.fleets.actions.run.rerun import MAX_ATTEMPTS, Remedy, Standing, remedy
+from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome, job_outcome, needs_annotations, shard_of
+from ci_dispatch.fleets.actions.run.rerun import MAX_ATTEMPTS, EndedJob, Remedy, remedy
 
 LOST = (
     "The self-hosted runner lost communication with the server. Verify the machine is running and has a healthy "
@@ -32,39 +32,43 @@ OK, BAD, CUT, OPEN = ("completed", "success"), ("completed", "failure"), ("compl
 @pytest.mark.parametrize(
     ("view", "notes", "expected"),
     [
-        (job("", runner="", status="queued"), (), Fate.WAITING),
-        (job("", runner="", status="hibernating"), (), Fate.WAITING),
-        (job("", OK, OPEN, status="in_progress"), (), Fate.RUNNING),
-        (job("success", OK), (), Fate.REPORTS),
-        (job("success", OK), (LOST,), Fate.REPORTS),  # an ephemeral runner that had finished (actions/runner#4309)
-        (job("failure", OK, BAD), ("Process completed with exit code 1.",), Fate.REPORTS),
-        (job("failure", OK, OPEN), (LOST,), Fate.LOST),
-        (job("failure", OK, OPEN), (), Fate.LOST),  # the same without permission to read annotations
-        (job("failure", OK, CUT), (), Fate.LOST),  # the newer shape (NVIDIA/NemoClaw#7399)
-        (job("failure", OK, BAD), (SHUTDOWN,), Fate.LOST),
-        (job("cancelled", OK, CUT), (SHUTDOWN,), Fate.LOST),
-        (job("failure"), (), Fate.REPORTS),  # nothing is known: its report must tell
-        (job("cancelled", runner=""), (NOT_ACQUIRED,), Fate.NEVER_STARTED),
-        (job("cancelled", runner=""), (), Fate.NEVER_STARTED),  # 24 hours in the queue
-        (job("skipped", runner=""), (), Fate.NEVER_STARTED),
-        (job("cancelled", runner=""), ("The run was canceled by @octocat.",), Fate.CANCELLED),
-        (job("cancelled", OK, CUT), ("The operation was canceled.",), Fate.CANCELLED),
-        (job("cancelled", OK, CUT), (TIMEOUT,), Fate.TIMED_OUT),
-        (job("timed_out", OK, CUT), (), Fate.TIMED_OUT),
-        (job("failure", OK, BAD), ("The action 'run' has timed out after 5 minutes.",), Fate.REPORTS),
-        (job("evaporated", OK), (), Fate.REPORTS),  # a word of tomorrow
+        (job("", runner="", status="queued"), (), JobOutcome.WAITING),
+        (job("", runner="", status="hibernating"), (), JobOutcome.WAITING),
+        (job("", OK, OPEN, status="in_progress"), (), JobOutcome.RUNNING),
+        (job("success", OK), (), JobOutcome.REPORTS),
+        (
+            job("success", OK),
+            (LOST,),
+            JobOutcome.REPORTS,
+        ),  # ephemeral, it had finished (actions/runner#4309)
+        (job("failure", OK, BAD), ("Process completed with exit code 1.",), JobOutcome.REPORTS),
+        (job("failure", OK, OPEN), (LOST,), JobOutcome.LOST),
+        (job("failure", OK, OPEN), (), JobOutcome.LOST),  # the same without permission to read annotations
+        (job("failure", OK, CUT), (), JobOutcome.LOST),  # the newer shape (NVIDIA/NemoClaw#7399)
+        (job("failure", OK, BAD), (SHUTDOWN,), JobOutcome.LOST),
+        (job("cancelled", OK, CUT), (SHUTDOWN,), JobOutcome.LOST),
+        (job("failure"), (), JobOutcome.REPORTS),  # nothing is known: its report must tell
+        (job("cancelled", runner=""), (NOT_ACQUIRED,), JobOutcome.NEVER_STARTED),
+        (job("cancelled", runner=""), (), JobOutcome.NEVER_STARTED),  # 24 hours in the queue
+        (job("skipped", runner=""), (), JobOutcome.NEVER_STARTED),
+        (job("cancelled", runner=""), ("The run was canceled by @octocat.",), JobOutcome.CANCELLED),
+        (job("cancelled", OK, CUT), ("The operation was canceled.",), JobOutcome.CANCELLED),
+        (job("cancelled", OK, CUT), (TIMEOUT,), JobOutcome.TIMED_OUT),
+        (job("timed_out", OK, CUT), (), JobOutcome.TIMED_OUT),
+        (job("failure", OK, BAD), ("The action 'run' has timed out after 5 minutes.",), JobOutcome.REPORTS),
+        (job("evaporated", OK), (), JobOutcome.REPORTS),  # a word of tomorrow
     ],
 )
-def test_the_fate_of_a_job(view: JobView, notes: tuple[str, ...], expected: Fate) -> None:
-    assert fate(view, notes) is expected
+def test_the_fate_of_a_job(view: JobView, notes: tuple[str, ...], expected: JobOutcome) -> None:
+    assert job_outcome(view, notes) is expected
 
 
 def test_annotations_are_asked_for_only_where_they_can_tell_more() -> None:
-    assert not needs_notes(job("success", OK))
-    assert not needs_notes(job("failure", BAD))
-    assert not needs_notes(job("", OPEN, status="in_progress"))
-    assert needs_notes(job("failure", OPEN))
-    assert needs_notes(job("cancelled", CUT))
+    assert not needs_annotations(job("success", OK))
+    assert not needs_annotations(job("failure", BAD))
+    assert not needs_annotations(job("", OPEN, status="in_progress"))
+    assert needs_annotations(job("failure", OPEN))
+    assert needs_annotations(job("cancelled", CUT))
 
 
 def test_a_job_is_known_by_the_shard_in_its_name() -> None:
@@ -80,8 +84,10 @@ def test_a_job_is_known_by_the_shard_in_its_name() -> None:
     assert named("overhead-1") is None
 
 
-def standing(*, passed: bool = False, owes: bool = True, usable: bool = True, how: Fate = Fate.REPORTS) -> Standing:
-    return Standing(fate=how, passed=passed, owes=owes, usable=usable)
+def standing(
+    *, passed: bool = False, owes: bool = True, usable: bool = True, how: JobOutcome = JobOutcome.REPORTS
+) -> EndedJob:
+    return EndedJob(outcome=how, passed=passed, owes=owes, usable=usable)
 
 
 PASSED = standing(passed=True, owes=False)
@@ -95,13 +101,13 @@ PASSED = standing(passed=True, owes=False)
         ([PASSED, standing()], Remedy.RERUN),
         ([standing(), standing()], Remedy.RERUN),
         ([standing(), standing(owes=False)], Remedy.DISPATCH),  # a re-run would repeat what cannot help
-        ([standing(), standing(how=Fate.LOST, owes=False)], Remedy.DISPATCH),
-        ([standing(how=Fate.LOST)], Remedy.DISPATCH),
+        ([standing(), standing(how=JobOutcome.LOST, owes=False)], Remedy.DISPATCH),
+        ([standing(how=JobOutcome.LOST)], Remedy.DISPATCH),
         ([standing(usable=False)], Remedy.DISPATCH),  # fenced: a re-run goes to the same labels
         ([standing(passed=True)], Remedy.DISPATCH),  # GitHub would not repeat a job that passed
     ],
 )
-def test_a_rerun_only_when_it_repeats_exactly_what_helps(jobs: list[Standing], expected: Remedy) -> None:
+def test_a_rerun_only_when_it_repeats_exactly_what_helps(jobs: list[EndedJob], expected: Remedy) -> None:
     assert remedy(jobs, attempt=1, age=60, cancelled=False) is expected
 
 

@@ -1,4 +1,4 @@
-"""The hands: whatever happens to a job, exactly one message tells its end, and everything heard on the way arrives."""
+"""Whatever happens to a job, exactly one message tells its end, and everything heard on the way arrives."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ci_dispatch.core.model import (
     FailureCause,
     LeaseNumber,
 )
-from ci_dispatch.fleets.machines import executor as crew_module
+from ci_dispatch.fleets.machines import executor
+from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ports import Job, JobEnd, JobListener
-from tests.crew_room import EXITED, FAR, NEAR, TESTS, FakeMachine, Room
+from tests.executor_room import EXITED, FAR, NEAR, TESTS, FakeMachine, Room
 
 
 def speaks(job: Job, listener: JobListener) -> JobEnd:
@@ -44,7 +45,7 @@ def test_everything_a_job_says_is_passed_on_and_kept(tmp_path: Path) -> None:
         m.Beat(number),
         m.Output(number, "lo"),
         m.Reported(number, results[1]),
-        m.Collecting(number),
+        Collecting(number),
         end,
     ]
     assert (tmp_path / "attempts/1/output.log").read_bytes() == b"hello"
@@ -154,7 +155,7 @@ def test_two_shards_of_one_machine_wait_for_the_one_work_tree(tmp_path: Path) ->
     room.start(1)
     assert reached.wait(10)
     room.start(2)
-    assert not room.crew.wait(0.2), "both wait"
+    assert not room.threads.wait(0.2), "both wait"
     assert machine.asked == ["sweep", "sync"]
     go_on.set()
     assert [room.ends(number).result.ended for number in (1, 2)] == [Ended.EXITED, Ended.EXITED]
@@ -214,7 +215,7 @@ def test_what_is_cancelled_before_it_began_never_runs(tmp_path: Path) -> None:
     machine.syncs = slow
     room.start()
     assert reached.wait(10)
-    room.crew.carry_out(m.Cancel(LeaseNumber(1), FAR))
+    room.executor.carry_out(CancelJob(LeaseNumber(1), FAR))
     go_on.set()
     end = room.ends()
     assert (end.result.ended, machine.jobs) == (Ended.CANCELLED, [])
@@ -226,8 +227,8 @@ def test_cancel_is_gentle_or_now_and_a_silent_machine_is_no_error(tmp_path: Path
     room = Room(tmp_path, machine)
     room.work()
     machine.breaks_at = asked.partition(" ")[0]
-    room.crew.carry_out(m.Cancel(LeaseNumber(1), FAR, now=now))
-    assert room.crew.wait(10.0)
+    room.executor.carry_out(CancelJob(LeaseNumber(1), FAR, now=now))
+    assert room.threads.wait(10.0)
     assert machine.asked[-1] == asked
 
 
@@ -241,36 +242,44 @@ def test_waiting_ends_by_its_deadline_and_says_whether_everything_has_ended(tmp_
 
     machine.runs = blocks
     room.start()
-    assert not room.crew.wait(0.0)
+    assert not room.threads.wait(0.0)
     go_on.set()
-    assert room.crew.wait(10.0)
+    assert room.threads.wait(10.0)
 
 
-def checks(room: Room, machine: FakeMachine) -> str:
-    room.crew.carry_out(m.Check(machine.spec.name))
-    assert room.crew.wait(10.0)
-    assert isinstance(room.posted[-1], m.Checked)
-    return machine.asked[-1]
-
-
-def test_load_is_judged_until_our_own_tests_make_it(tmp_path: Path) -> None:
+def test_what_was_granted_and_never_started_has_nothing_to_cancel(tmp_path: Path) -> None:
+    """The journal may break between a grant and its start; the run then ends everything that it knows of."""
     machine = FakeMachine()
-    room = Room(tmp_path, machine, FakeMachine(NEAR, Connection.LOCAL))
-    assert checks(room, machine) == "check busy=False"
-    room.work()
-    assert checks(room, machine) == "check busy=True"
+    room = Room(tmp_path, machine)
+    room.executor.carry_out(CancelJob(LeaseNumber(9), FAR, now=True))
+    room.executor.close()
+    assert machine.asked == []
+    assert room.posted == []
 
 
-def test_the_only_computer_there_is_may_be_busy(tmp_path: Path) -> None:
-    machine = FakeMachine(NEAR, Connection.LOCAL)
-    assert checks(Room(tmp_path, machine), machine) == "check busy=True"
+def test_closing_ends_what_still_runs(tmp_path: Path) -> None:
+    machine, killed = FakeMachine(), threading.Event()
+    room = Room(tmp_path, machine)
+    began = threading.Event()
+
+    def blocks(_job: Job, _listener: JobListener) -> JobEnd:
+        began.set()
+        assert killed.wait(10)
+        return JobEnd(ended=Ended.CANCELLED)
+
+    machine.runs = blocks
+    machine.kill = lambda job_id: killed.set()  # type: ignore[method-assign]
+    room.start()
+    assert began.wait(10)
+    room.executor.close()
+    assert room.ends().result.ended is Ended.CANCELLED
 
 
 def test_a_watcher_gets_pieces_and_not_without_end_but_the_file_has_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew_module, "SHOWN_OUTPUT", 4)
-    monkeypatch.setattr(crew_module, "FOLLOWED_OUTPUT", 8)
+    monkeypatch.setattr(executor, "SHOWN_OUTPUT", 4)
+    monkeypatch.setattr(executor, "FOLLOWED_OUTPUT", 8)
     machine = FakeMachine()
 
     def chatters(_job: Job, listener: JobListener) -> JobEnd:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
-from ci_dispatch.core.model import MachineName, MachineSpec, ShardId, ShardKind, Test, TestId, UnitId
+from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, ShardId, ShardKind, Test, TestId, UnitId
 from ci_dispatch.fleets.actions.run.batches import MAX_INPUTS, MAX_JOBS, DispatchPlan, batches, job_of, pack, unpack
-from ci_dispatch.fleets.actions.run.matrix import ANY_MACHINE, Strategy, deal, matrix_jobs
+from ci_dispatch.fleets.actions.run.matrix import deal, matrix_jobs
 from ci_dispatch.planning import planner
 
 FLEET = tuple(
@@ -100,8 +101,8 @@ def test_no_dispatch_exceeds_the_limit_and_nothing_is_lost(count: int, shards: i
     for batch in sent:
         assert len(json.dumps(batch.inputs, ensure_ascii=False, separators=(",", ":"))) <= limit
         matrix = json.loads(batch.inputs["matrix"])["include"]
-        assert [e["shard"] for e in matrix] == [e.shard.id for e in batch.entries]
-        assert set(unpack(batch.inputs["plan"]).tests) == {e.shard.id for e in batch.entries}
+        assert [e["shard"] for e in matrix] == [e.shard.id for e in batch.jobs]
+        assert set(unpack(batch.inputs["plan"]).tests) == {e.shard.id for e in batch.jobs}
     arrived = [t for b in sent for given in unpack(b.inputs["plan"]).tests.values() for t in given]
     assert sorted(arrived, key=lambda t: t.id) == sorted(tests, key=lambda t: t.id)
     assert len({batch.id for batch in sent}) == len(sent)
@@ -111,7 +112,7 @@ def test_more_than_256_jobs_become_several_dispatches() -> None:
     tests = suite(600)
     jobs = matrix_jobs(units(tests), FLEET, strategy=Strategy.PINNED, shards=600)
     sent = batches(jobs, {test.id: test for test in tests}, name="d", timeout_minutes=30)
-    assert [len(batch.entries) for batch in sent] == [MAX_JOBS, MAX_JOBS, 88]
+    assert [len(batch.jobs) for batch in sent] == [MAX_JOBS, MAX_JOBS, 88]
     assert MAX_INPUTS == 65_535
 
 

@@ -15,7 +15,7 @@ from ci_dispatch.core.model import (
     ShardKind,
     TestId,
 )
-from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS, Handout
+from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS, ShardQueue
 from ci_dispatch.run.ledger import Ledger
 from tests.simulation import make_tests, run_started
 
@@ -32,9 +32,9 @@ class Table:
         self.ledger = Ledger()
         expected = {test.id: 20.0 for test in suite}
         self.ledger.apply(run_started(suite, BOTH, expected), 0.0)
-        self.handout = Handout(self.ledger, expected)
+        self.queue = ShardQueue(self.ledger, expected)
         if share:
-            self.handout.plan_heads(BOTH, share)
+            self.queue.plan_heads(BOTH, share, [A.name, B.name])
 
     def next(
         self,
@@ -44,10 +44,10 @@ class Table:
         fleet: list[MachineSpec] = BOTH,
         now: float = 0.0,
     ) -> Shard | None:
-        shard = self.handout.next_shard(machine, usable, fleet, now)
+        shard = self.queue.next_shard(machine, self.ledger.ready(now), usable=usable, fleet=fleet, now=now)
         if shard is not None:
             number = LeaseNumber(self.ledger.last_lease + 1)
-            lease = Lease(number=number, shard=shard, machine=machine.name, granted=now, expires=now)
+            lease = Lease(number=number, shard=shard, machine=machine.name, granted=now)
             self.ledger.apply(LeaseGranted(lease=lease), now)
         return shard
 
@@ -80,7 +80,7 @@ def test_a_head_that_somebody_else_has_by_now_is_no_head() -> None:
     table = Table(share=1.0)
     head = table.next(A)
     assert head is not None
-    table.handout.plan_heads(BOTH, 1.0)  # A's head again, which it still runs
+    table.queue.plan_heads(BOTH, 1.0, [A.name, B.name])  # A's head again, which it still runs
     assert table.next(A) is None
     shard = table.next(B)
     assert shard is not None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UnreadableReport
 from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, ShardId, TestId, TestResult, Verdict
-from ci_dispatch.fleets.actions.run.poll_budget import SLOWEST, WINDOW, Pace
+from ci_dispatch.fleets.actions.run.poll_budget import SLOWEST, WINDOW, PollBudget
 from ci_dispatch.fleets.actions.shard_report import FILE, ShardReport, artifact_name, attempt_of, parse, read, write
 
 HEAD = '{"v":1,"dispatch":"d","shard":"s","attempt":1,"machine":"m","result":{'
@@ -76,20 +76,20 @@ def test_a_name_tells_dispatch_shard_and_attempt_and_nothing_else_does() -> None
 
 
 def test_the_pace_spends_the_budget_and_no_more() -> None:
-    pace, now, sent, looks = Pace(), 1000.0, 1, 0
+    pace, now, sent, looks = PollBudget(), 1000.0, 1, 0
     while now < 1000.0 + WINDOW:
-        now += pace.next_look(now, sent, owed=48)
+        now += pace.next_poll(now, sent, owed=48)
         sent, looks = sent + 1, looks + 1
     assert sent + 48 <= pace.budget
     assert looks > 60
 
 
 def test_a_small_run_is_looked_at_as_often_as_asked() -> None:
-    pace = Pace(interval=15.0)
-    assert pace.next_look(1000.0, 1, owed=4) == pytest.approx(WINDOW / (120 - 1 - 4 - 6 + 1), abs=1.0)
-    assert Pace(interval=20.0).next_look(1000.0, 1, owed=4) == 20.0
+    pace = PollBudget(interval=15.0)
+    assert pace.next_poll(1000.0, 1, owed=4) == pytest.approx(WINDOW / (120 - 1 - 4 - 6 + 1), abs=1.0)
+    assert PollBudget(interval=20.0).next_poll(1000.0, 1, owed=4) == 20.0
 
 
 def test_when_the_token_runs_low_we_slow_down() -> None:
-    assert Pace().next_look(1000.0, 1, owed=4, remaining=8) == SLOWEST
-    assert Pace().next_look(1000.0, 1, owed=4, remaining=60) == pytest.approx(WINDOW / 50)
+    assert PollBudget().next_poll(1000.0, 1, owed=4, remaining=8) == SLOWEST
+    assert PollBudget().next_poll(1000.0, 1, owed=4, remaining=60) == pytest.approx(WINDOW / 50)

@@ -1,77 +1,14 @@
-"""What OpenSSH's configuration and known_hosts say, read without OpenSSH."""
+"""What OpenSSH's configuration says, read without OpenSSH."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ci_dispatch.machines.ssh.known_hosts import fingerprint, read
-from ci_dispatch.machines.ssh.settings import jump_hops, parse
+from ci_dispatch.core.model import MachineName, MachineSpec
+from ci_dispatch.machines.ssh.settings import ask_openssh, jump_hops, parse, resolve
 from ci_dispatch.run.ports import MachineError
-
-KEY = base64.b64encode(b"key one").decode()
-OTHER = base64.b64encode(b"key two").decode()
-
-
-def hashed(name: str) -> str:
-    salt = b"0123456789abcdefghij"
-    digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
-    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
-
-
-@pytest.mark.parametrize(
-    ("line", "name", "known"),
-    [
-        ("moruk ssh-ed25519 {key}", "moruk", True),
-        ("moruk ssh-ed25519 {key}", "MORUK", True),
-        ("moruk,10.0.0.1 ssh-ed25519 {key} a comment", "10.0.0.1", True),
-        ("[moruk]:2201 ssh-ed25519 {key}", "[moruk]:2201", True),
-        ("[moruk]:2201 ssh-ed25519 {key}", "moruk", False),
-        ("moruk ssh-ed25519 {key}", "[moruk]:2201", False),
-        ("*.lab,!bad.lab ssh-ed25519 {key}", "good.lab", True),
-        ("*.lab,!bad.lab ssh-ed25519 {key}", "bad.lab", False),
-        ("!bad.lab,*.lab ssh-ed25519 {key}", "bad.lab", False),
-        ("host? ssh-ed25519 {key}", "host1", True),
-        ("{hash} ssh-ed25519 {key}", "moruk", True),
-        ("{hash} ssh-ed25519 {key}", "ilko2", False),
-        ("|1|broken ssh-ed25519 {key}", "moruk", False),
-        ("# moruk ssh-ed25519 {key}", "moruk", False),
-        ("moruk ssh-ed25519 not-base64!", "moruk", False),
-        ("moruk ssh-ed25519", "moruk", False),
-        ("", "moruk", False),
-    ],
-)
-def test_a_line_knows_a_name_or_not(line: str, name: str, known: bool) -> None:
-    text = line.format(key=KEY, hash=hashed("moruk"))
-    assert bool(read(name, {"f": text}).trusted) == known
-
-
-def test_one_bad_line_does_not_hide_the_others() -> None:
-    text = (
-        f"moruk ssh-rsa ###\n@cert-authority moruk ssh-ed25519 {KEY}\nmoruk ssh-ed25519 {OTHER}\n@revoked * x {KEY}\n"
-    )
-    known = read("moruk", {"a": "", "b": text})
-    assert known.trusted == {("ssh-ed25519", b"key two")}
-    assert known.revoked == {b"key one"}
-    assert known.authorities
-    assert known.file == "b"
-    assert known.types == {"ssh-ed25519"}
-
-
-def test_a_fingerprint_reads_as_openssh_prints_it() -> None:
-    assert fingerprint(b"") == "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
-
-
-@given(st.text(), st.text())
-def test_no_known_hosts_file_is_an_exception(name: str, text: str) -> None:
-    read(name, {"f": text})
-
 
 PRINTED = """user anna
 hostname 10.0.0.7
@@ -104,6 +41,21 @@ def test_what_openssh_prints_becomes_settings() -> None:
 def test_output_that_is_no_configuration_is_an_error_in_words() -> None:
     with pytest.raises(MachineError, match="printed no configuration"):
         parse("hostname x\n", alias="moruk")
+
+
+@pytest.mark.parametrize(
+    "line", ['userknownhostsfile "/a', "identityfile ~no-such-user-here/key", "userknownhostsfile ~no-such-user-here/k"]
+)
+def test_paths_that_cannot_be_read_are_an_error_in_words(line: str) -> None:
+    with pytest.raises(MachineError, match="cannot be used"):
+        parse(f"user u\nhostname h\nport 22\n{line}\n", alias="moruk")
+
+
+def test_a_key_of_an_unknown_user_and_a_host_that_is_no_text_are_errors_in_words() -> None:
+    with pytest.raises(MachineError, match="cannot be used"):
+        resolve(MachineSpec(name=MachineName("moruk"), key="~no-such-user-here/key"))
+    with pytest.raises(MachineError, match="is not a host name"):
+        ask_openssh("a\0b", [], config_file="", seconds=1.0)
 
 
 @pytest.mark.parametrize(

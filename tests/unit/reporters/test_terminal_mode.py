@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ci_dispatch.reporters.terminal.mode import ASCII, UNICODE, Mode, choose, glyphs_for, reflows, use_colour
+from ci_dispatch.reporters.terminal import Mode, choose, reflows, use_colour
+from ci_dispatch.reporters.terminal.cells import ASCII, UNICODE, glyphs_for
 
 TERMINAL = {"TERM": "xterm-256color"}
 

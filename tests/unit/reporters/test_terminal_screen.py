@@ -6,17 +6,16 @@ import pyte
 import pytest
 
 from ci_dispatch.demo.recording import demo_events
-from ci_dispatch.reporters.terminal import closing_lines
-from ci_dispatch.reporters.terminal.cells import Line, Style
-from ci_dispatch.reporters.terminal.live import LiveReporter
-from ci_dispatch.reporters.terminal.mode import UNICODE
+from ci_dispatch.reporters.terminal import last_lines
+from ci_dispatch.reporters.terminal.cells import UNICODE, Line, Style
+from ci_dispatch.reporters.terminal.reporter import LiveReporter
 from ci_dispatch.reporters.terminal.screen import Screen
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded, steps
 
 
 class Terminal:
-    """An outlet that is a terminal: it interprets what it is given, and keeps what scrolled away."""
+    """A text writer that is a terminal: it interprets what it is given, and keeps what scrolled away."""
 
     busy = False
 
@@ -48,7 +47,7 @@ def live(terminal: Terminal, *, colour: bool = False, reflows: bool = False) -> 
         Screen(colour=colour, reflows=reflows),
         size=lambda: (terminal.screen.columns, terminal.screen.lines),
         glyphs=UNICODE,
-        closing=closing_lines,
+        final=last_lines,
     )
 
 

@@ -33,8 +33,18 @@ from ci_dispatch.core.model import (
     Verdict,
 )
 from ci_dispatch.demo.recording import demo_events
-from ci_dispatch.reporters.terminal.cells import Style, ansi, cells, clip, fit, line_cells, text_of
-from ci_dispatch.reporters.terminal.mode import ASCII, UNICODE, Glyphs
+from ci_dispatch.reporters.terminal.cells import (
+    ASCII,
+    UNICODE,
+    Glyphs,
+    Style,
+    ansi,
+    cells,
+    clip,
+    fit,
+    line_cells,
+    text_of,
+)
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
@@ -43,7 +53,7 @@ from tests.recorded_runs import play
 
 
 def run(machines: list[str], per_machine: int = 4, title: str = "t") -> RunState:
-    """A run in which every machine has a lease on `per_machine` tests and has told about half of them."""
+    """A run in which every machine has a lease on `per_machine` tests and has finished half of them."""
     state, seq = RunState(), 0
 
     def say(event: object) -> None:
@@ -70,7 +80,7 @@ def run(machines: list[str], per_machine: int = 4, title: str = "t") -> RunState
     for number, name in enumerate(names, 1):
         ids = tuple(test.id for test in tests[name])
         shard = Shard(id=ShardId(str(number)), kind=ShardKind.HEAD, tests=ids)
-        lease = Lease(number=LeaseNumber(number), shard=shard, machine=name, granted=0, expires=9)
+        lease = Lease(number=LeaseNumber(number), shard=shard, machine=name, granted=0)
         say(LeaseGranted(lease=lease))
         for test in ids[::2]:
             say(TestFinished(lease=lease.number, result=TestResult(test=test, verdict=Verdict.PASSED)))
@@ -119,14 +129,14 @@ def test_two_hundred_machines_fit_and_none_is_forgotten(height: int) -> None:
     assert lines[-1].startswith("total")
 
 
-def test_trouble_comes_first_and_is_counted_where_it_is_hidden() -> None:
+def test_machines_without_work_come_first_and_are_counted_where_they_are_hidden() -> None:
     state = run([f"m{n:03}" for n in range(200)])
     for number in range(150, 190):
         lost = MachineLost(machine=MachineName(f"m{number}"), reason="no heartbeat")
         state.apply(Stamped(seq=state.seq + 1, at=state.now, event=lost))
     lines = shown(state, 100)
     assert all(" lost 0:00 ago" in line for line in lines[:-2])
-    assert f"{40 - (len(lines) - 2)} in trouble" in lines[-2]
+    assert f"{40 - (len(lines) - 2)} not usable" in lines[-2]
 
 
 def test_when_not_all_fit_failures_are_shown_before_the_rest() -> None:
@@ -141,8 +151,8 @@ def test_machines_stay_where_they_are_while_all_fit() -> None:
     state = run(["b", "a", "c"])
     failing(state, 3, "2-1")
     assert [line[0] for line in shown(state, 80)] == ["b", "a", "c", "t"]
-    fenced = MachineQuarantined(machine=MachineName("c"), reason="every attempt fails")
-    state.apply(Stamped(seq=state.seq + 1, at=state.now, event=fenced))
+    quarantined = MachineQuarantined(machine=MachineName("c"), reason="every attempt fails")
+    state.apply(Stamped(seq=state.seq + 1, at=state.now, event=quarantined))
     assert [line[0] for line in shown(state, 80)] == ["c", "b", "a", "t"]
     assert "quarantined after 3 tests: every attempt fails" in shown(state, 80)[0]
 
@@ -178,7 +188,7 @@ def test_an_interrupted_run_says_so() -> None:
     assert "interrupted: finishing" in shown(state, 100)[-1]
 
 
-def test_the_estimate_counts_live_news_and_ends_with_the_run() -> None:
+def test_the_estimate_counts_live_results_and_ends_with_the_run() -> None:
     events = list(demo_events())
     half = play([event for event in events if event.at <= 6.5])
     assert "~0:" in shown(half, 100)[-1]

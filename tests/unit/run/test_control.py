@@ -23,25 +23,26 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
+from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.control import Terms
+from ci_dispatch.run.journal import JournalError
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
-from tests.engine_script import A, B, Script, checked, starts
+from tests.control_script import A, B, Script, checked, starts
 from tests.simulation import Outage, World, make_tests, simulate
 
 
 def test_nothing_is_handed_out_before_every_machine_was_asked_how_it_is() -> None:
-    script = Script(terms=Terms(head_share=1.0))
-    assert script.effects == [m.Check(A), m.Check(B)]
+    script = Script(head_share=1.0)
+    assert script.commands == [m.CheckMachine(A), m.CheckMachine(B)]
     script.say(checked(A, healthy=True), 0.3)
-    assert starts(script.effects) == []
+    assert starts(script.commands) == []
     script.say(checked(B, healthy=False), 5.0)
-    assert starts(script.effects) == [A], "an unhealthy machine gets no work; the run goes on with the others"
+    assert starts(script.commands) == [A], "an unhealthy machine gets no work; the run goes on with the others"
 
 
 def test_no_healthy_machine_ends_the_run_at_once_and_incomplete() -> None:
-    script = Script(terms=Terms())
+    script = Script(check_first=True)
     script.say(checked(A, healthy=False))
     script.say(checked(B, healthy=False))
     assert script.state.finished is not None
@@ -50,15 +51,15 @@ def test_no_healthy_machine_ends_the_run_at_once_and_incomplete() -> None:
 
 
 def test_an_unhealthy_machine_that_recovers_comes_back() -> None:
-    script = Script(tests=20, terms=Terms(head_share=0.3))
+    script = Script(tests=20, head_share=0.3)
     script.say(checked(A, healthy=True))
     script.say(checked(B, healthy=False))
     script.say(checked(B, healthy=True), 31.0)
-    assert starts(script.effects) == [A, B]
+    assert starts(script.commands) == [A, B]
 
 
 def test_machines_are_checked_again_every_thirty_seconds() -> None:
-    script = Script(terms=Terms(head_share=1.0))
+    script = Script(head_share=1.0)
     script.say(checked(A, healthy=True), 1.0)
     script.say(checked(B, healthy=True), 1.0)
     for machine in (A, B):
@@ -67,30 +68,30 @@ def test_machines_are_checked_again_every_thirty_seconds() -> None:
         for machine in (A, B):
             script.say(m.Beat(script.lease_of(machine)), float(second))
         assert script.say(m.Tick(), float(second)) == []
-    assert script.say(m.Tick(), 31.0) == [m.Check(A), m.Check(B)]
+    assert script.say(m.Tick(), 31.0) == [m.CheckMachine(A, busy=True), m.CheckMachine(B, busy=True)]
     assert script.say(m.Tick(), 32.0) == [], "one check at a time"
 
 
 def test_without_first_checks_the_first_one_comes_with_the_interval() -> None:
     script = Script()
-    assert not [effect for effect in script.effects if isinstance(effect, m.Check)]
+    assert not [effect for effect in script.commands if isinstance(effect, m.CheckMachine)]
     for machine in (A, B):
         script.say(m.Started(script.lease_of(machine)), 29.0)
     assert script.say(m.Tick(), 29.5) == []
-    assert script.say(m.Tick(), 30.0) == [m.Check(A), m.Check(B)]
+    assert script.say(m.Tick(), 30.0) == [m.CheckMachine(A, busy=True), m.CheckMachine(B, busy=True)]
 
 
 def test_a_lost_machine_is_asked_every_five_seconds_whether_it_is_back() -> None:
-    script = Script(tests=8, terms=Terms(head_share=0.3, check_first=False))
+    script = Script(tests=8, head_share=0.3, check_first=False)
     gone = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.MACHINE, reason="no route")
     script.say(m.Started(script.lease_of(B)), 0.5)
-    script.say(m.Finished(script.lease_of(A), gone), 1.0)
+    script.say(m.LeaseEnded(script.lease_of(A), gone), 1.0)
     assert script.said(MachineLost) == [MachineLost(machine=A, reason="no route")]
     assert not script.state.ledger.of_machine(A), "no more work until it is well again"
 
     def asked(at: float) -> bool:
         script.say(m.Beat(script.lease_of(B)), at)
-        return m.Check(A) in script.say(m.Tick(), at)
+        return m.CheckMachine(A, busy=True) in script.say(m.Tick(), at)
 
     assert not asked(5.9)
     assert asked(6.0)
@@ -113,7 +114,7 @@ def test_a_silent_machine_is_lost_after_its_lease_and_its_work_is_handed_out_at_
     effects = script.say(m.Tick(), 12.6)
     assert script.said(MachineLost) == [MachineLost(machine=A, reason="no heartbeat for 12 s")]
     assert starts(effects) == [B], "noticed within 15 s, handed out again in the same step"
-    assert m.Cancel(LeaseNumber(1), A, now=True) in effects
+    assert CancelJob(LeaseNumber(1), A, now=True) in effects
 
 
 def test_what_a_lost_machine_had_reported_counts_and_only_the_rest_runs_again() -> None:
@@ -135,7 +136,7 @@ def test_a_late_result_of_a_lost_machine_is_evidence_and_changes_nothing() -> No
     script.say(m.Started(late), 0.5)
     script.say(m.Tick(), 12.6)
     lines = tuple(TestResult(test=test, verdict=Verdict.FAILED) for test in tests)
-    script.say(m.Finished(late, AttemptResult(ended=Ended.EXITED, results=lines)), 13.0)
+    script.say(m.LeaseEnded(late, AttemptResult(ended=Ended.EXITED, results=lines)), 13.0)
     last = script.said(AttemptFinished)[-1]
     assert isinstance(last, AttemptFinished)
     assert last.stale
@@ -145,7 +146,7 @@ def test_a_late_result_of_a_lost_machine_is_evidence_and_changes_nothing() -> No
 def test_reports_on_their_way_keep_the_lease() -> None:
     script = Script()
     script.say(m.Started(script.lease_of(A)), 0.5)
-    script.say(m.Collecting(script.lease_of(A)), 1.0)
+    script.say(Collecting(script.lease_of(A)), 1.0)
     script.say(m.Beat(script.lease_of(B)), 30.0)
     script.say(m.Tick(), 40.0)
     assert script.state.ledger.of_machine(A)
@@ -157,18 +158,20 @@ def test_an_idle_machine_takes_over_what_another_has_not_started() -> None:
     assert script.finish(B, at=2.0) == []
     assert script.say(m.Tick(), 9.0) == []
     effects = script.say(m.Tick(), 11.0)
-    assert m.Cancel(LeaseNumber(1), A, now=True) in effects
+    assert CancelJob(LeaseNumber(1), A, now=True) in effects
     assert B in starts(effects)
 
 
 def test_interrupted_once_nothing_more_is_handed_out_and_twice_means_now() -> None:
-    script = Script(tests=8, terms=Terms(head_share=0.3, check_first=False))
+    script = Script(tests=8, head_share=0.3, check_first=False)
     first = script.say(m.Signalled(2), 1.0)
-    assert sorted(first, key=str) == sorted([m.Cancel(script.lease_of(A), A), m.Cancel(script.lease_of(B), B)], key=str)
+    assert sorted(first, key=str) == sorted(
+        [CancelJob(script.lease_of(A), A), CancelJob(script.lease_of(B), B)], key=str
+    )
     script.finish(A, at=2.0)
     assert len(script.state.ledger.active) == 1, "nothing new"
     second = script.say(m.Signalled(2), 3.0)
-    assert second == [m.Cancel(script.lease_of(B), B, now=True)]
+    assert second == [CancelJob(script.lease_of(B), B, now=True)]
     script.finish(B, at=4.0)
     assert script.state.finished is not None
     assert script.state.finished.exit_code == ExitCode.INTERRUPTED
@@ -186,9 +189,9 @@ def test_terminated_is_143() -> None:
 
 
 def test_the_deadline_ends_a_run_incomplete() -> None:
-    script = Script(tests=8, terms=Terms(head_share=0.3, check_first=False, deadline=60.0))
+    script = Script(tests=8, head_share=0.3, check_first=False, deadline=60.0)
     effects = script.say(m.Tick(), 61.0)
-    assert {type(effect) for effect in effects} >= {m.Cancel}
+    assert {type(effect) for effect in effects} >= {CancelJob}
     for machine in (A, B):
         if script.state.ledger.of_machine(machine):
             script.finish(machine, at=62.0)
@@ -198,11 +201,11 @@ def test_the_deadline_ends_a_run_incomplete() -> None:
 
 
 def test_a_machine_that_comes_to_nothing_three_times_is_fenced() -> None:
-    script = Script(tests=30, terms=Terms(head_share=0.1, check_first=False, retry=RetryPolicy(max_reassignments=50)))
+    script = Script(tests=30, head_share=0.1, check_first=False, retry=RetryPolicy(max_reassignments=50))
     for at in range(1, 4):
         number = script.lease_of(A)
         sick = AttemptResult(ended=Ended.EXITED, cause=FailureCause.SETUP, reason="no browser")
-        script.say(m.Finished(number, sick), float(at))
+        script.say(m.LeaseEnded(number, sick), float(at))
     [fenced] = script.said(MachineQuarantined)
     assert isinstance(fenced, MachineQuarantined)
     assert fenced.machine == A
@@ -213,7 +216,7 @@ def test_a_machine_that_comes_to_nothing_three_times_is_fenced() -> None:
 def test_tests_nobody_asked_for_are_named_in_a_warning() -> None:
     script = Script()
     number = script.lease_of(A)
-    script.say(m.Finished(number, AttemptResult(ended=Ended.EXITED, unexpected=("setup › login",))), 1.0)
+    script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.EXITED, unexpected=("setup › login",))), 1.0)
     assert any("setup › login" in warning.text for warning in script.state.warnings)
 
 
@@ -258,7 +261,7 @@ def test_one_result_for_each_test_even_when_a_reader_forgets_some() -> None:
     script = Script(tests=2, machines=1)
     number = script.lease_of(A)
     line = TestResult(test=TestId("t00000"), verdict=Verdict.PASSED)
-    script.say(m.Finished(number, AttemptResult(ended=Ended.EXITED, results=(line,))), 1.0)
+    script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.EXITED, results=(line,))), 1.0)
     assert script.state.ledger.records[TestId("t00000")].verdict is Verdict.PASSED
     assert script.state.ledger.records[TestId("t00001")].verdict is None
     assert script.state.ledger.of_machine(A), "it is handed out again"
@@ -269,3 +272,82 @@ def test_a_resumed_run_is_no_longer_interrupted() -> None:
     script.say(m.Signalled(2), 1.0)
     script.state.apply(Stamped(seq=script.state.seq + 1, at=2.0, event=RunResumed(controller="another")))
     assert script.state.interrupted is None
+
+
+# -- what cold machines, a full disk or a dead thread may not do ----------------------------------------------------
+
+
+def test_cold_machines_take_nothing_over_from_each_other() -> None:
+    """Two machines, one unit, and a work tree that takes minutes to arrive: the one that has it keeps it."""
+    script = Script(tests=1, head_share=1.0, check_first=False, start_grace=600.0)
+    for second in range(1, 120):
+        script.say(m.Tick(), float(second))
+    assert starts(script.commands) == [A]
+    script.say(m.Started(script.lease_of(A)), 120.0)
+    script.finish(A, at=121.0)
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.PASSED
+
+
+def test_a_take_over_is_no_reassignment_and_happens_once_for_each_test() -> None:
+    script = Script(tests=2, head_share=1.0, check_first=False)
+    script.say(m.Started(script.lease_of(B)), 0.5)
+    script.finish(B, at=5.0)  # B is ready and idle
+    script.say(m.Tick(), 10.5)
+    [record] = [record for record in script.state.ledger.records.values() if record.verdict is None]
+    assert script.lease_of(B) == record.lease
+    assert (record.takeovers, record.reassignments, script.state.reassigned) == (1, 0, 0)
+    before = len(script.commands)
+    script.say(m.Tick(), 30.0)
+    assert starts(script.commands[before:]) == [], "slow starters do not hand a test to and fro"
+
+
+def test_live_results_of_tests_outside_the_lease_are_not_counted() -> None:
+    script = Script()
+    number = script.lease_of(A)
+    script.say(m.Started(number), 0.5)
+    other = script.state.ledger.active[script.lease_of(B)].shard.tests[0]
+    for test in (other, TestId("a set-up project's")):
+        script.say(m.Reported(number, TestResult(test=test, verdict=Verdict.PASSED)), 1.0)
+    assert sum(machine.done for machine in script.state.machines.values()) == 0
+
+
+def test_a_check_without_an_answer_keeps_nobody_waiting() -> None:
+    script = Script(check_first=True, check_deadline=30.0)
+    script.say(checked(A, healthy=True), 0.3)
+    assert starts(script.commands) == []
+    script.say(m.Tick(), 30.5)
+    assert starts(script.commands) == [A], "B never answered: it counts as unreachable"
+    problem = script.state.machines[B].trouble
+    assert problem == "the health check gave no answer within 30 s"
+    script.say(m.Started(script.lease_of(A)), 31.0)
+    asked = [command for command in script.commands if command == m.CheckMachine(B)]
+    assert len(asked) == 1, "one check at a time, also when it hangs"
+    script.say(checked(B, healthy=True), 31.5)
+    assert script.state.machines[B].usable, "a late answer is an answer"
+
+
+def test_a_run_that_nobody_is_left_for_says_why() -> None:
+    script = Script(check_first=True)
+    script.say(checked(A, healthy=False))
+    script.say(checked(B, healthy=False))
+    assert script.state.finished is not None
+    assert script.state.finished.reason == "no healthy machine"
+
+
+def test_a_journal_that_breaks_between_two_leases_of_one_step_is_said_as_such() -> None:
+    """The second of two leases cannot be written: what was granted and never started has nothing to cancel."""
+    script = Script(check_first=True)
+    script.say(checked(A, healthy=True))
+    granted = 0
+
+    def breaks(stamped: Stamped, state: RunState) -> None:
+        nonlocal granted
+        granted += isinstance(stamped.event, LeaseGranted)
+        if granted == 2:
+            raise JournalError("the disk is full")
+
+    script.handle = breaks  # type: ignore[method-assign]
+    with pytest.raises(JournalError):
+        script.say(checked(B, healthy=True))
+    assert [type(command) for command in script.control.abandon(1.0)] == [CancelJob], "the one that is in the ledger"

@@ -37,9 +37,7 @@ A, B = MachineName("a"), MachineName("b")
 
 def granted(number: int, machine: MachineName, *tests: TestId) -> LeaseGranted:
     shard = Shard(id=ShardId(f"s{number}"), kind=ShardKind.TAIL, tests=tests)
-    return LeaseGranted(
-        lease=Lease(number=LeaseNumber(number), shard=shard, machine=machine, granted=0.0, expires=12.0)
-    )
+    return LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=machine, granted=0.0))
 
 
 def finished(number: int, machine: MachineName, *results: TestResult, stale: bool = False) -> AttemptFinished:

@@ -1,44 +1,44 @@
-"""The only loop: it feeds the engine until it has finished, and leaves nothing running however it ends."""
+"""The only loop: it feeds the control until it is done, and leaves nothing running however it ends."""
 
 from __future__ import annotations
 
-from random import Random
+from typing import Any
 
 import pytest
 
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
-from ci_dispatch.run import loop
+from ci_dispatch.fleets.machines.fleet import CancelJob, StartJob
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.control import Engine, Terms
+from ci_dispatch.run.control import RunControl
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.loop import Every, Inbox, drive
 from ci_dispatch.run.state import RunState
-from report_merge.failures import UNKNOWN
-from tests.simulation import make_tests, run_started
+from tests.simulation import control_of, make_tests, run_started
 
 
-class Hands:
+class ScriptedExecutor:
     """Passes every test at once, or breaks, or never says a word."""
+
+    takes: tuple[type[m.Command], ...] = (m.CheckMachine, StartJob, CancelJob)
 
     def __init__(self, inbox: Inbox, *, silent: bool = False, error: Exception | None = None) -> None:
         self.inbox = inbox
         self.silent = silent
         self.error = error
-        self.effects: list[m.Effect] = []
-        self.waited: list[float] = []
+        self.commands: list[m.Command] = []
+        self.closed = 0
 
-    def carry_out(self, effect: m.Effect) -> None:
-        self.effects.append(effect)
-        if isinstance(effect, m.Start) and not self.silent:
+    def carry_out(self, command: m.Command) -> None:
+        self.commands.append(command)
+        if isinstance(command, StartJob) and not self.silent:
             if self.error:
                 raise self.error
-            results = tuple(TestResult(test=test.id, verdict=Verdict.PASSED) for test in effect.tests)
-            self.inbox.post(m.Finished(effect.lease.number, AttemptResult(ended=Ended.EXITED, results=results)))
+            results = tuple(TestResult(test=test.id, verdict=Verdict.PASSED) for test in command.tests)
+            self.inbox.post(m.LeaseEnded(command.lease.number, AttemptResult(ended=Ended.EXITED, results=results)))
 
-    def wait(self, deadline: float) -> bool:
-        self.waited.append(deadline)
-        return True
+    def close(self) -> None:
+        self.closed += 1
 
 
 class Clock:
@@ -73,30 +73,29 @@ class Still(Inbox):
         return super().take(0.0)
 
 
-def engine_of(bus: EventBus, tests: int = 4, terms: Terms | None = None) -> Engine:
+def control_for(bus: EventBus, tests: int = 4, **numbers: Any) -> RunControl:
     suite = make_tests(tests)
     bus.publish(run_started(suite, [MachineSpec(name=MachineName("a"), cores=1)], {test.id: 1.0 for test in suite}))
-    terms = terms or Terms(check_first=False)
-    return Engine(bus.state, bus.publish, terms=terms, classify=lambda _line: UNKNOWN, random=Random(1))
+    return control_of(bus.state, bus.publish, check_first=False, **numbers)
 
 
 def test_a_run_is_driven_to_its_end() -> None:
     clock, inbox = Clock(), Still()
     bus = EventBus(RunState(), clock, [])
-    engine, hands = engine_of(bus), Hands(inbox)
-    drive(engine, hands, bus, inbox, clock)
-    assert engine.finished
+    control, executor = control_for(bus), ScriptedExecutor(inbox)
+    drive(control, [executor], bus, inbox, clock)
+    assert control.finished
     assert bus.state.verdicts[Verdict.PASSED] == 4
-    assert hands.waited == [loop.ENDING_SECONDS]
-    assert not [effect for effect in hands.effects if isinstance(effect, m.Cancel)], "nothing was left to end"
+    assert executor.closed == 1
+    assert not [command for command in executor.commands if isinstance(command, CancelJob)], "nothing was left to end"
 
 
 def test_deadlines_are_seen_and_faces_move_while_nobody_says_anything() -> None:
     clock, inbox, face = Clock(), Still(), Face()
     bus = EventBus(RunState(), clock, [face])
-    engine = engine_of(bus, terms=Terms(check_first=False, start_grace=5.0, give_up_after=1.0, steal_after=99.0))
-    drive(engine, Hands(inbox, silent=True), bus, inbox, clock)
-    assert engine.finished
+    control = control_for(bus, start_grace=5.0, give_up_after=1.0, steal_after=99.0)
+    drive(control, [ScriptedExecutor(inbox, silent=True)], bus, inbox, clock)
+    assert control.finished
     assert bus.state.verdicts[Verdict.NOT_RUN] == 4
     assert face.ticks > 4
 
@@ -110,20 +109,20 @@ def test_deadlines_are_seen_while_somebody_talks_without_end() -> None:
 
     clock, inbox = Clock(), Chatty()
     bus = EventBus(RunState(), clock, [])
-    engine = engine_of(bus, terms=Terms(check_first=False, start_grace=5.0, give_up_after=1.0))
-    drive(engine, Hands(inbox, silent=True), bus, inbox, clock)
+    control = control_for(bus, start_grace=5.0, give_up_after=1.0)
+    drive(control, [ScriptedExecutor(inbox, silent=True)], bus, inbox, clock)
     assert bus.state.verdicts[Verdict.NOT_RUN] == 4
 
 
 def test_whatever_goes_wrong_nothing_is_left_running() -> None:
     clock, inbox = Clock(), Still()
     bus = EventBus(RunState(), clock, [])
-    engine, hands = engine_of(bus), Hands(inbox, error=RuntimeError("no threads left"))
+    control, executor = control_for(bus), ScriptedExecutor(inbox, error=RuntimeError("no threads left"))
     with pytest.raises(RuntimeError, match="no threads left"):
-        drive(engine, hands, bus, inbox, clock)
-    [lease] = engine.ledger.active
-    assert hands.effects[-1] == m.Cancel(lease, MachineName("a"), now=True)
-    assert hands.waited == [loop.ENDING_SECONDS]
+        drive(control, [executor], bus, inbox, clock)
+    [lease] = control.ledger.active
+    assert executor.commands[-1] == CancelJob(lease, MachineName("a"), now=True)
+    assert executor.closed == 1
 
 
 def test_messages_come_in_order_and_silence_is_a_tick() -> None:

@@ -101,10 +101,17 @@ def test_a_suite_that_cannot_be_loaded_is_never_retried(trouble: FailureCause) -
     assert after(Verdict.NOT_RUN, entry(), attempt=attempt) == Final(verdict=Verdict.NOT_RUN, reason="why not")
 
 
-@pytest.mark.parametrize("ended", [Ended.LOST, Ended.LEASE_ENDED, Ended.NOT_STARTED, Ended.TIMED_OUT, Ended.CANCELLED])
+@pytest.mark.parametrize("ended", [Ended.LOST, Ended.LEASE_ENDED, Ended.NOT_STARTED, Ended.TIMED_OUT])
 def test_a_machines_trouble_moves_the_test_and_costs_it_nothing(ended: Ended) -> None:
     attempt = AttemptResult(ended=ended, cause=FailureCause.MACHINE)
     assert after(Verdict.NOT_RUN, entry(retries=2), attempt=attempt) == Again(reason="why not", avoid_machine=HERE)
+
+
+def test_what_we_cancelled_ourselves_is_charged_to_nobody() -> None:
+    attempt = AttemptResult(ended=Ended.CANCELLED)
+    spent = entry(retries=2, reassignments=5)
+    again = Again(reason="why not", avoid_machine=HERE, charged_to=Charge.NOBODY)
+    assert after(Verdict.NOT_RUN, spent, attempt=attempt) == again
 
 
 def test_moving_ends_too() -> None:
@@ -112,7 +119,7 @@ def test_moving_ends_too() -> None:
     given_up = after(Verdict.NOT_RUN, entry(reassignments=5), attempt=lost)
     assert isinstance(given_up, Final)
     assert given_up.verdict is Verdict.NOT_RUN
-    assert "given up after 5 moves" in given_up.reason
+    assert "given up after 5 reassignments" in given_up.reason
 
 
 def test_a_suspect_is_sent_alone_and_after_two_deaths_nowhere() -> None:

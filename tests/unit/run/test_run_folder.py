@@ -41,6 +41,24 @@ def test_a_run_is_found_by_nothing_its_beginning_its_name_or_its_path(tmp_path: 
     assert run_folder.all_runs(tmp_path) == [old, new]
 
 
+@pytest.mark.parametrize("written", [".", "./", "../2026-a", "../2026-a/", "../../runs/2026-a/."])
+def test_a_path_in_any_form_gives_the_run_its_own_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """An empty id would give every job another name: it would run again instead of being attached to."""
+    [run] = runs(tmp_path, "2026-a")
+    monkeypatch.chdir(run.path)
+    found = run_folder.find(tmp_path / "elsewhere", written)
+    assert found.id == "2026-a"
+    assert found == run
+
+
+def test_a_link_to_a_run_gives_the_id_of_the_run(tmp_path: Path) -> None:
+    [run] = runs(tmp_path, "2026-a")
+    (tmp_path / "latest").symlink_to(run.path)
+    assert run_folder.find(tmp_path, str(tmp_path / "latest")) == run
+
+
 def test_a_run_that_cannot_be_told_is_not_guessed(tmp_path: Path) -> None:
     runs(tmp_path, "2026-a", "2026-b")
     with pytest.raises(UsageError, match="may be any of 2 runs"):
@@ -65,6 +83,28 @@ def test_one_controller_at_a_time_holds_a_run(tmp_path: Path) -> None:
         raise AssertionError("both hold it")
     with folder.held():
         pass
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device", "x")])
+def test_an_error_of_the_run_is_not_an_error_of_its_lock(tmp_path: Path, error: OSError) -> None:
+    """Whoever read our output has left: that is no reason to speak of free space."""
+    [folder] = runs(tmp_path, "2026-a")
+    with pytest.raises(OSError, match=str(error.strerror)) as raised, folder.held():
+        raise error
+    assert raised.value is error
+    with folder.held():
+        pass
+
+
+def test_a_lock_that_cannot_be_taken_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [folder] = runs(tmp_path, "2026-a")
+
+    def fails(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with pytest.raises(RunFolderError, match="could not be written: No locks available"), folder.held():
+        raise AssertionError("it holds nothing")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def line(test: str, verdict: Verdict, **more: object) -> TestResult:
 
 def granted(number: int, *tests: str) -> LeaseGranted:
     shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tests)  # type: ignore[arg-type]
-    return LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=HERE, granted=0.0, expires=0.0))
+    return LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=HERE, granted=0.0))
 
 
 def ended(number: int, *results: TestResult) -> AttemptFinished:
@@ -123,17 +123,37 @@ def test_a_test_without_a_verdict_is_missing_and_never_passed() -> None:
 
 def test_run_json_has_the_whole_run() -> None:
     data = json.loads(json.dumps(run_report.run_json(state(*RUN, Warned(source="here", text="mind this")))))
-    assert (data["version"], data["verdict"], data["exit_code"], data["expected"]) == (1, "FAILED", 1, 4)
+    assert (data["version"], data["verdict"], data["exit_code"], data["expected"]) == (2, "FAILED", 1, 4)
     assert data["counts"] == {"passed": 1, "failed": 1, "flaky": 1, "skipped": 1, "not run": 0}
     assert data["makespan"] == {"planned": 10.0, "realised": 12.0, "lower_bound": 9.0}
     first, second = data["attempts"]
     assert (first["lease"], first["machine"], first["tests"], first["how"], first["stale"]) == (
         1, "here", 4, "exited", False,
     )  # fmt: skip
+    assert (first["cause"], second["cause"]) == ("", None)
     assert second["how"] is None, "it has not ended"
     assert data["tests"][0]["attempts"] == [{"lease": 1, "machine": "here", "verdict": "failed", "seconds": 1.0}]
-    assert data["machines"][0]["tests"] == 4
+    assert (data["machines"][0]["tests"], data["machines"][0]["condition"]) == (4, "busy")
     assert data["warnings"] == [{"source": "here", "text": "mind this"}]
+
+
+def test_the_report_of_a_run_that_is_over_is_made_once() -> None:
+    reports, over, on = run_report.ReportCache(RunContext(title="shop")), state(*RUN), state(*RUN, finished=None)
+    assert reports.of(on) is not reports.of(on)
+    assert reports.of(over) is reports.of(over)
+    assert reports.of(over) == run_report.report(over, RunContext(title="shop"))
+    assert reports.of(on).wall_seconds != reports.of(over).wall_seconds
+
+
+def test_the_keys_of_run_json_change_only_with_its_version() -> None:
+    data = run_report.run_json(state(*RUN))
+    assert run_report.RUN_JSON_VERSION == 2
+    assert " ".join(data) == (
+        "version run title started verdict exit_code makespan expected counts tests attempts machines warnings"
+    )
+    assert " ".join(data["tests"][0]) == "id project file verdict reason attempts"
+    assert " ".join(data["attempts"][0]) == "lease machine kind tests started ended how cause reason stale"
+    assert " ".join(data["machines"][0]) == "name condition tests busy_seconds idle_seconds losses"
 
 
 @pytest.mark.parametrize(

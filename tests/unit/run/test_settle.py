@@ -37,7 +37,7 @@ P, F, N = Verdict.PASSED, Verdict.FAILED, Verdict.NOT_RUN
 
 def lease(*tests: TestId) -> Lease:
     shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tests)
-    return Lease(number=LeaseNumber(1), shard=shard, machine=HERE, granted=0, expires=12)
+    return Lease(number=LeaseNumber(1), shard=shard, machine=HERE, granted=0)
 
 
 def lines(*verdicts: Verdict) -> tuple[TestResult, ...]:

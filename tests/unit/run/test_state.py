@@ -60,9 +60,7 @@ class Fold:
 
     def grant(self, number: int, *tests: TestId, at: float = 100.0, kind: ShardKind = ShardKind.HEAD) -> None:
         shard = Shard(id=ShardId("s"), kind=kind, tests=tests)
-        self.say(
-            LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=A, granted=0, expires=0)), at
-        )
+        self.say(LeaseGranted(lease=Lease(number=LeaseNumber(number), shard=shard, machine=A, granted=0)), at)
 
     def end(self, number: int, *results: TestResult, at: float, stale: bool = False) -> None:
         result = AttemptResult(ended=Ended.EXITED, results=results)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.config import load
-from ci_dispatch.config.sections import RUNNER_GROUP, RUNNERS
-from ci_dispatch.config.sections import Suite as SuiteConfig
+from ci_dispatch.config.sections import RUNNER_GROUP, RUNNERS, SuiteConfig
 from ci_dispatch.core.errors import ConfigError, UsageError
 from ci_dispatch.suites import open_suite
 from ci_dispatch.suites.discovery import OWN, SuiteLocation, recognise

@@ -2,70 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
-from urllib.parse import quote
+from itertools import islice
+from typing import TypeVar
 
-from ci_dispatch.fleets.actions.rest.client import Call, Client
-from ci_dispatch.fleets.actions.rest.errors import Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.client import PAGE, Repository, RestClient, RestRequest
+from ci_dispatch.fleets.actions.rest.errors import RequestRefused
 from ci_dispatch.fleets.actions.rest.models import (
+    AnnotationView,
+    ArtifactPage,
     ArtifactView,
     CommentView,
+    JobPage,
     JobView,
     RunnerView,
     RunView,
-    artifact_view,
-    comment_view,
-    job_view,
-    run_view,
-    runner_view,
+    view,
 )
-from ci_dispatch.fleets.actions.rest.server import Dialect
 
-PAGE = 100
-COMMENTS = "pull-requests: write"
+READ, WRITE, COMMENT = "actions: read", "actions: write", "pull-requests: write"
 MAX_PAGES = 20  # a list has an end even when the server's has none
 
-View = TypeVar("View")
+Page = TypeVar("Page", JobPage, ArtifactPage)
 
 
-class GitHub:
-    """One repository. Every method raises `Refused`, `RateLimited` or `Unavailable`, and nothing else."""
+class GitHubApi:
+    """One repository. Every method raises `RequestRefused`, `RateLimited` or `Unavailable`, and nothing else."""
 
-    def __init__(self, client: Client, dialect: Dialect, repository: str) -> None:
+    def __init__(self, client: RestClient) -> None:
         self.client = client
-        self.repository = repository
-        self._dialect = dialect
-        self._path = f"/repos/{quote(repository)}"
-        self._run_details = dialect.run_details
+        self._run_details = client.server.run_details
 
     # -- writes -----------------------------------------------------------------------------------------------------
 
     def dispatch(self, workflow: str, ref: str, inputs: Mapping[str, str]) -> int | None:
-        """Start the worker workflow once; the run's id, or None when this server does not tell it.
+        """Start the worker workflow once; the run's id, or None when this server does not name it.
 
         `Unavailable` means that no answer came and the run may have started: look for its dispatch id before sending
         again.
         """
-        body: dict[str, Any] = {"ref": ref, "inputs": dict(inputs)}
-        if self._run_details:
-            try:
-                answer = self._dispatch(workflow, body | {"return_run_details": True})
-            except Refused as refused:
-                if refused.status != 400 or "return_run_details" not in str(refused):
-                    raise
-                self._run_details = False  # an older server refused the field, so nothing was started
-            else:
-                known = isinstance(answer, dict) and "workflow_run_id" in answer
-                return int(answer["workflow_run_id"]) if known else None
-        self._dispatch(workflow, body)
-        return None
+        try:
+            return self._dispatch(workflow, ref, inputs)
+        except RequestRefused as refused:
+            if not self._run_details or refused.status != 400 or "return_run_details" not in str(refused):
+                raise
+        self._run_details = False  # an older server refused the field, so nothing was started
+        return self._dispatch(workflow, ref, inputs)
 
-    def _dispatch(self, workflow: str, body: Mapping[str, Any]) -> Any:
-        what = f"The workflow {workflow} was not started on {body['ref']}"
-        url = f"{self._path}/actions/workflows/{quote(workflow, safe='')}/dispatches"
-        return self.client.write(Call(what=what, url=url, permission="actions: write", body=body))
+    def _dispatch(self, workflow: str, ref: str, inputs: Mapping[str, str]) -> int | None:
+        def start(repository: Repository) -> int | None:
+            worker = repository.get_workflow(workflow)
+            if not self._run_details:
+                worker.create_dispatch(ref, dict(inputs), throw=True)
+                return None
+            started: object = worker.create_dispatch(ref, dict(inputs), throw=True, return_run_details=True)
+            accepted_without_id = started is True
+            return None if accepted_without_id else view(int, getattr(started, "id", None))
+
+        return self.client.send(f"The workflow {workflow} was not started on {ref}", WRITE, start)
 
     def rerun_failed(self, run: int) -> None:
         self._post(run, "rerun-failed-jobs", f"The failed jobs of run {run} were not run again")
@@ -74,110 +70,120 @@ class GitHub:
         """Ask for the end of a run; one that has ended already is fine (409)."""
         try:
             self._post(run, "force-cancel" if force else "cancel", f"Run {run} was not cancelled")
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.status != 409:
                 raise
 
     def _post(self, run: int, part: str, what: str) -> None:
-        self.client.write(Call(what=what, url=self._run_url(run, part), permission="actions: write"))
+        self.client.post(RestRequest(what=what, path=f"/actions/runs/{run}/{part}", permission=WRITE))
 
-    def write_comment(self, pull: int, text: str) -> None:
-        self._comment("POST", f"issues/{pull}/comments", text, f"The comment on pull request {pull} was not written")
+    def keep_comment(self, pull: int, text: str) -> None:
+        """Edit the comment that begins with the first line of `text`, a hidden marker; write it when there is none.
 
-    def edit_comment(self, comment: int, text: str) -> None:
-        self._comment("PATCH", f"issues/comments/{comment}", text, f"The comment {comment} was not edited")
-
-    def _comment(self, method: str, part: str, text: str, what: str) -> None:
-        body = {"body": text}
-        self.client.write(Call(what=what, url=f"{self._path}/{part}", permission=COMMENTS, body=body), method)
+        Somebody else's copy of the marker is left alone.
+        """
+        marker = text.partition("\n")[0]
+        ours = (said for said in self.comments(pull) if said.trusted and said.text.startswith(marker))
+        if (comment := next(ours, None)) is None:
+            what = f"The comment on pull request {pull} was not written"
+            self.client.send(what, COMMENT, lambda repository: repository.get_issue(pull).create_comment(text))
+        elif comment.text != text:
+            what, known = f"The comment {comment.id} was not edited", comment.id
+            self.client.send(what, COMMENT, lambda repository: repository.get_issue(pull).get_comment(known).edit(text))
 
     # -- reads ------------------------------------------------------------------------------------------------------
 
     def run(self, run: int) -> RunView:
-        call = Call(what=f"Run {run} could not be read", url=self._run_url(run))
-        return _understood(call, run_view, self.client.read(call))
+        return self.client.read(RestRequest(what=f"Run {run} could not be read", path=f"/actions/runs/{run}"), RunView)
 
-    def find_run(self, workflow: str, dispatch_id: str, since: float) -> RunView | None:
+    def find_run(self, workflow: str, dispatch_id: str, since: float) -> int | None:
         """The run whose title carries `[dispatch_id]`, among those dispatched after `since`. Never "the newest"."""
         created = datetime.fromtimestamp(since, UTC).strftime(">=%Y-%m-%dT%H:%M:%SZ")
-        call = Call(
-            what=f"The runs of {workflow} could not be listed",
-            url=f"{self._path}/actions/workflows/{quote(workflow, safe='')}/runs",
-            parameters={"event": "workflow_dispatch", "created": created, self._dialect.page_size: PAGE},
-        )
-        listed = _understood(
-            call, lambda body: [run_view(run) for run in body["workflow_runs"]], self.client.read(call)
-        )
-        return next((run for run in listed if f"[{dispatch_id}]" in run.title), None)
+
+        def find(repository: Repository) -> int | None:
+            runs = repository.get_workflow(workflow).get_runs(event="workflow_dispatch", created=created)
+            named = (run for run in islice(runs, MAX_PAGES * PAGE) if f"[{dispatch_id}]" in (run.display_title or ""))
+            return next((view(int, run.id) for run in named), None)
+
+        return self.client.ask(f"The runs of {workflow} could not be listed", READ, find)
 
     def jobs(self, run: int) -> tuple[JobView, ...]:
         """The jobs of the latest attempt; those it did not run again may be missing."""
         what = f"The jobs of run {run} could not be read"
-        call = Call(what=what, url=self._run_url(run, "jobs"), parameters={"filter": "latest"})
-        return self._pages(call, "jobs", job_view)
+        request = RestRequest(what=what, path=f"/actions/runs/{run}/jobs", parameters={"filter": "latest"})
+        return tuple(job for page in self._pages(request, JobPage) for job in page.items)
 
     def artifacts(self, run: int) -> tuple[ArtifactView, ...]:
-        call = Call(what=f"The artifacts of run {run} could not be listed", url=self._run_url(run, "artifacts"))
-        return self._pages(call, "artifacts", artifact_view)
+        request = RestRequest(
+            what=f"The artifacts of run {run} could not be listed", path=f"/actions/runs/{run}/artifacts"
+        )
+        return tuple(artifact for page in self._pages(request, ArtifactPage) for artifact in page.items)
 
     def artifact_address(self, artifact: ArtifactView) -> str:
-        """Where to fetch it within the next minute, without our token. Expired: `Refused` with status 410."""
-        url = f"{self._path}/actions/artifacts/{artifact.id}/zip"
-        return self.client.address(Call(what=f"The artifact {artifact.name} could not be fetched", url=url))
+        """Where to fetch it within the next minute, without our token. Expired: `RequestRefused` with status 410."""
+        what = f"The artifact {artifact.name} could not be fetched"
+        return self.client.redirect(RestRequest(what=what, path=f"/actions/artifacts/{artifact.id}/zip"))
 
     def annotations(self, job: int) -> tuple[str, ...]:
         """What GitHub noted about a job; nothing when the token may not see it: it only helps to explain."""
-        url = f"{self._path}/check-runs/{job}/annotations"
-        call = Call(what="The annotations could not be read", url=url, permission="checks: read")
         try:
-            return _understood(
-                call, lambda body: tuple(str(n.get("message") or "") for n in body), self.client.read(call)
+            return self.client.ask(
+                "The annotations could not be read",
+                "checks: read",
+                lambda repository: tuple(
+                    view(AnnotationView, {"path": note.path, "message": note.message}).message
+                    for note in islice(repository.get_check_run(job).get_annotations(), PAGE)
+                ),
             )
-        except Refused:
+        except RequestRefused:
             return ()
 
     def runners(self) -> tuple[RunnerView, ...]:
         """The self-hosted runners of the repository; needs a token that GITHUB_TOKEN can never be."""
-        url = f"{self._path}/actions/runners"
-        call = Call(what="The runners' state could not be read", url=url, permission="administration: read")
-        return self._pages(call, "runners", runner_view)
+        return self.client.ask(
+            "The runners' state could not be read",
+            "administration: read",
+            lambda repository: tuple(
+                view(
+                    RunnerView,
+                    {
+                        "name": runner.name,
+                        "online": runner.status == "online",
+                        "labels": [label["name"] for label in runner.labels or ()],
+                    },
+                )
+                for runner in islice(repository.get_self_hosted_runners(), MAX_PAGES * PAGE)
+            ),
+        )
 
     def comments(self, pull: int) -> tuple[CommentView, ...]:
-        """The comments of a pull request, oldest first; GitHub lists them without saying how many there are."""
-        found: list[CommentView] = []
-        for page in range(1, MAX_PAGES + 1):
-            call = Call(
-                what=f"The comments of pull request {pull} could not be read",
-                url=f"{self._path}/issues/{pull}/comments",
-                permission=COMMENTS,  # they are only read to write one
-                parameters={self._dialect.page_size: PAGE, "page": page},
-            )
-            items = _understood(call, lambda body: [comment_view(item) for item in body], self.client.read(call))
-            found += items
-            if len(items) < PAGE:
+        """The comments of a pull request, oldest first.
+
+        Apps comment as bots, people by their standing: https://docs.github.com/graphql/reference/enums.
+        """
+        return self.client.ask(
+            f"The comments of pull request {pull} could not be read",
+            COMMENT,  # they are only read to write one
+            lambda repository: tuple(
+                view(
+                    CommentView,
+                    {
+                        "id": said.id,
+                        "text": said.body,
+                        "trusted": said.author_association in ("OWNER", "MEMBER", "COLLABORATOR")
+                        or getattr(said.user, "type", "") == "Bot",  # no user: the account is gone
+                    },
+                )
+                for said in islice(repository.get_issue(pull).get_comments(), MAX_PAGES * PAGE)
+            ),
+        )
+
+    def _pages(self, request: RestRequest, kind: type[Page]) -> list[Page]:
+        found: list[Page] = []
+        size = {self.client.server.page_size: PAGE}
+        for number in range(1, MAX_PAGES + 1):
+            asked = {**request.parameters, **size, **({"page": number} if number > 1 else {})}
+            found.append(self.client.read(replace(request, parameters=asked), kind))
+            if not found[-1].items or sum(len(page.items) for page in found) >= found[-1].total_count:
                 break
-        return tuple(found)
-
-    def _run_url(self, run: int, part: str = "") -> str:
-        return f"{self._path}/actions/runs/{run}" + (f"/{part}" if part else "")
-
-    def _pages(self, call: Call, key: str, view: Callable[[Mapping[str, Any]], View]) -> tuple[View, ...]:
-        found: list[View] = []
-        for page in range(1, MAX_PAGES + 1):
-            asked = {**call.parameters, self._dialect.page_size: PAGE, **({"page": page} if page > 1 else {})}
-            body = self.client.read(Call(what=call.what, url=call.url, permission=call.permission, parameters=asked))
-            items, total = _understood(
-                call, lambda body: ([view(i) for i in body[key]], int(body["total_count"])), body
-            )
-            found += items
-            if not items or len(found) >= total:
-                break
-        return tuple(found)
-
-
-def _understood(call: Call, view: Callable[[Any], View], body: Any) -> View:
-    """`view(body)`; an answer that is JSON but not what was asked for counts as no answer."""
-    try:
-        return view(body)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Unavailable(call.what, why=f"the answer is not what GitHub describes: {error!r}") from error
+        return found

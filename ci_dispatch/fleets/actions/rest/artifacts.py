@@ -1,4 +1,4 @@
-"""Downloads artifacts without trusting them: no token at the storage, digest checked, the zip unpacked within limits.
+"""Downloads artifacts without trusting them: the storage gets no token, digest and zip are checked, sizes have limits.
 
 An artifact may come from code nobody reviewed. What is wrong with one costs its shard and nothing else.
 https://docs.github.com/actions/reference/security/secure-use
@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 import requests
 
 from ci_dispatch.core.errors import GitHubRefused
-from ci_dispatch.fleets.actions.rest.api import GitHub
-from ci_dispatch.fleets.actions.rest.errors import Refused, Unavailable
+from ci_dispatch.fleets.actions.rest.api import GitHubApi
+from ci_dispatch.fleets.actions.rest.errors import RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import ArtifactView
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
@@ -30,8 +30,8 @@ _EMPTY_ZIP_MAGIC = b"PK\x05\x06"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What an artifact may be; bytes."""
+class ArtifactLimits:
+    """How large an artifact may be; `download` and `unpacked` in bytes."""
 
     download: int = 200 << 20
     unpacked: int = 1 << 30
@@ -39,10 +39,10 @@ class Limits:
 
 
 class BadArtifact(GitHubRefused):
-    """It came, and cannot be used."""
+    """The artifact was downloaded and cannot be used, or it has expired."""
 
 
-def fetch(github: GitHub, artifact: ArtifactView, into: Path, limits: Limits) -> None:
+def fetch(github: GitHubApi, artifact: ArtifactView, into: Path, limits: ArtifactLimits) -> None:
     """Download `artifact` and unpack it below `into`.
 
     Raises:
@@ -54,14 +54,14 @@ def fetch(github: GitHub, artifact: ArtifactView, into: Path, limits: Limits) ->
         raise BadArtifact(what, why="it has expired", hint="keep artifacts longer: retention-days of upload-artifact")
     try:
         address = github.artifact_address(artifact)
-    except Refused as refused:
+    except RequestRefused as refused:
         raise BadArtifact(what, why=refused.why, hint=refused.hint) from refused
     data = _download(what, address, limits)
     _check_digest(what, artifact, data)
     unpack(what, data, into, limits)
 
 
-def _download(what: str, address: str, limits: Limits) -> bytes:
+def _download(what: str, address: str, limits: ArtifactLimits) -> bytes:
     """The bytes behind a signed address, which gets no header of ours."""
     deadline = time.monotonic() + TOTAL_SECONDS
     data = bytearray()
@@ -86,7 +86,7 @@ def _check_digest(what: str, artifact: ArtifactView, data: bytes) -> None:
         raise BadArtifact(what, why="its bytes do not have the digest that GitHub names: it was damaged on the way")
 
 
-def unpack(what: str, data: bytes, into: Path, limits: Limits) -> None:
+def unpack(what: str, data: bytes, into: Path, limits: ArtifactLimits) -> None:
     """Unpack a zip below `into`. Sizes are counted as they come out: what a zip says about itself is not believed."""
     if not data.startswith((_ZIP_MAGIC, _EMPTY_ZIP_MAGIC)):
         raise BadArtifact(

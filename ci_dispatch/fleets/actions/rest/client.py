@@ -1,68 +1,76 @@
 """GitHub's REST API over PyGithub: the only file that imports it. `api.py` has the calls.
 
-Two clients with one token. The reader repeats a GET on 5xx and broken connections, three times within four seconds.
-The writer repeats nothing: PyGithub's default would send a POST up to eleven times behind a 502, and each may start
-a run. Rate limits are never waited out in here: they become `RateLimited`, and the one loop decides how to wait.
+Two PyGithub clients with one token. The reader repeats a GET on 5xx and broken connections, three times within four
+seconds. The writer repeats nothing: PyGithub's default would send a POST up to eleven times behind a 502, and each may
+start a run. Rate limits are never waited out in here: they become `RateLimited`, and the one loop decides how to wait.
 
-Requests go through `Requester.requestJson`, whose answers are complete: no lazy objects that fire requests later, no
-bare `False` for 409 and 422. One object must not be used by two threads at once (measured: answers get mixed up).
+Each call goes through PyGithub's own methods (`ask`, `send`), or through its requester (`read`, `redirect`, `post`)
+where docs/decisions.md says why. One client must not be used by two threads at once (measured: answers get mixed up).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import github
+import github.Repository
 import requests
 from urllib3 import Retry
 
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.fleets.actions.rest.errors import Unavailable, refusal
-from ci_dispatch.fleets.actions.rest.server import Dialect
+from ci_dispatch.fleets.actions.rest.models import view
+from ci_dispatch.fleets.actions.rest.server import Server
 
 TIMEOUT = 10  # seconds for one answer
 RETRIES = 3
 BACKOFF = 0.5  # seconds; doubles
 WRITE_PAUSE = 1.0  # seconds between writes, as GitHub asks
+PAGE = 100  # the largest that GitHub gives
+
+Repository: TypeAlias = github.Repository.Repository  # what `ask` and `send` work with
+Result = TypeVar("Result")
+View = TypeVar("View")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request; `what` is what did not happen when it fails, `permission` what the token needs for it."""
+class RestRequest:
+    """A request of our own. `what` is what did not happen when it fails, `permission` what the token needs for it."""
 
     what: str
-    url: str
+    path: str  # below the repository
     permission: str = "actions: read"
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
+    parameters: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RestResponse:
     status: int
     headers: Mapping[str, str]  # lower-case names
     text: str
 
 
-class Client:
-    """`sent` counts everything that went out, repeats included; `remaining` is the token's rate limit as last told."""
+class RestClient:
+    """One repository on one server. `sent` counts every request that went out, repeats included."""
 
-    def __init__(self, dialect: Dialect, token: str, *, write_pause: float = WRITE_PAUSE) -> None:
+    def __init__(self, server: Server, token: str, repository: str, *, write_pause: float = WRITE_PAUSE) -> None:
         self.sent = 0
-        self.remaining: int | None = None
-        self._api = dialect.api_url
-        self._seen: dict[str, tuple[str, Any]] = {}  # URL and parameters -> ETag and body
+        self.server, self.repository = server, repository
+        self._seen: dict[str, tuple[str, Any]] = {}  # path, parameters and type -> ETag and value
         common: dict[str, Any] = {
-            "auth": github.Auth.Token(token),
-            "base_url": dialect.api_url,
+            "auth": _CountedToken(token, self._count),
+            "base_url": server.api_url,
             "timeout": TIMEOUT,
             "user_agent": "ci-dispatch",
+            "per_page": PAGE,
             "seconds_between_requests": None,
-            "api_version": dialect.api_version,
-            "lazy": True,
+            "api_version": server.api_version,
+            "lazy": True,  # a repository, workflow or issue is only an address until something of it is asked for
         }
         self._reader = github.Github(retry=_reading(self._count), seconds_between_writes=None, **common)
         self._writer = github.Github(retry=None, seconds_between_writes=write_pause or None, **common)
@@ -71,66 +79,123 @@ class Client:
         self._reader.close()
         self._writer.close()
 
-    def read(self, call: Call) -> Any:
-        """The JSON of a GET. Asks with the ETag of the last answer: "not changed" costs nothing on GitHub."""
-        key = f"{call.url}?{sorted(call.parameters.items())}"
-        etag, body = self._seen.get(key, ("", None))
-        answer = self._ask(self._reader, "GET", call, {"If-None-Match": etag} if etag else {})
-        if answer.status == 304:
-            return body
-        body = _parsed(call.what, answer.text)
-        if answer.headers.get("etag"):
-            self._seen[key] = (answer.headers["etag"], body)
-        return body
+    @property
+    def remaining(self) -> int | None:
+        """What was left of the token's rate limit at the last reading answer; None: the server names none."""
+        left: int = self._reader.requester.rate_limiting[0]
+        return left if left >= 0 else None
 
-    def address(self, call: Call) -> str:
+    # -- through PyGithub's methods ---------------------------------------------------------------------------------
+
+    def ask(self, what: str, permission: str, use: Callable[[Repository], Result]) -> Result:
+        """What `use` reads of the repository; it must be done with PyGithub's objects when it returns."""
+        return self._through(self._reader, what, permission, use)
+
+    def send(self, what: str, permission: str, use: Callable[[Repository], Result]) -> Result:
+        """What `use` writes to the repository, sent once."""
+        return self._through(self._writer, what, permission, use)
+
+    def _through(
+        self, client: github.Github, what: str, permission: str, use: Callable[[Repository], Result]
+    ) -> Result:
+        with self._errors(what):
+            try:
+                return use(client.get_repo(quote(self.repository)))
+            except github.IncompletableObject as error:  # it was to be read once more, and has no address
+                raise ValueError(str(error)) from error
+            except github.GithubException as error:
+                body = error.data if isinstance(error.data, dict) else {}
+                message = str(body.get("message") or body.get("data") or error.data)  # "data": it was no JSON
+                raise _refusal(what, permission, error.status, message, error.headers or {}) from error
+            except (github.BadAttributeException, KeyError, TypeError, AttributeError) as error:
+                raise ValueError(repr(error)) from error
+
+    # -- through its requester --------------------------------------------------------------------------------------
+
+    def read(self, request: RestRequest, kind: type[View]) -> View:
+        """The answer to a GET, as a `kind`. Asks with the last answer's ETag: "not changed" costs nothing on GitHub."""
+        key = f"{request.path}?{sorted(request.parameters.items())}{kind.__name__}"
+        etag, known = self._seen.get(key, ("", None))
+        response = self._request(self._reader, "GET", request, {"If-None-Match": etag} if etag else {})
+        if response.status == 304:
+            seen: View = known
+            return seen
+        with self._errors(request.what):
+            value = view(kind, _parsed(request.what, response.text))
+        if response.headers.get("etag"):
+            self._seen[key] = (response.headers["etag"], value)
+        return value
+
+    def redirect(self, request: RestRequest) -> str:
         """Where a GET redirects to; the redirect is not followed: our token must not go there."""
-        location = self._ask(self._reader, "GET", call, {}).headers.get("location", "")
+        location = self._request(self._reader, "GET", request, {}).headers.get("location", "")
         if not location:
-            raise Unavailable(call.what, why="GitHub did not say where it is")
+            raise Unavailable(request.what, why="GitHub did not say where it is")
         return location
 
-    def write(self, call: Call, method: str = "POST") -> Any:
-        """One POST or PATCH, sent once."""
-        text = self._ask(self._writer, method, call, {}).text
-        return _parsed(call.what, text) if text else None
+    def post(self, request: RestRequest) -> None:
+        """A POST without a body, sent once."""
+        if text := self._request(self._writer, "POST", request, {}).text:
+            _parsed(request.what, text)
 
-    def _ask(self, client: github.Github, method: str, call: Call, headers: Mapping[str, str]) -> Answer:
-        self._count()
+    def _request(
+        self, client: github.Github, method: str, request: RestRequest, headers: Mapping[str, str]
+    ) -> RestResponse:
+        url = f"/repos/{quote(self.repository)}{request.path}"
+        with self._errors(request.what):
+            status, answered, text = client.requester.requestJson(method, url, dict(request.parameters), dict(headers))
+        if status < 400:
+            return RestResponse(status, answered, text)
         try:
-            status, told, text = client.requester.requestJson(
-                method, call.url, dict(call.parameters), dict(headers), call.body
-            )
-        except (requests.RequestException, github.GithubException, OSError, RuntimeError) as error:
-            raise Unavailable(call.what, why=f"no answer from {self._api}: {_innermost(error)}") from error
-        left = told.get("x-ratelimit-remaining", "")
-        self.remaining = int(left) if left.isdecimal() else self.remaining
-        if status >= 400:
-            raise _refusal(call, status, text, told)
-        return Answer(status, told, text)
+            message = str(json.loads(text).get("message") or text)
+        except (ValueError, AttributeError):
+            message = text
+        raise _refusal(request.what, request.permission, status, message, answered)
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """No answer, and one that is not what was asked for, are both `Unavailable`."""
+        try:
+            yield
+        except (requests.RequestException, OSError, RuntimeError) as error:
+            raise Unavailable(what, why=f"no answer from {self.server.api_url}: {_innermost(error)}") from error
+        except ValueError as error:
+            raise Unavailable(what, why=f"the answer is not what GitHub describes: {error}") from error
 
     def _count(self) -> None:
         self.sent += 1
 
 
-class _Counting(Retry):
+class _CountedToken(github.Auth.Token):
+    """PyGithub puts the token into every request it sends: there they are counted, those of lists and objects too."""
+
+    def __init__(self, token: str, counted: Callable[[], None]) -> None:
+        super().__init__(token)
+        self._counted = counted
+
+    def authentication(self, headers: dict[str, Any]) -> None:
+        self._counted()
+        super().authentication(headers)
+
+
+class _CountedRetry(Retry):
     """Counts what is sent again: the request budget is about requests, not about calls."""
 
     counted: Callable[[], None] = staticmethod(lambda: None)
 
-    def increment(self, *args: Any, **kwargs: Any) -> _Counting:
+    def increment(self, *args: Any, **kwargs: Any) -> _CountedRetry:
         again = super().increment(*args, **kwargs)
         self.counted()
         return again
 
-    def new(self, **kwargs: Any) -> _Counting:
+    def new(self, **kwargs: Any) -> _CountedRetry:
         again = super().new(**kwargs)
         again.counted = self.counted
         return again
 
 
 def _reading(counted: Callable[[], None]) -> Retry:
-    retry = _Counting(
+    retry = _CountedRetry(
         total=RETRIES,
         backoff_factor=BACKOFF,
         allowed_methods={"GET"},
@@ -142,19 +207,15 @@ def _reading(counted: Callable[[], None]) -> Retry:
     return retry
 
 
-def _refusal(call: Call, status: int, text: str, headers: Mapping[str, str]) -> GitHubRefused:
-    try:
-        message = str(json.loads(text).get("message") or text)
-    except (ValueError, AttributeError):
-        message = text
-    return refusal(call.what, status, " ".join(message.split())[:500], headers, permission=call.permission)
+def _refusal(what: str, permission: str, status: int, message: str, headers: Mapping[str, Any]) -> GitHubRefused:
+    return refusal(what, status, " ".join(message.split())[:500], headers, permission=permission)
 
 
 def _parsed(what: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise Unavailable(what, why="the answer is not JSON: a proxy or a maintenance page spoke") from error
+        raise Unavailable(what, why="the answer is not JSON: a proxy or a maintenance page answered") from error
 
 
 def _innermost(error: BaseException) -> str:

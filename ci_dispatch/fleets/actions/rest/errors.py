@@ -1,4 +1,4 @@
-"""What can go wrong between us and GitHub, as errors that say what to do about it."""
+"""What can go wrong with a request to GitHub, as errors that say what to do about it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PERMISSION_HELP = {
 }
 
 
-class Refused(GitHubRefused):
+class RequestRefused(GitHubRefused):
     """GitHub understood and said no."""
 
     def __init__(self, what: str, *, status: int, why: str = "", hint: str = "") -> None:
@@ -41,7 +41,7 @@ class RateLimited(GitHubRefused):
 
 
 class Unavailable(GitHubRefused):
-    """No answer, or none that means anything. The request may have taken effect."""
+    """No answer, or one that GitHub would not give. The request may have taken effect."""
 
 
 def refusal(
@@ -58,12 +58,12 @@ def refusal(
         return RateLimited(what, seconds=seconds, why=message)
     if status == 401:
         hint = "set GITHUB_TOKEN to a token that is valid (`gh auth token` prints one)"
-        return Refused(what, status=status, why=f"the token was not accepted: {message}", hint=hint)
+        return RequestRefused(what, status=status, why=f"the token was not accepted: {message}", hint=hint)
     if status == 403 and "not accessible" in message:
         needed = headers.get(_ADMISSION, "").replace("=", ": ") or permission
         why = f"the token lacks the permission `{permission}` ({message}; GitHub accepts: {needed})"
-        return Refused(what, status=status, why=why, hint=PERMISSION_HELP.get(permission, ""))
-    return Refused(what, status=status, why=f"GitHub answered {status}: {message}", hint=_hint(status, message))
+        return RequestRefused(what, status=status, why=why, hint=PERMISSION_HELP.get(permission, ""))
+    return RequestRefused(what, status=status, why=f"GitHub answered {status}: {message}", hint=_hint(status, message))
 
 
 def _wait(status: int, message: str, headers: Mapping[str, str], now: float) -> float | None:
@@ -71,9 +71,9 @@ def _wait(status: int, message: str, headers: Mapping[str, str], now: float) -> 
     if status not in (403, 429):
         return None
     text = message.lower()
-    told = headers.get("retry-after", "")
-    if told.isdecimal():
-        return float(told)
+    retry_after = headers.get("retry-after", "")
+    if retry_after.isdecimal():
+        return float(retry_after)
     if text.startswith("api rate limit exceeded") or headers.get("x-ratelimit-remaining") == "0":
         reset = headers.get("x-ratelimit-reset", "")
         return max(1.0, float(reset) - now + 1) if reset.isdecimal() else SECONDARY_WAIT

@@ -1,48 +1,49 @@
-"""What GitHub shows, as frozen values of our own. Words we do not know survive as they are."""
+"""What GitHub shows, as frozen values decoded by their types. Words that we do not know survive as they are. Pure.
+
+GitHub writes null for "not yet" and "none"; here such a field has its default.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from ci_dispatch.core import codec
+from ci_dispatch.core.codec import Value, field, replace
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.model import MachineSpec
+
+View = TypeVar("View")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunView:
+class RunView(Value):
     id: int
-    status: str  # queued, in_progress, completed, ... or a word of tomorrow
+    status: str = ""  # queued, in_progress, completed, ... or a word that GitHub invents later
     conclusion: str = ""  # empty while it runs
-    attempt: int = 1
-    title: str = ""
-    url: str = ""  # for people
+    attempt: int = field(name="run_attempt", default=1)
+    title: str = field(name="display_title", default="")
+    url: str = field(name="html_url", default="")  # for people
 
     @property
     def completed(self) -> bool:
         return self.status == "completed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepView:
-    name: str
-    status: str
+class StepView(Value):
+    name: str = ""
+    status: str = ""
     conclusion: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobView:
+class JobView(Value):
     id: int
-    name: str
-    status: str
+    name: str = ""
+    status: str = ""
     conclusion: str = ""
-    attempt: int = 1
-    runner: str = ""  # empty while nobody took it
-    labels: tuple[str, ...] = ()
+    attempt: int = field(name="run_attempt", default=1)
+    runner: str = field(name="runner_name", default="")  # empty while no runner has taken it
     steps: tuple[StepView, ...] = ()
-    created: float | None = None
-    started: float | None = None
-    completed_at: float | None = None
-    url: str = ""
+    url: str = field(name="html_url", default="")
 
     @property
     def completed(self) -> bool:
@@ -53,89 +54,56 @@ class JobView:
         return self.runner != ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommentView:
-    id: int
-    text: str
-    trusted: bool  # written by an app, or by somebody who may write here: an outsider can copy any marker
+class JobPage(Value):
+    items: tuple[JobView, ...] = field(name="jobs")
+    total_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactView:
+class ArtifactView(Value):
     id: int
     name: str
-    size: int
     digest: str = ""  # "sha256:..." or empty on servers that do not say
     expired: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerView:
+class ArtifactPage(Value):
+    items: tuple[ArtifactView, ...] = field(name="artifacts")
+    total_count: int
+
+
+class AnnotationView(Value):
+    path: str
+    message: str = ""
+
+
+class CommentView(Value):
+    id: int
+    trusted: bool  # written by an app, or by somebody who may write here: an outsider can copy any marker
+    text: str = ""
+
+
+class RunnerView(Value):
     name: str
     online: bool
-    busy: bool
     labels: tuple[str, ...] = ()
-    version: str = ""
 
 
-def run_view(body: Mapping[str, Any]) -> RunView:
-    return RunView(
-        id=int(body["id"]),
-        status=_word(body.get("status")),
-        conclusion=_word(body.get("conclusion")),
-        attempt=int(body.get("run_attempt") or 1),
-        title=_word(body.get("display_title")),
-        url=_word(body.get("html_url")),
-    )
+def view(kind: type[View], data: Any) -> View:
+    """A body that GitHub sent, as a `kind`.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    return codec.from_data(kind, _without_nulls(data))
 
 
-def comment_view(data: Mapping[str, Any]) -> CommentView:
-    """Apps comment as bots; people by their standing: https://docs.github.com/graphql/reference/enums."""
-    author = data.get("user") or {}  # None: the account is gone
-    known = data.get("author_association") in ("OWNER", "MEMBER", "COLLABORATOR")
-    return CommentView(
-        id=int(data["id"]), text=str(data.get("body") or ""), trusted=known or author.get("type") == "Bot"
-    )
+def _without_nulls(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _without_nulls(value) for name, value in data.items() if value is not None}
+    return [_without_nulls(item) for item in data] if isinstance(data, list) else data
 
 
-def job_view(body: Mapping[str, Any]) -> JobView:
-    return JobView(
-        id=int(body["id"]),
-        name=_word(body.get("name")),
-        status=_word(body.get("status")),
-        conclusion=_word(body.get("conclusion")),
-        attempt=int(body.get("run_attempt") or 1),
-        runner=_word(body.get("runner_name")) if body.get("runner_id") else "",  # null or 0 while nobody took it
-        labels=tuple(map(_word, body.get("labels") or ())),
-        steps=tuple(
-            StepView(name=_word(s.get("name")), status=_word(s.get("status")), conclusion=_word(s.get("conclusion")))
-            for s in body.get("steps") or ()
-        ),
-        created=_moment(body.get("created_at")),
-        started=_moment(body.get("started_at")),
-        completed_at=_moment(body.get("completed_at")),
-        url=_word(body.get("html_url")),
-    )
-
-
-def artifact_view(body: Mapping[str, Any]) -> ArtifactView:
-    return ArtifactView(
-        id=int(body["id"]),
-        name=_word(body.get("name")),
-        size=int(body.get("size_in_bytes") or 0),
-        digest=_word(body.get("digest")),
-        expired=bool(body.get("expired")),
-    )
-
-
-def runner_view(body: Mapping[str, Any]) -> RunnerView:
-    return RunnerView(
-        name=_word(body.get("name")),
-        online=body.get("status") == "online",
-        busy=bool(body.get("busy")),
-        labels=tuple(_word(label.get("name")) for label in body.get("labels") or ()),
-        version=_word(body.get("version")),
-    )
+# -- a machine's runners ----------------------------------------------------------------------------------------------
 
 
 def runner_is(runner: str, machine: str) -> bool:
@@ -143,9 +111,23 @@ def runner_is(runner: str, machine: str) -> bool:
     return runner == machine or (runner.startswith(machine) and not runner[len(machine)].isalnum())
 
 
-def _word(value: Any) -> str:
-    return "" if value is None else str(value)
+def runners_of(spec: MachineSpec, runners: Sequence[RunnerView]) -> list[RunnerView]:
+    """The services that run on this machine: by name, or by having every one of its labels."""
+    named = [runner for runner in runners if runner_is(runner.name, spec.name)]
+    if named or not spec.labels:
+        return named
+    wanted = {label.lower() for label in spec.labels}  # labels are compared without case
+    return [runner for runner in runners if wanted <= {label.lower() for label in runner.labels}]
 
 
-def _moment(value: Any) -> float | None:
-    return datetime.fromisoformat(str(value)).timestamp() if value else None
+def with_runners(checked: MachineChecked, spec: MachineSpec, runners: Sequence[RunnerView]) -> MachineChecked:
+    """The health check with what GitHub sees: a healthy machine whose runners are all offline gets no work."""
+    mine = runners_of(spec, runners)
+    if not mine:
+        problem = "GitHub has no runner of it"
+    elif not any(runner.online for runner in mine):
+        problem = f"its GitHub runner{'s are' if len(mine) > 1 else ' is'} offline: {', '.join(r.name for r in mine)}"
+    else:
+        return checked
+    problems = (*checked.problems, problem)
+    return replace(checked, healthy=False, problems=problems, text=f"{checked.text}; {problem}".lstrip("; "))

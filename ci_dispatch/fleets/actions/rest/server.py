@@ -1,8 +1,8 @@
-"""Which GitHub we talk to, and what it does differently: the only place that knows.
+"""Which GitHub is asked, and what that server can do: the only place that knows.
 
 github.com and GitHub Enterprise Cloud answer a dispatch with the run's id; Enterprise Server up to 3.20 refuses the
-field that asks for it with status 400 (https://github.com/cli/cli/issues/12672), and takes 10 inputs instead of 25.
-Another server with a compatible API (Gitea: `/api/v1`, `limit` instead of `per_page`) becomes one more value here.
+field that asks for it with status 400 (https://github.com/cli/cli/issues/12672). Another server with a compatible API
+(Gitea: `/api/v1`, `limit` instead of `per_page`) becomes one more value here.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ API_VERSION = "2022-11-28"  # from 2026-03-10 on, `return_run_details` is gone a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """How one kind of server speaks."""
+class Server:
+    """One server and its capabilities."""
 
-    name: str
     api_url: str
     run_details: bool = True  # a dispatch answers with the run's id
-    max_inputs: int = 25
-    page_size: str = "per_page"
+    page_size: str = "per_page"  # the query parameter for it
     api_version: str | None = API_VERSION
 
 
-def dialect_of(api_url: str) -> Dialect:
-    """The dialect spoken at `api_url` (GITHUB_API_URL; empty: github.com).
+def server_at(api_url: str) -> Server:
+    """The server at `api_url` (GITHUB_API_URL; empty: github.com).
 
     Raises:
         UsageError: when it is not an http(s) address.
@@ -42,6 +40,6 @@ def dialect_of(api_url: str) -> Dialect:
             why="GITHUB_API_URL is not an http or https address",
             hint=f"unset it for github.com ({PUBLIC_API}), or set it to https://HOST/api/v3 for an Enterprise Server",
         )
-    if parts.path.endswith("/api/v3"):
-        return Dialect(name="GitHub Enterprise Server", api_url=url, run_details=False, max_inputs=10, api_version=None)
-    return Dialect(name="GitHub", api_url=url)
+    if parts.path.endswith("/api/v3"):  # GitHub Enterprise Server
+        return Server(api_url=url, run_details=False, api_version=None)
+    return Server(api_url=url)

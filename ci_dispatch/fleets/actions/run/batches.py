@@ -29,7 +29,7 @@ class Batch(Value):
     """What one dispatch sends."""
 
     id: str
-    entries: tuple[MatrixJob, ...]
+    jobs: tuple[MatrixJob, ...]
     inputs: Mapping[str, str]
 
 
@@ -77,7 +77,7 @@ def batches(
         ):
             count //= 2
         if count:
-            made.append(Batch(id=batch_id, entries=tuple(waiting[:count]), inputs=inputs))
+            made.append(Batch(id=batch_id, jobs=tuple(waiting[:count]), inputs=inputs))
             waiting = waiting[count:]
         else:
             waiting[:1] = _halves(waiting[0], tests)

@@ -12,24 +12,25 @@ from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import AttemptResult, LeaseNumber, ShardId, Verdict
-from ci_dispatch.fleets.actions.messages import Saved
-from ci_dispatch.fleets.actions.run.workflow_run import Track, Tracked
+from ci_dispatch.fleets.actions.messages import SavedDispatch
+from ci_dispatch.fleets.actions.run.workflow_run import ShardJob, WorkflowRun
 from ci_dispatch.run.ledger import Ledger
 
 FILE = "github.json"
-_VERSION = 1
+_VERSION = 2
 _FINE = (Verdict.PASSED, Verdict.SKIPPED, Verdict.FLAKY)
+ANY_TIME = 7 * 86_400.0  # seconds; how far back an earlier controller's dispatch is looked for
 
 
-class Target(Value):
-    """Where a run was dispatched to."""
+class DispatchTarget(Value):
+    """Where a run is dispatched to."""
 
     repository: str
     workflow: str
     ref: str
 
 
-class Past(Value):
+class EarlierAttempt(Value):
     """What an earlier attempt of an adopted run said; not in the journal yet."""
 
     shard: ShardId
@@ -37,71 +38,78 @@ class Past(Value):
     result: AttemptResult
 
 
-class Dispatched(Value):
-    target: Target
-    dispatches: tuple[Saved, ...] = ()
-    past: tuple[Past, ...] = ()
+class DispatchFile(Value):
+    target: DispatchTarget
+    dispatches: tuple[SavedDispatch, ...] = ()
+    earlier: tuple[EarlierAttempt, ...] = ()
     v: int = 0  # of this format; `dumps` sets it
 
 
-def dumps(dispatched: Dispatched) -> bytes:
-    return codec.encode(codec.replace(dispatched, v=_VERSION))
+def dumps(file: DispatchFile) -> bytes:
+    return codec.encode(replace(file, v=_VERSION))
 
 
-def load(folder: Path) -> Dispatched | None:
-    """What a run folder knows of its dispatches; None when it is of a direct run.
+def load(folder: Path) -> DispatchFile | None:
+    """What a run folder knows of its dispatches; None when it has none.
 
     Raises:
         UsageError: for a file that cannot be read.
     """
     file = folder / FILE
     try:
-        dispatched = codec.decode(Dispatched, file.read_bytes())
-        if dispatched.v != _VERSION:
-            raise ValueError(f"version {dispatched.v!r}")  # noqa: TRY301
+        loaded = codec.decode(DispatchFile, file.read_bytes())
+        if loaded.v != _VERSION:
+            raise ValueError(f"version {loaded.v!r}")  # noqa: TRY301
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{file} cannot be read", why=str(error), hint="watch the run with the version of ci-dispatch that began it"
         ) from error
-    return dispatched
+    return loaded
 
 
-def restore(saved: Sequence[Saved], ledger: Ledger, now: float) -> list[Tracked]:
+def saved(run: WorkflowRun) -> SavedDispatch:
+    leases = {shard: job.lease for shard, job in run.jobs.items() if job.lease is not None}
+    return SavedDispatch(batch=run.batch, run=run.id, attempt=run.attempt, leases=leases)
+
+
+def restore(dispatches: Sequence[SavedDispatch], ledger: Ledger, now: float) -> list[WorkflowRun]:
     """The runs to follow again, with what the journal knows about their shards."""
-    return [_tracked(dispatch, ledger, now) for dispatch in saved]
+    return [_restored(dispatch, ledger, now) for dispatch in dispatches]
 
 
-def unsent(runs: Sequence[Tracked], ledger: Ledger) -> list[LeaseNumber]:
+def unsent(runs: Sequence[WorkflowRun], active: Sequence[LeaseNumber]) -> list[LeaseNumber]:
     """Leases whose dispatch was never written down, so it was never sent either."""
-    known = {track.lease for tracked in runs for track in tracked.tracks.values()}
-    return [number for number in ledger.active if number not in known]
+    known = {job.lease for run in runs for job in run.jobs.values()}
+    return [number for number in active if number not in known]
 
 
-def _tracked(saved: Saved, ledger: Ledger, now: float) -> Tracked:
-    tracked = Tracked.of(saved.batch, now)
-    tracked.run, tracked.attempt = saved.run, saved.attempt
-    for shard, track in tracked.tracks.items():
-        number = saved.leases.get(shard)
+def _restored(dispatch: SavedDispatch, ledger: Ledger, now: float) -> WorkflowRun:
+    run = WorkflowRun.of(dispatch.batch, now)
+    run.id, run.attempt, run.poll_due = dispatch.run, dispatch.attempt, now
+    if run.id is None:
+        run.dispatch.search(now, ANY_TIME)
+    for shard, job in run.jobs.items():
+        number = dispatch.leases.get(shard)
         attempt = ledger.attempts.get(number) if number is not None else None
         if attempt is None:
             continue
-        tracked.tracks[shard] = Track(
-            entry=replace(track.entry, shard=attempt.lease.shard),
+        run.jobs[shard] = ShardJob(
+            job=replace(job.job, shard=attempt.lease.shard),
             since=now,
             lease=number,
             started=None if attempt.started is None else now,
             settled=number not in ledger.active,
             passed=attempt.result is not None and all(r.verdict in _FINE for r in attempt.result.results),
         )
-    tracked.over = tracked.settled
-    return tracked
+    run.over = run.settled
+    return run
 
 
-def narrowed(tracked: Tracked, ledger: Ledger) -> None:
-    """After the past was told: each shard for the tests that are still without a verdict."""
-    for track in tracked.tracks.values():
-        left = tuple(test for test in track.entry.shard.tests if ledger.records[test].verdict is None)
-        track.entry = replace(track.entry, shard=replace(track.entry.shard, tests=left))
-        track.settled = track.passed = not left
+def narrow(run: WorkflowRun, ledger: Ledger) -> None:
+    """After the earlier attempts were told: each shard for the tests that are still without a verdict."""
+    for job in run.jobs.values():
+        left = tuple(test for test in job.job.shard.tests if ledger.records[test].verdict is None)
+        job.job = replace(job.job, shard=replace(job.job.shard, tests=left))
+        job.settled = job.passed = not left

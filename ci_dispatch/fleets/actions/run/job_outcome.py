@@ -21,7 +21,7 @@ _NOT_ACQUIRED = re.compile(r"was not acquired by Runner|no runner.*matching|coul
 _TIMED_OUT = re.compile(r"has exceeded the maximum execution time|has timed out after", re.IGNORECASE)
 
 
-class Fate(StrEnum):
+class JobOutcome(StrEnum):
     WAITING = "waiting for a runner"
     RUNNING = "running"
     REPORTS = "ended"  # its report says how
@@ -32,23 +32,23 @@ class Fate(StrEnum):
 
     @property
     def open(self) -> bool:
-        return self in (Fate.WAITING, Fate.RUNNING)
+        return self in (JobOutcome.WAITING, JobOutcome.RUNNING)
 
 
-def fate(job: JobView, notes: Sequence[str] = ()) -> Fate:
-    """What became of `job`; `notes` are its annotations, which may be missing."""
+def job_outcome(job: JobView, annotations: Sequence[str] = ()) -> JobOutcome:
+    """What became of `job`; `annotations` may be missing, which may be missing."""
     if not job.completed:
-        return Fate.RUNNING if job.taken else Fate.WAITING
-    said = "\n".join(notes)
+        return JobOutcome.RUNNING if job.taken else JobOutcome.WAITING
+    said = "\n".join(annotations)
     if job.conclusion == "success":
-        return Fate.REPORTS
+        return JobOutcome.REPORTS
     if _LOST.search(said):
-        return Fate.LOST
+        return JobOutcome.LOST
     if _untouched(job, said):
-        return Fate.NEVER_STARTED
+        return JobOutcome.NEVER_STARTED
     if job.conclusion == "timed_out" or (job.conclusion == "cancelled" and _TIMED_OUT.search(said)):
-        return Fate.TIMED_OUT
-    return Fate.CANCELLED if job.conclusion == "cancelled" else _failed(job)
+        return JobOutcome.TIMED_OUT
+    return JobOutcome.CANCELLED if job.conclusion == "cancelled" else _failed(job)
 
 
 def _untouched(job: JobView, said: str) -> bool:
@@ -59,16 +59,16 @@ def _untouched(job: JobView, said: str) -> bool:
     return ended and not job.taken and not job.steps and "cancel" not in said.lower()
 
 
-def _failed(job: JobView) -> Fate:
+def _failed(job: JobView) -> JobOutcome:
     """A failure without a failed step is a machine that went away (two shapes are known); with one, the tests'."""
     if job.conclusion != "failure" or not job.steps or any(step.conclusion == "failure" for step in job.steps):
-        return Fate.REPORTS
+        return JobOutcome.REPORTS
     unfinished = any(step.status != "completed" or not step.conclusion for step in job.steps)
     cut = job.steps[-1].conclusion == "cancelled"
-    return Fate.LOST if unfinished or cut else Fate.REPORTS
+    return JobOutcome.LOST if unfinished or cut else JobOutcome.REPORTS
 
 
-def needs_notes(job: JobView) -> bool:
+def needs_annotations(job: JobView) -> bool:
     """Whether annotations can tell more than the job itself: not worth a request otherwise."""
     failed_by_itself = any(step.conclusion == "failure" for step in job.steps)
     return job.completed and job.conclusion not in ("success", "skipped") and not failed_by_itself

@@ -6,25 +6,12 @@ An empty matrix is an error on GitHub, so nothing here ever makes one. `batches.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 
+from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import NothingToRun
-from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind
+from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, Shard, ShardId, ShardKind
 from ci_dispatch.planning import planner
-
-ANY_MACHINE = MachineName("pool")
-
-
-class Strategy(StrEnum):
-    """Who decides where a shard runs."""
-
-    PINNED = "pinned"  # the plan: every shard is weighted for one machine
-    POOLED = "pooled"  # GitHub's queue: a shared label, whoever is free
-    MIXED = "mixed"  # a pinned head for each machine, a pooled tail: right even when a speed is misjudged
-
-
-ALL = 1.01  # a share that rounding cannot make less than everything
 
 
 class MatrixJob(Value):
@@ -59,7 +46,7 @@ def matrix_jobs(
         raise NothingToRun(
             "No matrix was made", why="there are no tests to run" if machines else "no machine is usable"
         )
-    share = {Strategy.PINNED: ALL, Strategy.POOLED: 0.0, Strategy.MIXED: head_share}[strategy]
+    share = {Strategy.PINNED: planner.EVERYTHING, Strategy.POOLED: 0.0, Strategy.MIXED: head_share}[strategy]
     heads = planner.heads(units, machines, share)
     specs = {machine.name: machine for machine in machines}
     pieces = _pieces([specs[name] for name in heads], shards)

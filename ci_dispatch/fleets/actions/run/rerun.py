@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ci_dispatch.fleets.actions.run.job_outcome import Fate
+from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome
 
 MAX_ATTEMPTS = 50  # re-runs of one run, full and partial together
 MAX_AGE = 29 * 86_400.0  # GitHub refuses after 30 days
@@ -24,16 +24,16 @@ class Remedy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class EndedJob:
     """One job of a run whose attempt is over."""
 
-    fate: Fate
+    outcome: JobOutcome
     passed: bool  # GitHub would leave it alone in a re-run
     owes: bool  # tests of it are to be tried again
     usable: bool  # its machine may still get work
 
 
-def remedy(jobs: Iterable[Standing], *, attempt: int, age: float, cancelled: bool) -> Remedy:
+def remedy(jobs: Iterable[EndedJob], *, attempt: int, age: float, cancelled: bool) -> Remedy:
     """What to do for a run of which every job has ended; `age` is in seconds since it was dispatched.
 
     A re-run only when it repeats exactly what helps: every failed job owes a test, ended by itself, and has a machine.
@@ -44,6 +44,6 @@ def remedy(jobs: Iterable[Standing], *, attempt: int, age: float, cancelled: boo
     if cancelled or attempt > MAX_ATTEMPTS or age > MAX_AGE:
         return Remedy.DISPATCH
     repeated = [job for job in jobs if not job.passed]
-    exact = all(job.owes and job.usable and job.fate is Fate.REPORTS for job in repeated)
+    exact = all(job.owes and job.usable and job.outcome is JobOutcome.REPORTS for job in repeated)
     complete = all(not job.owes for job in jobs if job.passed)
     return Remedy.RERUN if repeated and exact and complete else Remedy.DISPATCH

@@ -1,4 +1,4 @@
-"""One dispatched run as we follow it: what each look tells about its shards. Pure; the dispatcher decides."""
+"""One dispatched workflow run and its jobs: what each poll, download and hour tells about its shards. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, LeaseNumber, MachineName, ShardId, TestId
-from ci_dispatch.fleets.actions.messages import Looked
+from ci_dispatch.fleets.actions.messages import Polled
 from ci_dispatch.fleets.actions.rest.models import JobView
 from ci_dispatch.fleets.actions.run.batches import Batch
-from ci_dispatch.fleets.actions.run.job_outcome import Fate, fate, shard_of
+from ci_dispatch.fleets.actions.run.cancelling import CancelState
+from ci_dispatch.fleets.actions.run.dispatching import DispatchState
+from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome, job_outcome, shard_of
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
-from ci_dispatch.fleets.actions.run.rerun import Remedy, Standing, remedy
+from ci_dispatch.fleets.actions.run.rerun import EndedJob, Remedy, remedy
+from ci_dispatch.run.messages import CancelledExternally
 
-REPORT_TRIES = 3  # fetches after a job's end until its report counts as missing
+DOWNLOAD_TRIES = 3  # after a job's end, until its report counts as missing
+LIMIT_SLACK = 60.0  # seconds by which a job that ran for its whole time limit may look shorter to us
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
+class JobStarted:
     """A runner took the shard."""
 
     shard: ShardId
@@ -26,163 +30,192 @@ class Took:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class JobEnded:
     """The shard's attempt is over and no report will tell more."""
 
     shard: ShardId
     result: AttemptResult
 
 
-@dataclass(frozen=True, slots=True)
-class CalledOff:
-    """Somebody cancelled the run, and it was not us."""
-
-    reason: str
-
-
-News: TypeAlias = Took | Over | CalledOff
+Finding: TypeAlias = JobStarted | JobEnded | CancelledExternally
 
 
 @dataclass(slots=True)
-class Track:
+class ShardJob:
     """One shard in the current attempt of its run."""
 
-    entry: MatrixJob
+    job: MatrixJob
     since: float  # when it was queued
-    lease: LeaseNumber | None = None  # None: pooled, nobody took it yet
-    fate: Fate = Fate.WAITING
+    lease: LeaseNumber | None = None  # None: in a shared queue, nobody took it yet
+    outcome: JobOutcome = JobOutcome.WAITING
     passed: bool = False
     started: float | None = None
+    changed: float = 0.0  # when its outcome last changed
     settled: bool = False  # its lease has ended
-    missing: int = 0  # fetches that did not bring its report
+    missing: int = 0  # downloads that did not bring its report
     owed: set[TestId] = field(default_factory=set)  # to be tried again in a re-run
 
     @property
     def awaits_report(self) -> bool:
-        return not self.settled and not self.fate.open
+        return not self.settled and not self.outcome.open
 
 
 @dataclass(slots=True)
-class Tracked:
+class WorkflowRun:
+    """A dispatch and what became of it."""
+
     batch: Batch
     sent_at: float
-    tracks: dict[ShardId, Track]
-    run: int | None = None
+    jobs: dict[ShardId, ShardJob]
+    dispatch: DispatchState
+    id: int | None = None  # GitHub's; None until it is known
     attempt: int = 1
-    noted: set[int] = field(default_factory=set)  # jobs whose annotations are known
-    moved: dict[MachineName, float] = field(default_factory=dict)  # when a job of that machine last did something
-    looking: bool = False
-    look_due: float = 0.0
-    blind_since: float | None = None  # looks that show no job at all
-    fetching: bool = False
-    fetch_due: float = 0.0
+    cancel: CancelState = field(default_factory=CancelState)
+    annotations: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by job
+    polling: bool = False
+    poll_due: float = 0.0
+    no_jobs_since: float | None = None  # polls that show no job at all
+    concluded: bool = False  # GitHub has shown the run itself as completed, in this attempt
+    downloading: bool = False
+    download_due: float = 0.0
     rerun_due: float | None = None
     rerunning: bool = False
     refused_since: float | None = None
-    cancelled: bool = False  # by us
     over: bool = False  # nothing more is expected of it
 
     @classmethod
-    def of(cls, batch: Batch, now: float) -> Tracked:
-        return cls(batch, now, {entry.shard.id: Track(entry, now) for entry in batch.entries})
+    def of(cls, batch: Batch, now: float) -> WorkflowRun:
+        jobs = {job.shard.id: ShardJob(job, now) for job in batch.jobs}
+        return cls(batch, now, jobs, DispatchState(due=now))
 
     @property
     def ended(self) -> bool:
         """Every job has ended, for all we know."""
-        return all(track.settled or not track.fate.open for track in self.tracks.values())
+        return all(job.settled or not job.outcome.open for job in self.jobs.values())
 
     @property
     def settled(self) -> bool:
-        return all(track.settled for track in self.tracks.values())
+        return all(job.settled for job in self.jobs.values())
 
     @property
     def open_jobs(self) -> bool:
         """GitHub may still have jobs of it that nobody waits for."""
-        return self.run is not None and any(track.fate.open for track in self.tracks.values())
+        return self.id is not None and any(job.outcome.open for job in self.jobs.values())
 
-    def see(self, looked: Looked, now: float, *, queue_timeout: float, shard_timeout: float) -> list[News]:
-        """What is new since the last look."""
-        self.noted.update(looked.notes)
-        news: list[News] = []
-        if looked.jobs:
-            self.blind_since = None
-        elif looked.view and looked.view.completed:
-            return self._stillborn(looked.view.conclusion, looked.view.url)
+    @property
+    def asks_who_cancelled(self) -> bool:
+        """A job was cancelled and not by us: the run itself must say whether somebody cancelled all of it."""
+        cancelled = any(not j.settled and j.outcome is JobOutcome.CANCELLED for j in self.jobs.values())
+        return cancelled and not self.cancel.wanted and not self.concluded
+
+    def see(self, polled: Polled, now: float, *, shard_timeout: float) -> list[Finding]:
+        """What is new since the last poll."""
+        self.annotations.update(polled.annotations)
+        findings: list[Finding] = []
+        if polled.jobs:
+            self.no_jobs_since = None
+        elif polled.view and polled.view.completed:
+            return self._without_jobs(polled.view.conclusion, polled.view.url)
         else:
-            self.blind_since = self.blind_since or now
-        for job in looked.jobs:
-            shard = shard_of(job, self.tracks)
-            if shard is not None and job.attempt == self.attempt and not self.tracks[shard].settled:
-                news += self._job(self.tracks[shard], job, looked.notes.get(job.id, ()), now)
-        return news + self._overdue(now, queue_timeout, shard_timeout)
+            self.no_jobs_since = now if self.no_jobs_since is None else self.no_jobs_since
+        for view in polled.jobs:
+            shard = shard_of(view, self.jobs)
+            if shard is not None and view.attempt == self.attempt and not self.jobs[shard].settled:
+                findings += self._job(self.jobs[shard], view, now, shard_timeout)
+        return findings + self._whole_run(polled)
 
-    def _job(self, track: Track, job: JobView, notes: tuple[str, ...], now: float) -> list[News]:
-        news: list[News] = []
-        shard, before = track.entry.shard.id, track.fate
-        track.fate, track.passed = fate(job, notes), job.conclusion == "success"
-        if track.fate is not before:
-            self.moved[track.entry.machine] = now
-        if job.taken and track.started is None:
-            track.started = now
-            news.append(Took(shard, job.runner))
-        if track.fate is Fate.LOST:
-            why = f"GitHub lost the runner {job.runner or '?'} while it ran {job.name}"
-            news.append(Over(shard, _nothing(Ended.LOST, why)))
-        elif track.fate is Fate.NEVER_STARTED:
-            news.append(Over(shard, _nothing(Ended.NOT_STARTED, f"no runner took {job.name}: {job.conclusion}")))
-        elif track.fate is Fate.CANCELLED and not self.cancelled:
-            news.append(CalledOff(f"{job.name} was cancelled on GitHub, and not by us"))
-        return news
+    def _job(self, job: ShardJob, view: JobView, now: float, shard_timeout: float) -> list[Finding]:
+        findings: list[Finding] = []
+        shard, before = job.job.shard.id, job.outcome
+        job.outcome, job.passed = job_outcome(view, self.annotations.get(view.id, ())), view.conclusion == "success"
+        ran = 0.0 if job.started is None else now - job.started
+        if job.outcome is JobOutcome.CANCELLED and ran >= shard_timeout - LIMIT_SLACK:
+            job.outcome = JobOutcome.TIMED_OUT  # GitHub says so only in an annotation, which we may not be able to see
+        if job.outcome is not before:
+            job.changed = now
+        if view.taken and job.started is None:
+            job.started = now
+            findings.append(JobStarted(shard, view.runner))
+        if job.outcome is JobOutcome.LOST:
+            why = f"GitHub lost the runner {view.runner or '?'} while it ran {view.name}"
+            findings.append(JobEnded(shard, _nothing(Ended.LOST, why)))
+        elif job.outcome is JobOutcome.NEVER_STARTED:
+            findings.append(
+                JobEnded(shard, _nothing(Ended.NOT_STARTED, f"no runner took {view.name}: {view.conclusion}"))
+            )
+        return findings
 
-    def _overdue(self, now: float, queue_timeout: float, shard_timeout: float) -> list[News]:
-        busy = {t.entry.machine for t in self.tracks.values() if t.fate is Fate.RUNNING and not t.settled}
-        news: list[News] = []
-        for shard, track in self.tracks.items():
-            if track.settled:
+    def _whole_run(self, polled: Polled) -> list[Finding]:
+        """Believe a cancel only of the run: GitHub also "cancels" the job of a stopped runner, or one out of time."""
+        if polled.view is None or not polled.view.completed or polled.view.attempt < self.attempt:
+            return []
+        asked, self.concluded = self.asks_who_cancelled, True
+        if asked and polled.view.conclusion == "cancelled":
+            return [CancelledExternally(f"run {self.id} was cancelled on GitHub, and not by us")]
+        return []
+
+    def overdue(
+        self, now: float, idle_since: Callable[[MachineName], float], *, queue_timeout: float, shard_timeout: float
+    ) -> list[Finding]:
+        """Jobs that wait or run too long. `idle_since`: when a machine last did something for us; `now` while it does.
+
+        Waiting for a machine that works for us is no reason to go elsewhere.
+        """
+        findings: list[Finding] = []
+        for shard, job in self.jobs.items():
+            if job.settled:
                 continue
-            idle_since = max(track.since, self.moved.get(track.entry.machine, 0.0))
-            if track.fate is Fate.WAITING and track.entry.machine not in busy and now - idle_since > queue_timeout:
-                labels = ", ".join(track.entry.labels)
+            waited = now - max(job.since, idle_since(job.job.machine))
+            if job.outcome is JobOutcome.WAITING and waited > queue_timeout:
+                labels = ", ".join(job.job.labels)
                 why = f"no runner with the labels {labels} took it within {queue_timeout:.0f} s"
-                news.append(Over(shard, _nothing(Ended.NOT_STARTED, why)))
-            elif track.fate is Fate.RUNNING and track.started is not None and now - track.started > shard_timeout:
+                findings.append(JobEnded(shard, _nothing(Ended.NOT_STARTED, why)))
+            elif job.outcome is JobOutcome.RUNNING and job.started is not None and now - job.started > shard_timeout:
                 why = f"GitHub shows it running for more than {shard_timeout:.0f} s, longer than it may"
-                news.append(Over(shard, _nothing(Ended.LOST, why)))
-        return news
+                findings.append(JobEnded(shard, _nothing(Ended.LOST, why)))
+        return findings
 
-    def _stillborn(self, conclusion: str, url: str) -> list[News]:
+    def _without_jobs(self, conclusion: str, url: str) -> list[Finding]:
         """The run has ended and never had a job: the workflow itself cannot be used, and no retry helps."""
         why = f"the worker workflow made no jobs ({conclusion or 'no conclusion'}): look at {url}"
         result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=why)
-        for track in self.tracks.values():
-            track.fate = Fate.NEVER_STARTED
-        return [Over(shard, result) for shard, track in self.tracks.items() if not track.settled]
+        for job in self.jobs.values():
+            job.outcome = JobOutcome.NEVER_STARTED
+        return [JobEnded(shard, result) for shard, job in self.jobs.items() if not job.settled]
 
     def wanted(self) -> tuple[ShardId, ...]:
         """Shards whose job has ended and whose report is not here."""
-        return tuple(shard for shard, track in self.tracks.items() if track.awaits_report)
+        return tuple(shard for shard, job in self.jobs.items() if job.awaits_report)
 
-    def not_brought(self) -> list[News]:
-        """After a fetch: shards whose report will not come any more."""
-        news: list[News] = []
+    def not_downloaded(self) -> list[Finding]:
+        """After a download: shards whose report will not come any more."""
+        findings: list[Finding] = []
         for shard in self.wanted():
-            track = self.tracks[shard]
-            track.missing += 1
-            if track.missing < REPORT_TRIES or not self.ended:
-                continue
-            ended = Ended.CANCELLED if track.fate is Fate.CANCELLED else Ended.EXITED
-            ended = Ended.TIMED_OUT if track.fate is Fate.TIMED_OUT else ended
-            why = f"its job {track.fate} and left no report"
-            trouble = FailureCause.CRASH if ended is Ended.EXITED else FailureCause.NONE
-            news.append(Over(shard, AttemptResult(ended=ended, cause=trouble, reason=why)))
-        return news
+            job = self.jobs[shard]
+            job.missing += 1
+            if job.missing >= DOWNLOAD_TRIES and self.ended and not self.asks_who_cancelled:
+                findings.append(JobEnded(shard, self._without_report(job)))
+        return findings
 
-    def remedy(self, now: float, usable: Callable[[Track], bool]) -> Remedy:
-        standings = [
-            Standing(fate=track.fate, passed=track.passed, owes=bool(track.owed), usable=usable(track))
-            for track in self.tracks.values()
+    def _without_report(self, job: ShardJob) -> AttemptResult:
+        why = f"its job {job.outcome} and left no report"
+        match job.outcome:
+            case JobOutcome.TIMED_OUT:
+                return AttemptResult(ended=Ended.TIMED_OUT, reason=why)
+            case JobOutcome.CANCELLED if self.cancel.wanted:
+                return AttemptResult(ended=Ended.CANCELLED, reason=why)
+            case JobOutcome.CANCELLED:
+                why = "GitHub cancelled its job while the run went on (its runner was stopped?), and it left no report"
+                return AttemptResult(ended=Ended.EXITED, cause=FailureCause.MACHINE, reason=why)
+            case _:
+                return AttemptResult(ended=Ended.EXITED, cause=FailureCause.CRASH, reason=why)
+
+    def remedy(self, now: float, usable: Callable[[ShardJob], bool]) -> Remedy:
+        jobs = [
+            EndedJob(outcome=job.outcome, passed=job.passed, owes=bool(job.owed), usable=usable(job))
+            for job in self.jobs.values()
         ]
-        return remedy(standings, attempt=self.attempt, age=now - self.sent_at, cancelled=self.cancelled)
+        return remedy(jobs, attempt=self.attempt, age=now - self.sent_at, cancelled=self.cancel.wanted)
 
 
 def _nothing(ended: Ended, why: str) -> AttemptResult:

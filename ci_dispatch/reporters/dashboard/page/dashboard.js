@@ -4,11 +4,11 @@ import { GLYPHS, STATES, byId, clock, el, keyed, plural, setAttribute, setText }
 import { Drawer } from "./drawer.js";
 import { follow } from "./feed.js";
 import { drawFailures } from "./failures.js";
-import { Lanes } from "./lanes.js";
 import { Tests } from "./tests.js";
+import { Timelines } from "./timelines.js";
 
 const ANNOUNCE = 5000; // milliseconds between words to a screen reader
-const SIGNS = { passed: "✓", failed: "✗", incomplete: "?", interrupted: "■", lost: "⚡", error: "!", running: "▸", stopping: "■", starting: "…" };
+const SIGNS = { passed: "✓", failed: "✗", incomplete: "?", interrupted: "■", lost: "⚡", running: "▸", stopping: "■", starting: "…" };
 const CONNECTION = {
   live: "Live", polling: "Every 2 s", disconnected: "Disconnected, trying again", over: "Server has ended",
   refused: "Restarted with a new link: open the one it printed",
@@ -16,7 +16,7 @@ const CONNECTION = {
 
 const model = {
   head: { counts: {}, total: 0, planned: 0, started: null, finished: null, phase: "starting" },
-  machines: [], lanes: [], names: [], tests: [], groups: [], groupsOmitted: 0, omitted: 0,
+  machines: [], timelines: [], names: [], tests: [], groups: [], groupsOmitted: 0,
   clock: { now: 0, at: 0 },
   /** Seconds since the epoch on the clock of the run, which is the server's. */
   now() {
@@ -24,7 +24,7 @@ const model = {
   },
   elapsed() {
     if (!this.head.started) return 0;
-    const end = this.head.finished ?? (this.head.phase === "lost" ? this.head.heard : this.now());
+    const end = this.head.finished ?? (this.head.phase === "lost" ? this.head.last_event : this.now());
     return Math.max(0, end - this.head.started);
   },
   titleOf(n) {
@@ -34,29 +34,28 @@ const model = {
 
 const drawer = new Drawer(model);
 const openTest = (n) => drawer.open(n);
-const lanes = new Lanes(model, openTest);
+const timelines = new Timelines(model, openTest);
 const tests = new Tests(model, openTest);
 
 function takeState(state) {
-  Object.assign(model, { head: state.head, machines: [], lanes: [], names: [], tests: [] });
-  model.omitted = state.tests_omitted;
+  Object.assign(model, { head: state.head, machines: [], timelines: [], names: [], tests: [] });
   take(state);
   const n = new URL(location.href).searchParams.get("t");
   if (n !== null && drawer.test === null) openTest(Number(n));
 }
 
-function take(news) {
-  setClock(news.now);
-  if (news.head) model.head = news.head;
-  for (const [n, title, file, project] of news.names ?? []) model.names[n] = { title, file, project };
-  for (const row of news.tests ?? []) model.tests[row[0]] = test(row);
-  for (const [i, machine] of news.machines ?? []) {
+function take(update) {
+  setClock(update.now);
+  if (update.head) model.head = update.head;
+  for (const [n, title, file, project] of update.names ?? []) model.names[n] = { title, file, project };
+  for (const row of update.tests ?? []) model.tests[row[0]] = test(row);
+  for (const [i, machine] of update.machines ?? []) {
     model.machines[i] = machine;
-    model.lanes[i] ??= { bars: new Map(), spans: [], rows: 1, version: 0 };
+    model.timelines[i] ??= { bars: new Map(), spans: [], rows: 1, version: 0 };
   }
-  for (const [i, bars, spans] of news.lanes ?? []) addToLane(model.lanes[i], bars, spans);
-  if (news.groups) Object.assign(model, { groups: news.groups, groupsOmitted: news.groups_omitted });
-  draw(news);
+  for (const [i, bars, spans] of update.timelines ?? []) addToTimeline(model.timelines[i], bars, spans);
+  if (update.groups) Object.assign(model, { groups: update.groups, groupsOmitted: update.groups_omitted });
+  draw(update);
 }
 
 function test([n, state, machine, seconds, tries, flags, movedFrom]) {
@@ -65,22 +64,22 @@ function test([n, state, machine, seconds, tries, flags, movedFrom]) {
   return { n, state, machine, seconds, tries, flags, movedFrom, title, file, project, text };
 }
 
-function addToLane(lane, bars, spans) {
-  for (const bar of bars) lane.bars.set(bar[0], bar);
-  lane.spans.push(...spans);
-  for (const span of spans) lane.rows = Math.max(lane.rows, span[1] + 1);
-  lane.version += 1;
+function addToTimeline(timeline, bars, spans) {
+  for (const bar of bars) timeline.bars.set(bar[0], bar);
+  timeline.spans.push(...spans);
+  for (const span of spans) timeline.rows = Math.max(timeline.rows, span[1] + 1);
+  timeline.version += 1;
 }
 
 function setClock(now) {
   if (now) model.clock = { now, at: performance.now() };
 }
 
-function draw(news) {
+function draw(update) {
   drawHead();
-  lanes.draw();
-  if (news.groups || news.machines) drawFailures(model, openTest);
-  if (news.tests || news.head) tests.draw();
+  timelines.draw();
+  if (update.groups || update.machines) drawFailures(model, openTest);
+  if (update.tests || update.head) tests.draw();
   drawer.refresh();
 }
 
@@ -122,7 +121,7 @@ function drawFacts() {
     ["Left", left],
     ["Planned", head.planned ? clock(head.planned) : ""],
     ["Retried", head.retried || ""],
-    ["Rescheduled", head.moved || ""],
+    ["Moved", head.moved || ""],
   ].filter(([, value]) => value !== "");
   keyed(byId("facts"), facts, ([name]) => name, ([name]) => el("div", {}, el("dt", {}, name), el("dd")),
     (node, [, value]) => setText(node.lastElementChild, String(value)));
@@ -131,12 +130,13 @@ function drawFacts() {
 
 function drawNotices() {
   const { head } = model;
-  const silent = head.heard && !head.finished ? model.now() - head.heard : 0;
+  const silent = head.last_event && !head.finished ? model.now() - head.last_event : 0;
   const notices = head.warnings?.map(([source, text]) => `${source}: ${text}`) ?? [];
+  if (head.omitted?.warnings) notices.push(`… and ${plural(head.omitted.warnings, "earlier warning")}; events.jsonl has them all.`);
   if (head.resumed) notices.unshift("A new controller took this run over from one that had died.");
   if (head.reason) notices.unshift(head.reason);
-  if (head.phase === "lost") notices.unshift(`Lost: its controller has said nothing for ${clock(silent)}. If it has died, finish the run with: ci-dispatch resume ${head.run}`);
-  else if (silent >= 10 && head.phase !== "starting") notices.unshift(`No news for ${clock(silent)}.`);
+  if (head.phase === "lost") notices.unshift(`Lost: its controller has published nothing for ${clock(silent)}. If it has died, finish the run with: ci-dispatch resume ${head.run}`);
+  else if (silent >= 10 && head.phase !== "starting") notices.unshift(`No event for ${clock(silent)}.`);
   keyed(byId("notices"), notices, (text) => text.replace(/\d/g, "0"), () => el("li"), setText);
 }
 
@@ -173,6 +173,6 @@ follow({
 setInterval(() => {
   if (document.hidden || !model.head.started || model.head.finished) return;
   drawFacts();
-  lanes.draw();
+  timelines.draw();
   announce();
 }, 1000);

@@ -82,7 +82,7 @@ export class Drawer {
       el("p", { class: "muted" }, facts.filter(Boolean).join(" · ")),
       attempt.stale ? el("p", { class: "note" }, "Came too late: its lease had ended, so this is evidence and changes nothing.") : "",
       attempt.suspect ? el("p", { class: "note" }, "It was running when its runner or machine died.") : "",
-      attempt.reason ? el("p", { class: "note" }, `${attempt.word}: ${attempt.trouble ? `${attempt.trouble}, ` : ""}${attempt.reason}`) : "",
+      attempt.reason ? el("p", { class: "note" }, `${attempt.word}: ${attempt.cause ? `${attempt.cause}, ` : ""}${attempt.reason}`) : "",
       result?.reason ? el("p", { class: "note" }, result.reason) : "",
       result ? message(result) : "",
       this.log(attempt));

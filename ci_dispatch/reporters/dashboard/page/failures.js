@@ -1,4 +1,4 @@
-// Failures grouped by cause, as they happen: what needs somebody first, and machines that were the trouble themselves.
+// Failures grouped by cause, as they happen: what needs a person first; then machines that were lost or quarantined.
 
 import { byId, clock, el, keyed, plural, setAttribute, setShaded, setText } from "./dom.js";
 
@@ -7,7 +7,7 @@ const NAMED = 8; // tests of a group that are named before one asks for the rest
 const SIGNS = { failed: "✗", "not run": "?", flaky: "~", machine: "⚡" };
 
 export function drawFailures(model, openTest) {
-  const groups = [...model.groups, ...machineTrouble(model)];
+  const groups = [...model.groups, ...machineGroups(model)];
   byId("no-failures").hidden = groups.length > 0;
   let open = OPEN;
   keyed(byId("groups"), groups, (group) => group.key,
@@ -18,11 +18,11 @@ export function drawFailures(model, openTest) {
   setText(omitted, `… and ${plural(model.groupsOmitted, "more cause")}; the table below has every test.`);
 }
 
-function machineTrouble(model) {
+function machineGroups(model) {
   return model.machines.flatMap((machine, i) => {
-    if (!["lost", "fenced", "unhealthy"].includes(machine.word) && !machine.losses) return [];
+    if (!["lost", "quarantined", "unhealthy"].includes(machine.word) && !machine.losses) return [];
     const when = machine.word === "lost" && machine.lost_at ? ` at ${clock(machine.lost_at - model.head.started)}` : "";
-    const word = { lost: `was lost${when}`, fenced: "was fenced off", unhealthy: "is unhealthy" }[machine.word] ?? "was lost and came back";
+    const word = { lost: `was lost${when}`, quarantined: "was quarantined", unhealthy: "is unhealthy" }[machine.word] ?? "was lost and came back";
     const moved = model.tests.filter((test) => test?.movedFrom === i).length;
     return [{
       key: `machine:${i}`, kind: "machine", whose: "infrastructure", title: `${machine.name} ${word}${machine.why ? `: ${machine.why}` : ""}`,

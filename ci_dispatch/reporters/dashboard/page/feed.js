@@ -29,14 +29,14 @@ export function follow(hooks) {
       cache: "no-store",
       signal: AbortSignal.timeout(15_000),
     });
-    if (answer.status === 403) throw new Refused();
+    if (answer.status === 403) throw new AccessRefused();
     if (answer.status === 304) return;
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    const news = await answer.json();
-    if (news.deltas) news.deltas.forEach(take);
+    const update = await answer.json();
+    if (update.deltas) update.deltas.forEach(take);
     else {
-      id = news.id;
-      hooks.state(news);
+      id = update.id;
+      hooks.state(update);
     }
   }
 
@@ -45,7 +45,7 @@ export function follow(hooks) {
     try {
       await ask();
     } catch (error) {
-      if (error instanceof Refused) return hooks.connection("refused");
+      if (error instanceof AccessRefused) return hooks.connection("refused");
       hooks.connection("disconnected");
       timer = setTimeout(sync, BACKOFF[Math.min(failures++, BACKOFF.length - 1)]);
       return;
@@ -112,4 +112,4 @@ export function follow(hooks) {
   sync();
 }
 
-class Refused extends Error {}
+class AccessRefused extends Error {}

@@ -84,7 +84,8 @@ export class Tests {
       else header.removeAttribute("aria-sort");
     }
     const { total } = this.model.head;
-    const omitted = this.model.omitted ? `; ${plural(this.model.omitted, "more test")} not listed, the first to go are those without trouble` : "";
+    const more = this.model.head.omitted?.tests;
+    const omitted = more ? `; ${plural(more, "more test")} not listed: those that failed are listed first` : "";
     setText(byId("shown"), (this.found.length === total ? plural(total, "test") : `${this.found.length.toLocaleString("en")} of ${plural(total, "test")}`) + omitted);
     this.drawChips();
     this.paint();

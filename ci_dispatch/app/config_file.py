@@ -1,0 +1,69 @@
+"""What `ci-dispatch init` and `ci-dispatch config` do: write a file to start from, show what counts and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ci_dispatch.app.settings import FILE, Settings
+from ci_dispatch.config.sections import SETTINGS
+from ci_dispatch.config.write import literal, sample, to_document, to_toml
+from ci_dispatch.core.errors import UsageError
+
+
+def sample_for(root: Path) -> tuple[str, str]:
+    """The sample file for the repository at `root`, and what was recognised there in words."""
+    from ci_dispatch.suites.discovery import recognise
+
+    try:
+        suite = recognise(root)
+    except UsageError as unclear:
+        return sample(), f"{unclear.what[0].lower()}{unclear.what[1:]} ({unclear.why})"
+    return sample(suite.runner, suite.workdir), f"{suite.runner} in {suite.workdir}"
+
+
+def write_sample(root: Path, *, force: bool) -> str:
+    """Write the sample file into `root` and say so. Raises UsageError when there is one already, unless `force`."""
+    text, recognised = sample_for(root)
+    file = root / FILE
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(
+            f"{file} was not written", why="it exists", hint="edit it, or replace it with: ci-dispatch init --force"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{file} was not written", why=str(error.strerror), hint="look at the folder") from None
+    return f"Wrote {file}: {recognised}. What counts now: ci-dispatch config --explain"
+
+
+def as_toml(settings: Settings) -> str:
+    """The whole configuration as a file that would give the same."""
+    return to_toml(to_document(settings.config, defaults=True))
+
+
+def as_json(settings: Settings) -> str:
+    """The whole configuration with every value's origin."""
+    document = to_document(settings.config, defaults=True)
+    origins = {path: {"source": origin.source, "where": origin.where} for path, origin in settings.origins.items()}
+    file = str(settings.file) if settings.file else None
+    return json.dumps({"file": file, "config": document, "origins": origins}, indent=2)
+
+
+def explained(settings: Settings) -> str:
+    """Three columns: setting, value, origin; a machine only with what was given for it."""
+    rows: list[tuple[str, str, str]] = []
+    for setting in SETTINGS:
+        value = setting.write(getattr(getattr(settings.config, setting.section), setting.name))
+        written = "not set" if value is None else literal(value)
+        rows.append((setting.path, written, str(settings.origins[setting.path])))
+    given = to_document(settings.config)
+    for name, tables in (("slack.channel", given.get("slack", {}).get("channel", [])), ("machine", given["machine"])):
+        for number, table in enumerate(tables, 1):
+            for key, value in table.items():
+                path = f"{name}[{number}].{key}"
+                origin = settings.origins.get(path)
+                rows.append((path, literal(value), str(origin) if origin else "no [[machine]] given: this computer"))
+    wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{path:{wide[0]}}  {value:{min(wide[1], 40)}}  {origin}" for path, value, origin in rows)

@@ -1,0 +1,179 @@
+"""Drives a run: opens what it needs from its spec, lets the loop run to the verdict, writes what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from random import Random
+
+from ci_dispatch.app import result_files
+from ci_dispatch.app.machines import open_machines
+from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
+from ci_dispatch.app.run_spec import RunSpec, head_share
+from ci_dispatch.app.signals import signals
+from ci_dispatch.config import Config
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core.events import Event, MachineChecked, RunStarted
+from ci_dispatch.core.model import MachineName, MachineSpec
+from ci_dispatch.reporters import ReporterContext
+from ci_dispatch.run.checks import CheckExecutor
+from ci_dispatch.run.control import RunControl, RunPolicy
+from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.journal import Journal
+from ci_dispatch.run.loop import Inbox, SystemClock, drive
+from ci_dispatch.run.messages import Noticed
+from ci_dispatch.run.ports import Executor, Fleet, Machine, Suite
+from ci_dispatch.run.retry import RetryPolicy
+from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
+from ci_dispatch.run.state import RunState
+from ci_dispatch.run.worker_threads import WorkerThreads
+from report_merge.model import Report
+
+CHECK_SLACK = 10.0  # seconds a health check may take beyond its own limit, until the run goes on without its answer
+REPORT_GRACE = 90.0  # seconds; what GitHub needs to upload the reports of a cancelled job
+RUNNER_GRACE = 3.0  # seconds; a runner gives a cancelled orchestrator seven in all
+Machines = Mapping[MachineName, Machine]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """What a fleet is opened from. What is entered into `stack` is closed when the run has ended."""
+
+    spec: RunSpec
+    suite: Suite
+    folder: RunFolder
+    state: RunState
+    known: float  # share of tests with a known duration, 0 to 1
+    machines: Machines
+    environ: Mapping[str, str]
+    clock: SystemClock
+    stack: ExitStack
+    threads: Callable[[], WorkerThreads]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFleet:
+    """A fleet and its executor."""
+
+    fleet: Fleet
+    executor: Executor
+    see: Callable[[MachineChecked, MachineSpec], MachineChecked] = lambda checked, _spec: checked  # what it adds
+    finish: Callable[[RunState, Report], None] = lambda _state, _report: None  # once the results are written
+
+
+def drive_run(
+    spec: RunSpec,
+    suite: Suite,
+    folder: RunFolder,
+    state: RunState,
+    first: Sequence[Event],
+    open_fleet: Callable[[RunParts], OpenFleet],
+    *,
+    environ: Mapping[str, str],
+    follow: str = "",
+    known: float = 1.0,
+    arrange: Callable[[Machines], Machines] = lambda machines: machines,
+) -> ExitCode:
+    """The run from its first events to its exit code. Everything opened here is closed, whatever happens.
+
+    `arrange` may put other machines in place of the opened ones (the demo's).
+
+    Raises:
+        CiDispatchError: when a fleet refused and that left the run incomplete.
+    """
+    clock, inbox, config = SystemClock(), Inbox(), spec.config
+    with ExitStack() as stack:
+        stack.enter_context(folder.held())
+        begun = state.started or next(event for event in first if isinstance(event, RunStarted))
+        reports = ReportCache(result_files.run_context(begun, environ))
+        shown = open_reporters(
+            ReporterContext(
+                config=config,
+                folder=folder,
+                reports=reports,
+                environ=environ,
+                warn=lambda source, text: inbox.post(Noticed(source, text)),
+                follow=follow,
+            )
+        )
+        bus = EventBus(state, clock, [Journal(folder.open_journal()), *shown])
+        stack.callback(bus.close)
+        machines = arrange(open_machines(config, suite.tools()))
+        for machine in machines.values():
+            stack.enter_context(closing(machine))
+        opened = open_fleet(
+            RunParts(
+                spec=spec,
+                suite=suite,
+                folder=folder,
+                state=state,
+                known=known,
+                machines=machines,
+                environ=environ,
+                clock=clock,
+                stack=stack,
+                threads=lambda: WorkerThreads(inbox.post, clock),
+            )
+        )
+        for event in first:
+            bus.publish(event)
+        control = RunControl(
+            state,
+            bus.publish,
+            fleets=[opened.fleet],
+            policy=run_policy(spec, known),
+            classify=result_files.classifier(config, spec.root),
+            random=Random(),
+        )
+
+        def check(name: MachineName, busy: bool) -> MachineChecked:  # noqa: FBT001  # as CheckExecutor calls it
+            machine = machines[name]
+            return opened.see(machine.check(config.health.connect_timeout, busy=busy), machine.spec)
+
+        checks = CheckExecutor(check, WorkerThreads(inbox.post, clock))
+        with signals(inbox.post):
+            drive(control, [checks, opened.executor], bus, inbox, clock)
+        bus.close(*delivering(shown))  # what could not be delivered belongs into the summary
+        result_files.write(state, reports.of(state), folder, spec.runs_folder)
+        opened.finish(state, reports.of(state))
+    if control.refusal is not None and not state.ledger.complete:
+        raise control.refusal
+    return exit_code(config, state)
+
+
+def run_policy(spec: RunSpec, known: float) -> RunPolicy:
+    """The numbers of the whole run, from its configuration."""
+    config = spec.config
+    common = RunPolicy(
+        retry=_retry_policy(config),
+        head_share=head_share(config, known),
+        check_first=not config.health.skip,
+        check_interval=config.health.interval,
+        check_deadline=config.health.connect_timeout + CHECK_SLACK,
+        give_up_after=config.run.give_up_after,
+        deadline=config.run.deadline,
+    )
+    if spec.target is None:
+        return common
+    return replace(
+        common,
+        checks=not config.health.skip,
+        deadline=config.github.deadline,
+        report_grace=REPORT_GRACE,
+        signal_grace=RUNNER_GRACE,
+        force_grace=0.0,
+    )
+
+
+def _retry_policy(config: Config) -> RetryPolicy:
+    retry = config.retry
+    return RetryPolicy(
+        max_retries=retry.max_retries,
+        max_reassignments=retry.max_reassignments,
+        backoff=retry.backoff,
+        max_backoff=retry.max_backoff,
+        jitter=retry.jitter,
+    )

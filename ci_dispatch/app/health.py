@@ -1,0 +1,105 @@
+"""What `ci-dispatch health` does: ask every machine how it is, all at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+from ci_dispatch.app.machines import health_policy
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError, did_you_mean
+from ci_dispatch.core.model import Connection, MachineSpec
+from ci_dispatch.machines import open_machine
+from ci_dispatch.machines.supervised import SupervisedMachine
+from ci_dispatch.run.health import DIMENSIONS, HealthReport, summary
+from ci_dispatch.suites import open_suite
+
+
+def check(settings: Settings, *, names: Sequence[str], only: str, as_json: bool, watch: bool) -> ExitCode:
+    """Check the machines called `names` (all without any) in the dimensions `only` ("ssh,disk"), and print the reports.
+
+    With `watch` again and again, over the same connections, until it is interrupted.
+    Raises UsageError for a machine or a dimension that does not exist.
+    """
+    wanted = _dimensions(only)
+    policy = health_policy(settings.config, _tools(settings) if not wanted or "tools" in wanted else ())
+    with ExitStack() as stack:
+        machines = [open_machine(spec, policy) for spec in _chosen(settings.config.machines, names)]
+        for machine in machines:
+            stack.enter_context(closing(machine))
+        while True:
+            began = time.monotonic()
+            reports = examine_all(machines, policy.connect_timeout, wanted)
+            say(_document(reports, one_line=watch) if as_json else _text(reports))
+            if not watch:
+                return ExitCode.PASSED if any(report.healthy for report in reports) else ExitCode.INCOMPLETE
+            time.sleep(max(0.0, settings.config.health.interval - (time.monotonic() - began)))
+
+
+def examine_all(
+    machines: Sequence[SupervisedMachine], seconds: float, only: frozenset[str] = frozenset()
+) -> list[HealthReport]:
+    """All at once, each within `seconds`; in the order of the machines."""
+    reports: dict[int, HealthReport] = {}
+
+    def examine(place: int, machine: SupervisedMachine) -> None:
+        reports[place] = machine.examine(seconds, only)
+
+    threads = [threading.Thread(target=examine, args=given, daemon=True) for given in enumerate(machines)]
+    for thread in threads:
+        thread.start()
+    if any(machine.spec.connection is Connection.SSH for machine in machines):
+        from ci_dispatch.machines.ssh import connection  # noqa: F401  # paramiko loads while the sockets connect
+    for thread in threads:
+        thread.join()
+    return [reports[place] for place in sorted(reports)]
+
+
+def _document(reports: Sequence[HealthReport], *, one_line: bool) -> str:
+    document = {
+        "healthy": sum(report.healthy for report in reports),
+        "machines": [report.document() for report in reports],
+    }
+    return json.dumps(document, ensure_ascii=False, indent=None if one_line else 1)
+
+
+def _text(reports: Sequence[HealthReport]) -> str:
+    width = max((len(report.machine) for report in reports), default=0)
+    lines = []
+    for report in reports:
+        lines.append(report.text(width))
+        if report.hint:
+            lines.append(f"{' ' * (width + 3)}try: {report.hint}")
+    return "\n".join([*lines, summary({report.machine: report for report in reports})])
+
+
+def _dimensions(only: str) -> frozenset[str]:
+    wanted = frozenset(word.strip() for word in only.split(",") if word.strip())
+    unknown = sorted(wanted - set(DIMENSIONS))
+    if unknown:
+        raise UsageError(
+            f"--only {only}", why=f"there is no dimension {', '.join(unknown)}", hint=f"--only {','.join(DIMENSIONS)}"
+        )
+    return wanted
+
+
+def _tools(settings: Settings) -> tuple[str, ...]:
+    """What the suite needs; nothing where there is no suite: a fleet can be checked before it has one."""
+    try:
+        return open_suite(settings.config.suite, settings.root).tools()
+    except CiDispatchError:
+        return ()
+
+
+def _chosen(machines: Sequence[MachineSpec], names: Sequence[str]) -> list[MachineSpec]:
+    """The machines named, in the order of the configuration."""
+    known = [str(machine.name) for machine in machines]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"one of {', '.join(known)}"
+            raise UsageError(f"There is no machine {name}", why="it is not in the configuration", hint=hint)
+    return [machine for machine in machines if not names or machine.name in names]

@@ -1,0 +1,71 @@
+"""What `ci-dispatch plan` does: show who would run what, without running it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ci_dispatch.app.run_spec import Expected, RunSpec, expect, head_share
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.planning import planner
+from ci_dispatch.suites import open_suite
+from report_merge.render.escape import terminal_name
+
+
+def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
+    """The plan of a run that began now, JSON-able; durations are seconds.
+
+    Raises NothingToRun or UsageError when the suite cannot be listed.
+    """
+    config = settings.config
+    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *arguments))
+    expected = expect(spec, open_suite(config.suite, settings.root, spec.arguments))
+    return _as_data(expected, spec)
+
+
+def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
+    fleet = spec.config.fleet
+    units = planner.units_of(expected.tests, expected.seconds)
+    share = head_share(spec.config, expected.known)
+    heads = planner.heads(units, fleet, share)
+    assigned = {unit.id for head in heads.values() for unit in head}
+    return {
+        "tests": len(expected.tests),
+        "units": len(units),
+        "known_durations": round(expected.known, 3),
+        "seconds": round(sum(unit.seconds for unit in units), 1),
+        "planned_makespan": round(planner.planned_makespan(units, fleet, share), 1),
+        "lower_bound": round(planner.lower_bound(units, fleet), 1),
+        "machines": [
+            {
+                "name": machine.name,
+                "cores": machine.cores,
+                "speed": machine.speed,
+                "head": [test for unit in heads.get(machine.name, []) for test in unit.tests],
+                "head_seconds": round(sum(unit.seconds for unit in heads.get(machine.name, [])), 1),
+            }
+            for machine in fleet
+        ],
+        "tail": [test for unit in units if unit.id not in assigned for test in unit.tests],
+        "notes": list(expected.notes),
+    }
+
+
+def as_text(data: dict[str, Any]) -> str:
+    """The plan for people: a line for each machine, and what is left for all."""
+    rows = [
+        (
+            f"{data['tests']} tests in {data['units']} units, {data['seconds']:g} s of work on one core "
+            f"({data['known_durations']:.0%} of the durations are known)"
+        ),
+        f"planned {data['planned_makespan']:g} s, no schedule beats {data['lower_bound']:g} s",
+        "",
+    ]
+    width = max((len(machine["name"]) for machine in data["machines"]), default=0)
+    rows += [
+        f"{machine['name']:<{width}}  starts with {len(machine['head']):>5} tests, {machine['head_seconds']:>8g} s "
+        f"({machine['cores'] or '?'} cores x {machine['speed']:g})"
+        for machine in data["machines"]
+    ]
+    rows.append(f"{'then':<{width}}  pull        {len(data['tail']):>5} tests, longest first")
+    rows += [f"note: {terminal_name(note)}" for note in data["notes"]]
+    return "\n".join(rows)

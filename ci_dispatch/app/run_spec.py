@@ -1,0 +1,130 @@
+"""What a run is a run of: place, configuration, arguments, fleet. The journal keeps it, and a resume reads it back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ci_dispatch.app import result_files
+from ci_dispatch.config import Config, resolve
+from ci_dispatch.config.write import to_document
+from ci_dispatch.core import codec
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
+from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
+from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
+from ci_dispatch.planning import planner
+from ci_dispatch.run.journal import JournalReader, replay
+from ci_dispatch.run.ports import Suite
+from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.state import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """Whoever goes on with a run reads this back from its journal: today's configuration may be another."""
+
+    root: Path  # everything is relative to it
+    config: Config
+    arguments: tuple[str, ...] = ()  # for the test runner
+    target: DispatchTarget | None = None  # None: the machines themselves
+
+    @property
+    def runs_folder(self) -> Path:
+        return self.root / self.config.run.folder
+
+    def as_data(self) -> dict[str, Any]:
+        data = {"root": str(self.root), "config": to_document(self.config), "extra": list(self.arguments)}
+        return data | ({"target": codec.to_data(self.target)} if self.target else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The tests of a suite and how long each may take."""
+
+    tests: tuple[Test, ...]
+    seconds: Mapping[TestId, float]
+    known: float  # share of tests that were measured before, 0 to 1
+    notes: tuple[str, ...] = ()
+
+
+def expect(spec: RunSpec, suite: Suite) -> Expected:
+    """List the suite and look up how long its tests took before.
+
+    Raises NothingToRun or UsageError when the suite cannot be listed.
+    """
+    listing = suite.list_tests(spec.config.suite.list_timeout)
+    history, note = result_files.read_timings(spec.runs_folder)
+    ids = [test.id for test in listing.tests]
+    known = sum(test in history.samples for test in ids) / max(1, len(ids))
+    notes = (*listing.notes, note) if note else listing.notes
+    return Expected(tests=listing.tests, seconds=history.expected(ids), known=known, notes=notes)
+
+
+def head_share(config: Config, known: float) -> float:
+    """How much of all work the first shards take: as configured, or by how much is known."""
+    given = config.run.head_share
+    return planner.head_share(known, len(config.fleet)) if given is None else given
+
+
+def first_events(
+    spec: RunSpec, run: RunId, suite: Suite, expected: Expected, machines: tuple[MachineSpec, ...]
+) -> list[Event]:
+    """How a new run begins in its journal."""
+    fleet = spec.config.fleet
+    units = planner.units_of(expected.tests, expected.seconds)
+    started = RunStarted(
+        run=run,
+        title=suite.title,
+        runner=suite.name,
+        tests=expected.tests,
+        machines=machines,
+        expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
+        max_retries=spec.config.retry.max_retries,
+        planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
+        lower_bound=planner.lower_bound(units, fleet),
+        settings=spec.as_data(),
+    )
+    return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
+
+
+def resumed() -> RunResumed:
+    return RunResumed(controller=f"{socket.gethostname()}, process {os.getpid()}")
+
+
+def read_run(folder: RunFolder) -> RunState:
+    """The state of a run as its journal has it. Raises UsageError when it cannot be gone on with."""
+    state = RunState()
+    with folder.held():
+        replay(JournalReader(folder.journal).read_all(), state)
+    if state.started is None:
+        raise UsageError(
+            f"Run {folder.id} cannot be resumed",
+            why="its journal holds no whole event, so it ended before it began",
+            hint="start a new one: ci-dispatch run",
+        )
+    return state
+
+
+def read_spec(state: RunState, shown: Config) -> RunSpec:
+    """What a run began with; only how it is shown is of the one who goes on with it (`shown`)."""
+    data: Mapping[str, Any] = state.started.settings if state.started else {}
+    try:
+        config = resolve(data["config"], file="the journal").config
+        config = codec.replace(config, progress=shown.progress, dashboard=shown.dashboard)
+        target = codec.from_data(DispatchTarget, data["target"]) if "target" in data else None
+        return RunSpec(root=Path(data["root"]), config=config, arguments=tuple(data["extra"]), target=target)
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            "The run cannot be resumed", why=f"its journal does not say {error}", hint="start a new one"
+        ) from error
+
+
+def new_id() -> RunId:
+    return RunId(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")

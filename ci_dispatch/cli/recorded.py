@@ -1,0 +1,133 @@
+"""The commands that look at a run: `ci-dispatch replay, progress, logs, dashboard, metrics, notify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.cli.options import configured
+from ci_dispatch.core.errors import UsageError
+
+_RUN = click.argument("run", default="", metavar="[RUN]")
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.argument("events", type=click.Path(path_type=Path), metavar="EVENTS.jsonl")
+@click.option("--speed", type=_POSITIVE, metavar="FACTOR",
+              help="1: as fast as it was; 10: ten times faster. Default: at once.")  # fmt: skip
+@configured("progress.mode")
+def replay(settings: Settings, events: Path, speed: float | None) -> None:
+    """Show a recorded run again from its events.
+
+    EVENTS.jsonl is the journal in a run's folder, or the folder.
+    """
+    from ci_dispatch.app import recorded
+
+    if recorded.replay(settings, events, speed).finished is None:
+        click.echo("The recording ends here; the run did not: its controller died, or is still at work.", err=True)
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Show a made-up run over four machines, one of which dies.")
+@click.option("--speed", type=_POSITIVE, default=1.0, show_default=True, metavar="FACTOR", help="2: twice as fast.")
+@configured("progress.mode")
+def progress(settings: Settings, demo: bool, speed: float) -> None:
+    """Show what progress looks like."""
+    if not demo:
+        raise UsageError(
+            "There is no progress to show", why="only a run has progress",
+            hint="ci-dispatch progress --demo, or ci-dispatch dashboard for a run that is going on",
+        )  # fmt: skip
+    from ci_dispatch.app.demo import show_progress
+
+    show_progress(settings, speed)
+
+
+@click.command()
+@_RUN
+@click.option("--machine", default="", metavar="NAME", help="Only what ran on this machine.")
+@click.option(
+    "--test", default="", metavar="ID", help="Only attempts that ran this test: its id, or a piece of its name."
+)
+@click.option("--follow", is_flag=True, help="Go on with what comes, until the run is over.")
+@configured()
+def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) -> None:
+    """Show the output of a run, a machine or a test.
+
+    RUN is its id, the beginning of it, or its folder; the newest when not given. Escape sequences are left out.
+    """
+    from ci_dispatch.app import recorded
+
+    silent = True
+    for line in recorded.logs(settings, run, machine=machine, test=test, follow=follow):
+        silent = False
+        click.echo(line)
+    if silent:
+        click.echo("The attempts printed nothing.", err=True)
+
+
+@click.command()
+@_RUN
+@click.option(
+    "--replay", type=click.Path(path_type=Path), metavar="EVENTS.jsonl", help="Show this journal instead of a run."
+)
+@click.option(
+    "--speed", type=_POSITIVE, metavar="FACTOR",
+    help="With --replay: 1 is as fast as it was, 10 is ten times faster. Default: at once.",
+)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Port.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
+@configured()
+def dashboard(
+    settings: Settings,
+    *,
+    run: str,
+    replay: Path | None,
+    speed: float | None,
+    host: str,
+    port: int,
+    open_browser: bool,
+) -> int:
+    """Serve the web page of RUN until Ctrl-C.
+
+    RUN is an id, the beginning of one, or a run's folder; the newest run when it is left out. The page follows a run
+    of another process, and shows one that is over or died. It only shows, and only to who has the link.
+    """
+    from ci_dispatch.app.dashboard import serve
+
+    return serve(settings, run=run, journal=replay, speed=speed, host=host, port=port, open_browser=open_browser)
+
+
+@click.command()
+@_RUN
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@configured()
+def metrics(settings: Settings, run: str, as_json: bool) -> None:
+    """Show the figures of a run as Prometheus text.
+
+    RUN is its id, the beginning of it, or its folder; the newest when not given. docs/metrics.md says what they mean.
+    """
+    from ci_dispatch.app import recorded
+
+    click.echo(recorded.metrics(settings, run, as_json=as_json), nl=False)
+
+
+@click.command()
+@click.option("--test", is_flag=True, help="Send a sample message to every configured channel.")
+@configured()
+def notify(settings: Settings, test: bool) -> int:
+    """Send a sample message to the channels of [[slack.channel]].
+
+    Exits with 0 when all of them took it, else with 2.
+    """
+    if not test:
+        raise UsageError(
+            "Nothing was sent", why="messages about runs are sent by runs", hint="ci-dispatch notify --test"
+        )
+    from ci_dispatch.app.notify import send_samples
+
+    return send_samples(settings)

@@ -1,0 +1,202 @@
+"""Machines as a fleet: each pulls shards from one queue, leases expire without heartbeats, the idle take over. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Connection,
+    Ended,
+    FailureCause,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    Shard,
+    Test,
+    TestId,
+)
+from ci_dispatch.fleets.machines.shard_queue import ShardQueue
+from ci_dispatch.planning import planner
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.run_end import expected_seconds
+from ci_dispatch.run.state import MachineState, RunState
+
+Ready = Callable[[], Sequence[TestRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting(m.Message):
+    """A job has ended, so it beats no more; its reports are on their way."""
+
+    lease: LeaseNumber
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob(m.Command):
+    """Run a lease's shard; a job that exists already (an earlier controller's) is attached to."""
+
+    lease: Lease
+    tests: tuple[Test, ...]
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob(m.Command):
+    """End a lease's job: gently, or `now` without waiting for its reports."""
+
+    lease: LeaseNumber
+    machine: MachineName
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasePolicy:
+    """How leases on machines are handed out and how long each part of one may take; seconds."""
+
+    head_share: float = planner.HEAD_SHARE_KNOWN
+    lease: float = 12.0  # without a heartbeat, until a machine counts as lost
+    start_grace: float = 600.0  # for the work tree to arrive, before the first heartbeat
+    collect_grace: float = 150.0  # for the reports to arrive, after the last heartbeat
+    steal_after: float = 10.0  # a lease that has not started may be taken over by an idle machine that is ready
+
+
+class MachineFleet:
+    """The fleet of machines that this controller reaches by itself (`ports.Fleet`)."""
+
+    def __init__(self, state: RunState, machines: Collection[MachineName], policy: LeasePolicy) -> None:
+        self.machines = frozenset(machines)
+        self._state, self._ledger, self._policy = state, state.ledger, policy
+        self._expires: dict[LeaseNumber, float] = {}
+        self._queue: ShardQueue | None = None
+        self._ready_machines: set[MachineName] = set()  # they have the work tree and have started a job
+
+    # -- ports.Fleet ------------------------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> Iterator[m.Message | m.Command]:
+        for number in self._active():
+            lease = self._ledger.active[number]
+            self._expires[number] = now + self._policy.start_grace
+            yield self._start(lease)
+        if self._ledger.attempts:
+            self._queue = self._new_queue()  # a resumed run goes on with pulls
+
+    def hear(self, message: m.Message, now: float) -> Iterator[m.Message | m.Command]:
+        match message:
+            case m.Started(lease=number) | m.Beat(lease=number) if number in self._expires:
+                self._expires[number] = now + self._policy.lease
+                if isinstance(message, m.Started):
+                    self._ready_machines.add(self._ledger.active[number].machine)
+                    yield message
+            case Collecting(lease=number) if number in self._expires:
+                self._expires[number] = now + self._policy.collect_grace
+            case m.Output(lease=number) | m.Reported(lease=number) if number in self._expires:
+                yield message
+            case m.LeaseEnded(lease=number, result=result) if self._is_mine(number):
+                yield from self._ended(number, result)
+            case _:
+                pass
+
+    def advance(self, now: float) -> Iterator[m.Message | m.Command]:
+        """Leases nobody renewed: what finished before counts, the rest goes back, the machine is lost."""
+        for number in [number for number, at in self._expires.items() if at <= now]:
+            attempt = self._ledger.attempts[number]
+            if number not in self._ledger.active:  # the run has ended it
+                del self._expires[number]
+                continue
+            began = attempt.started is not None
+            reason = f"no heartbeat for {self._policy.lease:g} s" if began else "it never started"
+            live = tuple(attempt.live.values())
+            lost = AttemptResult(ended=Ended.LOST, cause=FailureCause.MACHINE, reason=reason, results=live)
+            yield from self._ended(number, lost)
+            yield CancelJob(number, attempt.lease.machine, now=True)
+
+    def hand_out(self, ready: Ready, usable: Sequence[MachineState], now: float) -> Iterator[m.Message | m.Command]:
+        mine = [machine for machine in usable if machine.spec.name in self.machines]
+        if not mine:
+            return
+        if self._queue is None:
+            self._queue = self._new_queue()
+            self._queue.plan_heads([machine.spec for machine in usable], self._policy.head_share, self.machines)
+        for machine in mine:
+            yield from self._fill(machine, self._queue, ready, usable, now)
+        yield from self._take_over(self._queue, ready, usable, now)
+
+    def held(self) -> Collection[TestId]:
+        return ()
+
+    def cancel(self, now: float, *, force: bool) -> Iterator[m.Command]:  # noqa: ARG002
+        for number in self._active():
+            yield CancelJob(number, self._ledger.active[number].machine, now=force)
+
+    def ending(self) -> bool:
+        return False
+
+    # -- leases -----------------------------------------------------------------------------------------------------
+
+    def _fill(
+        self, machine: MachineState, queue: ShardQueue, ready: Ready, usable: Sequence[MachineState], now: float
+    ) -> Iterator[m.Message | m.Command]:
+        """Shards for the free slots of a machine."""
+        specs = [each.spec for each in usable]
+        fleet = [each.spec for each in self._state.machines.values() if each.spec.name in self.machines]
+        while len(machine.leases) < machine.spec.slots:
+            shard = queue.next_shard(machine.spec, ready(), usable=specs, fleet=fleet, now=now)
+            if shard is None:
+                return
+            yield from self._grant(machine.spec.name, shard, now)
+
+    def _grant(self, machine: MachineName, shard: Shard, now: float) -> Iterator[m.Message | m.Command]:
+        lease = Lease(number=LeaseNumber(self._ledger.last_lease + 1), shard=shard, machine=machine, granted=now)
+        yield m.Granted(lease)
+        self._expires[lease.number] = now + self._policy.start_grace
+        yield self._start(lease)
+
+    def _take_over(
+        self, queue: ShardQueue, ready: Ready, usable: Sequence[MachineState], now: float
+    ) -> Iterator[m.Message | m.Command]:
+        """An idle machine that is ready gets what another one, still getting ready, was given and has not started.
+
+        Once for each test: two slow starters would hand a shard to and fro for ever.
+        """
+        idle = [machine for machine in usable if self._may_take_over(machine)]
+        if self._ledger.pending or not idle:
+            return
+        for number in self._active():
+            lease = self._ledger.active[number]
+            waited = now - lease.granted
+            taken_before = any(self._ledger.records[test].takeovers for test in lease.shard.tests)
+            started = self._ledger.attempts[number].started is not None
+            if started or taken_before or waited < self._policy.steal_after:
+                continue
+            reason = f"{lease.machine} had not started after {waited:.0f} s; an idle machine takes over"
+            yield from self._ended(number, AttemptResult(ended=Ended.CANCELLED, reason=reason))
+            yield CancelJob(number, lease.machine, now=True)
+            for machine in idle:
+                yield from self._fill(machine, queue, ready, usable, now)
+            return
+
+    def _may_take_over(self, machine: MachineState) -> bool:
+        spec = machine.spec
+        prepared = spec.connection is Connection.LOCAL or spec.name in self._ready_machines
+        return spec.name in self.machines and prepared and not machine.leases
+
+    def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
+        self._expires.pop(number, None)
+        yield m.LeaseEnded(number, result, machine_lost=result.ended in (Ended.LOST, Ended.NOT_STARTED))
+
+    def _start(self, lease: Lease) -> StartJob:
+        workers = self._state.machines[lease.machine].spec.workers_per_shard
+        return StartJob(lease, self._ledger.tests(lease.shard.tests), workers)
+
+    def _active(self) -> list[LeaseNumber]:
+        return [number for number, lease in self._ledger.active.items() if lease.machine in self.machines]
+
+    def _is_mine(self, number: LeaseNumber) -> bool:
+        attempt = self._ledger.attempts.get(number)
+        return attempt is not None and attempt.lease.machine in self.machines
+
+    def _new_queue(self) -> ShardQueue:
+        return ShardQueue(self._ledger, expected_seconds(self._state))

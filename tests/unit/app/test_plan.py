@@ -1,0 +1,48 @@
+"""What `ci-dispatch plan` shows is what a run would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ci_dispatch.app import plan
+from ci_dispatch.app.run_spec import Expected
+from ci_dispatch.app.settings import Settings
+from ci_dispatch.config import load
+from ci_dispatch.core.model import Test, TestId, UnitId
+
+MACHINES = '[[machine]]\nname = "a"\ncores = 2\n[[machine]]\nname = "b"\ncores = 2\n'
+
+
+@pytest.fixture
+def _suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty tests of one second each, as if a test runner had listed them."""
+    tests = tuple(Test(id=TestId(f"t{number:02}"), file="f", unit=UnitId(f"t{number:02}")) for number in range(40))
+    expected = Expected(
+        tests=tests, seconds=dict.fromkeys((test.id for test in tests), 1.0), known=1.0, notes=("a\x1bb",)
+    )
+    monkeypatch.setattr(plan, "open_suite", lambda *_: None)
+    monkeypatch.setattr(plan, "expect", lambda *_: expected)
+
+
+def settings(toml: str) -> Settings:
+    loaded = load(toml)
+    return Settings(config=loaded.config, origins={}, root=Path("/repository"), file=None, environ={})
+
+
+@pytest.mark.usefixtures("_suite")
+@pytest.mark.parametrize(("share", "tail"), [(1.0, 0), (0.5, 20), (0.0, 40)])
+def test_the_part_that_is_assigned_at_the_start_is_the_configured_one(share: float, tail: int) -> None:
+    data = plan.plan(settings(f"[run]\nhead_share = {share}\n{MACHINES}"), ())
+    assert len(data["tail"]) == tail
+    assert sum(len(machine["head"]) for machine in data["machines"]) == 40 - tail
+    assert data["lower_bound"] == 10.0
+
+
+@pytest.mark.usefixtures("_suite")
+def test_the_text_has_a_line_for_each_machine_and_no_escape_sequence() -> None:
+    text = plan.as_text(plan.plan(settings(MACHINES), ()))
+    assert text.startswith("40 tests in 40 units, 40 s of work on one core (100% of the durations are known)")
+    assert [line.split()[0] for line in text.splitlines()[3:]] == ["a", "b", "then", "note:"]
+    assert "\x1b" not in text

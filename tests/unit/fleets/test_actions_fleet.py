@@ -1,0 +1,303 @@
+"""A run through GitHub as a script: what GitHub shows goes in, events and commands come out. No HTTP, no waiting."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from ci_dispatch.config.sections import Strategy
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.errors import ExitCode
+from ci_dispatch.core.events import AttemptFinished, Event, MachineChecked, RunFinished, Stamped, TestFinished, Warned
+from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, MachineSpec, TestResult, Verdict
+from ci_dispatch.fleets.actions import messages as g
+from ci_dispatch.fleets.actions.fleet import ActionsFleet
+from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
+from ci_dispatch.fleets.actions.rest.models import JobView, RunView, StepView
+from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
+from ci_dispatch.fleets.actions.run.workflow_run import WorkflowRun
+from ci_dispatch.run import messages as m
+from ci_dispatch.run.control import RunControl, RunPolicy
+from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.retry import RetryPolicy
+from ci_dispatch.run.state import RunState
+from report_merge.failures import UNKNOWN
+from tests.simulation import VirtualClock, make_tests, run_started
+
+A, B = MachineName("a"), MachineName("b")
+RUN = 7
+TIME_LIMIT = "The job running on runner a has exceeded the maximum execution time of 35 minutes."
+
+
+class ActionsScript:
+    """Two machines with one pinned job each; the dispatch has become run 7."""
+
+    name = "script"
+    essential = True
+
+    def __init__(self, tests: int = 4, **numbers: Any) -> None:
+        self.clock, self.state = VirtualClock(0.0), RunState()
+        self.events: list[Event] = []
+        self.commands: list[m.Command] = []
+        bus = EventBus(self.state, self.clock, [self])
+        suite = make_tests(tests)
+        specs = [MachineSpec(name=name, cores=1, labels=("self-hosted", name)) for name in (A, B)]
+        bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}))
+        self.fleet = ActionsFleet(self.state, [A, B], ActionsPolicy(strategy=Strategy.PINNED))
+        policy = RunPolicy(
+            retry=RetryPolicy(jitter=0.0), checks=False, check_first=False, report_grace=90.0, signal_grace=3.0,
+            force_grace=0.0,
+        )  # fmt: skip
+        self.control = RunControl(
+            self.state,
+            bus.publish,
+            fleets=[self.fleet],
+            policy=replace(policy, **numbers),
+            classify=lambda _line: UNKNOWN,
+            random=Random(1),
+        )
+        self.take(self.control.begin(0.0))
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:
+        self.events.append(stamped.event)
+
+    def tick(self, now: float, state: RunState) -> None: ...
+    def close(self) -> None: ...
+
+    def take(self, commands: list[m.Command]) -> list[m.Command]:
+        self.commands += commands
+        return commands
+
+    def say(self, message: m.Message, at: float | None = None) -> list[m.Command]:
+        self.clock.at = self.clock.at if at is None else at
+        return self.take(self.control.step(message, self.clock.at))
+
+    def dispatched(self) -> ActionsScript:
+        self.say(g.Dispatched(self.run.batch.id, RUN), 1.0)
+        return self
+
+    @property
+    def run(self) -> WorkflowRun:
+        return self.fleet.runs[0]
+
+    def poll(
+        self, *jobs: JobView, at: float, notes: dict[int, tuple[str, ...]] | None = None, whole: str = ""
+    ) -> list[m.Command]:
+        """`whole`: the run's conclusion, or "in_progress"; empty when it was not asked for."""
+        done = whole not in ("", "in_progress")
+        view = RunView(id=RUN, status="completed" if done else "in_progress", conclusion=whole if done else "")
+        polled = g.Polled(run=RUN, jobs=jobs, annotations=notes or {}, view=view if whole else None)
+        return self.say(polled, at)
+
+    def report(self, shard: str, verdict: Verdict, at: float) -> None:
+        job = next(job for name, job in self.run.jobs.items() if name == shard)
+        lines = tuple(TestResult(test=test, verdict=verdict) for test in job.job.shard.tests)
+        result = AttemptResult(ended=Ended.EXITED, exit_code=0, results=lines)
+        self.say(g.ReportDownloaded(self.run.batch.id, job.job.shard.id, self.run.attempt, result), at)
+
+    def said(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def asked(self, kind: type[m.Command]) -> list[Any]:
+        return [command for command in self.commands if isinstance(command, kind)]
+
+
+def job(number: int, runner: str, conclusion: str = "", steps: str = "success") -> JobView:
+    return JobView(
+        id=number,
+        name=f"shard head-{number}",
+        status="completed" if conclusion else "in_progress",
+        conclusion=conclusion,
+        runner=runner,
+        steps=(StepView(name="Run the shard", status="completed", conclusion=steps),),
+    )
+
+
+# -- a job that GitHub ended ------------------------------------------------------------------------------------------
+
+
+def test_a_job_out_of_time_stays_timed_out_and_nobody_else_stands_down() -> None:
+    """The annotation is told once: later polls leave known ones out."""
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.poll(job(1, "a", "cancelled", "cancelled"), job(2, "b"), at=200.0, notes={1: (TIME_LIMIT,)})
+    script.say(m.Tick(), 270.0)
+    assert script.asked(g.Poll)[-1].annotated == frozenset({1})
+    script.poll(job(1, "a", "cancelled", "cancelled"), job(2, "b"), at=271.0)
+    script.report("head-2", Verdict.PASSED, 280.0)
+    for moment in (290.0, 320.0, 350.0):
+        script.say(g.DownloadDone(RUN), moment)
+    [late] = [end for end in script.said(AttemptFinished) if end.machine == A]
+    assert late.result.ended is Ended.TIMED_OUT
+    assert not script.asked(g.CancelRun), "nothing was called off"
+
+
+def test_without_annotations_a_job_that_ran_for_its_whole_limit_timed_out() -> None:
+    script = ActionsScript().dispatched()
+    limit = ActionsPolicy().shard_timeout
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.poll(job(1, "a", "cancelled", "cancelled"), job(2, "b"), at=6.0 + limit - 30.0)
+    assert not script.asked(g.CancelRun)
+    script.report("head-2", Verdict.PASSED, 6.0 + limit)
+    for moment in (10.0, 40.0, 80.0):
+        script.say(g.DownloadDone(RUN), 6.0 + limit + moment)
+    [late] = [end for end in script.said(AttemptFinished) if end.machine == A]
+    assert late.result.ended is Ended.TIMED_OUT
+
+
+def test_one_cancelled_job_calls_nothing_off_and_the_run_itself_is_asked() -> None:
+    """A runner that is stopped leaves its job cancelled while the run goes on."""
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.poll(
+        job(1, "a", "cancelled", "cancelled"), job(2, "b"), at=60.0, notes={1: ("The operation was canceled.",)}
+    )
+    assert not script.asked(g.CancelRun)
+    script.say(m.Tick(), 120.0)
+    assert script.asked(g.Poll)[-1].whole, "only the run says whether somebody cancelled it"
+    script.poll(job(1, "a", "cancelled", "cancelled"), job(2, "b", "success"), at=130.0, whole="failure")
+    script.report("head-2", Verdict.PASSED, 131.0)
+    for moment in (140.0, 165.0, 190.0):
+        script.say(g.DownloadDone(RUN), moment)
+    [gone] = [end for end in script.said(AttemptFinished) if end.machine == A]
+    assert (gone.result.ended, gone.result.cause) == (Ended.EXITED, FailureCause.MACHINE)
+    assert len(script.asked(g.Dispatch)) == 2, "its tests go on elsewhere"
+    assert not script.said(RunFinished)
+
+
+def test_a_run_that_somebody_cancelled_ends_ours() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    cancelled = [job(1, "a", "cancelled", "cancelled"), job(2, "b", "cancelled", "cancelled")]
+    script.poll(*cancelled, at=60.0, notes={1: ("The operation was canceled.",), 2: ("The operation was canceled.",)})
+    script.poll(*cancelled, at=75.0, whole="cancelled")
+    script.say(m.Tick(), 170.0)
+    [end] = script.said(RunFinished)
+    assert end.exit_code == ExitCode.INCOMPLETE
+    assert "was cancelled on GitHub, and not by us" in end.reason
+
+
+# -- cancelling -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancel_that_failed_is_sent_again_until_it_is_accepted() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.say(m.Signalled(2), 10.0)
+    assert script.asked(g.CancelRun) == [g.CancelRun(RUN)]
+    script.say(g.CancelResult(RUN, Unavailable("Run 7 was not cancelled", why="bad gateway")), 10.5)
+    assert not script.control.done(11.0)
+    script.say(m.Tick(), 12.0)
+    assert len(script.asked(g.CancelRun)) == 1, "not at once"
+    script.say(m.Tick(), 13.1)  # the grace is over: the verdict is there, the run on GitHub is not told yet
+    assert script.said(RunFinished)
+    script.say(m.Tick(), 15.6)
+    assert len(script.asked(g.CancelRun)) == 2
+    script.say(g.CancelResult(RUN), 15.8)
+    assert script.control.done(15.9)
+
+
+def test_a_cancel_without_effect_becomes_a_forced_one() -> None:
+    script = ActionsScript(deadline=100.0).dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.say(m.Tick(), 100.0)
+    script.say(g.CancelResult(RUN), 101.0)
+    script.poll(job(1, "a"), job(2, "b"), at=150.0)
+    assert script.asked(g.CancelRun) == [g.CancelRun(RUN)]
+    script.say(m.Tick(), 161.0)
+    assert script.asked(g.CancelRun)[-1] == g.CancelRun(RUN, force=True)
+    script.say(g.CancelResult(RUN), 162.0)
+    script.say(m.Tick(), 189.0)
+    assert len(script.asked(g.CancelRun)) == 2, "there is nothing stronger"
+
+
+def test_interrupted_twice_the_run_ends_at_once() -> None:
+    script = ActionsScript(signal_grace=60.0).dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.say(m.Signalled(2), 10.0)
+    assert not script.said(RunFinished), "what runs may still report"
+    script.say(m.Signalled(2), 11.0)
+    [end] = script.said(RunFinished)
+    assert (end.exit_code, end.reason) == (ExitCode.INTERRUPTED, "the run was interrupted")
+
+
+# -- dispatching ------------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_limit_holds_up_the_dispatch_and_nothing_else() -> None:
+    script = ActionsScript()
+    script.say(g.DispatchFailed(script.run.batch.id, RateLimited("no", seconds=1800.0, why="slow down")), 1.0)
+    script.say(m.Signalled(2), 5.0)  # nobody sleeps: a signal is heard at once
+    script.say(m.Tick(), 8.1)
+    assert script.said(RunFinished)
+    again = ActionsScript()
+    again.say(g.DispatchFailed(again.run.batch.id, RateLimited("no", seconds=1800.0, why="slow down")), 1.0)
+    again.say(m.Tick(), 1800.0)
+    assert len(again.asked(g.Dispatch)) == 1
+    again.say(m.Tick(), 1801.0)
+    assert len(again.asked(g.Dispatch)) == 2, "as soon as GitHub allows it"
+
+
+def test_a_dispatch_without_an_answer_is_looked_for_before_it_is_sent_again() -> None:
+    script = ActionsScript()
+    batch = script.run.batch.id
+    script.say(g.DispatchFailed(batch, Unavailable("no", why="bad gateway")), 1.0)
+    assert script.asked(g.FindRun) == [g.FindRun(batch, 1.0 - 120.0)]
+    for moment in (6.0, 30.0, 60.0):
+        script.say(g.RunFound(batch, None), moment)
+        script.say(m.Tick(), moment + 5.0)
+    assert len(script.asked(g.Dispatch)) == 1
+    script.say(g.RunFound(batch, None), 66.0)
+    assert len(script.asked(g.Dispatch)) == 2, "it never appeared"
+    script.say(g.DispatchFailed(batch, Unavailable("no", why="bad gateway")), 67.0)
+    script.say(g.RunFound(batch, RUN), 70.0)
+    assert script.run.id == RUN
+    assert len(script.asked(g.Dispatch)) == 2
+
+
+def test_a_dispatch_on_its_way_when_the_run_is_interrupted_is_found_and_cancelled() -> None:
+    script = ActionsScript()
+    script.say(m.Signalled(2), 1.0)
+    script.say(m.Tick(), 4.1)
+    assert script.said(RunFinished)
+    assert not script.control.done(4.2), "a run may have been started that nobody would end"
+    script.say(g.Dispatched(script.run.batch.id, RUN), 4.3)
+    assert script.asked(g.CancelRun) == [g.CancelRun(RUN)]
+    script.say(g.CancelResult(RUN), 4.5)
+    assert script.control.done(4.6)
+
+
+# -- what is the same for every fleet ---------------------------------------------------------------------------------
+
+
+def test_our_own_shards_load_is_not_judged() -> None:
+    script = ActionsScript(checks=True, check_interval=30.0).dispatched()
+    script.say(m.Tick(), 31.0)
+    assert script.asked(m.CheckMachine) == [m.CheckMachine(A, busy=True), m.CheckMachine(B, busy=True)]
+
+
+def test_tests_that_nobody_asked_for_are_a_warning_and_count_nowhere() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    for shard, item in script.run.jobs.items():
+        lines = tuple(TestResult(test=test, verdict=Verdict.PASSED) for test in item.job.shard.tests)
+        result = AttemptResult(ended=Ended.EXITED, results=lines, unexpected=("[setup] › log in",))
+        script.say(g.ReportDownloaded(script.run.batch.id, shard, 1, result), 20.0)
+    assert [warning.text for warning in script.said(Warned)] == [
+        "1 tests ran that nobody asked for, the first: [setup] › log in"
+    ] * 2
+    assert script.state.decided == 4
+    assert not script.said(TestFinished)
+
+
+@pytest.mark.parametrize("checks", [2, 3])
+def test_a_machine_that_answers_no_check_three_times_is_lost(checks: int) -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    for number in range(checks):
+        gone = MachineChecked(machine=A, healthy=False, reachable=False, problems=("no route",))
+        script.say(m.Checked(gone), 10.0 + number)
+    ends = [end.result.ended for end in script.said(AttemptFinished)]
+    assert ends == ([Ended.LOST] if checks == 3 else [])

@@ -1,0 +1,90 @@
+"""What every supervised machine does whatever goes wrong below it."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from ci_dispatch.core.model import MachineName, MachineSpec
+from ci_dispatch.machines.ssh.machine import SshMachine
+from ci_dispatch.machines.ssh.settings import ask_openssh
+from ci_dispatch.machines.supervised import SupervisedMachine
+from ci_dispatch.machines.supervisor_client import Stream
+from ci_dispatch.run.ports import MachineError
+
+KINDS: list[Exception] = [
+    OSError(errno.EMFILE, "Too many open files"),
+    PermissionError(errno.EACCES, "Permission denied", "ssh"),
+    RuntimeError("can't start new thread"),
+    MemoryError(),
+    ValueError("filedescriptor out of range in select()"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    EOFError(),
+    KeyError("key"),
+    Exception("whatever"),
+]
+
+
+class Broken(SupervisedMachine):
+    """A machine that fails in opening, reading or closing its pipes."""
+
+    def __init__(self, where: str, error: Exception) -> None:
+        super().__init__(MachineSpec(name=MachineName("broken")))
+        self._where, self._error = where, error
+
+    def _open(self, command: str, seconds: float) -> Stream:
+        self._fail("open")
+        return self  # type: ignore[return-value]
+
+    def _fail(self, where: str) -> None:
+        if where == self._where:
+            raise self._error
+
+    def send(self, data: bytes, seconds: float) -> None:
+        self._fail("send")
+
+    def receive(self, seconds: float) -> bytes | None:
+        self._fail("receive")
+        return b""
+
+    def stderr_tail(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        self._fail("close")
+
+
+@pytest.mark.parametrize("where", ["open", "receive", "close"])
+@pytest.mark.parametrize("error", KINDS, ids=repr)
+def test_a_check_never_raises(error: Exception, where: str) -> None:
+    report = Broken(where, error).check(1.0)
+    assert not report.healthy
+    assert not report.reachable
+    assert report.problems
+    if where == "open":
+        assert (str(error) or type(error).__name__).splitlines()[0] in report.text
+
+
+@pytest.mark.parametrize("where", ["open", "send", "receive"])
+@pytest.mark.parametrize("error", KINDS[:3], ids=repr)
+def test_what_the_system_refuses_is_a_machine_error(error: Exception, where: str) -> None:
+    with pytest.raises(MachineError) as refused:
+        Broken(where, error).sweep(1.0)
+    if where == "open":
+        assert str(error) in refused.value.why
+
+
+def test_no_file_descriptors_left_for_ssh_is_said_by_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_args: Any, **_kwargs: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "ssh")
+
+    monkeypatch.setattr("ci_dispatch.machines.ssh.settings.subprocess.run", run)
+    with pytest.raises(MachineError, match="Too many open files") as refused:
+        ask_openssh("m", [], config_file="", seconds=1.0)
+    assert refused.value.stage == "configuration"
+    assert "ulimit" in refused.value.hint
+    report = SshMachine(MachineSpec(name=MachineName("m")), config_file="").check(1.0)
+    assert "Too many open files" in report.text
+    assert any("ulimit" in problem for problem in report.problems)
