@@ -18,9 +18,11 @@ from ci_dispatch.core.errors import CiDispatchError, UsageError, nearest
 from ci_dispatch.run.ports import Suite
 
 PLAYWRIGHT, PYTEST = "playwright", "pytest"
-OWN = tuple(  # as in pyproject.toml; again here, because the GitHub Action runs from source, where nothing is installed
-    EntryPoint(name, f"ci_dispatch.suites.{name}:{suite}", RUNNER_GROUP)
-    for name, suite in ((PLAYWRIGHT, "PlaywrightSuite"), (PYTEST, "PytestSuite"), (COMMAND, "CommandSuite"))
+BUILT_IN = (
+    tuple(  # as in pyproject.toml; again here, because the GitHub Action runs from source, where nothing is installed
+        EntryPoint(name, f"ci_dispatch.suites.{name}:{suite}", RUNNER_GROUP)
+        for name, suite in ((PLAYWRIGHT, "PlaywrightSuite"), (PYTEST, "PytestSuite"), (COMMAND, "CommandSuite"))
+    )
 )
 PLAYWRIGHT_FILES = tuple(f"playwright.config.{ending}" for ending in ("ts", "js", "mts", "mjs", "cts", "cjs"))
 SUITE_MEMBERS = ("name", "title", "tools", "list_tests", "invocation", "live_result", "read")
@@ -61,7 +63,7 @@ def open_suite(settings: SuiteConfig, root: Path, arguments: Sequence[str] | Non
 
 def _entry_point(runner: str) -> EntryPoint:
     """Raises UsageError when no installed package has the runner, or more than one: neither is to be preferred."""
-    installed = [*OWN, *(entry for entry in entry_points(group=RUNNER_GROUP) if entry not in OWN)]
+    installed = [*BUILT_IN, *(entry for entry in entry_points(group=RUNNER_GROUP) if entry not in BUILT_IN)]
     found = [entry for entry in installed if entry.name == runner]
     if len(found) == 1:
         return found[0]

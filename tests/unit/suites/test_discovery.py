@@ -13,7 +13,7 @@ from ci_dispatch.config import load
 from ci_dispatch.config.sections import RUNNER_GROUP, RUNNERS, SuiteConfig
 from ci_dispatch.core.errors import ConfigError, UsageError
 from ci_dispatch.suites import open_suite
-from ci_dispatch.suites.discovery import OWN, SuiteLocation, recognise
+from ci_dispatch.suites.discovery import BUILT_IN, SuiteLocation, recognise
 
 
 def put(root: Path, **files: str) -> Path:
@@ -134,8 +134,8 @@ def documented(language: str) -> str:
 
 
 def test_our_own_runners_are_entry_points_like_all_others() -> None:
-    assert set(entry_points(group=RUNNER_GROUP)) == set(OWN)
-    assert {"auto", *(entry.name for entry in OWN)} == set(RUNNERS)
+    assert set(entry_points(group=RUNNER_GROUP)) == set(BUILT_IN)
+    assert {"auto", *(entry.name for entry in BUILT_IN)} == set(RUNNERS)
 
 
 def test_our_own_runners_need_no_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
