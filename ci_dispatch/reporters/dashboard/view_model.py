@@ -57,11 +57,12 @@ class ViewModel:
         self._rows: dict[int, TestRow] = {}
         self._more_tests: set[int] = set()  # beyond the limit, and shown all the same
         self._causes: dict[str, SharedCause] = {}
-        self._head: dict[str, Any] = {}
         self._machines: list[dict[str, Any]] = []
         self._groups: list[dict[str, Any]] = []
         self._groups_omitted = 0
         self._touched: set[TestId] = set()
+        self._head = self._make_head(0.0)
+        self._is_new = True  # a run began: every page must fetch everything, names included
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
@@ -84,7 +85,6 @@ class ViewModel:
         if isinstance(event, RunStarted):
             self._positions = snapshot.positions_of(self.state)
             self._names = snapshot.names(self.state)
-            self.deltas.reset()
 
     def flush(self, now: float) -> bool:
         """Make a delta of what changed since the last flush; False when nothing did. `now`: on the clock of the run."""
@@ -101,6 +101,10 @@ class ViewModel:
         head = self._make_head(now)
         if head != self._head:
             self._head = delta["head"] = head
+        if self._is_new:
+            self._is_new = False
+            self.deltas.reset()
+            return True
         if not delta:
             return False
         self.deltas.add({**delta, "now": round(now, 2), "seq": self.state.seq})
