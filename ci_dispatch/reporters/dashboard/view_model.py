@@ -47,6 +47,7 @@ class ViewModel:
         self.tails = OutputTails()
         self.deltas = DeltaLog(epoch)
         self.unreadable = 0  # events that could not be folded
+        self._seq = 0  # of the last event that the pages have
         self._begin()
 
     def _begin(self) -> None:
@@ -89,6 +90,7 @@ class ViewModel:
     def flush(self, now: float) -> bool:
         """Make a delta of what changed since the last flush; False when nothing did. `now`: on the clock of the run."""
         delta: dict[str, Any] = {}
+        self._seq = self.state.seq
         if self._touched:
             rows = self._changed_rows()
             delta["tests"] = rows
@@ -107,7 +109,7 @@ class ViewModel:
             return True
         if not delta:
             return False
-        self.deltas.add({**delta, "now": round(now, 2), "seq": self.state.seq})
+        self.deltas.add({**delta, "now": round(now, 2), "seq": self._seq})
         return True
 
     # -- out --------------------------------------------------------------------------------------------------------
@@ -117,7 +119,7 @@ class ViewModel:
         shown = [row for row in self._rows.values() if self._is_shown(row.n)]
         everything = {
             "id": self.deltas.last_id,
-            "seq": self.state.seq,
+            "seq": self._seq,
             "now": round(now, 2),
             "head": self._head,
             "machines": list(enumerate(self._machines)),

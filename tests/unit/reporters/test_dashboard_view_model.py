@@ -152,12 +152,14 @@ def test_a_page_that_follows_sees_what_a_page_that_is_opened_late_sees(each: int
 
 
 def test_a_page_opened_between_an_event_and_its_flush_misses_nothing() -> None:
-    model = ViewModel("e")
+    model, flushed = ViewModel("e"), 0
     for stamped in Simulation(tests=30).events():
         model.apply(stamped)
         early = page_of(model)
+        assert json.loads(model.snapshot(stamped.at))["seq"] == flushed, "it is of the same moment as its rows and head"
         assert early.head["phase"]
         model.flush(stamped.at)
+        flushed = model.state.seq
         if model.deltas.after(early.id) is None:
             early = page_of(model)
         else:
