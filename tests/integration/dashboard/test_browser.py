@@ -117,7 +117,8 @@ def test_a_server_that_dies_while_a_stream_opens_is_streamed_from_when_it_is_bac
     run = runs()
     run.to_second(8)
     context = browser.new_context()
-    asked, alive = [], []
+    asked: list[str] = []
+    alive: list[bool] = []
 
     def dies_after_the_first_answer(route: Route) -> None:
         asked.append(route.request.url)
