@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from ci_dispatch.config.sections import AUTO, COMMAND, RUNNER_GROUP, SuiteConfig
+from ci_dispatch.config.sections import AUTO, RUNNER_GROUP, SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, UsageError, nearest
 from ci_dispatch.run.ports import Suite
 
+BUILT_IN = {  # as pyproject.toml declares them
+    "command": "ci_dispatch.suites.command:CommandSuite",
+    "playwright": "ci_dispatch.suites.playwright:PlaywrightSuite",
+    "pytest": "ci_dispatch.suites.pytest:PytestSuite",
+}
 PLAYWRIGHT, PYTEST = "playwright", "pytest"
-BUILT_IN = (
-    tuple(  # as in pyproject.toml; again here, because the GitHub Action runs from source, where nothing is installed
-        EntryPoint(name, f"ci_dispatch.suites.{name}:{suite}", RUNNER_GROUP)
-        for name, suite in ((PLAYWRIGHT, "PlaywrightSuite"), (PYTEST, "PytestSuite"), (COMMAND, "CommandSuite"))
-    )
-)
 PLAYWRIGHT_FILES = tuple(f"playwright.config.{ending}" for ending in ("ts", "js", "mts", "mjs", "cts", "cjs"))
 SUITE_MEMBERS = ("name", "title", "tools", "list_tests", "invocation", "live_result", "read")
 DEPTH = 2  # folders below the root
@@ -63,7 +62,7 @@ def open_suite(settings: SuiteConfig, root: Path, arguments: Sequence[str] | Non
 
 def _entry_point(runner: str) -> EntryPoint:
     """Raises UsageError when no installed package has the runner, or more than one: neither is to be preferred."""
-    installed = [*BUILT_IN, *(entry for entry in entry_points(group=RUNNER_GROUP) if entry not in BUILT_IN)]
+    installed = _installed()
     found = [entry for entry in installed if entry.name == runner]
     if len(found) == 1:
         return found[0]
@@ -77,6 +76,13 @@ def _entry_point(runner: str) -> EntryPoint:
         why=f"installed are: {', '.join(names)}",
         hint=f"did you mean {meant}?" if meant else 'install its package, or use runner = "command"',
     )
+
+
+def _installed() -> list[EntryPoint]:
+    """Ours, also in a checkout that is not installed (the Action runs from one), and those of other packages."""
+    ours = [EntryPoint(name, value, RUNNER_GROUP) for name, value in BUILT_IN.items()]
+    others = [entry for entry in entry_points(group=RUNNER_GROUP) if BUILT_IN.get(entry.name) != entry.value]
+    return [*ours, *others]
 
 
 def _checked(suite: Suite) -> Suite:

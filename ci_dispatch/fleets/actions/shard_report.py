@@ -17,7 +17,7 @@ from ci_dispatch.core.model import AttemptResult, ShardId
 FILE = "attempt.json"
 PREFIX = "ci-dispatch"
 MAX_BYTES = 64 << 20
-_VERSION = 1
+_VERSION = 2  # 1 (ci-dispatch 0.1) called a result's `cause` "trouble"
 
 
 class ShardReport(Value):

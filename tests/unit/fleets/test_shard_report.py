@@ -1,4 +1,4 @@
-"""What a worker sends home survives the way, and what others put there instead is refused in one sentence."""
+"""What a worker uploads comes back as it was; anything else in its place is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, ShardId, 
 from ci_dispatch.fleets.actions.run.poll_budget import SLOWEST, WINDOW, PollBudget
 from ci_dispatch.fleets.actions.shard_report import FILE, ShardReport, artifact_name, attempt_of, parse, read, write
 
-HEAD = '{"v":1,"dispatch":"d","shard":"s","attempt":1,"machine":"m","result":{'
+HEAD = '{"v":2,"dispatch":"d","shard":"s","attempt":1,"machine":"m","result":{'
 
 
 def report(*results: TestResult) -> ShardReport:
@@ -30,7 +30,7 @@ def test_a_report_comes_back_as_it_was(tmp_path: Path) -> None:
         TestResult(test=TestId("b"), verdict=Verdict.NOT_RUN, reason="max failures"),
     )
     write(tmp_path, sent)
-    assert read(tmp_path) == replace(sent, v=1)
+    assert read(tmp_path) == replace(sent, v=2)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_a_report_comes_back_as_it_was(tmp_path: Path) -> None:
         "",
         "{",
         "[]",
+        '{"v": 3}',
         '{"v": 2}',
-        '{"v": 1}',
         "[" * 100_000,
         HEAD.replace('"m"', "7") + '"ended":"exited"}}',
         HEAD + '"ended":"eaten"}}',
@@ -54,6 +54,13 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
         read(tmp_path)
 
 
+def test_a_report_of_0_1_is_refused_because_its_cause_would_be_lost(tmp_path: Path) -> None:
+    """Version 1 called the cause "trouble": read as version 2, a suite that cannot be loaded would be tried again."""
+    (tmp_path / FILE).write_text(HEAD.replace('"v":2', '"v":1') + '"ended":"exited","trouble":"load error"}}')
+    with pytest.raises(UnreadableReport, match="not the report of this version"):
+        read(tmp_path)
+
+
 def test_a_missing_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableReport, match="No such file"):
         read(tmp_path)
@@ -64,7 +71,7 @@ def test_a_missing_report_is_refused(tmp_path: Path) -> None:
 ), max_leaves=12))  # fmt: skip
 def test_no_json_is_too_strange(data: object) -> None:
     with suppress(ValueError):
-        parse(json.dumps(data | {"v": 1} if isinstance(data, dict) else data).encode())
+        parse(json.dumps(data | {"v": 2} if isinstance(data, dict) else data).encode())
 
 
 def test_a_name_tells_dispatch_shard_and_attempt_and_nothing_else_does() -> None:
