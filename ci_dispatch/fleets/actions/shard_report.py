@@ -17,7 +17,7 @@ from ci_dispatch.core.model import AttemptResult, ShardId
 FILE = "attempt.json"
 PREFIX = "ci-dispatch"
 MAX_BYTES = 64 << 20
-_VERSION = 2  # 1 (ci-dispatch 0.1) called a result's `cause` "trouble"
+VERSION = 2  # 1 (ci-dispatch 0.1) called a result's `cause` "trouble"
 
 
 class ShardReport(Value):
@@ -44,7 +44,7 @@ def attempt_of(name: str, dispatch: str, shard: ShardId) -> int | None:
 
 
 def dumps(report: ShardReport) -> bytes:
-    return codec.encode(codec.replace(report, v=_VERSION))
+    return codec.encode(codec.replace(report, v=VERSION))
 
 
 def write(folder: Path, report: ShardReport) -> None:
@@ -70,7 +70,7 @@ def read(folder: Path) -> ShardReport:
 def parse(data: bytes) -> ShardReport:
     """The report in a file's content; raises ValueError for anything else."""
     report = codec.decode(ShardReport, data)
-    if report.v != _VERSION:
+    if report.v != VERSION:
         raise ValueError("it is not the report of this version of ci-dispatch")
     if any(line.seconds is not None and line.seconds < 0 for line in report.result.results):
         raise ValueError("a test in it took less than no time")
