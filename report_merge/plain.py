@@ -31,6 +31,8 @@ def plain(text: str) -> str:
 
     Every kind of line end becomes a newline; a lone surrogate, which no encoder accepts, becomes U+FFFD.
     """
+    if text.isprintable():  # most names are: nothing of what is replaced below is printable
+        return text
     text = _LINE_ENDS.sub("\n", strip_ansi(text))
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 

@@ -1,1 +1,1 @@
-"""The command line: the composition root. Commands build the edges, run the engine and return the exit code."""
+"""The command line: declarations of commands and options. What a command does is in `ci_dispatch.app`."""

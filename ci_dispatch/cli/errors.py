@@ -83,7 +83,7 @@ def _end(error: BaseException, argv: Sequence[str]) -> int:
         case _:
             message, code = _internal(error, argv), ExitCode.INTERNAL
     if message:
-        _say(message if code == ExitCode.INTERRUPTED else f"error: {message}")
+        show_message(message if code == ExitCode.INTERRUPTED else f"error: {message}")
     return int(code)
 
 
@@ -110,13 +110,13 @@ def _internal(error: BaseException, argv: Sequence[str]) -> str:
     return f"{what}\n  try: report it as a bug, with {log.name} (read it first: it may hold names of yours)"
 
 
-def _say(message: str) -> None:
-    """To stderr, where nothing of it moves the cursor or is taken for a command by GitHub's runner."""
+def show_message(message: str) -> None:
+    """On stderr, where nothing of it moves the cursor or is taken for a command by GitHub's runner."""
     from report_merge.render.escape import terminal, workflow_log
 
     try:
-        click.echo(workflow_log(terminal(message.replace(": \n", ":\n"))), err=True)
-    except (OSError, ValueError):  # nobody can hear us
+        click.echo(workflow_log(terminal(message)), err=True)
+    except (OSError, ValueError):  # stderr is closed as well
         _forget_output()
 
 

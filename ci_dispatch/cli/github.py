@@ -53,7 +53,7 @@ def watch(settings: Settings, run: str) -> int:
     """Attach to a dispatched run again, from anywhere, and finish it.
 
     RUN is GitHub's id or address of the worker run, or the name of a run folder. Default: the newest run. Where the run
-    folder is not at hand, the plan is read from the reports its shards have uploaded.
+    folder is not on this computer, the plan is read from the reports its shards have uploaded.
     """
     from ci_dispatch.app import dispatch
 

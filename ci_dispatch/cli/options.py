@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ci_dispatch.app.settings import current_folder, read_settings
+from ci_dispatch.cli.errors import show_message
 from ci_dispatch.config.sections import SETTINGS
 from ci_dispatch.config.setting import Setting
 
@@ -35,7 +36,7 @@ def configured(*paths: str) -> Callable[[Command], Command]:
             file = Path(named) if named else None
             settings = read_settings(file, options, os.environ, current_folder(), color=ctx.obj["color"])
             for warning in settings.warnings:
-                click.echo(f"warning: {warning}", err=True)
+                show_message(f"warning: {warning}")
             return command(settings, **values)
 
         result: Command = with_settings

@@ -113,7 +113,7 @@ class SuiteConfig:
     )
     list: str = setting("", text(), 'For runner = "command": the command that prints the tests, one a line.')
     junit: str = setting(
-        "", text(), 'For runner = "command": the JUnit file it writes, when {junit} cannot tell it where.'
+        "", text(), 'For runner = "command": the JUnit file it writes by itself, where the command line has no {junit}.'
     )
 
 

@@ -76,7 +76,8 @@ class CiDispatchError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        text = f"{self.what}: {self.why}" if self.why else self.what
+        between = ":" if self.why.startswith("\n") else ": "
+        text = f"{self.what}{between}{self.why}" if self.why else self.what
         return f"{text}\n  try: {self.hint}" if self.hint else text
 
 

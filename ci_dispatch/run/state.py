@@ -1,4 +1,4 @@
-"""The fold of all events so far: what every reporter of a run shows. Only `RunState.apply` writes it."""
+"""The fold of all events so far: what every reporter shows. Only `RunState.apply` writes it."""
 
 from __future__ import annotations
 

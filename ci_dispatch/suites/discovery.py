@@ -17,6 +17,11 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, UsageError, nearest
 from ci_dispatch.run.ports import Suite
 
+BUILT_IN = {  # as pyproject.toml declares them
+    "command": "ci_dispatch.suites.command:CommandSuite",
+    "playwright": "ci_dispatch.suites.playwright:PlaywrightSuite",
+    "pytest": "ci_dispatch.suites.pytest:PytestSuite",
+}
 PLAYWRIGHT, PYTEST = "playwright", "pytest"
 PLAYWRIGHT_FILES = tuple(f"playwright.config.{ending}" for ending in ("ts", "js", "mts", "mjs", "cts", "cjs"))
 SUITE_MEMBERS = ("name", "title", "tools", "list_tests", "invocation", "live_result", "read")
@@ -57,8 +62,8 @@ def open_suite(settings: SuiteConfig, root: Path, arguments: Sequence[str] | Non
 
 def _entry_point(runner: str) -> EntryPoint:
     """Raises UsageError when no installed package has the runner, or more than one: neither is to be preferred."""
-    installed = entry_points(group=RUNNER_GROUP)
-    found = list(installed.select(name=runner))
+    installed = _installed()
+    found = [entry for entry in installed if entry.name == runner]
     if len(found) == 1:
         return found[0]
     if found:
@@ -68,9 +73,16 @@ def _entry_point(runner: str) -> EntryPoint:
     meant = nearest(runner, names)
     raise UsageError(
         f"The runner {runner} is not installed",
-        why=f"installed are: {', '.join(names) or 'none'}",
+        why=f"installed are: {', '.join(names)}",
         hint=f"did you mean {meant}?" if meant else 'install its package, or use runner = "command"',
     )
+
+
+def _installed() -> list[EntryPoint]:
+    """Ours, also in a checkout that is not installed (the Action runs from one), and those of other packages."""
+    ours = [EntryPoint(name, value, RUNNER_GROUP) for name, value in BUILT_IN.items()]
+    others = [entry for entry in entry_points(group=RUNNER_GROUP) if BUILT_IN.get(entry.name) != entry.value]
+    return [*ours, *others]
 
 
 def _checked(suite: Suite) -> Suite:
@@ -82,7 +94,7 @@ def _checked(suite: Suite) -> Suite:
 
 
 def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else "an unknown package"
+    return entry.dist.name if entry.dist else "ci-dispatch"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -118,7 +118,7 @@ class World:
             plan=inputs["plan"],
         )
         name = shard_report.artifact_name(told.dispatch, told.shard, told.attempt)
-        data = zipped({shard_report.FILE: report_text(told), "junit.xml": junit(results)})
+        data = zipped({shard_report.FILE: shard_report.dumps(told), "junit.xml": junit(results)})
         conclusion = "failure" if bad else "success"
         return Script(seconds=self.seconds, conclusion=conclusion, artifacts={name: self.archive(job, data)})
 
@@ -138,12 +138,6 @@ def junit(results: Sequence[TestResult]) -> str:
         for line in results
     )
     return f'<testsuites><testsuite name="s">{cases}</testsuite></testsuites>'
-
-
-def report_text(told: shard_report.ShardReport) -> str:
-    from ci_dispatch.core import codec
-
-    return codec.encode(codec.replace(told, v=shard_report.VERSION)).decode()
 
 
 class Recorder:

@@ -105,6 +105,16 @@ def test_hostile_text_only_ever_is_text(arguments: tuple[str, ...], tmp_path: Pa
     assert not [line for line in ended.err.split("\n") if line.strip().startswith("::")]
 
 
+def test_a_hostile_name_of_a_file_is_only_text_in_a_warning_too(tmp_path: Path) -> None:
+    name = HOSTILE.replace("/", "")
+    (tmp_path / name).write_text("[retry]\nmax_moves = 3\n")
+    ended = ci_dispatch("config", "--config", name, cwd=tmp_path)
+    assert ended.code == 0
+    assert "retry.max_moves is now called retry.max_reassignments" in ended.err
+    assert not {"\x1b", "\x07", "\u202e"} & set(ended.err)
+    assert not [line for line in ended.err.split("\n") if line.strip().startswith("::")]
+
+
 def test_init_never_overwrites_unless_told_to(tmp_path: Path) -> None:
     file = tmp_path / "ci-dispatch.toml"
     file.write_text("# mine\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,23 @@ def validator() -> Draft7Validator:
 
 def problems(text: str, blocks: list[dict[str, Any]]) -> tuple[str, list[str]]:
     """Slack's error word and its messages for a message it would refuse; two empties for one it takes."""
+    word, found = _problems(text, json.dumps(blocks))
+    return word, list(found)
+
+
+@lru_cache(maxsize=1000)  # the messages of one run are often the same
+def _problems(text: str, as_json: str) -> tuple[str, tuple[str, ...]]:
+    blocks: list[dict[str, Any]] = json.loads(as_json)
     if not text and not blocks:
-        return "no_text", []
+        return "no_text", ()
     if len(blocks) > BLOCKS:
-        return "invalid_blocks", [f"[ERROR] no more than {BLOCKS} items allowed [json-pointer:/blocks]"]
-    found = [*_shapes(text, blocks), *_lengths(blocks), *_models(blocks)]
+        return "invalid_blocks", (f"[ERROR] no more than {BLOCKS} items allowed [json-pointer:/blocks]",)
+    found = (*_shapes(text, blocks), *_lengths(blocks), *_models(blocks))
     if found:
         return "invalid_blocks", found
     if sum(len(one) for one in _texts(blocks)) > ALL_CHARACTERS:
-        return "msg_blocks_too_long", []
-    return "", []
+        return "msg_blocks_too_long", ()
+    return "", ()
 
 
 def _shapes(text: str, blocks: list[dict[str, Any]]) -> Iterator[str]:

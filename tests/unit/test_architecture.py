@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,17 +47,26 @@ def modules(package: str) -> Iterator[tuple[str, Path]]:
             yield ".".join(relative.with_suffix("").parts).removesuffix(".__init__"), path
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    found: list[str] = []
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield from (
+            found += (
                 f"{node.module}.{alias.name}" if module_exists(f"{node.module}.{alias.name}") else node.module
                 for alias in node.names
             )
+    return tuple(found)
 
 
+@cache
 def module_exists(name: str) -> bool:
     path = ROOT / Path(*name.split("."))
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
@@ -126,7 +136,7 @@ def test_no_two_public_classes_share_a_name() -> None:
     names: dict[str, list[str]] = {}
     for package in ("ci_dispatch", "report_merge"):
         for module, path in modules(package):
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for node in parsed(path).body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     names.setdefault(node.name, []).append(module)
     assert {name: where for name, where in names.items() if len(where) > 1} == {}

@@ -43,8 +43,12 @@ def attempt_of(name: str, dispatch: str, shard: ShardId) -> int | None:
     return int(found[1]) if found else None
 
 
+def dumps(report: ShardReport) -> bytes:
+    return codec.encode(codec.replace(report, v=VERSION))
+
+
 def write(folder: Path, report: ShardReport) -> None:
-    (folder / FILE).write_bytes(codec.encode(codec.replace(report, v=VERSION)))
+    (folder / FILE).write_bytes(dumps(report))
 
 
 def read(folder: Path) -> ShardReport:

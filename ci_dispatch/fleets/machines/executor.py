@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -63,16 +64,15 @@ class MachineExecutor:
         self._extra = tuple(extra)
         self._synced: set[MachineName] = set()  # each is written under its lock
         self._sync_locks = {name: threading.Lock() for name in machines}
-        self._jobs: dict[LeaseNumber, tuple[MachineName, threading.Event]] = {}  # of the loop's thread alone
+        self._jobs: dict[LeaseNumber, _RunningJob] = {}  # of the loop's thread alone
 
     def carry_out(self, command: m.Command) -> None:
         match command:
             case StartJob(lease=lease):
-                cancelled = threading.Event()
-                self._jobs[lease.number] = (lease.machine, cancelled)
+                job = self._jobs[lease.number] = _RunningJob(lease.machine)
                 self._threads.start(
                     f"lease {lease.number}",
-                    lambda: m.LeaseEnded(lease.number, self._work(command, cancelled)),
+                    lambda: m.LeaseEnded(lease.number, self._work(command, job)),
                     lambda error: m.LeaseEnded(lease.number, _not_started(f"internal error: {error}")),
                 )
             case CancelJob(lease=number, now=now):
@@ -82,16 +82,17 @@ class MachineExecutor:
 
     def close(self) -> None:
         """End every job that still runs, and wait for that."""
-        for number in self._jobs:
-            self._cancel(number, now=True)
+        for number, job in self._jobs.items():
+            if not job.ended.is_set():
+                self._cancel(number, now=True)
         self._threads.wait(ENDING_SECONDS)
 
     def _cancel(self, number: LeaseNumber, *, now: bool) -> None:
         if number not in self._jobs:  # granted, and the run ended before it was started
             return
-        name, cancelled = self._jobs[number]
-        cancelled.set()
-        machine, job_id = self._machines[name], self._job_id(number)
+        job = self._jobs[number]
+        job.cancelled.set()
+        machine, job_id = self._machines[job.machine], self._job_id(number)
 
         def work() -> m.Message:
             with suppress(MachineError):  # it cannot be reached: its own lease ends the job
@@ -105,11 +106,13 @@ class MachineExecutor:
 
     # -- on worker threads ------------------------------------------------------------------------------------------
 
-    def _work(self, start: StartJob, cancelled: threading.Event) -> AttemptResult:
+    def _work(self, start: StartJob, job: _RunningJob) -> AttemptResult:
         try:
-            return self._attempt(start, cancelled)
+            return self._attempt(start, job.cancelled)
         except MachineError as error:
             return _not_started(str(error))
+        finally:
+            job.ended.set()
 
     def _attempt(self, start: StartJob, cancelled: threading.Event) -> AttemptResult:
         lease, machine = start.lease, self._machines[start.lease.machine]
@@ -188,6 +191,13 @@ class MachineExecutor:
             suspects=reading.suspects,
             unexpected=reading.unexpected,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _RunningJob:
+    machine: MachineName
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 def _not_started(reason: str) -> AttemptResult:

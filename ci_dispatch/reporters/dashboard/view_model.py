@@ -47,6 +47,7 @@ class ViewModel:
         self.tails = OutputTails()
         self.deltas = DeltaLog(epoch)
         self.unreadable = 0  # events that could not be folded
+        self._seq = 0  # of the last event that the pages have
         self._begin()
 
     def _begin(self) -> None:
@@ -57,11 +58,12 @@ class ViewModel:
         self._rows: dict[int, TestRow] = {}
         self._more_tests: set[int] = set()  # beyond the limit, and shown all the same
         self._causes: dict[str, SharedCause] = {}
-        self._head: dict[str, Any] = {}
         self._machines: list[dict[str, Any]] = []
         self._groups: list[dict[str, Any]] = []
         self._groups_omitted = 0
         self._touched: set[TestId] = set()
+        self._head = self._make_head(0.0)
+        self._is_new = True  # a run began: every page must fetch everything, names included
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
@@ -84,11 +86,11 @@ class ViewModel:
         if isinstance(event, RunStarted):
             self._positions = snapshot.positions_of(self.state)
             self._names = snapshot.names(self.state)
-            self.deltas.reset()
 
     def flush(self, now: float) -> bool:
         """Make a delta of what changed since the last flush; False when nothing did. `now`: on the clock of the run."""
         delta: dict[str, Any] = {}
+        self._seq = self.state.seq
         if self._touched:
             rows = self._changed_rows()
             delta["tests"] = rows
@@ -101,9 +103,13 @@ class ViewModel:
         head = self._make_head(now)
         if head != self._head:
             self._head = delta["head"] = head
+        if self._is_new:
+            self._is_new = False
+            self.deltas.reset()
+            return True
         if not delta:
             return False
-        self.deltas.add({**delta, "now": round(now, 2), "seq": self.state.seq})
+        self.deltas.add({**delta, "now": round(now, 2), "seq": self._seq})
         return True
 
     # -- out --------------------------------------------------------------------------------------------------------
@@ -113,7 +119,7 @@ class ViewModel:
         shown = [row for row in self._rows.values() if self._is_shown(row.n)]
         everything = {
             "id": self.deltas.last_id,
-            "seq": self.state.seq,
+            "seq": self._seq,
             "now": round(now, 2),
             "head": self._head,
             "machines": list(enumerate(self._machines)),

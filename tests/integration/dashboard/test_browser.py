@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from ci_dispatch.core.events import MachineLost, RunFinished
 from ci_dispatch.reporters.dashboard.journal_source import LiveSource
@@ -108,6 +108,32 @@ def test_without_a_stream_the_page_asks(
     expect(page.locator("#connection")).to_have_text("Every 2 s")
     run.to_end()
     expect(page.locator("#word")).to_have_text("Failed", timeout=10_000)
+    context.close()
+
+
+def test_a_server_that_dies_while_a_stream_opens_is_streamed_from_when_it_is_back(
+    runs: Callable[..., Run], browser: Browser
+) -> None:
+    run = runs()
+    run.to_second(8)
+    context = browser.new_context()
+    asked: list[str] = []
+    alive: list[bool] = []
+
+    def dies_after_the_first_answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1 or alive:
+            route.continue_()
+        else:
+            route.abort()
+
+    context.route("**/api/**", dies_after_the_first_answer)
+    page = context.new_page()
+    page.goto(run.dashboard.url)
+    expect(page.locator("#connection")).to_have_text(re.compile("Disconnected"))
+    assert "/api/events" in asked[1]
+    alive.append(True)
+    expect(page.locator("#connection")).to_have_text("Live", timeout=10_000)
     context.close()
 
 

@@ -18,6 +18,7 @@ from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, Retry
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.config.write import json_schema, literal, reference, sample
 from ci_dispatch.core.codec import replace
+from ci_dispatch.core.errors import ConfigError
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.run.retry import RetryPolicy
 
@@ -116,6 +117,13 @@ def test_the_documentation_has_every_setting(request: pytest.FixtureRequest) -> 
         DOCS.write_text(expected, encoding="utf-8")
         text = expected
     assert text == expected, "run pytest --update-golden"
+
+
+def test_the_documented_message_is_the_one_that_is_given() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load('[suite]\nrunner = "playwrite"\n\n\n[retry]\nmax_retires = 3\n')
+    given = [f"    {line}" for line in f"error: {refused.value}".splitlines()]
+    assert "\n".join(given) in DOCS.read_text(encoding="utf-8")
 
 
 def test_every_variable_that_the_code_knows_is_known_here() -> None:

@@ -275,6 +275,15 @@ def test_closing_ends_what_still_runs(tmp_path: Path) -> None:
     assert room.ends().result.ended is Ended.CANCELLED
 
 
+def test_closing_asks_nothing_of_jobs_that_have_ended(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    room = Room(tmp_path, machine)
+    room.work()
+    asked = list(machine.asked)
+    room.executor.close()
+    assert machine.asked == asked
+
+
 def test_a_watcher_gets_pieces_and_not_without_end_but_the_file_has_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ci_dispatch.machines.ssh import connection, transport
 from ci_dispatch.machines.ssh.settings import SshSettings
-from ci_dispatch.machines.ssh.transport import TcpConnect, TransportResources, bounded
+from ci_dispatch.machines.ssh.transport import GuardedSocket, TcpConnect, TransportResources, bounded
 from ci_dispatch.run.ports import MachineError
 
 SETTINGS = SshSettings(alias="m", hostname="h", port=22, user="u")
@@ -46,6 +46,22 @@ def test_what_comes_after_the_end_is_ended_at_once() -> None:
     resources.add_jump(cast("Any", jump))
     assert peer.shut_down
     assert jump.shut_down
+
+
+@pytest.mark.parametrize("error", [EOFError(), OSError("closed")], ids=repr)
+def test_closing_what_is_gone_raises_nothing(error: Exception) -> None:
+    """paramiko closes it in a thread of its own: a traceback appeared between the results."""
+
+    class Gone:
+        def shutdown(self, *_how: int) -> None:
+            raise error
+
+        def close(self) -> None:
+            raise error
+
+    guarded = GuardedSocket(Gone())
+    guarded.shutdown()
+    guarded.close()
 
 
 def test_everything_is_given_back() -> None:

@@ -275,3 +275,11 @@ def test_plain_keeps_what_readers_see() -> None:
     text = "Grüße 👩‍👩‍👧 ✓\ttab\nline"
     assert plain(text) == text
     assert plain("a\x1b[31mred\x1b[0m\r\nb\x00") == "ared\nb"
+
+
+def test_plain_leaves_no_character_that_could_command_a_terminal_or_turn_the_text_around() -> None:
+    """Also where the quick way out for printable text is taken."""
+    dangerous = [chr(n) for n in (*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F),
+                                  *range(0x2066, 0x206A), 0xFEFF, *range(0xD800, 0xE000))]  # fmt: skip
+    for character in set(dangerous) - {"\t", "\n"}:
+        assert character not in plain(f"a{character}b"), hex(ord(character))

@@ -149,6 +149,24 @@ def test_a_page_that_follows_sees_what_a_page_that_is_opened_late_sees(each: int
     assert sum(map(len, page.spans.values())) > 100
 
 
+def test_a_page_opened_between_an_event_and_its_flush_misses_nothing() -> None:
+    model, flushed = ViewModel("e"), 0
+    for stamped in Simulation(tests=30).events():
+        model.apply(stamped)
+        early = page_of(model)
+        assert json.loads(model.snapshot(stamped.at))["seq"] == flushed, "it is of the same moment as its rows and head"
+        assert early.head["phase"]
+        model.flush(stamped.at)
+        flushed = model.state.seq
+        if model.deltas.after(early.id) is None:
+            early = page_of(model)
+        else:
+            early.follow(model)
+        assert early.seen() == page_of(model).seen()
+        assert early.tests.keys() == early.names.keys()
+        assert len(early.tests) == 30
+
+
 class Collecting(BaseReporter):
     name = "collecting"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.metadata import entry_points
+import tomllib
+from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from ci_dispatch.config import load
 from ci_dispatch.config.sections import RUNNER_GROUP, RUNNERS, SuiteConfig
 from ci_dispatch.core.errors import ConfigError, UsageError
-from ci_dispatch.suites import open_suite
-from ci_dispatch.suites.discovery import SuiteLocation, recognise
+from ci_dispatch.suites import discovery, open_suite
+from ci_dispatch.suites.discovery import BUILT_IN, SuiteLocation, recognise
 
 
 def put(root: Path, **files: str) -> Path:
@@ -134,7 +135,18 @@ def documented(language: str) -> str:
 
 
 def test_our_own_runners_are_entry_points_like_all_others() -> None:
-    assert {"auto", *(entry.name for entry in entry_points(group=RUNNER_GROUP))} == set(RUNNERS)
+    declared = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert declared[RUNNER_GROUP] == BUILT_IN
+    assert {"auto", *BUILT_IN} == set(RUNNERS)
+
+
+def test_a_checkout_that_is_not_installed_knows_our_own_runners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Action runs from one."""
+    monkeypatch.setattr(discovery, "entry_points", lambda group: EntryPoints())
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    assert open_suite(SuiteConfig(), tmp_path).name == "pytest"
 
 
 def test_a_runner_of_another_package_is_chosen_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

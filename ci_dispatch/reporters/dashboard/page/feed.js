@@ -3,6 +3,7 @@
 const POLL = 2000; // milliseconds
 const STREAM_AGAIN = 30_000; // while polling: try a stream again after this long
 const SILENT = 40_000; // a stream pings every 15 s: after this long it is dead, whatever the browser believes
+const NO_STREAM = !("EventSource" in window);
 const BACKOFF = [1000, 1000, 2000, 4000, 8000];
 
 /** `hooks`: state(all), delta(changes), clock(now), connection(word). */
@@ -12,7 +13,7 @@ export function follow(hooks) {
   let timer = 0;
   let watchdog = 0;
   let failures = 0;
-  let streamAgainAt = 0;
+  let streamAgainAt = NO_STREAM ? Infinity : 0;
 
   const number = (text) => Number(text.slice(text.lastIndexOf("-") + 1));
   const epoch = (text) => text.slice(0, text.lastIndexOf("-"));
@@ -47,6 +48,7 @@ export function follow(hooks) {
     } catch (error) {
       if (error instanceof AccessRefused) return hooks.connection("refused");
       hooks.connection("disconnected");
+      streamAgainAt = NO_STREAM ? Infinity : 0; // the server is gone: it did not refuse a stream
       timer = setTimeout(sync, BACKOFF[Math.min(failures++, BACKOFF.length - 1)]);
       return;
     }
@@ -108,7 +110,6 @@ export function follow(hooks) {
   }
 
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : sync()));
-  if (!("EventSource" in window)) streamAgainAt = Infinity;
   sync();
 }
 
