@@ -9,7 +9,7 @@ import pytest
 
 from ci_dispatch.core.events import AttemptFinished, MachineLost
 from ci_dispatch.core.model import MachineName
-from tests.github_double import Fault, Script, zipped
+from tests.github_double import Fault, Script, Stop, zipped
 from tests.github_double.entities import Job
 from tests.github_double.faults import secondary_limit
 from tests.integration.github_run import FLEET, START, World
@@ -193,3 +193,14 @@ def test_words_of_tomorrow_do_not_stop_us(start: Start) -> None:
     assert verdicts(run) == {"passed": 40}
     assert any("evaporated" in finding for finding in run.double.findings())
     run.double.exchanges.clear()
+
+
+@pytest.mark.parametrize("shard", ["head-1", "head-2"], ids=["others wait for its runner", "its machine's last"])
+def test_a_runner_that_is_stopped_costs_its_job_and_nothing_else(start: Start, shard: str) -> None:
+    """GitHub cancels the job, and in the end calls the whole run cancelled."""
+    stopped = Script(seconds=5, stop=Stop.RUNNER)
+    run = start(World(script=lambda job: stopped if job.matrix["shard"] == shard else None))
+    assert run.run() == 0
+    assert verdicts(run) == {"passed": 40}
+    assert run.clock.now() - START < 600, "its tests go elsewhere while the others run"
+    assert len(posts(run, "dispatches")) == 2

@@ -189,6 +189,8 @@ class ActionsFleet:
             case g.ReportDownloaded(shard=shard, attempt=attempt, result=result):
                 job = run.jobs.get(shard)
                 if job is not None and attempt == run.attempt and not job.settled:
+                    if result.ended is Ended.CANCELLED and not run.cancel.wanted:  # its runner was, not the run
+                        result = replace(result, ended=Ended.LOST, cause=FailureCause.MACHINE)
                     yield from self._end(job, result, now)
 
     def _give_up_dispatch(self, run: WorkflowRun, error: GitHubRefused, now: float) -> Items:
@@ -360,7 +362,7 @@ class ActionsFleet:
 
     def _next_attempt(self, run: WorkflowRun, now: float) -> Items:
         """The run's next attempt begins: its failed jobs anew, each for the tests it owes."""
-        run.attempt, run.concluded, self._changed = run.attempt + 1, False, True
+        run.attempt, run.conclusion, self._changed = run.attempt + 1, "", True
         run.rerun_due = run.refused_since = None
         self._polling.began(run, now)
         for shard, job in run.jobs.items():

@@ -147,32 +147,80 @@ def test_without_annotations_a_job_that_ran_for_its_whole_limit_timed_out() -> N
     assert late.result.ended is Ended.TIMED_OUT
 
 
-def test_one_cancelled_job_calls_nothing_off_and_the_run_itself_is_asked() -> None:
-    """A runner that is stopped leaves its job cancelled while the run goes on."""
+STOPPED = ("The operation was canceled.",)
+BY_A_PERSON = ("The run was canceled by @octocat.", *STOPPED)
+
+
+@pytest.mark.parametrize("annotations", [STOPPED, ()], ids=["with annotations", "without the permission"])
+def test_a_stopped_runners_job_calls_nothing_off_and_its_tests_move(annotations: tuple[str, ...]) -> None:
+    """GitHub cancels its job, while others of the run wait for a runner."""
     script = ActionsScript().dispatched()
-    script.poll(job(1, "a"), job(2, "b"), at=6.0)
-    script.poll(
-        job(1, "a", "cancelled", "cancelled"), job(2, "b"), at=60.0, notes={1: ("The operation was canceled.",)}
-    )
-    assert not script.asked(g.CancelRun)
-    script.say(m.Tick(), 120.0)
-    assert script.asked(g.Poll)[-1].whole, "only the run says whether somebody cancelled it"
-    script.poll(job(1, "a", "cancelled", "cancelled"), job(2, "b", "success"), at=130.0, whole="failure")
-    script.report("head-2", Verdict.PASSED, 131.0)
-    for moment in (140.0, 165.0, 190.0):
-        script.say(g.DownloadDone(RUN), moment)
+    waiting = replace(job(2, ""), status="queued")
+    script.poll(job(1, "a"), waiting, at=6.0)
+    for moment in (60.0, 75.0):
+        script.poll(job(1, "a", "cancelled", "cancelled"), waiting, at=moment, notes={1: annotations})
+    script.say(g.DownloadDone(RUN), 76.0)
     [gone] = [end for end in script.said(AttemptFinished) if end.machine == A]
-    assert (gone.result.ended, gone.result.cause) == (Ended.EXITED, FailureCause.MACHINE)
-    assert len(script.asked(g.Dispatch)) == 2, "its tests go on elsewhere"
+    assert (gone.result.ended, gone.result.cause) == (Ended.LOST, FailureCause.MACHINE)
+    assert "its runner was stopped" in gone.result.reason
+    assert len(script.asked(g.Dispatch)) == 2, "its tests go on elsewhere, at once"
+    assert not script.asked(g.CancelRun)
     assert not script.said(RunFinished)
 
 
-def test_a_run_that_somebody_cancelled_ends_ours() -> None:
+@pytest.mark.parametrize("annotations", [STOPPED, ()], ids=["with annotations", "without the permission"])
+def test_the_last_jobs_cancel_ends_nothing_though_github_calls_the_whole_run_cancelled(
+    annotations: tuple[str, ...],
+) -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.poll(job(1, "a"), job(2, "b", "success"), at=40.0)
+    script.report("head-2", Verdict.PASSED, 41.0)
+    last = job(1, "a", "cancelled", "cancelled")
+    script.poll(last, job(2, "b", "success"), at=60.0, notes={1: annotations})
+    script.say(m.Tick(), 120.0)
+    script.poll(last, job(2, "b", "success"), at=121.0, whole="cancelled", notes={1: annotations})
+    script.say(g.DownloadDone(RUN), 122.0)
+    [gone] = [end for end in script.said(AttemptFinished) if end.machine == A]
+    assert gone.result.ended is Ended.LOST
+    assert len(script.asked(g.Dispatch)) == 2
+    assert not script.said(RunFinished)
+
+
+def test_a_job_that_ends_by_itself_after_another_was_cancelled_proves_that_the_run_was_not() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    script.poll(job(1, "a", "cancelled", "cancelled"), job(2, "b"), at=60.0)
+    script.say(m.Tick(), 120.0)
+    assert script.asked(g.Poll)[-1].whole
+    assert not script.asked(g.CancelRun), "nobody knows yet"
+    script.poll(job(1, "a", "cancelled", "cancelled"), job(2, "b", "success"), at=130.0, whole="cancelled")
+    script.report("head-2", Verdict.PASSED, 131.0)
+    script.say(g.DownloadDone(RUN), 132.0)
+    assert len(script.asked(g.Dispatch)) == 2
+    assert not script.said(RunFinished)
+
+
+def test_a_stopped_worker_that_could_still_report_is_no_cancel_of_ours() -> None:
+    """Its tests are charged to the machine: what is charged to nobody may happen without end."""
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    shard = script.run.jobs[next(iter(script.run.jobs))]
+    result = AttemptResult(ended=Ended.CANCELLED, reason="a signal")
+    script.say(g.ReportDownloaded(script.run.batch.id, shard.job.shard.id, 1, result), 60.0)
+    [end] = script.said(AttemptFinished)
+    assert (end.result.ended, end.result.cause) == (Ended.LOST, FailureCause.MACHINE)
+    assert {script.state.ledger.records[test].reassignments for test in shard.job.shard.tests} == {1}
+
+
+@pytest.mark.parametrize("annotations", [BY_A_PERSON, ()], ids=["with annotations", "without the permission"])
+def test_a_run_that_somebody_cancelled_ends_ours(annotations: tuple[str, ...]) -> None:
     script = ActionsScript().dispatched()
     script.poll(job(1, "a"), job(2, "b"), at=6.0)
     cancelled = [job(1, "a", "cancelled", "cancelled"), job(2, "b", "cancelled", "cancelled")]
-    script.poll(*cancelled, at=60.0, notes={1: ("The operation was canceled.",), 2: ("The operation was canceled.",)})
-    script.poll(*cancelled, at=75.0, whole="cancelled")
+    notes = {1: annotations, 2: annotations}
+    script.poll(*cancelled, at=60.0, notes=notes)
+    script.poll(*cancelled, at=75.0, whole="cancelled", notes=notes)
     script.say(m.Tick(), 170.0)
     [end] = script.said(RunFinished)
     assert end.exit_code == ExitCode.INCOMPLETE

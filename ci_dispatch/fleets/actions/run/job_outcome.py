@@ -18,6 +18,7 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 _NOT_ACQUIRED = re.compile(r"was not acquired by Runner|no runner.*matching|could not be assigned", re.IGNORECASE)
+_WHOLE_RUN = re.compile(r"The run was cancell?ed|Cancell?ing since a higher priority", re.IGNORECASE)
 _TIMED_OUT = re.compile(r"has exceeded the maximum execution time|has timed out after", re.IGNORECASE)
 
 
@@ -28,7 +29,8 @@ class JobOutcome(StrEnum):
     LOST = "its machine is gone"
     NEVER_STARTED = "no runner took it"
     TIMED_OUT = "its time was up"
-    CANCELLED = "cancelled"
+    CANCELLED = "was cancelled"
+    STOPPED = "was cancelled while its run went on"  # its runner was stopped
 
     @property
     def open(self) -> bool:
@@ -36,7 +38,7 @@ class JobOutcome(StrEnum):
 
 
 def job_outcome(job: JobView, annotations: Sequence[str] = ()) -> JobOutcome:
-    """What became of `job`; `annotations` may be missing, which may be missing."""
+    """What became of `job`; its `annotations` may be missing."""
     if not job.completed:
         return JobOutcome.RUNNING if job.taken else JobOutcome.WAITING
     said = "\n".join(annotations)
@@ -49,6 +51,11 @@ def job_outcome(job: JobView, annotations: Sequence[str] = ()) -> JobOutcome:
     if job.conclusion == "timed_out" or (job.conclusion == "cancelled" and _TIMED_OUT.search(said)):
         return JobOutcome.TIMED_OUT
     return JobOutcome.CANCELLED if job.conclusion == "cancelled" else _failed(job)
+
+
+def ended_with_its_run(annotations: Sequence[str]) -> bool:
+    """Whether GitHub notes at a cancelled job that all of its run was cancelled: by a person, or for a newer run."""
+    return any(_WHOLE_RUN.search(text) for text in annotations)
 
 
 def _untouched(job: JobView, said: str) -> bool:

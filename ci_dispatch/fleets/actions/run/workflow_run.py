@@ -12,12 +12,13 @@ from ci_dispatch.fleets.actions.rest.models import JobView
 from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.cancelling import CancelState
 from ci_dispatch.fleets.actions.run.dispatching import DispatchState
-from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome, job_outcome, shard_of
+from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome, ended_with_its_run, job_outcome, shard_of
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.run.rerun import EndedJob, Remedy, remedy
 from ci_dispatch.run.messages import CancelledExternally
 
 DOWNLOAD_TRIES = 3  # after a job's end, until its report counts as missing
+CANCEL_SECONDS = 300.0  # GitHub ends a cancelled run's jobs by force after this; one that still runs was not cancelled
 LIMIT_SLACK = 60.0  # seconds by which a job that ran for its whole time limit may look shorter to us
 
 
@@ -51,6 +52,8 @@ class ShardJob:
     passed: bool = False
     started: float | None = None
     changed: float = 0.0  # when its outcome last changed
+    view: int | None = None  # GitHub's id of the job
+    stopped: bool = False  # it was cancelled, and its run was not
     settled: bool = False  # its lease has ended
     missing: int = 0  # downloads that did not bring its report
     owed: set[TestId] = field(default_factory=set)  # to be tried again in a re-run
@@ -75,7 +78,7 @@ class WorkflowRun:
     polling: bool = False
     poll_due: float = 0.0
     no_jobs_since: float | None = None  # polls that show no job at all
-    concluded: bool = False  # GitHub has shown the run itself as completed, in this attempt
+    conclusion: str = ""  # of the run itself, once GitHub has shown it as completed in this attempt
     downloading: bool = False
     download_due: float = 0.0
     rerun_due: float | None = None
@@ -104,9 +107,11 @@ class WorkflowRun:
 
     @property
     def asks_who_cancelled(self) -> bool:
-        """A job was cancelled and not by us: the run itself must say whether somebody cancelled all of it."""
-        cancelled = any(not j.settled and j.outcome is JobOutcome.CANCELLED for j in self.jobs.values())
-        return cancelled and not self.cancel.wanted and not self.concluded
+        """A job was cancelled and not by us, and it is not known whether all of the run was."""
+        return bool(self._cancelled()) and not self.cancel.wanted
+
+    def _cancelled(self) -> list[ShardJob]:
+        return [job for job in self.jobs.values() if not job.settled and job.outcome is JobOutcome.CANCELLED]
 
     def see(self, polled: Polled, now: float, *, shard_timeout: float) -> list[Finding]:
         """What is new since the last poll."""
@@ -122,7 +127,9 @@ class WorkflowRun:
             shard = shard_of(view, self.jobs)
             if shard is not None and view.attempt == self.attempt and not self.jobs[shard].settled:
                 findings += self._job(self.jobs[shard], view, now, shard_timeout)
-        return findings + self._whole_run(polled)
+        if polled.view and polled.view.completed and polled.view.attempt >= self.attempt:
+            self.conclusion = polled.view.conclusion or "completed"
+        return findings + self._who_cancelled(now)
 
     def _job(self, job: ShardJob, view: JobView, now: float, shard_timeout: float) -> list[Finding]:
         findings: list[Finding] = []
@@ -131,8 +138,11 @@ class WorkflowRun:
         ran = 0.0 if job.started is None else now - job.started
         if job.outcome is JobOutcome.CANCELLED and ran >= shard_timeout - LIMIT_SLACK:
             job.outcome = JobOutcome.TIMED_OUT  # GitHub says so only in an annotation, which we may not be able to see
+        if job.outcome is JobOutcome.CANCELLED and job.stopped:
+            job.outcome = JobOutcome.STOPPED
         if job.outcome is not before:
             job.changed = now
+        job.view = view.id
         if view.taken and job.started is None:
             job.started = now
             findings.append(JobStarted(shard, view.runner))
@@ -145,14 +155,42 @@ class WorkflowRun:
             )
         return findings
 
-    def _whole_run(self, polled: Polled) -> list[Finding]:
-        """Believe a cancel only of the run: GitHub also "cancels" the job of a stopped runner, or one out of time."""
-        if polled.view is None or not polled.view.completed or polled.view.attempt < self.attempt:
+    def _who_cancelled(self, now: float) -> list[Finding]:
+        """Did somebody cancel the run, or did GitHub end single jobs of it, such as those of a stopped runner?
+
+        The run's conclusion proves nothing: GitHub concludes it as cancelled when one job was
+        (https://github.com/vm0-ai/vm0/issues/35329). Annotations say; where we may not see them, a run that goes on.
+        """
+        if not self.asks_who_cancelled:
             return []
-        asked, self.concluded = self.asks_who_cancelled, True
-        if asked and polled.view.conclusion == "cancelled":
-            return [CancelledExternally(f"run {self.id} was cancelled on GitHub, and not by us")]
+        cancelled = self._cancelled()
+        notes = [self.annotations.get(job.view, ()) if job.view is not None else () for job in cancelled]
+        if any(map(ended_with_its_run, notes)):
+            return [self._cancelled_outside()]
+        went_on = self._went_on(min(job.changed for job in cancelled), now)
+        unknown = [job for job, said in zip(cancelled, notes, strict=True) if not said and not went_on]
+        if unknown and not self.conclusion:
+            stopped = [job for job in cancelled if job not in unknown]
+        elif len(unknown) > 1 and self.conclusion == "cancelled":  # all that had not ended, at once
+            return [self._cancelled_outside()]
+        else:
+            stopped = cancelled
+        for job in stopped:
+            job.stopped, job.outcome = True, JobOutcome.STOPPED
+            self.download_due = now  # it may have had the time to report
         return []
+
+    def _went_on(self, since: float, now: float) -> bool:
+        """Whether other jobs did what those of a cancelled run cannot: wait or run for long, or end by themselves."""
+        return any(
+            (job.outcome is JobOutcome.WAITING and now > since)
+            or (job.outcome is JobOutcome.RUNNING and now - since > CANCEL_SECONDS)
+            or (job.outcome is JobOutcome.REPORTS and job.changed > since)
+            for job in self.jobs.values()
+        )
+
+    def _cancelled_outside(self) -> CancelledExternally:
+        return CancelledExternally(f"run {self.id} was cancelled on GitHub, and not by us")
 
     def overdue(
         self, now: float, idle_since: Callable[[MachineName], float], *, queue_timeout: float, shard_timeout: float
@@ -193,7 +231,8 @@ class WorkflowRun:
         for shard in self.wanted():
             job = self.jobs[shard]
             job.missing += 1
-            if job.missing >= DOWNLOAD_TRIES and self.ended and not self.asks_who_cancelled:
+            gone = job.outcome is JobOutcome.STOPPED  # whatever the others do
+            if gone or (job.missing >= DOWNLOAD_TRIES and self.ended and not self.asks_who_cancelled):
                 findings.append(JobEnded(shard, self._without_report(job)))
         return findings
 
@@ -202,11 +241,10 @@ class WorkflowRun:
         match job.outcome:
             case JobOutcome.TIMED_OUT:
                 return AttemptResult(ended=Ended.TIMED_OUT, reason=why)
-            case JobOutcome.CANCELLED if self.cancel.wanted:
-                return AttemptResult(ended=Ended.CANCELLED, reason=why)
             case JobOutcome.CANCELLED:
-                why = "GitHub cancelled its job while the run went on (its runner was stopped?), and it left no report"
-                return AttemptResult(ended=Ended.EXITED, cause=FailureCause.MACHINE, reason=why)
+                return AttemptResult(ended=Ended.CANCELLED, reason=why)
+            case JobOutcome.STOPPED:
+                return _nothing(Ended.LOST, f"{why}: its runner was stopped")
             case _:
                 return AttemptResult(ended=Ended.EXITED, cause=FailureCause.CRASH, reason=why)
 
