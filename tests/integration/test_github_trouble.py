@@ -204,3 +204,17 @@ def test_a_runner_that_is_stopped_costs_its_job_and_nothing_else(start: Start, s
     assert verdicts(run) == {"passed": 40}
     assert run.clock.now() - START < 600, "its tests go elsewhere while the others run"
     assert len(posts(run, "dispatches")) == 2
+
+
+def test_workers_of_another_version_end_the_run_at_once_with_what_to_do(start: Start) -> None:
+    """Every machine would answer the same: nothing is moved from one to the next."""
+    old = zipped(
+        {"attempt.json": '{"v":1,"dispatch":"d","shard":"s","attempt":1,"machine":"m","result":{"ended":"exited"}}'}
+    )
+    run = start(World(archive=lambda _job, _data: old))
+    assert run.run() == 4
+    assert verdicts(run) == {"not run": 40}
+    assert len(posts(run, "dispatches")) == 1
+    reasons = {record.reason for record in run.state.ledger.records.values()}
+    assert len(reasons) == 1
+    assert "use the same version of the action" in reasons.pop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ci_dispatch.core.errors import GitHubRefused, UnreadableReport
-from ci_dispatch.core.model import AttemptResult, Ended, ShardId
+from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, ShardId
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions import shard_report
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
@@ -152,6 +152,8 @@ class ActionsExecutor:
             folder.mkdir(parents=True, exist_ok=True)
             fetch(self._github, artifact, folder, ArtifactLimits())
             report = shard_report.read(folder)
+        except shard_report.OtherVersion as error:  # no other machine can help
+            return AttemptResult(ended=Ended.EXITED, cause=FailureCause.USAGE, reason=f"{error.why}; {error.hint}")
         except (BadArtifact, UnreadableReport) as error:
             why = f"{error.what}: {error.why}" if error.why else error.what
             return AttemptResult(ended=Ended.EXITED, reason=why)

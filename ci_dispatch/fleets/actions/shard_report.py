@@ -32,6 +32,10 @@ class ShardReport(Value):
     v: int = 0  # of this format; `write` sets it
 
 
+class OtherVersion(UnreadableReport):
+    """The worker runs another version of ci-dispatch: so do its other jobs, and no machine is to blame."""
+
+
 def artifact_name(dispatch: str, shard: ShardId, attempt: int) -> str:
     """Unique in a run over all attempts: of two artifacts with one name, the wrong one may be downloaded."""
     return f"{PREFIX}-{dispatch}-{shard}-a{attempt}"
@@ -55,7 +59,7 @@ def read(folder: Path) -> ShardReport:
     """The report in an unpacked artifact.
 
     Raises:
-        UnreadableReport: when there is none, or it was not written by this version.
+        UnreadableReport: when there is none, or it is damaged; `OtherVersion` for one of another version.
     """
     file = folder / FILE
     try:
@@ -68,10 +72,14 @@ def read(folder: Path) -> ShardReport:
 
 
 def parse(data: bytes) -> ShardReport:
-    """The report in a file's content; raises ValueError for anything else."""
+    """The report in a file's content. Raises OtherVersion, and ValueError for anything else."""
     report = codec.decode(ShardReport, data)
     if report.v != VERSION:
-        raise ValueError("it is not the report of this version of ci-dispatch")
+        raise OtherVersion(
+            f"{FILE} of a shard could not be read",
+            why=f"it is not the report of this version of ci-dispatch: format {report.v}, not {VERSION}",
+            hint="use the same version of the action in the worker workflow and where you dispatch",
+        )
     if any(line.seconds is not None and line.seconds < 0 for line in report.result.results):
         raise ValueError("a test in it took less than no time")
     return report
