@@ -35,9 +35,9 @@ def pytest_configure(config: Any) -> None:
     wanted = os.environ.get("CI_DISPATCH_TESTS")
     units = json.loads(Path(wanted).read_text(encoding="utf-8")) if wanted else None
     if units is not None:
-        config.pluginmanager.register(Selection(units, config.rootpath))
+        config.pluginmanager.register(SelectedUnits(units, config.rootpath))
     if not hasattr(config, "workerinput"):  # xdist reports its workers' tests in its controller
-        config.pluginmanager.register(LiveReporter(config, units or {}))
+        config.pluginmanager.register(LiveEventWriter(config, units or {}))
 
 
 def plain_id(node_id: str, known: Collection[str]) -> str:
@@ -46,7 +46,7 @@ def plain_id(node_id: str, known: Collection[str]) -> str:
     return head if node_id not in known and head in known else node_id
 
 
-class Selection:
+class SelectedUnits:
     """Keeps the wanted tests: exactly those, whatever their names are made of, each with its unit's other tests."""
 
     def __init__(self, units: dict[str, str], root: Path) -> None:
@@ -77,7 +77,7 @@ class Selection:
         return scheduler
 
 
-class LiveReporter:
+class LiveEventWriter:
     """Writes pytest's reports as live events."""
 
     def __init__(self, config: Any, known: Collection[str]) -> None:
