@@ -189,6 +189,8 @@ class ActionsFleet:
             case g.ReportDownloaded(shard=shard, attempt=attempt, result=result):
                 job = run.jobs.get(shard)
                 if job is not None and attempt == run.attempt and not job.settled:
+                    if result.ended is Ended.CANCELLED and run.asks_who_cancelled:
+                        return  # what it means is not known yet; it is downloaded again when it is
                     if result.ended is Ended.CANCELLED and not run.cancel.wanted:  # its runner was, not the run
                         result = replace(result, ended=Ended.LOST, cause=FailureCause.MACHINE)
                     yield from self._end(job, result, now)

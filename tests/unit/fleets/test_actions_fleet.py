@@ -213,6 +213,24 @@ def test_a_stopped_worker_that_could_still_report_is_no_cancel_of_ours() -> None
     assert {script.state.ledger.records[test].reassignments for test in shard.job.shard.tests} == {1}
 
 
+def test_what_a_cancelled_worker_reports_waits_until_it_is_known_who_cancelled_it() -> None:
+    """Else its tests would be dispatched again, against a person's wish."""
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    cancelled = [job(1, "a", "cancelled", "cancelled"), job(2, "b", "cancelled", "cancelled")]
+    script.poll(*cancelled, at=60.0)
+    result = AttemptResult(ended=Ended.CANCELLED, reason="a signal")
+    for shard in script.run.jobs:
+        script.say(g.ReportDownloaded(script.run.batch.id, shard, 1, result), 61.0)
+    script.say(g.DownloadDone(RUN), 61.0)
+    assert not script.said(AttemptFinished)
+    script.poll(*cancelled, at=75.0, whole="cancelled")
+    script.say(m.Tick(), 170.0)
+    assert len(script.asked(g.Dispatch)) == 1
+    [end] = script.said(RunFinished)
+    assert "was cancelled on GitHub, and not by us" in end.reason
+
+
 @pytest.mark.parametrize("annotations", [BY_A_PERSON, ()], ids=["with annotations", "without the permission"])
 def test_a_run_that_somebody_cancelled_ends_ours(annotations: tuple[str, ...]) -> None:
     script = ActionsScript().dispatched()
