@@ -351,3 +351,20 @@ def test_a_journal_that_breaks_between_two_leases_of_one_step_is_said_as_such() 
     with pytest.raises(JournalError):
         script.say(checked(B, healthy=True))
     assert [type(command) for command in script.control.abandon(1.0)] == [CancelJob], "the one that is in the ledger"
+
+
+def test_two_ready_but_slow_machines_do_not_hand_a_test_to_and_fro() -> None:
+    script = Script(tests=2, head_share=1.0, check_first=False, retry=RetryPolicy(jitter=0.0))
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 0.5)
+    script.finish(B, at=1.0)
+    script.finish(A, Verdict.FAILED, at=1.0)  # again in 5 s
+    script.say(m.Tick(), 6.5)
+    first, before = next(iter(script.state.ledger.active.values())), len(script.commands)
+    script.say(m.Tick(), 17.0)
+    [other] = starts(script.commands[before:])
+    assert other != first.machine, "taken over, once"
+    before = len(script.commands)
+    for second in range(18, 60):
+        script.say(m.Tick(), float(second))
+    assert starts(script.commands[before:]) == []
