@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,7 +127,8 @@ def campaign(seeds: Sequence[int], jobs: int, results: Path, keep: Path) -> Iter
             time.sleep(0.05)
     finally:
         for process in running:
-            process.terminate()  # its machines die with it
+            process.terminate()
+        for process in running:
             process.communicate()
 
 
@@ -180,6 +182,13 @@ def main() -> int:
     return 1 if bad else 0
 
 
+def _end(number: int, _frame: object) -> None:
+    """Ended from outside: what was started is ended on the way out."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
     os.umask(0o022)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
     sys.exit(main())

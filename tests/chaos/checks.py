@@ -33,6 +33,18 @@ _KEY = re.compile(r"k\d{3}")
 
 
 def violations(evidence: Evidence) -> list[str]:
+    """What was promised and not kept; of many tests with the same fate, one and how many more."""
+    return _once_each(_all(evidence))
+
+
+def _once_each(found: list[str]) -> list[str]:
+    alike: dict[str, list[str]] = {}
+    for why in found:
+        alike.setdefault(re.sub(r"^\S*k\d{3}.*? (is|was|passed|got|has) ", r"\1 ", why), []).append(why)
+    return [each[0] + (f" (and {len(each) - 1} more like it)" if len(each) > 1 else "") for each in alike.values()]
+
+
+def _all(evidence: Evidence) -> list[str]:
     found = [*evidence.trouble]
     found += [f"left running: {words}" for words in evidence.left.values()]
     if evidence.run is not None and evidence.code is not None:

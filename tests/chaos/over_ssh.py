@@ -65,7 +65,7 @@ def configuration(plan: Plan, fleet: Fleet) -> str:
 {runner}
 env = {{ CHAOS_AUDIT = "{fleet.folder}/audit.jsonl", CI_DISPATCH_PYTHON = "{sys.executable}" }}
 [health]
-connect_timeout = "2s"
+connect_timeout = "5s"
 interval = "2s"
 max_load_per_core = 1000
 min_disk_free = 0.02
@@ -76,7 +76,7 @@ backoff = "100ms"
 [run]
 lease = "{LEASE:g}s"
 head_share = 0.5
-give_up_after = "8s"
+give_up_after = "10s"
 sync_timeout = "10s"
 shard_timeout = "30s"
 deadline = "100s"

@@ -9,7 +9,7 @@ from random import Random
 
 from tests.chaos.suite import ChaosCase, cases
 
-LEASE = 3.0
+LEASE = 5.0
 FOREVER = float("inf")
 
 
