@@ -99,7 +99,7 @@ def drive_run(
                 follow=follow,
             )
         )
-        bus = EventBus(state, clock, [Journal(folder.open_journal()), *shown])
+        bus = EventBus(state, clock, shown, Journal(folder.open_journal()))
         stack.callback(bus.close)
         machines = arrange(open_machines(config, suite.tools()))
         for machine in machines.values():
@@ -118,8 +118,9 @@ def drive_run(
                 threads=lambda: WorkerThreads(inbox.post, clock),
             )
         )
-        for event in first:
-            bus.publish(event)
+        with bus.step():
+            for event in first:
+                bus.publish(event)
         control = RunControl(
             state,
             bus.publish,

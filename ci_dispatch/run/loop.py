@@ -59,12 +59,18 @@ def drive(control: RunControl, executors: Sequence[Executor], bus: EventBus, inb
 def _loop(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: Clock) -> None:
     refresh = Every(REFRESH_SECONDS, clock.now())
     tick = Every(TICK_SECONDS, clock.now())
-    _carry_out(control.begin(clock.now()), executors)
-    while not control.done(clock.now()):
-        _carry_out(control.step(inbox.take(TICK_SECONDS), clock.now()), executors)
-        now = clock.now()
-        if tick.due(now) and not control.finished:
-            _carry_out(control.step(m.Tick(), now), executors)
+    with bus.step():
+        commands = control.begin(clock.now())
+    while True:
+        _carry_out(commands, executors)
+        if control.done(clock.now()):
+            return
+        message = inbox.take(TICK_SECONDS)
+        with bus.step():
+            now = clock.now()
+            commands = control.step(message, now)
+            if tick.due(now) and not control.finished:
+                commands += control.step(m.Tick(), now)
         if refresh.due(now):
             bus.tick(now)
 

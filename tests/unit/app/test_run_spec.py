@@ -26,7 +26,8 @@ def journalled(spec: RunSpec) -> RunState:
         run=RunId("r"), title="t", runner="pytest", tests=(), machines=spec.config.fleet, settings=spec.as_data()
     )
     state = RunState()
-    state.apply(loads(dumps(Stamped(seq=1, at=1.0, event=started))))
+    [stamped] = loads(dumps(Stamped(seq=1, at=1.0, event=started)))
+    state.apply(stamped)
     return state
 
 

@@ -35,7 +35,6 @@ class ActionsScript:
     """Two machines with one pinned job each; the dispatch has become run 7."""
 
     name = "script"
-    essential = True
 
     def __init__(self, tests: int = 4, **numbers: Any) -> None:
         self.clock, self.state = VirtualClock(0.0), RunState()

@@ -53,7 +53,6 @@ class Clock:
 
 class Face:
     name = "face"
-    essential = False
 
     def __init__(self) -> None:
         self.ticks = 0
