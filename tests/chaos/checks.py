@@ -61,13 +61,13 @@ def _of_run(evidence: Evidence, version: str) -> list[str]:
     assert evidence.run is not None
     state = RunState()
     try:
-        events = list(JournalReader(evidence.run / "events.jsonl").read_all())
-        replay(events, state)
+        entries = list(JournalReader(evidence.run / "events.jsonl").read_all())
+        replay(entries, state)
     except Exception as error:  # whatever it is, it is what a person gets to see
         return [f"the journal cannot be read: {error}"]
     if state.started is None or state.finished is None:
         return ["the journal has no end"]
-    facts = _Facts(evidence, state, [stamped.event for stamped in events], version)
+    facts = _Facts(evidence, state, [stamped.event for entry in entries for stamped in entry], version)
     return [
         *facts.complete(),
         *facts.exactly_once(),
