@@ -1,7 +1,7 @@
 """Controllers that die in virtual time, and the next one that resumes: machines and GitHub go on as if nothing were.
 
-A death is a place in the journal: the line that is cut, or written as the last thing before it. What earlier steps asked
-for was done; of what that line decided, so many commands are carried out.
+A death is a place in the journal: a line that is cut, or written as the last thing. What earlier steps asked for was
+done; of what that line decided, so many commands are carried out.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ class _Told:
 
 def _lease_ended(tests: Sequence[Test], told: Sequence[tuple[float, m.Message]], over: float) -> AttemptResult:
     """What a machine says of a job that it ended because nobody renewed its lease."""
-    done = {message.result.test: message.result for at, message in told if isinstance(message, m.Reported) and at <= over}
+    done = {
+        message.result.test: message.result for at, message in told if isinstance(message, m.Reported) and at <= over
+    }
     missing = [test.id for test in tests if test.id not in done]
     why = "nobody renewed the lease"
     lines = [done.get(test.id) or TestResult(test=test.id, verdict=Verdict.NOT_RUN, reason=why) for test in tests]

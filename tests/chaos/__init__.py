@@ -2,7 +2,7 @@
 
 plan.py              a seed becomes a plan: fleet, suite, faults and their moments. The only place with dice
 suite.py, audit.py   the suite under test, and the log of what really ran where, which no run can touch
-machines.py          real sshd machines in namespaces, and everything that can happen to one
+fleet*.py            real sshd machines, in namespaces or on loopback ports, and everything that can happen to one
 controller.py        the controller's process: killed, stopped, signalled, resumed
 over_ssh.py          one seed over machines, from an empty folder to its evidence
 through_github.py    one seed through GitHub: our client and control against the double, in simulated time

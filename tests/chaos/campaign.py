@@ -1,9 +1,9 @@
 """`make chaos`: many seeds, each in a process and a folder of its own; a line for each, and failures are kept.
 
-    python -m tests.chaos.campaign SEEDS [--jobs N] [--results FILE] [--keep FOLDER] [--again]
+    python -m tests.chaos.campaign [SEEDS] [--seed N] [--fault WORDS] [--jobs N] [--results FILE] [--keep FOLDER]
 
-SEEDS is a number (so many, from 0), `A-B`, or a list `17,18`. Seeds that the results file has are skipped, but for those
-named in a list.
+SEEDS is a number (so many, from 0), `A-B`, or a list `17,18`; `--fault` keeps those whose plan has it. Seeds that the
+results file has are skipped, but for those that are named.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.chaos import checks, over_ssh
-from tests.chaos.plan import plan_of
+from tests.chaos import checks, over_ssh, through_github
+from tests.chaos.plan import Plan, plan_of
+from tests.chaos.through_github import GitHubPlan, github_plan_of
 from tests.components import ROOT
 from tests.fleet.servers import Keys
 
@@ -37,7 +38,7 @@ class SeedResult:
     """What a seed came to; a line of the results file."""
 
     seed: int
-    fleet: str  # ssh or github
+    fleet: str  # and the runner of its suite
     faults: tuple[str, ...]  # as the plan tells them
     kinds: tuple[str, ...]
     kills: int  # of the controller, each followed by a resume
@@ -57,44 +58,58 @@ class SeedResult:
         return "\n".join([text, *more, *([f"    kept in {self.folder}"] if self.folder else [])])
 
 
+def any_plan_of(seed: int) -> Plan | GitHubPlan:
+    """Every fourth seed goes through GitHub."""
+    return github_plan_of(seed) if seed % 4 == 3 else plan_of(seed)
+
+
 def carry_out(seed: int, keep: Path | None = None) -> SeedResult:
-    """One seed, from its plan to its checks. A folder is kept under `keep` when something was violated."""
-    plan = plan_of(seed)
+    """One seed, from its plan to its checks. Its folder is kept under `keep` when something was violated."""
+    plan = any_plan_of(seed)
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
     begin = time.monotonic()
     try:
-        evidence = over_ssh.run(plan, folder, Keys.make(folder / "keys"))
-        violations = tuple(checks.violations(evidence))
-        words = evidence.last.split()
-        kept = ""
-        if violations and keep is not None:
-            kept = str(keep / folder.name)
-            (folder / "plan.txt").write_text("\n".join([f"seed {seed}", *map(str, plan.faults), "", *violations]) + "\n")
-            shutil.copytree(folder, kept, symlinks=True, ignore_dangling_symlinks=True)
-        return SeedResult(
-            seed=seed,
-            fleet=f"ssh {plan.runner}",
-            faults=tuple(map(str, plan.faults)),
-            kinds=tuple(sorted({str(fault.kind) for fault in plan.faults})),
-            kills=evidence.kills,
-            outcome=words[1] if len(words) > 1 else "no result",
-            seconds=round(time.monotonic() - begin, 1),
-            violations=violations,
-            folder=kept,
-        )
+        if isinstance(plan, GitHubPlan):
+            seen, found = through_github.run(plan, folder)
+            kills, outcome = seen.kills, f"exit code {seen.code}"
+        else:
+            evidence = over_ssh.run(plan, folder, Keys.make(folder / "keys"))
+            found = checks.violations(evidence)
+            kills, outcome = evidence.kills, [*evidence.last.split(), "", "no result"][1]
+        result = _told(seed, kills=kills, outcome=outcome, seconds=time.monotonic() - begin, violations=found)
+        if not found or keep is None:
+            return result
+        kept = keep / folder.name
+        (folder / "plan.txt").write_text(result.line() + "\n")
+        shutil.copytree(folder, kept, symlinks=True, ignore_dangling_symlinks=True)
+        return SeedResult(**{**asdict(result), "folder": str(kept)})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _told(seed: int, *, kills: int, outcome: str, seconds: float, violations: Sequence[str]) -> SeedResult:
+    plan = any_plan_of(seed)
+    return SeedResult(
+        seed=seed,
+        fleet="GitHub" if isinstance(plan, GitHubPlan) else f"SSH, {plan.runner}",
+        faults=tuple(map(str, plan.faults)),
+        kinds=tuple(sorted({str(fault.kind) for fault in plan.faults})),
+        kills=kills,
+        outcome=outcome,
+        seconds=round(seconds, 1),
+        violations=tuple(violations),
+    )
 
 
 def read_results(file: Path) -> dict[int, SeedResult]:
     """The last result of each seed. A line that was cut is not there."""
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-    results = [SeedResult(**{**json.loads(line)}) for line in lines]
+    results = [SeedResult(**json.loads(line)) for line in lines]
     return {result.seed: result for result in results}
 
 
 def seeds_of(words: str, done: Sequence[int]) -> list[int]:
-    """The seeds that are to be run; see the top of this file."""
+    """The seeds that are to be run, without those that are `done`; see the top of this file."""
     if "," in words:
         return [int(word) for word in words.split(",") if word]
     first, _, last = words.rpartition("-")
@@ -148,23 +163,16 @@ def _result(process: subprocess.Popen[str], seed: int, seconds: float) -> SeedRe
     out, err = process.communicate()
     with contextlib.suppress(ValueError, TypeError):
         return SeedResult(**json.loads(out.splitlines()[-1] if out else ""))
-    plan = plan_of(seed)
-    return SeedResult(
-        seed=seed,
-        fleet="ssh",
-        faults=tuple(map(str, plan.faults)),
-        kinds=tuple(sorted({str(fault.kind) for fault in plan.faults})),
-        kills=0,
-        outcome="harness",
-        seconds=round(seconds, 1),
-        violations=(f"the harness itself failed: {err.strip()[-1500:]}",),
-    )
+    why = f"the harness itself failed: {err.strip()[-1500:]}"
+    return _told(seed, kills=0, outcome="no result", seconds=seconds, violations=[why])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("seeds", nargs="?", default="100")
-    parser.add_argument("--one", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--fault")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--keep", type=Path)
@@ -173,7 +181,9 @@ def main() -> int:
     if given.one is not None:
         print(json.dumps(asdict(carry_out(given.one, keep))))
         return 0
-    seeds = seeds_of(given.seeds, list(read_results(given.results)))
+    seeds = [given.seed] if given.seed is not None else seeds_of(given.seeds, list(read_results(given.results)))
+    if given.fault:
+        seeds = [seed for seed in seeds if given.fault in {fault.kind for fault in any_plan_of(seed).faults}]
     begin, bad = time.monotonic(), 0
     for result in campaign(seeds, given.jobs, given.results, keep):
         bad += bool(result.violations)

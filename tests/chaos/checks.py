@@ -114,7 +114,7 @@ class _Facts:
         for test, times in told.items():
             if times != 1:
                 yield f"{test} got {times} verdicts"
-        numbers = [number for number in self.state.ledger.attempts]
+        numbers = list(self.state.ledger.attempts)
         if numbers != sorted(set(numbers)):
             yield f"lease numbers do not grow: {numbers}"
 
@@ -132,7 +132,7 @@ class _Facts:
         return verdict is Verdict.FAILED and self._excused(test) and self._case(test).behaviour == "flaky"
 
     def nothing_invented(self) -> Iterator[str]:
-        """Behind every green verdict there is a passing execution of this content, behind every failure a failing one."""
+        """Behind a green verdict there is a passing execution of this content, behind a failure a failing one."""
         for test, record in self.state.ledger.records.items():
             key = key_of(test)
             mine = [each for each in self.executions if each.test == key and each.version == self.version]

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from ci_dispatch.machines.ssh.machine import CONFIG_VARIABLE
-from tests.chaos.machines import ORDINARY
+from tests.chaos.fleet import ORDINARY
 from tests.chaos.plan import Tear
 from tests.components import ROOT
 
@@ -33,7 +33,6 @@ class Journal:
 
     def __init__(self, runs: Path) -> None:
         self._runs = runs
-        self._known: set[Path] = set()
         self.folder: Path | None = None  # of the first run that began, once there is one
         self.lines = 0
         self._size = 0

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.chaos import suite
 from tests.chaos.controller import Controller, Journal, last_line
-from tests.chaos.machines import Fleet, wait_until
+from tests.chaos.fleet import Fleet
+from tests.chaos.fleet_in_namespaces import NamespaceFleet
+from tests.chaos.fleet_on_loopback import LoopbackFleet
 from tests.chaos.plan import FOREVER, LEASE, MACHINE, MOMENTARY, Fault, Kind, Plan
+from tests.components import present
 from tests.fleet.servers import Keys
 
 GRACE = 12.0  # beyond the lease: a machine's patience with its controller, and TERM and KILL for what does not end
-DISK_TROUBLE = 4
-RESUMES = 5  # beyond those the plan asks for
+RESUMABLE = (-signal.SIGKILL, 4, 130, 143)  # exit codes of a controller that may leave the rest to the next one
+RESUMES = 5
 
 
 @dataclass
@@ -44,7 +49,8 @@ class Evidence:
 
 def run(plan: Plan, folder: Path, keys: Keys) -> Evidence:
     """Carry the plan out in an empty folder."""
-    with Fleet(plan, folder, keys) as fleet:
+    tier = NamespaceFleet if present("namespaces") else LoopbackFleet
+    with tier(plan, folder, keys) as fleet:
         return _Seed(plan, folder, fleet).run()
 
 
@@ -93,7 +99,8 @@ class _Seed:
         suite.write(self.root, plan.cases, plan.runner)
         (self.root / ".ci-dispatch").symlink_to(self.runs)
         (folder / "audit.jsonl").touch()
-        if plan.has(Kind.RUNS_FULL):
+        self.small_disk = plan.has(Kind.RUNS_FULL) and os.geteuid() == 0
+        if self.small_disk:
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(self.runs)], check=True)
         (self.root / "ci-dispatch.toml").write_text(configuration(plan, fleet))
         self.journal = Journal(self.runs / "runs")
@@ -116,7 +123,7 @@ class _Seed:
             if self.second is not None:
                 self.second.kill()
                 self.second.wait()
-            if self.plan.has(Kind.RUNS_FULL):
+            if self.small_disk:
                 self._keep_runs()
         return self.evidence
 
@@ -131,12 +138,12 @@ class _Seed:
                 return
             self._let_things_happen(now)
             code = self.controller.process.poll() if self.controller.process else None
-            if code is not None and not self.undo_before_resuming():
+            if code is not None and not self._in_disk_trouble():
                 if code != -signal.SIGKILL and self._finished():
                     self.evidence.code = code
                     return
                 resumes += 1
-                if code not in (-signal.SIGKILL, DISK_TROUBLE) or resumes > RESUMES:
+                if code not in RESUMABLE or resumes > RESUMES:
                     self.evidence.code = code
                     self.evidence.trouble.append(f"the controller gave up: exit code {code}")
                     return
@@ -159,11 +166,13 @@ class _Seed:
 
     def _begin(self, fault: Fault, now: float) -> None:
         over = now + fault.lasts
+        if fault.kind in MACHINE:
+            self.fleet.begin(fault.kind, fault.machine)
+            undone = partial(self.fleet.end, fault.kind, fault.machine)
+            if fault.lasts != FOREVER and fault.kind not in MOMENTARY:
+                self.undo.append((over, undone))
+            return
         match fault.kind:
-            case kind if kind in MACHINE:
-                self.fleet.begin(kind, fault.machine)
-                if fault.lasts != FOREVER and kind not in MOMENTARY or kind is Kind.SSHD_KILLED:
-                    self.undo.append((over, lambda: self.fleet.end(kind, fault.machine)))
             case Kind.KILLED:
                 self.controller.kill()
                 self.evidence.kills += 1
@@ -171,22 +180,14 @@ class _Seed:
                 time.sleep(fault.lasts)
             case Kind.STOPPED:
                 self.controller.signal(signal.SIGSTOP)
-                self.undo.append((over, lambda: self.controller.signal(signal.SIGCONT)))
+                self.undo.append((over, partial(self.controller.signal, signal.SIGCONT)))
             case Kind.INTERRUPTED:
                 self.controller.signal(signal.SIGINT)
             case Kind.TERMINATED:
                 self.controller.signal(signal.SIGTERM)
-            case Kind.RUNS_FULL:
-                fill = self.runs / "fill"
-                subprocess.run(["dd", "if=/dev/zero", f"of={fill}", "bs=64k"], stderr=subprocess.DEVNULL, check=False)
-                self.undo.append((over, fill.unlink))
+            case Kind.RUNS_FULL | Kind.RUNS_READ_ONLY:
                 self.disk_trouble = True
-            case Kind.RUNS_READ_ONLY:
-                closed = [path for path in self.runs.rglob("*") if path.is_dir()]
-                for path in closed:
-                    path.chmod(0o500)
-                self.undo.append((over, lambda: [path.chmod(0o700) for path in closed] and None))  # type: ignore[func-returns-value]
-                self.disk_trouble = True
+                self.undo.append((over, self._fill() if fault.kind is Kind.RUNS_FULL else self._close_runs()))
             case Kind.CLOCK:
                 self.controller.clock.write_text(str(fault.lasts))
             case Kind.EDIT:
@@ -194,8 +195,25 @@ class _Seed:
             case Kind.SECOND:
                 self._start_second()
 
-    def undo_before_resuming(self) -> bool:
-        """Whether the disk of the controller is still in trouble: nobody resumes before that is mended."""
+    def _fill(self) -> Callable[[], None]:
+        """The controller's disk is full, when it is one of its own; returns what frees it."""
+        fill = self.runs / "fill"
+        if self.small_disk:
+            subprocess.run(["dd", "if=/dev/zero", f"of={fill}", "bs=64k"], stderr=subprocess.DEVNULL, check=False)
+        return partial(fill.unlink, missing_ok=True)
+
+    def _close_runs(self) -> Callable[[], None]:
+        closed = [path for path in self.runs.rglob("*") if path.is_dir()]
+
+        def set_mode(mode: int) -> None:
+            for path in closed:
+                path.chmod(mode)
+
+        set_mode(0o500)
+        return partial(set_mode, 0o700)
+
+    def _in_disk_trouble(self) -> bool:
+        """The disk of the controller is not mended yet: nobody resumes before that."""
         return self.disk_trouble and any(self.undo)
 
     def _resume(self) -> None:
@@ -264,3 +282,11 @@ class _Seed:
             self.runs.rmdir()
             kept.rename(self.runs)
 
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

@@ -51,7 +51,7 @@ CONTROLLER = (Kind.KILLED, Kind.STOPPED, Kind.INTERRUPTED, Kind.TERMINATED, Kind
 MACHINE = tuple(kind for kind in Kind if kind not in CONTROLLER)
 OF_LOCAL = (Kind.SUPERVISOR_KILLED, Kind.SUPERVISOR_STOPPED, Kind.RUNNER_KILLED, Kind.JOBS_REMOVED)
 """What can happen to the computer the controller runs on without ending the controller."""
-MOMENTARY = (Kind.SSHD_KILLED, Kind.CUT, Kind.SUPERVISOR_KILLED, Kind.RUNNER_KILLED, Kind.JOBS_REMOVED, Kind.CLOCK,
+MOMENTARY = (Kind.CUT, Kind.SUPERVISOR_KILLED, Kind.RUNNER_KILLED, Kind.JOBS_REMOVED, Kind.CLOCK,
              Kind.INTERRUPTED, Kind.TERMINATED, Kind.EDIT, Kind.SECOND)  # fmt: skip
 
 
@@ -165,33 +165,40 @@ def _of_machine(random: Random, machine: PlannedMachine) -> Fault:
         lasts = random.choice([0.5, 2.0, 8.0])  # whoever never goes on cannot be expected to end anything
     if kind is Kind.SSHD_KILLED:
         lasts = random.choice([1.0, 5.0, FOREVER])
-    return Fault(kind=kind, machine=machine.name, lasts=lasts, **_moment(random))
+    return Fault(kind=kind, machine=machine.name, lasts=lasts, seconds=_moment(random))
 
 
-def _moment(random: Random) -> dict[str, float]:
-    return {"seconds": round(random.choice([random.uniform(0, 0.8), random.uniform(0, 4)]), 2)}
+def _moment(random: Random) -> float:
+    return round(random.choice([random.uniform(0, 0.8), random.uniform(0, 4)]), 2)
 
 
 def _of_controller(random: Random, tests: int) -> list[Fault]:
     kind = random.choice([Kind.KILLED] * 7 + [kind for kind in CONTROLLER if kind is not Kind.KILLED])
-    if kind is Kind.KILLED:
-        kills = []
-        line = 0
-        for _ in range(random.choice([1, 1, 2, 3])):
-            line += random.randint(1, 2 * tests + 20) // (2 if kills else 1) or 1
-            kills.append(
-                Fault(
-                    kind=kind,
-                    lines=line,
-                    lasts=random.choice([0.0, 0.0, 0.5, 2.0, 4.5]),
-                    tear=random.choice([Tear.NONE] * 6 + list(Tear)[1:]),
-                )
+    match kind:
+        case Kind.KILLED:
+            clock = Fault(kind=Kind.CLOCK, lasts=random.choice([-3600.0, -5.0, 5.0, 3600.0]))
+            return [*([clock] if random.random() < 0.1 else []), *_kills(random, tests)]
+        case Kind.CLOCK:
+            clock = Fault(kind=kind, lasts=random.choice([-3600.0, 3600.0]))
+            return [clock, Fault(kind=Kind.KILLED, lines=random.randint(2, tests))]
+        case Kind.SECOND:
+            second = Fault(kind=kind, seconds=round(random.uniform(0.3, 2.5), 2))
+            return [Fault(kind=Kind.EDIT, seconds=0.3), second]
+        case _:
+            return [Fault(kind=kind, lasts=random.choice([1.0, 4.0, 7.0]), seconds=_moment(random))]
+
+
+def _kills(random: Random, tests: int) -> list[Fault]:
+    """One to three, each at a line of the journal; the longest pause outlives every lease."""
+    line, kills = 0, []
+    for number in range(random.choice([1, 1, 2, 3])):
+        line += random.randint(1, (2 * tests + 20) // (2 if number else 1))
+        kills.append(
+            Fault(
+                kind=Kind.KILLED,
+                lines=line,
+                lasts=random.choice([0.0, 0.0, 0.5, 2.0, LEASE + 2.0]),
+                tear=random.choice([Tear.NONE] * 6 + list(Tear)[1:]),
             )
-        clock = [Fault(kind=Kind.CLOCK, lasts=random.choice([-3600.0, -5.0, 5.0, 3600.0]))] if random.random() < 0.1 else []
-        return [*clock, *kills]
-    lasts = random.choice([1.0, 4.0, 7.0])
-    if kind is Kind.CLOCK:
-        return [Fault(kind=kind, lasts=random.choice([-3600.0, 3600.0])), Fault(kind=Kind.KILLED, lines=tests // 2)]
-    if kind is Kind.SECOND:
-        return [Fault(kind=Kind.EDIT, seconds=0.3), Fault(kind=kind, seconds=round(random.uniform(0.3, 2.5), 2))]
-    return [Fault(kind=kind, lasts=lasts, **_moment(random))]
+        )
+    return kills

@@ -117,7 +117,7 @@ def perform(key):
         raise Skipped("not today")
 '''
 
-_PYTEST_FILE = '''\
+_PYTEST_FILE = """\
 import pytest
 import perform
 
@@ -129,9 +129,9 @@ def test_chaos(key):
         perform.perform(key)
     except perform.Skipped as skipped:
         pytest.skip(str(skipped))
-'''
+"""
 
-_COMMAND_RUNNER = '''\
+_COMMAND_RUNNER = """\
 import json, sys
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -163,7 +163,7 @@ except KeyboardInterrupt:
 finally:
     Path(junit).write_text("<testsuites><testsuite name='s'>" + "".join(cases) + "</testsuite></testsuites>")
 sys.exit(bad)
-'''
+"""
 
 FILES = 3
 

@@ -129,7 +129,9 @@ def _bearable(faults: list[GitHubFault]) -> list[GitHubFault]:
 
 def _killed(random: Random) -> GitHubFault:
     if random.random() < 0.3:
-        path, method = random.choice([("/dispatches", "POST"), ("/jobs", "GET"), ("/artifacts", "GET"), ("/zip", "GET")])
+        path, method = random.choice(
+            [("/dispatches", "POST"), ("/jobs", "GET"), ("/artifacts", "GET"), ("/zip", "GET")]
+        )
         return GitHubFault(
             kind=GitHubKind.KILLED, path=path, method=method, skip=random.randint(0, 2), processed=random.random() < 0.5
         )
@@ -218,8 +220,8 @@ def _drive(simulation: Simulation, evidence: GitHubEvidence) -> int:
             evidence.kills += 1
             simulation.clock.moment += 20
             code = simulation.killed_and_watched(LIMIT)
-    except AssertionError as error:
-        evidence.trouble.append(str(error).splitlines()[0])
+    except Exception as error:  # whatever it is, the controller did not survive it
+        evidence.trouble.append(f"the controller failed: {type(error).__name__}: {error}".splitlines()[0])
         return -1
     return code
 
@@ -310,7 +312,9 @@ class _Faults:
         return None
 
     def _script(self, job: Job) -> Script | None:
-        fault = self._hit(job, GitHubKind.RUNNER_LOST, GitHubKind.RUNNER_STOPPED, GitHubKind.TIME_LIMIT, GitHubKind.REPORT_MISSING)
+        fault = self._hit(
+            job, GitHubKind.RUNNER_LOST, GitHubKind.RUNNER_STOPPED, GitHubKind.TIME_LIMIT, GitHubKind.REPORT_MISSING
+        )
         match fault.kind if fault else None:
             case GitHubKind.RUNNER_LOST:
                 return Script(dies_after=min(5.0, self.plan.seconds))
@@ -334,16 +338,35 @@ def _again(simulation: Simulation, run: int) -> None:
 
 
 def _wrong(plan: GitHubPlan, simulation: Simulation, world: Logged, evidence: GitHubEvidence) -> Iterator[str]:
-    state = simulation.state
-    if state.finished is None:
+    if simulation.state.finished is None:
         yield "the run has no end"
         return
+    yield from _wrong_verdicts(plan, simulation, world)
+    yield from _wrong_events(simulation)
+    state = simulation.state
+    right = ExitCode.TESTS_FAILED if state.verdicts[Verdict.FAILED] else ExitCode.PASSED
+    if state.interrupted:
+        right = ExitCode.INTERRUPTED
+    elif not state.ledger.complete:
+        right = ExitCode.INCOMPLETE
+    if evidence.code != right:
+        yield f"the exit code was {evidence.code}, its verdicts say {int(right)}"
+    running = [run.id for run in simulation.double.hub.runs.values() if run.status != "completed"]
+    not_ours = (GitHubKind.DUPLICATED, GitHubKind.RERUN_BY_HAND, GitHubKind.RUNNER_LOST, GitHubKind.CANCEL_FAILS)
+    if running and not plan.has(*ENDING, *not_ours):
+        yield f"runs {running} still run on GitHub"
+    if simulation.double.token_leaks:
+        yield "the token was sent elsewhere"
+
+
+def _wrong_verdicts(plan: GitHubPlan, simulation: Simulation, world: Logged) -> Iterator[str]:
     may_end = plan.has(*ENDING)
     executed = Counter(world.executed)
-    for test, record in state.ledger.records.items():
-        fails = plan.fails.get(test, 0)
-        allowed = {Verdict.PASSED} if not fails else {Verdict.FAILED} if fails > RETRIES else {Verdict.FLAKY, Verdict.PASSED}
-        verdict = record.verdict
+    for test, record in simulation.state.ledger.records.items():
+        fails, verdict = plan.fails.get(test, 0), record.verdict
+        allowed = (
+            {Verdict.FAILED} if fails > RETRIES else {Verdict.FLAKY, Verdict.PASSED} if fails else {Verdict.PASSED}
+        )
         if verdict in (None, Verdict.NOT_RUN):
             if not may_end:
                 yield f"{test} was not run although a runner was well: {record.reason}"
@@ -353,6 +376,9 @@ def _wrong(plan: GitHubPlan, simulation: Simulation, world: Logged, evidence: Gi
             yield f"{test} is {verdict}, and no execution of it passed"
         if verdict is Verdict.PASSED and record.failures:
             yield f"{test} passed although a failure of it was reported"
+
+
+def _wrong_events(simulation: Simulation) -> Iterator[str]:
     events = [stamped.event for stamped in simulation.journal.events]
     for test, count in Counter(event.test for event in events if isinstance(event, VerdictReached)).items():
         if count != 1:
@@ -360,18 +386,6 @@ def _wrong(plan: GitHubPlan, simulation: Simulation, world: Logged, evidence: Gi
     leases = [event.lease.number for event in events if isinstance(event, LeaseGranted)]
     if leases != sorted(set(leases)):
         yield f"lease numbers do not grow: {leases}"
-    yield from (f"{e.machine} was well and is in quarantine: {e.reason}" for e in events if isinstance(e, MachineQuarantined) and e.machine == WELL)
-    right = ExitCode.TESTS_FAILED if state.verdicts[Verdict.FAILED] else ExitCode.PASSED
-    if not state.ledger.complete:
-        right = ExitCode.INTERRUPTED if state.interrupted else ExitCode.INCOMPLETE
-    elif state.interrupted:
-        right = ExitCode.INTERRUPTED
-    if evidence.code != right:
-        yield f"the exit code was {evidence.code}, its verdicts say {int(right)}"
-    running = [run.id for run in simulation.double.hub.runs.values() if run.status != "completed"]
-    duplicates = plan.has(GitHubKind.DUPLICATED, GitHubKind.RERUN_BY_HAND)
-    dead = plan.has(GitHubKind.RUNNER_LOST)
-    if running and not duplicates and not dead and not plan.has(*ENDING, GitHubKind.CANCEL_FAILS):
-        yield f"runs {running} still run on GitHub"
-    if simulation.double.token_leaks:
-        yield "the token was sent elsewhere"
+    for event in events:
+        if isinstance(event, MachineQuarantined) and event.machine == WELL:
+            yield f"{WELL} was well and is in quarantine: {event.reason}"
