@@ -44,6 +44,8 @@ class RunResumed(Value):
     """A new controller took over the journal of a dead one."""
 
     controller: str  # host and process, for people
+    epoch: str = ""  # no other controller of the run has it
+    last_lease: LeaseNumber = LeaseNumber(0)  # numbers up to it may have been granted, also where the journal lost that
 
 
 class MachineChecked(Value):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -24,7 +25,16 @@ from ci_dispatch.core.events import (
     TestFinished,
     Warned,
 )
-from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, Connection, Ended, MachineName, TestId
+from ci_dispatch.core.model import (
+    ANY_MACHINE,
+    AttemptResult,
+    Connection,
+    Ended,
+    FailureCause,
+    Lease,
+    MachineName,
+    TestId,
+)
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import quarantine, run_end
@@ -46,7 +56,7 @@ class RunPolicy:
     head_share: float = planner.HEAD_SHARE_KNOWN
     checks: bool = True  # False: machines are never asked how they are
     check_first: bool = True  # False: nobody waits for the first answers
-    check_interval: float = 30.0
+    check_interval: float = 30.0  # infinite: only lost machines are asked, whether they are back
     lost_check_interval: float = 5.0  # for a machine that may come back
     check_deadline: float = 30.0  # for the answer of one check
     give_up_after: float = 60.0  # without any usable machine
@@ -253,7 +263,7 @@ class RunControl:
         """The end of an attempt, told by its fleet; only the first under an active lease counts."""
         number = end.lease
         lease = self.ledger.attempts[number].lease
-        result = one_result_each(lease, end.result)
+        result = one_result_each(lease, self._without_blame(lease, end.result))
         stale = number not in self.ledger.active
         self._publish(AttemptFinished(lease=number, machine=lease.machine, result=result, stale=stale))
         if stale:
@@ -276,6 +286,13 @@ class RunControl:
             now=now,
         ):
             self._publish(each)
+
+    def _without_blame(self, lease: Lease, result: AttemptResult) -> AttemptResult:
+        """That a machine ended a job because an earlier controller had died says nothing about the machine."""
+        if result.ended is not Ended.LEASE_ENDED or lease.epoch == self.state.epoch:
+            return result
+        reason = "its controller had died, so its machine ended it"
+        return replace(result, ended=Ended.CANCELLED, cause=FailureCause.NONE, reason=reason, suspects=())
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -308,7 +325,7 @@ class RunControl:
 
     def _keep_deadline(self, now: float) -> list[m.Command]:
         deadline = self._policy.deadline
-        if not deadline or self._stopping or now < self.state.started_at + deadline:
+        if not deadline or self._stopping or now < self.state.started_at + self.state.unattended + deadline:
             return []
         return self._stop(f"the run's deadline of {deadline:g} s has passed", now, self._policy.report_grace)
 

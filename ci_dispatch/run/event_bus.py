@@ -36,7 +36,7 @@ class EventBus:
         The state has each event at once, the reporters see them when the journal has them all. Nothing that leaves the
         process may be done before the step is over.
         """
-        self._step, self._step_at = [], self._clock.now()
+        self._step, self._step_at = [], self._now()
         try:
             yield
             entry = self._step
@@ -52,10 +52,14 @@ class EventBus:
             self._step.append(Stamped(seq=seq, at=self._step_at, event=event))
             self._fold(self._step[-1])
             return
-        stamped = Stamped(seq=seq, at=self._clock.now(), event=event)
+        stamped = Stamped(seq=seq, at=self._now(), event=event)
         self._write([stamped])
         self._fold(stamped)
         self._show([stamped])
+
+    def _now(self) -> float:
+        """As the journal has it: a replayed run has the same times."""
+        return round(self._clock.now(), 3)
 
     def _write(self, entry: Sequence[Stamped]) -> None:
         kept = [stamped for stamped in entry if not isinstance(stamped.event, TRANSIENT)]

@@ -2,20 +2,21 @@
 
 A line holds what one step of the run decided, whole or not at all: one event, or several that belong together
 (`"kind": "Step"`, with pairs of kind and data). A last line that was cut (its writer was killed, or is still writing)
-is not there yet; any other damage ends the reading with a `UsageError` that names the line. Journals of version 1
-(ci-dispatch 0.1) are read too.
+is not there yet; any other damage ends the reading with a `UsageError` that names the line. Whoever goes on with a run
+takes the damage off first (`recover`). Journals of version 1 (ci-dispatch 0.1) are read too.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value
-from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
+from ci_dispatch.core.errors import ControllerError, UsageError
 from ci_dispatch.core.events import KINDS, Stamped, Unrecognised
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.state import RunState
@@ -26,10 +27,8 @@ STEP = "Step"  # the kind of a line with several events
 _HINT = "give a run's folder, or its events.jsonl, as this version of ci-dispatch or 0.1 wrote it"
 
 
-class JournalError(CiDispatchError):
+class JournalError(ControllerError):
     """The journal could not be written, so the run could not go on: nobody would know what had happened."""
-
-    exit_code = ExitCode.INCOMPLETE
 
 
 class _Line(Value):
@@ -49,7 +48,7 @@ def dumps(*entry: Stamped) -> bytes:
     kind, data = _plain(first)
     if len(entry) > 1:
         kind, data = STEP, [_plain(stamped) for stamped in entry]
-    return codec.encode(_Line(v=VERSION, seq=first.seq, at=round(first.at, 3), kind=kind, data=data))
+    return codec.encode(_Line(v=VERSION, seq=first.seq, at=first.at, kind=kind, data=data))
 
 
 def _plain(stamped: Stamped) -> tuple[str, Any]:
@@ -115,7 +114,7 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offset = 0  # of the first byte that was not read as a whole line
+        self.offset = 0  # of the first byte that was not read as a whole line
         self._line = 0
         self._seq = 0
 
@@ -127,9 +126,9 @@ class JournalReader:
         """
         try:
             with self._path.open("rb") as stream:
-                if os.fstat(stream.fileno()).st_size < self._offset:
-                    self._offset, self._line, self._seq = 0, 0, 0  # another run began in the same file
-                stream.seek(self._offset)
+                if os.fstat(stream.fileno()).st_size < self.offset:
+                    self.offset, self._line, self._seq = 0, 0, 0  # another run began in the same file
+                stream.seek(self.offset)
                 chunk = stream.read(CHUNK)
                 if b"\n" not in chunk and len(chunk) == CHUNK:
                     chunk += stream.readline()  # one line longer than a chunk
@@ -151,7 +150,7 @@ class JournalReader:
                     hint=_HINT,
                 ) from error
             self._line += 1
-            self._offset += len(line)
+            self.offset += len(line)
             self._seq = entries[-1][-1].seq
         return entries
 
@@ -175,6 +174,34 @@ def replay(entries: Iterable[Entry], state: RunState, reporters: Sequence[Report
         for stamped in entry:
             for reporter in reporters:
                 reporter.handle(stamped, state)
+
+
+def recover(path: Path, state: RunState) -> str:
+    """Fold all of a journal that can be read and take off the rest, so that its run can be gone on with.
+
+    Returns what was lost, in a sentence, or "". The bytes taken off are kept beside the journal. What is no journal at
+    all is left as it is. Only for whoever holds the run. Raises OSError, and UsageError as `JournalReader.read`.
+    """
+    reader, why = JournalReader(path), ""
+    try:
+        replay(reader.read_all(), state)
+    except UsageError as error:
+        if state.started is None:
+            raise
+        why = error.why
+    lost = path.stat().st_size - reader.offset
+    if not lost or state.started is None:
+        return ""
+    kept = path.with_name(path.name + ".lost")
+    with path.open("r+b") as stream, kept.open("ab") as aside:
+        stream.seek(reader.offset)
+        shutil.copyfileobj(stream, aside)
+        aside.flush()
+        os.fsync(aside.fileno())
+        stream.truncate(reader.offset)
+        os.fsync(stream.fileno())
+    why = why or "its last line was cut"
+    return f"{lost} bytes at its end could not be read ({why}); what they told is found out again; see {kept.name}"
 
 
 def _from_version_1(kind: str, data: Any) -> tuple[str, Any]:

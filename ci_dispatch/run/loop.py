@@ -44,7 +44,10 @@ class Inbox:
 
 
 def drive(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: Clock) -> None:
-    """Run until the control is done; then nothing of the run is left behind, whatever happened on the way."""
+    """Run until the control is done; then nothing of the run is left behind, whatever happened on the way.
+
+    Raises ControllerError when this computer cannot go on: the run has no verdict then and may be resumed.
+    """
     try:
         _loop(control, executors, bus, inbox, clock)
     finally:
@@ -66,6 +69,8 @@ def _loop(control: RunControl, executors: Sequence[Executor], bus: EventBus, inb
         if control.done(clock.now()):
             return
         message = inbox.take(TICK_SECONDS)
+        if isinstance(message, m.ControllerFailed):
+            raise message.error
         with bus.step():
             now = clock.now()
             commands = control.step(message, now)

@@ -306,7 +306,9 @@ class ActionsFleet:
 
     def _grant(self, job: ShardJob, machine: MachineName, now: float) -> Items:
         job.lease, self._changed = LeaseNumber(self._ledger.last_lease + 1), True
-        yield m.Granted(Lease(number=job.lease, shard=job.job.shard, machine=machine, granted=now))
+        yield m.Granted(
+            Lease(number=job.lease, shard=job.job.shard, machine=machine, granted=now, epoch=self._state.epoch)
+        )
 
     def _end(self, job: ShardJob, result: AttemptResult, now: float, *, machine_lost: bool = False) -> Items:
         """The end of an attempt. What a re-run of its job may repeat is owed by it; the rest is free again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 
@@ -351,6 +352,93 @@ def test_a_journal_that_breaks_when_a_lease_is_granted_is_said_as_such() -> None
         script.say(checked(B, healthy=True))
     assert len(script.commands) == before, "no command of a step that the journal does not have"
     assert {type(command) for command in script.control.abandon(1.0)} == {CancelJob}, "those that are in the ledger"
+
+
+def test_a_dead_controller_is_not_the_machines_fault() -> None:
+    """Its machines end what nobody renews. With three slots, one kill would put each of them into quarantine."""
+    script = Script(tests=30, machines=1, slots=3, head_share=0.3, check_first=False)
+    numbers = list(script.state.ledger.active)
+    assert len(numbers) > 1
+    script.bus.publish(RunResumed(controller="another", epoch="e1"))
+    for number in numbers:
+        tests = script.state.ledger.attempts[number].lease.shard.tests
+        ended = AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE, reason="lease ended", suspects=tests)
+        script.say(m.LeaseEnded(number, ended), 20.0)
+    assert not script.said(MachineLost)
+    assert not script.said(MachineQuarantined)
+    records = script.state.ledger.records.values()
+    assert all((record.losses, record.crashes, record.reassignments) == (0, 0, 0) for record in records)
+    again = [script.state.ledger.attempts[n].lease for n in script.state.ledger.active]
+    assert {lease.epoch for lease in again} == {"e1"}
+    number = again[0].number
+    script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE)), 30.0)
+    attempt = script.state.ledger.attempts[number]
+    assert attempt.result is not None
+    assert attempt.result.ended is Ended.LEASE_ENDED, "while we were there it says something"
+
+
+def test_time_without_a_controller_does_not_count_for_the_deadline() -> None:
+    script = Script(deadline=100.0, shard_timeout=9999.0, head_share=1.0, check_first=False)
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 1.0)
+    script.clock.at = 5000.0
+    script.bus.publish(RunResumed(controller="another", epoch="e1"))
+    cancels = [0, 0]
+    for place, second in enumerate((5090.0, 5101.0)):
+        for machine in (A, B):
+            script.say(m.Beat(script.lease_of(machine)), second)
+        cancels[place] = sum(isinstance(command, CancelJob) for command in script.say(m.Tick(), second))
+    assert cancels == [0, 2]
+
+
+def test_a_job_that_beats_on_after_its_time_limit_is_ended_by_us() -> None:
+    script = Script(machines=1, shard_timeout=100.0, end_grace=20.0, lease=12.0, head_share=1.0, check_first=False)
+    number = script.lease_of(A)
+    script.say(m.Started(number), 1.0)
+    for second in range(2, 121):
+        said = [*script.say(m.Beat(number), float(second)), *script.say(m.Tick(), float(second))]
+        assert not [command for command in said if isinstance(command, CancelJob)], second
+    [cancel] = [c for c in script.say(m.Tick(), 121.0) if isinstance(c, CancelJob)]
+    assert (cancel.lease, cancel.now) == (number, True)
+    [lost] = script.said(MachineLost)
+    assert isinstance(lost, MachineLost)
+    assert "20 s after its time limit" in lost.reason
+
+
+def test_a_job_whose_reports_are_on_their_way_is_not_overdue() -> None:
+    script = Script(machines=1, shard_timeout=100.0, end_grace=20.0, lease=12.0, head_share=1.0, check_first=False)
+    number = script.lease_of(A)
+    script.say(m.Started(number), 1.0)
+    script.say(Collecting(number), 2.0)
+    script.say(m.Tick(), 2.0 + 149.0)
+    assert not script.said(MachineLost)
+    script.say(m.Tick(), 2.0 + 151.0)
+    assert script.said(MachineLost)
+
+
+def test_numbers_that_a_lost_part_of_the_journal_may_have_granted_are_not_granted_again() -> None:
+    script = Script(machines=1, head_share=1.0, check_first=False)
+    script.bus.publish(RunResumed(controller="another", epoch="e1", last_lease=LeaseNumber(7)))
+    script.finish(A, Verdict.FAILED, at=1.0)
+    script.say(m.Tick(), 10.0)
+    [lease] = script.state.ledger.active.values()
+    assert (lease.number, lease.epoch) == (8, "e1")
+
+
+def test_without_health_checks_only_a_lost_machine_is_asked() -> None:
+    script = Script(check_first=False, check_interval=math.inf, head_share=1.0, lease=12.0, steal_after=9999.0)
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 1.0)
+    for second in range(10, 100, 10):
+        script.say(m.Beat(script.lease_of(B)), float(second))
+        script.say(m.Tick(), float(second))
+    asked = [command.machine for command in script.commands if isinstance(command, m.CheckMachine)]
+    assert set(asked) == {A}, "it fell silent, and is asked until it is back"
+    script.say(checked(A, healthy=True), 100.0)
+    before = len(script.commands)
+    for second in range(110, 200, 10):
+        script.say(m.Tick(), float(second))
+    assert not [command for command in script.commands[before:] if command == m.CheckMachine(A)]
 
 
 def test_two_ready_but_slow_machines_do_not_hand_a_test_to_and_fro() -> None:

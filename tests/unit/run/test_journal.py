@@ -14,9 +14,11 @@ from ci_dispatch.core import events
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Stamped, Unrecognised, Warned
-from ci_dispatch.core.model import FailureCause, MachineSpec
-from ci_dispatch.run.journal import CHUNK, JournalReader, dumps, loads
+from ci_dispatch.core.model import FailureCause, MachineName, MachineSpec
+from ci_dispatch.run.journal import CHUNK, JournalReader, dumps, loads, recover
+from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded
+from tests.simulation import make_tests, run_started
 
 KINDS = list(events.KINDS.values())
 DATA = st.recursive(
@@ -131,6 +133,53 @@ def test_a_line_without_an_event_is_damage_and_several_events_are_counted(tmp_pa
     assert [stamped.seq for stamped in read(tmp_path, together, journal("a", "b", "c")[2])] == [1, 2, 3]
     with pytest.raises(UsageError, match="event 2 follows event 2"):
         read(tmp_path, together, journal("a", "b")[1])
+
+
+RUN_STARTED = run_started(make_tests(2), [MachineSpec(name=MachineName("a"))], {})
+STARTED = dumps(Stamped(seq=1, at=0.0, event=RUN_STARTED)) + b"\n"
+DAMAGE = [b"nonsense\n", b"\0" * 5000, b"\0" * 5000 + b"\n", b'{"v":2,"seq":3', b"x\ny\nz", journal("a", "b", "c")[0]]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: repr(damage[:16]))
+def test_damage_at_the_end_is_taken_off_once_and_kept_and_said(tmp_path: Path, damage: bytes) -> None:
+    path, state = tmp_path / "events.jsonl", RunState()
+    good = STARTED + journal("a", "b")[1]
+    path.write_bytes(good + damage)
+    lost = recover(path, state)
+    assert f"{len(damage)} bytes" in lost
+    assert (tmp_path / "events.jsonl.lost").read_bytes() == damage
+    assert (path.read_bytes(), state.seq) == (good, 2)
+    again = RunState()
+    assert recover(path, again) == "", "once"
+    assert again.seq == 2
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_cut_last_line_is_taken_off(tmp_path: Path, cut: int) -> None:
+    path, state = tmp_path / "events.jsonl", RunState()
+    last = journal("a", "b")[1]
+    path.write_bytes(STARTED + last[:cut])
+    assert "its last line was cut" in recover(path, state)
+    assert path.read_bytes() == STARTED
+
+
+def test_what_comes_after_damage_goes_with_it(tmp_path: Path) -> None:
+    path, state = tmp_path / "events.jsonl", RunState()
+    rest = b"nonsense\n" + journal("a", "b")[1]
+    path.write_bytes(STARTED + rest)
+    assert "line 2" in recover(path, state)
+    assert path.read_bytes() == STARTED
+    assert (tmp_path / "events.jsonl.lost").read_bytes() == rest
+
+
+@pytest.mark.parametrize("content", [b"<html>\n", b"no journal at all", b""])
+def test_what_is_no_journal_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(content)
+    with suppress(UsageError):
+        assert recover(path, RunState()) == ""
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_line_longer_than_a_chunk_is_read_whole(tmp_path: Path) -> None:

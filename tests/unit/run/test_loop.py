@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
 from ci_dispatch.fleets.machines.fleet import CancelJob, StartJob
@@ -136,3 +137,15 @@ def test_every_is_due_once_a_period_however_often_it_is_asked() -> None:
     assert [every.due(at) for at in (10.0, 10.1, 10.49, 10.5, 10.6, 12.0, 12.1)] == [
         True, False, False, True, False, True, False,
     ]  # fmt: skip
+
+
+def test_trouble_of_this_computer_ends_the_loop_and_leaves_the_run_without_a_verdict() -> None:
+    clock, inbox = Clock(), Still()
+    bus = EventBus(RunState(), clock, [])
+    control, executor = control_for(bus), ScriptedExecutor(inbox, silent=True)
+    inbox.post(m.ControllerFailed(ControllerError("no disk")))
+    with pytest.raises(ControllerError, match="no disk"):
+        drive(control, [executor], bus, inbox, clock)
+    assert bus.state.finished is None, "so it may be resumed"
+    assert {type(command) for command in executor.commands} == {StartJob, CancelJob}
+    assert executor.closed == 1
