@@ -55,6 +55,7 @@ class Death:
     written: bool = True  # False: only half of the line is there
     commands: int = 0  # of what the line decided, carried out
     pause: float = 1.0  # seconds until the next controller
+    lost: int = 0  # lines of the journal's end that the whole computer's crash takes with it
 
 
 class _Disk(io.BytesIO):
@@ -78,9 +79,10 @@ class _Disk(io.BytesIO):
             self.due = True
         return super().write(line)
 
-    def repair(self) -> None:
-        """As `RunFolder.open_journal` does."""
-        whole = b"".join(self.lines)
+    def repair(self, lost: int) -> None:
+        """What the next controller finds of it; the first line at least."""
+        lines = self.lines
+        whole = b"".join(lines[: max(1, len(lines) - lost)])
         self.seek(0)
         self.truncate()
         super().write(whole)
@@ -102,6 +104,11 @@ class _Machines(SimulatedFleet):
         if number is not None:
             self._jobs.setdefault(number, []).append((self.clock.at + seconds, message))
         super().later(seconds, message)
+
+    @property
+    def last_lease(self) -> LeaseNumber:
+        """As the folders of attempts tell it."""
+        return max(self._jobs, default=LeaseNumber(0))
 
     def left_alone(self) -> None:
         """Nobody hears what is on its way, and nobody renews a lease."""
@@ -181,6 +188,7 @@ class MortalRun:
         def heard(test: TestId) -> int:
             return heard_by(self.state)(test)
 
+        self._controllers = 1
         self._machines = _Machines([*over_ssh, *through_github], world, self.clock, heard, leases.lease)
         self.github = _Actions(through_github, world, self.clock, self._machines.later, heard, seed=seed)
 
@@ -193,7 +201,7 @@ class MortalRun:
             except ControllerDied:
                 self._machines.left_alone()
                 self.clock.at += death.pause
-                self.disk.repair()
+                self.disk.repair(death.lost)
             else:
                 return self.state
         self.disk.death, self.disk.due = None, False
@@ -210,7 +218,11 @@ class MortalRun:
             pool = (MachineSpec(name=ANY_MACHINE),) if self._pool else ()
             bus.publish(run_started(self._tests, [*self._ssh, *self._pool, *pool], self._world.seconds))
         else:
-            bus.publish(RunResumed(controller="the next"))
+            self._controllers += 1
+            resumed = RunResumed(
+                controller="the next", epoch=f"c{self._controllers}", last_lease=self._machines.last_lease
+            )
+            bus.publish(resumed)
         self._die_when_due()
         control = RunControl(
             state,

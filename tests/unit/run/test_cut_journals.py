@@ -104,6 +104,24 @@ def test_wherever_the_journal_ends_the_next_controller_gives_the_same_verdicts(
     assert not failures, f"{len(failures)} of {len(whole.disk.lines) * len(DEATHS)} deaths:\n{shown}"
 
 
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_a_journal_that_lost_its_last_lines_costs_only_time(fleet: str, seed: int) -> None:
+    """The machines, GitHub and the file of dispatches have seen more than the journal tells."""
+    whole = mortal_run(fleet, seed)
+    whole.run()
+    failures = []
+    for line in range(2, len(whole.disk.lines)):
+        for lost in (1, 3):
+            run = mortal_run(fleet, seed)
+            death = Death(line, lost=lost, pause=PAUSES[line % 2])
+            run.run([death])
+            if wrong := wrong_with(run, seed):
+                failures.append((death, wrong))
+    shown = "\n".join(f"{death}: {wrong[:3]}" for death, wrong in failures[:8])
+    assert not failures, f"{len(failures)} deaths:\n{shown}"
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_three_controllers_die_one_after_the_other(seed: int) -> None:
     dice = Random(seed)
