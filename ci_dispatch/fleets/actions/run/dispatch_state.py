@@ -93,7 +93,11 @@ def _restored(dispatch: SavedDispatch, ledger: Ledger, now: float) -> WorkflowRu
     for shard, job in run.jobs.items():
         number = dispatch.leases.get(shard)
         attempt = ledger.attempts.get(number) if number is not None else None
-        if attempt is None:
+        if attempt is None:  # nobody has taken it yet, or the journal has lost who did: it is for what nobody else has
+            records = [ledger.records[test] for test in job.job.shard.tests]
+            left = tuple(r.test.id for r in records if r.verdict is None and r.lease is None)
+            job.job = replace(job.job, shard=replace(job.job.shard, tests=left))
+            job.settled = job.passed = not left
             continue
         run.jobs[shard] = ShardJob(
             job=replace(job.job, shard=attempt.lease.shard),
