@@ -176,7 +176,11 @@ class _Facts:
         yield from self._exit(counts)
 
     def _merged(self, file: Path, counts: dict[str, int]) -> Iterator[str]:
-        cases = ElementTree.parse(file).getroot().findall(".//testcase")
+        try:
+            cases = ElementTree.parse(file).getroot().findall(".//testcase")
+        except ElementTree.ParseError as error:
+            yield f"merged.xml cannot be read: {error}"
+            return
         failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
         skipped = sum(case.find("skipped") is not None for case in cases)
         if len(cases) != len(self.cases):
