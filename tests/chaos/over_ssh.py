@@ -22,7 +22,7 @@ from tests.components import present
 from tests.fleet.servers import Keys
 
 GRACE = 12.0  # beyond the lease: a machine's patience with its controller, and TERM and KILL for what does not end
-RESUMABLE = (-signal.SIGKILL, 4, 130, 143)  # exit codes of a controller that may leave the rest to the next one
+RESUMABLE = (-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, 4, 130, 143)  # exit codes of a controller that may leave the rest to the next one
 RESUMES = 5
 
 
@@ -148,7 +148,7 @@ class _Seed:
                     self.evidence.trouble.append(f"the controller gave up: exit code {code}")
                     return
                 self._resume()
-            time.sleep(0.004)
+            time.sleep(0.006)
 
     def _let_things_happen(self, now: float) -> None:
         lines = self.journal.look()
@@ -288,5 +288,5 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.05)
+        time.sleep(0.3)
     return True
