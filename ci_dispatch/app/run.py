@@ -55,19 +55,22 @@ def begin(
         )
 
 
-def resume(base: Path, name: str, *, environ: Mapping[str, str], shown: Config, follow: str = "") -> ExitCode:
+def resume(
+    base: Path, name: str, *, environ: Mapping[str, str], shown: Config, follow: str = "", deadline: float = 0.0
+) -> ExitCode:
     """Finish the run `name` (or the newest) whose controller died; a run that is over only says how it ended.
 
-    `shown` says which progress display and dashboard the one who resumes wants.
+    `shown` says which progress display and dashboard the one who resumes wants, `deadline` (seconds, 0: as it was)
+    how long the whole run may take, time without a controller not counted.
     """
     folder = run_folder.find(base, name)
     with folder.held():
         state, lost = read_run(folder)
         if state.finished is not None:
             return result_files.say_again(state, folder, shown, environ)
-        spec = read_spec(state, shown)
+        spec = read_spec(state, shown, deadline)
         suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-        first = first_events_of_resume(folder, lost)
+        first = first_events_of_resume(folder, lost, deadline)
         if spec.target is not None:
             from ci_dispatch.app.dispatch import go_on
 

@@ -94,12 +94,16 @@ def first_events(
     return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
 
 
-def first_events_of_resume(folder: RunFolder, lost: str) -> list[Event]:
-    """How a new controller begins in the journal of a dead one; `lost` says what of it was damaged."""
+def first_events_of_resume(folder: RunFolder, lost: str, deadline: float = 0.0) -> list[Event]:
+    """How a new controller begins in the journal of a dead one; `lost` says what of it was damaged.
+
+    `deadline` is a new one for the whole run, 0 leaves it as it was.
+    """
     resumed = RunResumed(
         controller=f"{socket.gethostname()}, process {os.getpid()}",
         epoch=secrets.token_hex(3),
         last_lease=folder.last_attempt(),
+        deadline=deadline,
     )
     return [resumed, *([Warned(source="journal", text=lost)] if lost else [])]
 
@@ -120,12 +124,17 @@ def read_run(folder: RunFolder) -> tuple[RunState, str]:
     return state, lost
 
 
-def read_spec(state: RunState, shown: Config) -> RunSpec:
-    """What a run began with; only how it is shown is of the one who goes on with it (`shown`)."""
+def read_spec(state: RunState, shown: Config, deadline: float = 0.0) -> RunSpec:
+    """What a run began with. How it is shown is of the one who goes on with it (`shown`), and so is a new deadline."""
     data: Mapping[str, Any] = state.started.settings if state.started else {}
     try:
         config = resolve(data["config"], file="the journal").config
         config = codec.replace(config, progress=shown.progress, dashboard=shown.dashboard)
+        if given := [seconds for seconds in [*(r.deadline for r in state.resumed), deadline] if seconds]:
+            run, github = config.run, config.github
+            config = codec.replace(
+                config, run=codec.replace(run, deadline=given[-1]), github=codec.replace(github, deadline=given[-1])
+            )
         target = codec.from_data(DispatchTarget, data["target"]) if "target" in data else None
         return RunSpec(root=Path(data["root"]), config=config, arguments=tuple(data["extra"]), target=target)
     except (KeyError, ValueError) as error:

@@ -306,6 +306,17 @@ def test_a_damaged_end_of_a_journal_costs_what_it_told_and_is_said(
     assert ci_dispatch("replay", str(folder), cwd=root).code == 0
 
 
+def test_resume_gives_the_run_more_time_when_asked_to(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
+    root = sleepers(tmp_path, 4, nap=1.0)
+    first = start("run", "--deadline", "3s", cwd=root)
+    processes.append(first)
+    wait_for(root, '"AttemptStarted"', process=first)
+    first.kill()
+    first.communicate()
+    resumed = ci_dispatch("resume", "--deadline", "60s", cwd=root)
+    assert (resumed.code, resumed.run["counts"]["passed"]) == (0, 4), resumed
+
+
 @pytest.mark.parametrize("written", [".", "../{run}/"])
 def test_resume_of_a_folder_attaches_to_what_still_runs(
     tmp_path: Path, processes: list[subprocess.Popen[str]], written: str
