@@ -22,7 +22,7 @@ from tests.components import present
 from tests.fleet.servers import Keys
 
 GRACE = 12.0  # beyond the lease: a machine's patience with its controller, and TERM and KILL for what does not end
-RESUMABLE = (-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, 4, 130, 143)  # exit codes of a controller that may leave the rest to the next one
+RESUMABLE = (-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, 4, 130, 143)  # what the next controller goes on after
 RESUMES = 5
 
 
