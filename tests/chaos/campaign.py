@@ -129,7 +129,8 @@ def campaign(seeds: Sequence[int], jobs: int, results: Path, keep: Path) -> Iter
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                running[_start(waiting[0], keep)] = (waiting.pop(0), time.monotonic())
+                seed = waiting.pop(0)
+                running[_start(seed, keep)] = (seed, time.monotonic())
             for process, (seed, began) in list(running.items()):
                 if process.poll() is None and time.monotonic() - began < SEED_SECONDS:
                     continue
