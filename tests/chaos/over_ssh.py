@@ -71,7 +71,7 @@ def configuration(plan: Plan, fleet: Fleet) -> str:
 {runner}
 env = {{ CHAOS_AUDIT = "{fleet.folder}/audit.jsonl", CI_DISPATCH_PYTHON = "{sys.executable}" }}
 [health]
-connect_timeout = "5s"
+connect_timeout = "10s"
 interval = "2s"
 max_load_per_core = 1000
 min_disk_free = 0.02

@@ -113,7 +113,7 @@ class Plan:
         """Seconds that the whole run may take, its resumes included: what its settings and faults add up to."""
         work = sum(case.seconds for case in self.cases)
         waits = sum(4 * LEASE + min(fault.lasts, 20.0) for fault in self.faults if fault.kind is not Kind.CLOCK)
-        return 40.0 + 4 * work + 2 * waits
+        return 60.0 + 4 * work + 2 * waits
 
 
 def plan_of(seed: int) -> Plan:
