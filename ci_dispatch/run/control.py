@@ -32,6 +32,7 @@ from ci_dispatch.core.model import (
     Ended,
     FailureCause,
     Lease,
+    LeaseNumber,
     MachineName,
     TestId,
 )
@@ -92,6 +93,8 @@ class RunControl:
         self._stuck_since: float | None = None
         self._signals = 0
         self._stopping = ""  # why nothing more is handed out
+        self._unattended = LeaseNumber(0)  # leases up to it were once without a controller that renewed them
+        self._stood_still = False
         self._stopped_by = 0.0  # when what was cancelled is waited for no longer
 
     @property
@@ -112,6 +115,7 @@ class RunControl:
     def begin(self, now: float) -> list[m.Command]:
         """The first commands: of a new run, or of one whose journal was folded into the state."""
         policy = self._policy
+        self._unattended = self.ledger.last_lease
         names = [name for name in self.state.machines if name != ANY_MACHINE] if policy.checks else []
         self._checks = CheckSchedule(
             names,
@@ -139,6 +143,9 @@ class RunControl:
                 commands += self._interrupt(signal, now)
             case m.Noticed():
                 self._warn(message.source, message.text)
+            case m.StoodStill(seconds=seconds):
+                self._stood_still, self._unattended = True, self.ledger.last_lease
+                self._warn("ci-dispatch", f"this computer, or the process, stood still for {seconds:.0f} s")
             case _:
                 pass
         for fleet in self._fleets:
@@ -288,10 +295,10 @@ class RunControl:
             self._publish(each)
 
     def _without_blame(self, lease: Lease, result: AttemptResult) -> AttemptResult:
-        """That a machine ended a job because an earlier controller had died says nothing about the machine."""
-        if result.ended is not Ended.LEASE_ENDED or lease.epoch == self.state.epoch:
+        """That a machine ended a job because no controller was there to renew it says nothing about the machine."""
+        if result.ended is not Ended.LEASE_ENDED or lease.number > self._unattended:
             return result
-        reason = "its controller had died, so its machine ended it"
+        reason = "no controller was there, so its machine ended it"
         return replace(result, ended=Ended.CANCELLED, cause=FailureCause.NONE, reason=reason, suspects=())
 
     # -- the end ----------------------------------------------------------------------------------------------------
@@ -361,7 +368,7 @@ class RunControl:
             self._stuck_since = None
             return ""
         self._stuck_since = self._stuck_since if self._stuck_since is not None else now
-        nobody_ever = not self.ledger.attempts
+        nobody_ever = not self.ledger.attempts and not self._stood_still  # then answers may have been missed
         if not nobody_ever and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

@@ -34,6 +34,13 @@ class Tick(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class StoodStill(Message):
+    """The controller itself was stopped, or its computer slept: nobody renewed a lease or heard an answer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Checked(Message):
     """The answer to a health check."""
 

@@ -253,7 +253,7 @@ class ActionsFleet:
     def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
         """A machine without another running shard of ours, that has just lost one, is lost."""
         machine = self._machine_of(job)
-        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is FailureCause.MACHINE:
+        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.USAGE:
             self._silent.add(machine)
         others = (j for j in self._open_jobs() if j is not job and self._machine_of(j) == machine)
         lost = result.ended is Ended.LOST and not any(other.started is not None for other in others)

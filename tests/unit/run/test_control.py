@@ -359,7 +359,9 @@ def test_a_dead_controller_is_not_the_machines_fault() -> None:
     script = Script(tests=30, machines=1, slots=3, head_share=0.3, check_first=False)
     numbers = list(script.state.ledger.active)
     assert len(numbers) > 1
-    script.bus.publish(RunResumed(controller="another", epoch="e1"))
+    with script.bus.step():
+        script.bus.publish(RunResumed(controller="another", epoch="e1"))
+        script.control.begin(1.0)
     for number in numbers:
         tests = script.state.ledger.attempts[number].lease.shard.tests
         ended = AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE, reason="lease ended", suspects=tests)
@@ -375,6 +377,27 @@ def test_a_dead_controller_is_not_the_machines_fault() -> None:
     attempt = script.state.ledger.attempts[number]
     assert attempt.result is not None
     assert attempt.result.ended is Ended.LEASE_ENDED, "while we were there it says something"
+
+
+def test_while_the_controller_stood_still_a_machine_that_ended_its_jobs_did_right() -> None:
+    script = Script(tests=30, machines=1, slots=3, head_share=0.3, check_first=False)
+    numbers = list(script.state.ledger.active)
+    script.say(m.StoodStill(40.0), 1.0)
+    for number in numbers:
+        script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE)), 2.0)
+    assert not script.said(MachineLost)
+    assert not script.said(MachineQuarantined)
+    assert not any(record.reassignments for record in script.state.ledger.records.values())
+
+
+def test_answers_that_a_standing_controller_missed_are_asked_for_again() -> None:
+    script = Script(machines=1, check_first=True, give_up_after=60.0, check_interval=30.0)
+    script.say(m.StoodStill(7.0), 7.0)
+    script.say(checked(A, healthy=False), 7.5)
+    assert script.state.finished is None, "nobody is given up for an answer that nobody heard"
+    assert m.CheckMachine(A, busy=False) in script.say(m.Tick(), 38.0)
+    script.say(checked(A, healthy=True), 39.0)
+    assert script.state.ledger.active
 
 
 def test_time_without_a_controller_does_not_count_for_the_deadline() -> None:
