@@ -344,7 +344,7 @@ class RunControl:
             self._stuck_since = None
             return ""
         self._stuck_since = self._stuck_since if self._stuck_since is not None else now
-        nobody_ever = not self.ledger.attempts
-        if not nobody_ever and now - self._stuck_since < self._policy.give_up_after:
+        may_return = self.ledger.attempts and not all(each.quarantined for each in self.state.machines.values())
+        if may_return and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

@@ -185,7 +185,8 @@ class MachineFleet:
 
     def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
         self._expires.pop(number, None)
-        yield m.LeaseEnded(number, result, machine_lost=result.ended in (Ended.LOST, Ended.NOT_STARTED))
+        lost = result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.TREE
+        yield m.LeaseEnded(number, result, machine_lost=lost)
 
     def _start(self, lease: Lease) -> StartJob:
         workers = self._state.machines[lease.machine].spec.workers_per_shard

@@ -176,7 +176,7 @@ def test_prepare_runs_where_the_tree_was_brought_to_and_nowhere_else(tmp_path: P
     room = Room(tmp_path, far, near, prepare="npm ci")
     room.work(1, FAR)
     room.work(2, NEAR)
-    assert [job.id for job in far.jobs] == ["r-prepare-far", "r-1"]
+    assert [job.id for job in far.jobs] == ["r-prepare-far-1", "r-1"]
     assert far.jobs[0].invocation.argv == ("/bin/sh", "-c", "npm ci")
     assert [job.id for job in near.jobs] == ["r-2"]
 
@@ -281,7 +281,7 @@ def test_closing_asks_nothing_of_jobs_that_have_ended(tmp_path: Path) -> None:
     room.work()
     asked = list(machine.asked)
     room.executor.close()
-    assert machine.asked == asked
+    assert machine.asked == [*asked, "release"]  # and that is of the tree
 
 
 def test_a_watcher_gets_pieces_and_not_without_end_but_the_file_has_everything(
