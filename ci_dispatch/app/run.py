@@ -27,10 +27,9 @@ def begin(
 ) -> ExitCode:
     """A new run; `arrange` may put other machines in place of the opened ones (the demo's)."""
     suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-    tree = work_tree.take(spec.config, spec.root)
-    expected = expect(spec, suite)
     folder = run_folder.create(spec.runs_folder, new_id())
-    work_tree.freeze(tree, spec.config, folder)
+    with work_tree.freezing(spec.config, spec.root, folder) as tree:
+        expected = expect(spec, suite)
     first = first_events(spec, folder.id, suite, expected, spec.config.fleet, tree=tree.state)
     return drive_run(
         spec,

@@ -6,7 +6,8 @@ import base64
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -16,9 +17,9 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import Connection
 from ci_dispatch.machines import frozen_tree
+from ci_dispatch.machines.frozen_tree import Snapshot
 from ci_dispatch.machines.local import folder_of
 from ci_dispatch.machines.tree_watch import TreeWatch
-from ci_dispatch.machines.work_tree import Snapshot, snapshot
 from ci_dispatch.run.ports import WorkTree
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
@@ -71,19 +72,17 @@ def without_credentials(url: str) -> tuple[str, str]:
     return ("" if parts.query else urlunsplit(parts._replace(netloc=host))), f"Basic {token}"
 
 
-def take(config: Config, root: Path) -> Snapshot:
-    """What lies under `root` now. Raises UsageError or MachineError when it cannot be sent where it has to go."""
-    return snapshot(work_tree(config, root), sent=_is_sent(config))
+@contextmanager
+def freezing(config: Config, root: Path, folder: RunFolder) -> Iterator[Snapshot]:
+    """Keep what lies under `root` for a new run, then list its tests: in the end it must still be the same.
 
-
-def freeze(here: Snapshot, config: Config, folder: RunFolder) -> None:
-    """Keep what was taken for the run in `folder`, which is new.
-
-    Raises UsageError or MachineError when it has changed since: listing the tests lies between.
+    Whatever goes wrong, `folder` is gone. Raises UsageError or MachineError.
     """
     _forget_old(folder)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder.path, ignore_errors=True)
+        here = frozen_tree.freeze(work_tree(config, root), folder.tree, copy=_is_sent(config))
+        yield here
         if changed := TreeWatch(here).changed():
             raise UsageError(
                 "The run did not begin",
@@ -91,7 +90,6 @@ def freeze(here: Snapshot, config: Config, folder: RunFolder) -> None:
                 hint="run it again; a file that listing itself writes belongs into .gitignore, "
                 "or into `exclude` in the section [suite]",
             )
-        frozen_tree.freeze(here, folder.tree, copy=_is_sent(config))
         stack.pop_all()
 
 
@@ -100,7 +98,7 @@ def frozen(config: Config, root: Path, folder: RunFolder, state: RunState) -> Wo
 
     Raises UsageError when it is gone, or when tests are left that could only run here, in another.
     """
-    here = frozen_tree.thaw(folder.tree) or _taken_again(config, root, folder, state)
+    here = frozen_tree.thaw(folder.tree) or _frozen_again(config, root, folder, state)
     if state.ledger.undecided and not _is_sent(config) and (changed := TreeWatch(here).changed()):
         raise UsageError(
             "The run was not resumed",
@@ -117,17 +115,17 @@ def frozen(config: Config, root: Path, folder: RunFolder, state: RunState) -> Wo
         return tree
 
 
-def _taken_again(config: Config, root: Path, folder: RunFolder, state: RunState) -> Snapshot:
+def _frozen_again(config: Config, root: Path, folder: RunFolder, state: RunState) -> Snapshot:
     """For a run whose copy is gone, or that an earlier version began: the tree as it lies here, if it is the same."""
-    here = take(config, root)
+    shutil.rmtree(folder.tree, ignore_errors=True)
+    here = frozen_tree.freeze(work_tree(config, root), folder.tree, copy=_is_sent(config))
     if state.started and state.started.tree not in ("", here.state):
+        forget(folder)
         raise UsageError(
             "The run cannot be resumed",
             why=f"the copy of its work tree is gone from {folder.path}, and the tree has changed since it began",
             hint="start a new one",
         )
-    shutil.rmtree(folder.tree, ignore_errors=True)
-    frozen_tree.freeze(here, folder.tree, copy=_is_sent(config))
     return here
 
 

@@ -37,7 +37,8 @@ class LocalMachine(SupervisedMachine):
             raise MachineError(f"the work tree {tree.root} does not exist", stage="sync")
         with only_machine_errors(f"the work tree {tree.root} cannot be used", "sync"):
             if tree.frozen is not None and self._watch is None:
-                self._watch = TreeWatch(frozen_tree.current(tree))
+                with frozen_tree.kept(tree) as (here, _):
+                    self._watch = TreeWatch(here)
             self._tree = TreeOnMachine(root=str(folder_of(self.spec)), path=str(tree.root.resolve()))
         return ""
 

@@ -19,6 +19,7 @@ from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.machines import command_lines, frozen_tree
+from ci_dispatch.machines.frozen_tree import Snapshot
 from ci_dispatch.machines.job_follower import JobFollower, folder_name
 from ci_dispatch.machines.report_archive import MAX_BYTES, unpack
 from ci_dispatch.machines.supervisor import protocol
@@ -134,27 +135,31 @@ class SupervisedMachine:
 
     def sync(self, tree: WorkTree, deadline: float) -> str:
         until = time.monotonic() + deadline
-        with only_machine_errors(f"the work tree {tree.root} cannot be read", "sync"):
-            here = frozen_tree.current(tree)
-            state, owner = here.state, f"{tree.run} {self.spec.name}"
+        with (
+            only_machine_errors(f"the work tree {tree.root} cannot be sent", "sync"),
+            frozen_tree.kept(tree) as (here, folder),
+        ):
+            return self._sync(tree, here, folder, until)
+
+    def _sync(self, tree: WorkTree, here: Snapshot, folder: Path, until: float) -> str:
+        state, owner, seconds = here.state, f"{tree.run} {self.spec.name}", until - time.monotonic()
         request = {
             "state": state,
             "owner": owner,
             "files": len(here.entries),
-            "size": here.size,
-            "sha": tree.sha,
+            "size": sum(entry.size for entry in here.entries),
+            "sha": here.sha,
             "remote_url": tree.remote_url,
             "authorization": tree.authorization,
-            "rest": frozen_tree.rest_count(here),
+            "rest": len(here.rest),
             "exclude": tree.exclude,
         }
-        with self.ask("sync", request, name=here.name, seconds=deadline) as client:
+        with self.ask("sync", request, name=here.name, seconds=seconds) as client:
             for frame in client.frames_until_result(until):
                 if frame.kind == protocol.COPY_WANTED:
-                    with only_machine_errors("the copy of the work tree cannot be read", "sync"):
-                        sender = io.BufferedWriter(_Sender(client, until))
-                        frozen_tree.write_copy(tree, here, sender, rest=frame.data == protocol.REST)
-                        sender.flush()
+                    sender = io.BufferedWriter(_Sender(client, until))
+                    frozen_tree.write_copy(folder, sender, rest=frame.data == protocol.REST)
+                    sender.flush()
         synced = result_of(frame, _Synced)
         self._tree = TreeOnMachine(synced.root, synced.tree, state, here.name, owner)
         return synced.generation

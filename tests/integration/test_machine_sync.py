@@ -18,7 +18,7 @@ from ci_dispatch.core.model import Ended
 from ci_dispatch.machines import frozen_tree
 from ci_dispatch.machines.report_archive import unpack
 from ci_dispatch.machines.ssh.machine import SshMachine
-from ci_dispatch.machines.work_tree import Snapshot, snapshot
+from ci_dispatch.machines.work_tree import files_of
 from ci_dispatch.run.ports import MachineError, WorkTree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import Recorder, Running, job, until
@@ -50,7 +50,12 @@ def arrived(machine: SshMachine) -> set[str]:
 
 
 def names(tree: WorkTree) -> tuple[str, ...]:
-    return tuple(entry.name for entry in snapshot(tree).entries)
+    return tuple(files_of(tree, sent=True))
+
+
+def state(tree: Path) -> str:
+    with frozen_tree.kept(WorkTree(root=tree)) as (here, _):
+        return here.state
 
 
 def git(folder: Path, *words: str) -> str:
@@ -160,9 +165,9 @@ def test_a_copy_that_breaks_off_leaves_nothing_stale_behind(
     with monkeypatch.context() as broken:
         write = frozen_tree.write_copy
 
-        def cut(tree: WorkTree, here: Snapshot, stream: IO[bytes], *, rest: bool) -> None:
+        def cut(folder: Path, stream: IO[bytes], *, rest: bool) -> None:
             whole = io.BytesIO()
-            write(tree, here, whole, rest=rest)
+            write(folder, whole, rest=rest)
             stream.write(whole.getvalue()[:200_000])
             stream.flush()
             raise MachineError("the copy broke off", stage="sync")
@@ -202,7 +207,7 @@ def test_a_repository_that_git_does_not_list_is_an_error_and_not_taken_for_none(
     else:
         git(tree, "config", "core.repositoryFormatVersion", "99")
     with pytest.raises(MachineError, match="not sent") as refused:
-        snapshot(WorkTree(root=tree))
+        names(WorkTree(root=tree))
     assert refused.value.stage == "sync"
     assert "git" in refused.value.why
     assert refused.value.hint
@@ -244,23 +249,23 @@ def test_a_folder_that_git_ignores_is_not_empty(tree: Path) -> None:
 
 
 def test_the_state_follows_names_modes_contents_and_links(tree: Path) -> None:
-    states = {snapshot(WorkTree(root=tree)).state}
+    states = {state(tree)}
     (tree / "run.sh").chmod(0o644)
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     (tree / "run.sh").rename(tree / "walk.sh")
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     (tree / "link").unlink()
     (tree / "link").symlink_to("walk.sh")
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     (tree / "src" / "a.py").write_text("b")
     os.utime(tree / "src" / "a.py", ns=(1, 1))
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     assert len(states) == 5
 
 
 def test_a_tree_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="does not exist"):
-        snapshot(WorkTree(root=tmp_path / "nowhere"))
+        names(WorkTree(root=tmp_path / "nowhere"))
 
 
 def packed(*members: tuple[str, bytes, bytes]) -> io.BytesIO:

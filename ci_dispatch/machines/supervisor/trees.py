@@ -85,7 +85,7 @@ def _becomes(tree: TreeCopy, request: dict[str, Any], archive: IO[bytes]) -> boo
 def _renew(tree: TreeCopy, request: dict[str, Any], archive: IO[bytes]) -> None:
     tree.begin()  # from here on its content is nothing anybody may rely on
     _make_space(tree, request["size"])
-    files = _from_git(tree, request, archive) if request["remote_url"] else None
+    files = _from_git(tree, request, archive) if request["sha"] and request["remote_url"] else None
     if files is None:
         protocol.send(protocol.COPY_WANTED)
         files = _extract(archive, tree, request)
