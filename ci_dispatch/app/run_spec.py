@@ -74,9 +74,15 @@ def head_share(config: Config, known: float) -> float:
 
 
 def first_events(
-    spec: RunSpec, run: RunId, suite: Suite, expected: Expected, machines: tuple[MachineSpec, ...]
+    spec: RunSpec,
+    run: RunId,
+    suite: Suite,
+    expected: Expected,
+    machines: tuple[MachineSpec, ...],
+    *,
+    tree: str = "",
 ) -> list[Event]:
-    """How a new run begins in its journal."""
+    """How a new run begins in its journal; `tree` identifies the content that is tested."""
     fleet = spec.config.fleet
     units = planner.units_of(expected.tests, expected.seconds)
     started = RunStarted(
@@ -90,6 +96,7 @@ def first_events(
         planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),
+        tree=tree,
     )
     return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
 

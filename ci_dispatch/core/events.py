@@ -38,6 +38,7 @@ class RunStarted(Value):
     planned: float = 0.0  # makespan
     lower_bound: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)  # what a resume needs to go on the same way
+    tree: str = ""  # what identifies the content that is tested; "" where the commit of a dispatch does
 
 
 class RunResumed(Value):

@@ -134,6 +134,7 @@ class FailureCause(StrEnum):
     SETUP = "setup"  # a tool, browser or package is missing on this machine: another machine may have it
     CRASH = "crash"  # the runner died of its own
     MACHINE = "machine"  # disk, memory, lost connection: another machine
+    TREE = "work tree changed"  # it ran on something else than the run's content: another machine, and this one no more
 
 
 class AttemptResult(Value):

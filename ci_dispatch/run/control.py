@@ -380,6 +380,7 @@ class RunControl:
         nobody_ever = not self.ledger.attempts
         if nobody_ever and self._ask_again(now):
             return ""
-        if not nobody_ever and now - self._stuck_since < self._policy.give_up_after:
+        may_return = not nobody_ever and not all(each.quarantined for each in self.state.machines.values())
+        if may_return and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

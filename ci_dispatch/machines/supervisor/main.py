@@ -136,7 +136,7 @@ def _sweep(root: str, _name: str, _request: dict[str, Any]) -> dict[str, Any]:
     return processes.sweep(root)
 
 
-COMMANDS = {"run": _run, "sync": _sync, "collect": _collect, "sweep": _sweep}
+COMMANDS = {"run": _run, "sync": _sync, "release": trees.release, "collect": _collect, "sweep": _sweep}
 
 
 class _ArchiveFrames(io.RawIOBase):
