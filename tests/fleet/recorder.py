@@ -102,7 +102,7 @@ def marked(folder: Path | str) -> list[int]:
 
 
 def supervising(folder: Path | str) -> list[int]:
-    """Living processes that hold the lock of a job of a machine with this workdir: the watchdog before its supervisor."""
+    """Living processes that hold the lock of a job of a machine with this workdir: watchdogs before supervisors."""
     pattern = re.compile(re.escape(str(folder)) + r"/\w+/[^/]+/lock( \(deleted\))?")
     holders = [pid for pid in _all_pids() if any(map(pattern.fullmatch, _open_files(pid))) and alive(pid)]
     return sorted(holders, key=lambda pid: _parent(pid) in holders)

@@ -38,10 +38,11 @@ def machine(tmp_path: Path) -> Iterator[LocalMachine]:
     until(lambda: not supervising(spec.workdir))
 
 
-def stubborn(machine: LocalMachine, **rest: float) -> Running:
+def stubborn(machine: LocalMachine, timeout: float = 60.0) -> Running:
     """A job that ends for nothing but KILL, with all it starts; it runs when this returns."""
-    rest = {"lease": LEASE, "interrupt_grace": 0.2, **rest}
-    running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=machine.place("a").tree, **rest))
+    cwd = machine.place("a").tree
+    work = job("a", sys.executable, "-c", STUBBORN, cwd=cwd, lease=LEASE, timeout=timeout, interrupt_grace=0.2)
+    running = Running(machine, work)
     until(lambda: running.recorder.out == b"ready\n")
     until(lambda: len(marked(machine.spec.workdir)) >= 4)
     return running
@@ -51,7 +52,7 @@ def supervisor(machine: LocalMachine) -> int:
     return supervising(machine.spec.workdir)[-1]
 
 
-# -- its files ----------------------------------------------------------------------------------------------------------
+# -- its files ---------------------------------------------------------------------------------------------------------
 
 
 def remove(jobs: Path) -> None:
@@ -156,7 +157,7 @@ def test_whatever_the_supervisor_dies_of_all_of_its_job_ends(tmp_path: Path, met
     assert status.get("ended", "lost") in ("lost", "lease ended")
 
 
-# -- its limits -----------------------------------------------------------------------------------------------------------
+# -- its limits --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can set the limits of another process")
@@ -168,7 +169,7 @@ def test_a_supervisor_that_can_open_no_file_still_ends_its_job(machine: LocalMac
     assert not marked(machine.spec.workdir)
 
 
-# -- its supervisor -----------------------------------------------------------------------------------------------------
+# -- its supervisor ----------------------------------------------------------------------------------------------------
 
 CONTROLLER = """
 import json, sys
@@ -183,7 +184,8 @@ machine.sync(WorkTree(root=work.parent / "tree"), 20)
 class Shouting(Recorder):
     def output(self, data):
         print(data.decode(), end="", flush=True)
-machine.run(job("a", sys.executable, "-c", STUBBORN, cwd=str(work.parent), lease=lease, interrupt_grace=0.2), Shouting())
+work = job("a", sys.executable, "-c", STUBBORN, cwd=str(work.parent), lease=lease, interrupt_grace=0.2)
+machine.run(work, Shouting())
 """
 
 
@@ -287,7 +289,7 @@ def test_a_job_that_waits_for_its_tree_can_be_cancelled(machine: LocalMachine, t
     """Another run that changes the tree held it as long as it liked, whatever the lease and the timeout said."""
     (tmp_path / "held").mkdir()
     (tmp_path / "held.state").write_text("x\n")
-    script = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+    script = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "held.lock")], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
