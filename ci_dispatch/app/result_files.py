@@ -14,6 +14,7 @@ from ci_dispatch.core.events import RunStarted
 from ci_dispatch.core.model import TestId, TestResult, Verdict
 from ci_dispatch.planning import timings
 from ci_dispatch.planning.timings import Timings
+from ci_dispatch.reporters.terminal import last_lines
 from ci_dispatch.run import run_folder, run_report
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.settle import Classify
@@ -23,7 +24,6 @@ from report_merge.junit import write as write_junit
 from report_merge.model import Report, RunContext
 from report_merge.render.escape import markdown
 from report_merge.render.markdown import job_summary
-from report_merge.render.text import final_lines
 
 SHOWN_WARNINGS = 20
 
@@ -107,7 +107,7 @@ def say_again(state: RunState, folder: RunFolder) -> ExitCode:
     """A run that is over: how it ended."""
     assert state.finished is not None
     report = run_report.report(state, run_context(state.started, {}))
-    for line in final_lines(report, report_path=str(folder.merged_xml)):
+    for line in last_lines(state, report, str(folder.merged_xml)):
         say(line)
     say(f"Run {folder.id} had finished already.", err=True)
     return ExitCode(state.finished.exit_code)

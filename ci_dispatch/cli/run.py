@@ -24,6 +24,7 @@ _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metav
     "suite.workdir",
     "run.deadline",
     "run.shard_timeout",
+    "run.fail_if_all_skipped",
     "progress.mode",
     "dashboard.enabled",
     "dashboard.host",

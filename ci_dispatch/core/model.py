@@ -58,12 +58,6 @@ class Test(Value):
     def name(self) -> str:
         return " › ".join(self.title) or self.id
 
-    @property
-    def full_name(self) -> str:
-        """For people: with its project and file."""
-        project = f"[{self.project}]" if self.project else ""
-        return " › ".join(part for part in (project, self.file, self.name) if part)
-
 
 class TestResult(Value):
     """What one attempt says about one test. NOT_RUN carries its reason: an expected test is never just absent."""

@@ -21,6 +21,7 @@ from ci_dispatch.core.model import FailureCause, LeaseNumber, MachineName, TestR
 from ci_dispatch.reporters.counts import clock, name_of, what_failed
 from ci_dispatch.reporters.terminal.cells import Glyphs, Line, Style
 from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.run_report import fails_without_attempt
 from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
 from report_merge.render.escape import terminal
@@ -79,6 +80,8 @@ class LogLines:
                 return self._attempt_finished(event, state)
             case VerdictReached(test=test, verdict=Verdict.FLAKY):
                 return [self._flaky(state.ledger.records[test], state)]
+            case VerdictReached(test=test, verdict=Verdict.FAILED):
+                return self._silent_failure(state.ledger.records[test], state)
             case _:
                 return []
 
@@ -94,6 +97,15 @@ class LogLines:
             (f"{attempt}{took}  ", Style.DIM),
             (what_failed(result), Style.PLAIN),
         )
+
+    def _silent_failure(self, record: TestRecord, state: RunState) -> list[Line]:
+        """A failure that no attempt told and no line has shown yet: the test took its runner down."""
+        if not fails_without_attempt(record):
+            return []
+        sign = self._glyphs.failed
+        name = name_of(state, record.test.id)
+        return [((sign if sign.endswith(" ") else sign + " ", Style.BAD), (name, Style.BOLD),
+                 (f"  {one_line(record.reason, 500)}", Style.PLAIN))]  # fmt: skip
 
     def _flaky(self, record: TestRecord, state: RunState) -> Line:
         tries = ", ".join(f"{result.verdict} on {one_line(machine)}" for _, machine, result in record.history)
