@@ -116,13 +116,17 @@ def find(base: Path, name: str = "") -> RunFolder:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{name} may be any of {len(found)} runs", hint=", ".join(run.id for run in found[-5:]))
-    recent = ", ".join(run.id for run in runs[-5:])
+        raise UsageError(f"{name} may be any of {len(found)} runs", hint=_newest(found))
     raise UsageError(
         f"There is no run {name}" if name else "There is no run yet",
         why=f"nothing of that name in {base / 'runs'}",
-        hint=f"one of: {recent}" if recent else "`ci-dispatch run` makes one",
+        hint=f"one of: {_newest(runs)}" if runs else "`ci-dispatch run` makes one",
     )
+
+
+def _newest(runs: list[RunFolder], most: int = 5) -> str:
+    more = f", and {len(runs) - most} older ones" if len(runs) > most else ""
+    return ", ".join(run.id for run in reversed(runs[-most:])) + more
 
 
 def all_runs(base: Path) -> list[RunFolder]:

@@ -192,7 +192,8 @@ def heartbeat(state: RunState, now: float) -> Line:
     counts = run_counts(state)
     text = f"[{clock(now - state.started_at)}] {counts.done}/{counts.total} {counts.percent}% ok {counts.passed}"
     for word, number in (
-        ("fail", counts.failed), ("flaky", counts.flaky), ("skipped", counts.skipped), ("not run", counts.not_run),
+        ("fail", counts.failed), ("retrying", counts.retrying), ("flaky", counts.flaky), ("skipped", counts.skipped),
+        ("not run", counts.not_run),
     ):  # fmt: skip
         text += f" {word} {number}" if number else ""
     left = state.remaining_seconds(now) if state.finished is None else None
