@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from ci_dispatch.app.machines import health_policy
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError, did_you_mean
 from ci_dispatch.core.model import Connection, MachineSpec
 from ci_dispatch.machines import open_machine
@@ -22,13 +23,17 @@ from ci_dispatch.suites import open_suite
 def check(settings: Settings, *, names: Sequence[str], only: str, as_json: bool, watch: bool) -> ExitCode:
     """Check the machines called `names` (all without any) in the dimensions `only` ("ssh,disk"), and print the reports.
 
+    Where this computer is the whole fleet a run uses it at any load, so a high one is a warning here too.
+
     With `watch` again and again, over the same connections, until it is interrupted.
     Raises UsageError for a machine or a dimension that does not exist.
     """
     wanted = _dimensions(only)
     policy = health_policy(settings.config, _tools(settings) if not wanted or "tools" in wanted else ())
+    alone = [machine.connection for machine in settings.config.fleet] == [Connection.LOCAL]
+    policy = replace(policy, load_decides=not alone)
     with ExitStack() as stack:
-        machines = [open_machine(spec, policy) for spec in _chosen(settings.config.machines, names)]
+        machines = [open_machine(spec, policy) for spec in _chosen(settings.config.fleet, names)]
         for machine in machines:
             stack.enter_context(closing(machine))
         while True:
@@ -72,8 +77,7 @@ def _text(reports: Sequence[HealthReport]) -> str:
     lines = []
     for report in reports:
         lines.append(report.text(width))
-        if report.hint:
-            lines.append(f"{' ' * (width + 3)}try: {report.hint}")
+        lines += [f"{' ' * (width + 3)}try: {hint}" for hint in report.hints]
     return "\n".join([*lines, summary({report.machine: report for report in reports})])
 
 
