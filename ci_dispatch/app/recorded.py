@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from ci_dispatch.app import result_files
 from ci_dispatch.app.settings import Settings
@@ -24,19 +23,14 @@ from report_merge.render.escape import workflow_log
 POLL = 0.3  # seconds between looks at a run that goes on
 
 
-def journal_of(given: Path) -> Path:
-    """The journal in a run's folder, or the journal itself."""
-    return given / "events.jsonl" if given.is_dir() else given
-
-
-def replay(settings: Settings, events: Path, speed: float | None) -> RunState:
+def replay(settings: Settings, run: str, speed: float | None) -> RunState:
     """Show a recorded run again: at once, or in its own time divided by `speed`. Returns the state it ends with.
 
-    Raises UsageError for what is no journal, or a journal without a run.
+    Raises UsageError when there is no such run, for what is no journal, or a journal without a run.
     """
     from ci_dispatch.app.playback import play
 
-    journal = journal_of(events)
+    journal = run_folder.find_journal(settings.runs_folder, run)
     mode, environ = settings.config.progress.mode, settings.environ
     state = play(JournalReader(journal).read_all(), mode=mode, environ=environ, speed=speed)
     if state.started is None:

@@ -107,7 +107,7 @@ def find(base: Path, name: str = "") -> RunFolder:
 
     Raises UsageError when there is no such run, or more than one.
     """
-    if name and (Path(name) / "events.jsonl").is_file():
+    if name and os.path.isfile(Path(name) / "events.jsonl"):  # noqa: PTH113  (False for any name, however long)
         return RunFolder(Path(name).resolve())  # the name of the folder is the run's id: "." has none
     runs = all_runs(base)
     found = [run for run in runs if run.id.startswith(name)]
@@ -122,6 +122,11 @@ def find(base: Path, name: str = "") -> RunFolder:
         why=f"nothing of that name in {base / 'runs'}",
         hint=f"one of: {_newest(runs)}" if runs else "`ci-dispatch run` makes one",
     )
+
+
+def find_journal(base: Path, name: str = "") -> Path:
+    """The journal of the run that `find` finds; a journal from anywhere is named by its path."""
+    return Path(name) if name and os.path.isfile(name) else find(base, name).journal  # noqa: PTH113  (as above)
 
 
 def _newest(runs: list[RunFolder], most: int = 5) -> str:
