@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from typing import Any
 
 from ci_dispatch.app.machines import health_policy
-from ci_dispatch.app.say import say
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError, did_you_mean
@@ -39,7 +39,10 @@ def check(settings: Settings, *, names: Sequence[str], only: str, as_json: bool,
         while True:
             began = time.monotonic()
             reports = examine_all(machines, policy.connect_timeout, wanted)
-            say(_document(reports, one_line=watch) if as_json else _text(reports))
+            if as_json:
+                say_json(_document(reports), indent=None if watch else 1)
+            else:
+                say(_text(reports))
             if not watch:
                 return ExitCode.PASSED if any(report.healthy for report in reports) else ExitCode.INCOMPLETE
             time.sleep(max(0.0, settings.config.health.interval - (time.monotonic() - began)))
@@ -64,12 +67,11 @@ def examine_all(
     return [reports[place] for place in sorted(reports)]
 
 
-def _document(reports: Sequence[HealthReport], *, one_line: bool) -> str:
-    document = {
+def _document(reports: Sequence[HealthReport]) -> dict[str, Any]:
+    return {
         "healthy": sum(report.healthy for report in reports),
         "machines": [report.document() for report in reports],
     }
-    return json.dumps(document, ensure_ascii=False, indent=None if one_line else 1)
 
 
 def _text(reports: Sequence[HealthReport]) -> str:

@@ -5,11 +5,11 @@ They read the run's folder only, so they work while another process drives the r
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 
 from ci_dispatch.app import result_files
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import LeaseNumber
@@ -70,8 +70,8 @@ def logs(settings: Settings, run: str, *, machine: str, test: str, follow: bool)
         )
 
 
-def metrics(settings: Settings, run: str, *, as_json: bool) -> str:
-    """The figures of a run as Prometheus text or as JSON.
+def metrics(settings: Settings, run: str, *, as_json: bool) -> None:
+    """Print the figures of a run as Prometheus text or as JSON.
 
     Raises UsageError when there is no such run, or it ended before it began.
     """
@@ -85,5 +85,6 @@ def metrics(settings: Settings, run: str, *, as_json: bool) -> str:
     ended = report(state, result_files.run_context(state.started, settings.environ))
     found = figures(state, ended, slowest=settings.config.metrics.slowest_tests)
     if as_json:
-        return json.dumps({"v": 1, "run": folder.id, **json_values(found)}, ensure_ascii=False, indent=1) + "\n"
-    return prometheus(found)
+        say_json({"v": 1, "run": folder.id, **json_values(found)})
+    else:
+        say(prometheus(found).removesuffix("\n"))

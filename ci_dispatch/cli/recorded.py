@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 from ci_dispatch.core.errors import UsageError
@@ -25,7 +26,7 @@ def replay(settings: Settings, run: str, speed: float | None) -> None:
     from ci_dispatch.app import recorded
 
     if recorded.replay(settings, run, speed).finished is None:
-        click.echo("The recording ends here; the run did not: its controller died, or is still at work.", err=True)
+        say("The recording ends here; the run did not: its controller died, or is still at work.", err=True)
 
 
 @click.command()
@@ -62,9 +63,9 @@ def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) ->
     silent = True
     for line in recorded.logs(settings, run, machine=machine, test=test, follow=follow):
         silent = False
-        click.echo(line)
+        say(line)
     if silent:
-        click.echo("The attempts printed nothing.", err=True)
+        say("The attempts printed nothing.", err=True)
 
 
 @click.command()
@@ -111,7 +112,7 @@ def metrics(settings: Settings, run: str, as_json: bool) -> None:
     """
     from ci_dispatch.app import recorded
 
-    click.echo(recorded.metrics(settings, run, as_json=as_json), nl=False)
+    recorded.metrics(settings, run, as_json=as_json)
 
 
 @click.command()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 
@@ -79,7 +78,10 @@ def plan(settings: Settings, as_json: bool, matrix: bool, arguments: tuple[str, 
     from ci_dispatch.app import plan
 
     data = plan.plan(settings, arguments)
-    click.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else plan.as_text(data))
+    if as_json:
+        say_json(data)
+    else:
+        say(plan.as_text(data))
     return 0
 
 

@@ -22,7 +22,7 @@ from ci_dispatch.reporters.terminal.reporter import (
     QuietReporter,
     TerminalReporter,
 )
-from ci_dispatch.reporters.terminal.screen import Screen, StreamWriter
+from ci_dispatch.reporters.terminal.screen import JobLog, Screen, StreamWriter
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
 from report_merge.model import Report, RunContext
@@ -87,7 +87,7 @@ def progress(
         chosen = Mode.PLAIN
     glyphs = glyphs_for(stdout.encoding)
     colour = use_colour(isatty=isatty, environ=environ)
-    output = StreamWriter(stdout)
+    output = JobLog(StreamWriter(stdout))
     match chosen:
         case Mode.LIVE:
             screen = Screen(colour=colour, reflows=reflows(environ))
@@ -95,10 +95,10 @@ def progress(
                 output, screen, size=lambda: _size_of(stdout), glyphs=glyphs, final=final, follow=follow
             )
         case Mode.PLAIN:
-            github = environ.get("GITHUB_ACTIONS") == "true"
-            return PlainReporter(output, colour=colour, glyphs=glyphs, final=final, github=github, follow=follow)
+            command = output.command if environ.get("GITHUB_ACTIONS") == "true" else None
+            return PlainReporter(output, colour=colour, glyphs=glyphs, final=final, command=command, follow=follow)
         case Mode.JSON:
-            return JsonReporter(output, StreamWriter(stderr), final=final, follow=follow)
+            return JsonReporter(output, JobLog(StreamWriter(stderr)), final=final, follow=follow)
         case Mode.NONE:
             return QuietReporter(output, colour=colour, final=final)
 

@@ -21,6 +21,7 @@ from ci_dispatch.reporters.counts import clock, what_failed
 from ci_dispatch.reporters.terminal.cells import UNICODE, text_of
 from ci_dispatch.reporters.terminal.log_lines import LogLines, follows
 from ci_dispatch.reporters.terminal.reporter import PlainReporter
+from ci_dispatch.reporters.terminal.screen import JobLog
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded
 from tests.simulation import make_tests, run_started
@@ -133,7 +134,8 @@ def test_a_heartbeat_comes_every_thirty_seconds_when_nothing_happens() -> None:
 
 def test_a_detail_that_is_cut_says_how_many_lines_more() -> None:
     out, state = Kept(), play(recorded("troubled")[:6])
-    github = PlainReporter(out, colour=False, glyphs=UNICODE, final=lambda _: [], github=True)
+    log = JobLog(out)
+    github = PlainReporter(log, colour=False, glyphs=UNICODE, final=lambda _: [], command=log.command)
     failed = TestResult(test=next(iter(state.ledger.records)), verdict=Verdict.FAILED, detail="line\n" * 30)
     github.handle(Stamped(seq=7, at=state.now, event=TestFinished(lease=LeaseNumber(1), result=failed)), state)
     assert out.lines[1:-1] == ["│ line"] * 20 + ["│ ... 10 more lines"]
