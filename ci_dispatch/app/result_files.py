@@ -16,6 +16,7 @@ from ci_dispatch.planning import timings
 from ci_dispatch.planning.timings import Timings
 from ci_dispatch.reporters.terminal import last_lines
 from ci_dispatch.run import run_folder, run_report
+from ci_dispatch.run.junit_names import under_own_names
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
@@ -31,7 +32,7 @@ SHOWN_WARNINGS = 20
 def write(state: RunState, report: Report, folder: RunFolder, base: Path) -> None:
     """The three files of the result, and the timings; each whole or not at all."""
     merged = io.BytesIO()
-    write_junit(report, merged)
+    write_junit(under_own_names(report, state), merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
     run_folder.write_whole(folder.summary, (job_summary(report) + _warnings(state)).encode())
     run_folder.write_whole(
