@@ -93,6 +93,7 @@ def first_events(
         machines=machines,
         expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
         max_retries=spec.config.retry.max_retries,
+        fail_if_all_skipped=spec.config.run.fail_if_all_skipped,
         planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),

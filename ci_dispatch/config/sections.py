@@ -180,6 +180,12 @@ class RunConfig:
     give_up_after: float = setting(
         300.0, duration(0), "The run ends incomplete after this long without any usable machine."
     )
+    fail_if_all_skipped: bool = setting(
+        True,
+        boolean(),
+        "A run in which every test was skipped ends with exit code 3: nothing was tested.",
+        flag="--fail-if-all-skipped",
+    )
     transfer: Transfer = setting(
         Transfer.COPY,
         choice(Transfer),

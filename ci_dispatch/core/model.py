@@ -53,16 +53,11 @@ class Test(Value):
     title: tuple[str, ...] = ()
     line: int | None = None
     runner_id: str = ""  # what the runner itself calls it
+    classname: str = ""  # in the runner's own JUnit reports, where that is not the file
 
     @property
     def name(self) -> str:
         return " › ".join(self.title) or self.id
-
-    @property
-    def full_name(self) -> str:
-        """For people: with its project and file."""
-        project = f"[{self.project}]" if self.project else ""
-        return " › ".join(part for part in (project, self.file, self.name) if part)
 
 
 class TestResult(Value):
@@ -78,6 +73,8 @@ class TestResult(Value):
     kind: str = ""  # exception or assertion type
     reason: str = ""  # why it was not run or skipped
     retries: int = 0  # by the runner itself, inside this attempt
+    classname: str = ""  # with `name`: what the runner's JUnit report calls it, where nothing else says so
+    name: str = ""
 
 
 class ShardKind(StrEnum):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import secrets
 import tempfile
 import threading
@@ -75,7 +74,7 @@ class SupervisedMachine:
     # The port
 
     def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
-        policy = replace(self.policy, max_load_per_core=math.inf) if busy else self.policy
+        policy = replace(self.policy, load_decides=False) if busy else self.policy
         return self.examine(deadline, policy=policy).event()
 
     def examine(

@@ -123,7 +123,7 @@ class Machine(Protocol):
     def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
         """Its health; never raises: what went wrong is in the answer.
 
-        `busy`: the run's own work may be what loads it, so its load is shown and not judged.
+        `busy`: the run's own work may be what loads it, so its load is shown and is no reason to refuse it.
         """
 
     def sync(self, tree: WorkTree, deadline: float) -> str:

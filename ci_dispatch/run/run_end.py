@@ -16,12 +16,19 @@ SHOWN_MACHINES = 3  # of those that are in trouble: the reason stands beside eve
 
 
 def exit_code(state: RunState) -> ExitCode:
-    """Interrupted before incomplete before failed: a lost test never reads as "tests failed"."""
+    """Interrupted before incomplete before failed: a lost test never reads as "tests failed".
+
+    A selection of which every test was skipped is as good as empty, and an empty one is never a pass.
+    """
     if state.interrupted is not None:
         return ExitCode.TERMINATED if state.interrupted == signal.SIGTERM else ExitCode.INTERRUPTED
     if not state.ledger.complete or _cut_short(state.ledger):
         return ExitCode.INCOMPLETE
-    return ExitCode.TESTS_FAILED if state.verdicts[Verdict.FAILED] else ExitCode.PASSED
+    if state.verdicts[Verdict.FAILED]:
+        return ExitCode.TESTS_FAILED
+    all_skipped = state.verdicts[Verdict.SKIPPED] == state.total
+    asked = state.started is not None and state.started.fail_if_all_skipped
+    return ExitCode.NOTHING_TO_RUN if all_skipped and asked else ExitCode.PASSED
 
 
 def _cut_short(ledger: Ledger) -> bool:

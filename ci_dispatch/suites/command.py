@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ci_dispatch.config.sections import Split, SuiteConfig
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
@@ -103,7 +104,8 @@ class CommandSuite:
         junit = junit_results(folder / "junit.xml", tests) if self._writes_junit else JUnitResults()
         evidence = "; ".join(_evidence(events, junit))
         for result in junit.results:
-            events.ended.setdefault(result.test, result)
+            told = events.ended.setdefault(result.test, result)
+            events.ended[result.test] = replace(told, classname=result.classname, name=result.name)
         output = "; its output: ".join(filter(None, (evidence, output_end(folder).strip())))
         return assemble(tests, events, end, output=output)
 

@@ -142,6 +142,7 @@ def _test(listed: ListedTest, split: Split) -> Test:
         title=listed.title,
         line=listed.line,
         runner_id=listed.id,
+        classname=listed.classname,
     )
 
 
