@@ -26,7 +26,11 @@ EXITS = {3: FailureCause.CRASH, 4: FailureCause.USAGE}
 RESERVED = (
     "--collect-only", "--co", "-n", "--numprocesses", "--dist", "--tx", "--looponfail", "-f", "--junitxml",
     "--junit-xml", "--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "--stepwise-skip",
+    "--setup-only", "--setup-plan",
 )  # fmt: skip
+
+INSTALL = "install it for the suite's Python, or name that Python with CI_DISPATCH_PYTHON in `env` of [suite]"
+RUNNER_FILES = ("pytest_launcher.py", "pytest_plugin.py", "pytest_reports.py", "suite_python.py")
 
 
 class PytestSuite:
@@ -37,8 +41,8 @@ class PytestSuite:
     def __init__(self, settings: SuiteConfig, root: Path) -> None:
         """`args` are for the listing, and what `invocation` gets as `extra`: `-k`, `-m` and paths select.
 
-        CI_DISPATCH_PYTHON in `env` names the suite's Python where it is neither a .venv nor the active one. Raises
-        UsageError for arguments that only ci-dispatch may give.
+        CI_DISPATCH_PYTHON in `env` names the suite's Python where no place that runner_files/suite_python.py knows has
+        it. Raises UsageError for arguments that only ci-dispatch may give.
         """
         refuse_reserved(settings.args, RESERVED)
         self.title = settings.title
@@ -58,7 +62,7 @@ class PytestSuite:
             self._settings.split,
             runner="pytest",
             workdir=self._settings.workdir,
-            install="install pytest for the suite's Python",
+            install=INSTALL,
         )
 
     def invocation(
@@ -71,9 +75,6 @@ class PytestSuite:
             argv=(
                 "python3",
                 posixpath.join(place.attempt, "pytest_launcher.py"),
-                f"--junitxml={posixpath.join(place.attempt, 'junit.xml')}",
-                "--continue-on-collection-errors",  # the tests of the other files still get their verdicts
-                "--maxfail=0",  # every expected test gets its verdict
                 *extra,
             ),
             cwd=posixpath.normpath(posixpath.join(place.tree, self._settings.workdir)),
@@ -86,8 +87,7 @@ class PytestSuite:
                 "CI_DISPATCH_WORKERS": str(workers),
             },
             files={
-                "pytest_launcher.py": runner_files.content("pytest_launcher.py"),
-                "pytest_plugin.py": runner_files.content("pytest_plugin.py"),
+                **{name: runner_files.content(name) for name in RUNNER_FILES},
                 "tests.json": json.dumps(units).encode(),
             },
         )

@@ -190,6 +190,7 @@ class MachineExecutor:
             results=reading.results,
             suspects=reading.suspects,
             unexpected=reading.unexpected,
+            unlisted=reading.unlisted,
         )
 
 
