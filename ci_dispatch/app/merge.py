@@ -73,6 +73,7 @@ def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tup
         tests=tuple(test for tests in sent.tests.values() for test in tests),
         machines=(*settings.config.fleet, MachineSpec(name=ANY_MACHINE)),
         max_retries=settings.config.retry.max_retries,
+        flaky_is_failure=settings.config.retry.flaky_is_failure,
         settings=spec.as_data(),
     )
     return started, DispatchFile(target=target, dispatches=(saved,), earlier=past)

@@ -51,6 +51,7 @@ class Expected:
     tests: tuple[Test, ...]
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
+    flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
     notes: tuple[str, ...] = ()
 
 
@@ -64,7 +65,13 @@ def expect(spec: RunSpec, suite: Suite) -> Expected:
     ids = [test.id for test in listing.tests]
     known = sum(test in history.samples for test in ids) / max(1, len(ids))
     notes = (*listing.notes, note) if note else listing.notes
-    return Expected(tests=listing.tests, seconds=history.expected(ids), known=known, notes=notes)
+    return Expected(
+        tests=listing.tests,
+        seconds=history.expected(ids),
+        known=known,
+        flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
+        notes=notes,
+    )
 
 
 def head_share(config: Config, known: float) -> float:
@@ -87,6 +94,7 @@ def first_events(
         machines=machines,
         expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
         max_retries=spec.config.retry.max_retries,
+        flaky_is_failure=expected.flaky_is_failure,
         planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),

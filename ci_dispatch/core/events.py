@@ -35,6 +35,7 @@ class RunStarted(Value):
     machines: tuple[MachineSpec, ...]
     expected_seconds: Mapping[str, float] = field(default_factory=dict)  # by test id, on a core of speed 1
     max_retries: int = 2
+    flaky_is_failure: bool = False  # a test that failed and then passed makes the run fail
     planned: float = 0.0  # makespan
     lower_bound: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)  # what a resume needs to go on the same way

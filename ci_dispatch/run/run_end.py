@@ -21,7 +21,8 @@ def exit_code(state: RunState) -> ExitCode:
         return ExitCode.TERMINATED if state.interrupted == signal.SIGTERM else ExitCode.INTERRUPTED
     if not state.ledger.complete:
         return ExitCode.INCOMPLETE
-    return ExitCode.TESTS_FAILED if state.verdicts[Verdict.FAILED] else ExitCode.PASSED
+    flaky = state.verdicts[Verdict.FLAKY] if state.started and state.started.flaky_is_failure else 0
+    return ExitCode.TESTS_FAILED if state.verdicts[Verdict.FAILED] or flaky else ExitCode.PASSED
 
 
 def expected_seconds(state: RunState) -> dict[TestId, float]:
