@@ -18,15 +18,15 @@ from pytest_reports import LiveEventWriter, plain_id, write_event
 
 # Every expected test gets its verdict: `addopts` and PYTEST_ADDOPTS have no say in which of them run, or how far.
 LIFTED = {
-    "lf": ("--lf", False),
-    "failedfirst": ("--ff", False),
-    "newfirst": ("--nf", False),
-    "stepwise": ("--sw", False),
-    "stepwise_skip": ("--sw-skip", False),
-    "maxfail": ("-x or --maxfail", 0),
-    "setuponly": ("--setup-only", False),
-    "setupplan": ("--setup-plan", False),
-    "looponfail": ("--looponfail", False),
+    "lf": "--lf",
+    "failedfirst": "--ff",
+    "newfirst": "--nf",
+    "stepwise": "--sw",
+    "stepwise_skip": "--sw-skip",
+    "maxfail": "-x or --maxfail",
+    "setuponly": "--setup-only",
+    "setupplan": "--setup-plan",
+    "looponfail": "--looponfail",
 }
 SELECTING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect"}
 ELSEWHERE = {**SELECTING, "file_or_dir": "paths", "ignore": "--ignore", "ignore_glob": "--ignore-glob",
@@ -61,10 +61,10 @@ def pytest_cmdline_main(config: Any) -> Any:
 
 
 def lift(option: Any) -> None:
-    lifted = [shown for name, (shown, off) in LIFTED.items() if getattr(option, name, off) != off]
-    for name, (_, off) in LIFTED.items():
+    lifted = [shown for name, shown in LIFTED.items() if getattr(option, name, None)]
+    for name in LIFTED:
         if hasattr(option, name):
-            setattr(option, name, off)
+            setattr(option, name, 0)
     if lifted and "CI_DISPATCH_TESTS" not in os.environ:
         write_event("note", message=f"{', '.join(lifted)}: without effect, every expected test is run")
 
