@@ -253,7 +253,7 @@ class ActionsFleet:
     def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
         """A machine without another running shard of ours, that has just lost one, is lost."""
         machine = self._machine_of(job)
-        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is FailureCause.MACHINE:
+        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.USAGE:
             self._silent.add(machine)
         others = (j for j in self._open_jobs() if j is not job and self._machine_of(j) == machine)
         lost = result.ended is Ended.LOST and not any(other.started is not None for other in others)
@@ -306,7 +306,9 @@ class ActionsFleet:
 
     def _grant(self, job: ShardJob, machine: MachineName, now: float) -> Items:
         job.lease, self._changed = LeaseNumber(self._ledger.last_lease + 1), True
-        yield m.Granted(Lease(number=job.lease, shard=job.job.shard, machine=machine, granted=now))
+        yield m.Granted(
+            Lease(number=job.lease, shard=job.job.shard, machine=machine, granted=now, epoch=self._state.epoch)
+        )
 
     def _end(self, job: ShardJob, result: AttemptResult, now: float, *, machine_lost: bool = False) -> Items:
         """The end of an attempt. What a re-run of its job may repeat is owed by it; the rest is free again."""
