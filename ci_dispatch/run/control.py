@@ -369,6 +369,7 @@ class RunControl:
             return ""
         self._stuck_since = self._stuck_since if self._stuck_since is not None else now
         nobody_ever = not self.ledger.attempts and not self._stood_still  # then answers may have been missed
-        if not nobody_ever and now - self._stuck_since < self._policy.give_up_after:
+        may_come_back = any(not machine.quarantined for machine in self.state.machines.values())
+        if may_come_back and not nobody_ever and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)
