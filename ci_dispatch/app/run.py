@@ -38,6 +38,7 @@ def begin(
     """A new run; `arrange` may put other machines in place of the opened ones (the demo's)."""
     suite = open_suite(spec.config.suite, spec.root, spec.arguments)
     expected = expect(spec, suite)
+    spec = spec.with_workers(expected.workers)
     folder = run_folder.create(spec.runs_folder, new_id())
     first = first_events(spec, folder.id, suite, expected, spec.config.fleet)
     with folder.held():

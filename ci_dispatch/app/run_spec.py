@@ -39,9 +39,24 @@ class RunSpec:
     def runs_folder(self) -> Path:
         return self.root / self.config.run.folder
 
+    def with_workers(self, most: int) -> RunSpec:
+        """The same with machines no wider than their test runner: cores that it cannot use are none in a plan.
+
+        `most` is how many tests it can run at once; 0: as many as it is told.
+        """
+        if not most:
+            return self
+        machines = tuple(_narrowed(machine, most) for machine in self.config.machines)
+        return codec.replace(self, config=codec.replace(self.config, machines=machines))
+
     def as_data(self) -> dict[str, Any]:
         data = {"root": str(self.root), "config": to_document(self.config), "extra": list(self.arguments)}
         return data | ({"target": codec.to_data(self.target)} if self.target else {})
+
+
+def _narrowed(machine: MachineSpec, most: int) -> MachineSpec:
+    cores = machine.slots * most
+    return codec.replace(machine, cores=min(machine.cores, cores) or cores, workers=min(machine.workers, most) or most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +66,7 @@ class Expected:
     tests: tuple[Test, ...]
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
+    workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
     notes: tuple[str, ...] = ()
 
@@ -69,6 +85,7 @@ def expect(spec: RunSpec, suite: Suite) -> Expected:
         tests=listing.tests,
         seconds=history.expected(ids),
         known=known,
+        workers=listing.workers,
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
         notes=notes,
     )

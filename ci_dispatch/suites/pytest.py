@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci_dispatch.config.sections import SuiteConfig
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import FailureCause, Test, TestResult
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import runner_files
@@ -29,6 +30,10 @@ RESERVED = (
     "--setup-only", "--setup-plan",
 )  # fmt: skip
 
+ONE_AT_A_TIME = (
+    "without pytest-xdist pytest runs one test at a time, and one core of each machine counts: "
+    "install it in the suite's Python to use all"
+)
 INSTALL = "install it for the suite's Python, or name that Python with CI_DISPATCH_PYTHON in `env` of [suite]"
 RUNNER_FILES = ("pytest_launcher.py", "pytest_plugin.py", "pytest_reports.py", "suite_python.py")
 
@@ -57,13 +62,14 @@ class PytestSuite:
         launcher = str(runner_files.path("pytest_launcher.py"))
         env = {**self._settings.env, "CI_DISPATCH_TREE": str(self._root.absolute())}
         argv = ("python3", launcher, "--collect-only", "-q", *self._settings.args)
-        return listing_of(
+        listing = listing_of(
             run_listing(argv, cwd=cwd, env=env, deadline=deadline),
             self._settings.split,
             runner="pytest",
             workdir=self._settings.workdir,
             install=INSTALL,
         )
+        return replace(listing, notes=(*listing.notes, ONE_AT_A_TIME)) if listing.workers == 1 else listing
 
     def invocation(
         self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
