@@ -8,7 +8,7 @@ import pytest
 
 from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.model import Verdict
+from ci_dispatch.core.model import FailureCause, Verdict
 from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.playwright import PlaywrightSuite
 from ci_dispatch.suites.pytest import PytestSuite
@@ -108,6 +108,26 @@ def test_plugins_that_the_suite_has_switched_off_break_nothing(tmp_path: Path) -
     assert [result.verdict for result in reading.results].count(Verdict.PASSED) == 5
     assert listing.workers == 1
     assert pytest_suite(tmp_path / "tree").list_tests(60).workers == 0
+
+
+def test_what_one_machine_deselects_another_may_run(tmp_path: Path) -> None:
+    conftest = (
+        "import os\n\n\ndef pytest_collection_modifyitems(config, items):\n"
+        "    gone = [item for item in items if item.name in os.environ.get('POOR', '').split()]\n"
+        "    items[:] = [item for item in items if item not in gone]\n"
+        "    config.hook.pytest_deselected(items=gone)\n"
+    )
+    tests = pytest_suite(tmp_path / "tree", conftest=conftest).list_tests(60).tests
+    poor = pytest_suite(tmp_path / "tree", conftest=conftest, POOR="test_2 test_3")
+    reading = attempt(poor, tests[2:4], tmp_path / "a", root=tmp_path / "tree")
+    assert reading.cause is FailureCause.SETUP
+    assert {result.reason for result in reading.results} == {
+        "the suite's own configuration deselects it on this machine"
+    }
+    for workers in (1, 2):
+        reading = attempt(poor, tests[2:], tmp_path / str(workers), root=tmp_path / "tree", workers=workers)
+        assert [result.verdict for result in reading.results] == [Verdict.NOT_RUN] * 2 + [Verdict.PASSED] * 2
+        assert "deselects it on this machine" in reading.results[0].reason
 
 
 @PLAYWRIGHT

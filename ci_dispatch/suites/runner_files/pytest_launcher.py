@@ -24,7 +24,7 @@ def become_suite_python(arguments: list[str]) -> int:
 
     try:
         python, origin = find(Path(os.environ.get("CI_DISPATCH_TREE", ".")))
-        os.environ["CI_DISPATCH_LAUNCHED"] = f"the suite's Python is {python}: {origin}" if origin else ""
+        os.environ["CI_DISPATCH_LAUNCHED"] = f"the tests run with {python}, {origin}" if origin else ""
         os.execvp(python, [python, __file__, *arguments])  # noqa: S606  no shell is what we want
     except NoSuitePython as error:
         return fail(str(error))

@@ -47,7 +47,7 @@ def find(root: Path) -> tuple[str, str]:
         if python in asked:
             continue
         if has_pytest(python):
-            return python, origin or ("ci-dispatch's own environment" if has_ci_dispatch(python) else "")
+            return python, origin or ("in ci-dispatch's own environment" if has_ci_dispatch(python) else "")
         asked.append(python)
     raise NoSuitePython(
         f"pytest is not installed for {' or '.join(asked)}; CI_DISPATCH_PYTHON, in `env` of the suite or of a machine, "
@@ -61,12 +61,17 @@ def candidates(root: Path) -> Iterator[tuple[str, str]]:
     environments = [folder / name for folder in folders for name in ENVIRONMENTS]
     yield from (found for environment in environments for found in existing(environment))
     locked = [folder / lock for folder in folders for lock in LOCKS]
-    yield from ((line, lock.name) for lock in locked if lock.is_file() for line in told(LOCKS[lock.name], lock.parent))
+    yield from (
+        (line, f"as {lock.name} says")
+        for lock in locked
+        if lock.is_file()
+        for line in told(LOCKS[lock.name], lock.parent)
+    )
     active = [Path(os.environ[name]) for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
     yield from (found for environment in active for found in existing(environment))
     kept = [folder / name for folder in folders for name in (".tox", ".nox")]
     tests = [environment for folder in kept for environment in sorted(folder.glob("*"), reverse=True)]  # newest first
-    yield from (found for each in tests for found in existing(each, f"{each.parent.name}/{each.name}"))
+    yield from (found for each in tests for found in existing(each, f"of {each.parent.name}/{each.name}"))
     on_path = [str(Path(folder, name)) for folder in os.get_exec_path() for name in ("python3", "python")]
     yield from ((python, "") for python in [*on_path, sys.executable] if os.access(python, os.X_OK))
 
