@@ -214,7 +214,6 @@ class Report:
     summed_seconds: float = 0.0  # of all attempts
     makespan_planned: float | None = None
     makespan_lower_bound: float | None = None
-    flaky_is_failure: bool = False  # a flaky test makes it FAILED
 
     @property
     def incomplete(self) -> bool:

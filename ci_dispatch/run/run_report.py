@@ -51,7 +51,6 @@ def report(state: RunState, context: RunContext) -> Report:
         summed_seconds=sum(attempt.seconds or 0.0 for case in cases for attempt in case.attempts),
         makespan_planned=makespan.planned if makespan else None,
         makespan_lower_bound=makespan.lower_bound if makespan else None,
-        flaky_is_failure=bool(state.started and state.started.flaky_is_failure),
     )
 
 

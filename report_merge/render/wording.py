@@ -30,7 +30,7 @@ VERDICT_SYMBOL = {
 def status(report: Report) -> Status:
     if report.incomplete:
         return Status.INCOMPLETE
-    if report.totals.failed or (report.flaky_is_failure and report.totals.flaky):
+    if report.totals.failed:
         return Status.FAILED
     return Status.UNREADABLE if report.problems else Status.PASSED
 
@@ -56,10 +56,6 @@ def headline(report: Report) -> str:
             )
             lacking += [f"{count(len(report.missing), 'expected part')} missing"] if report.missing else []
             return "INCOMPLETE: " + ", ".join(lacking + also)
-        case Status.FAILED if not totals.failed:
-            return f"{totals.flaky:,} of {count(totals.tests, 'test')} flaky, which fails this run" + "".join(
-                f", {a}" for a in also[1:]
-            )
         case Status.FAILED:
             return f"{totals.failed:,} of {count(totals.tests, 'test')} failed" + "".join(f", {a}" for a in also[1:])
         case Status.UNREADABLE:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -43,19 +42,10 @@ def test_the_last_line_is_for_scripts() -> None:
         (sample.report(sample.failing("a"), problems=(FileProblem(file="f", reason="r"),)), "FAILED"),
         (sample.report(sample.case("a"), problems=(FileProblem(file="f", reason="r"),)), "UNREADABLE"),
         (sample.report(sample.flaky("a")), "PASSED"),
-        (replace(sample.report(sample.flaky("a")), flaky_is_failure=True), "FAILED"),
-        (replace(sample.report(sample.case("a")), flaky_is_failure=True), "PASSED"),
     ],
 )
 def test_the_status_when_several_apply(report: Report, status: str) -> None:
     assert wording.status(report) == status
-
-
-def test_a_run_that_flaky_tests_fail_says_so() -> None:
-    report = replace(sample.report(sample.flaky("a"), sample.case("b")), flaky_is_failure=True)
-    assert wording.headline(report) == "1 of 2 tests flaky, which fails this run"
-    report = replace(sample.report(sample.flaky("a"), sample.failing("b")), flaky_is_failure=True)
-    assert wording.headline(report) == "1 of 2 tests failed, 1 flaky"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
