@@ -52,7 +52,7 @@ def assemble(
         cause=cause,
         reason=reason,
         suspects=_suspects(tests, events, end, cause),
-        unexpected=tuple(other.test.full_name for other in others),
+        unexpected=tuple(_name(other.test) for other in others),
         unlisted=tuple(other for other in others if other.result.verdict in (Verdict.FAILED, Verdict.FLAKY)),
     )
 
@@ -145,9 +145,13 @@ def _cause(
 
 def _while(running: Sequence[Test]) -> str:
     """Which tests were running when it happened."""
-    names = [test.full_name for test in running[:SHOWN_SUSPECTS]]
+    names = [_name(test) for test in running[:SHOWN_SUSPECTS]]
     more = [f"{len(running) - SHOWN_SUSPECTS} more"] if len(running) > SHOWN_SUSPECTS else []
     return f" while it ran {' and '.join(one_line(name, 200) for name in [*names, *more])}" if running else ""
+
+
+def _name(test: Test) -> str:
+    return " › ".join(filter(None, (test.project, test.file, *test.title))) or test.id
 
 
 def _cause_by_results(
