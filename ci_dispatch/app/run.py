@@ -40,6 +40,7 @@ def begin(
     with folder.held():
         with work_tree.freezing(spec.config, spec.root, folder) as tree:
             expected = expect(spec, suite)
+        spec = spec.with_workers(expected.workers)
         first = first_events(spec, folder.id, suite, expected, spec.config.fleet, tree=tree.state)
         return drive_run(
             spec,

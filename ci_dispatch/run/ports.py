@@ -13,7 +13,16 @@ from typing import Protocol, runtime_checkable
 
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import MachineChecked, Stamped
-from ci_dispatch.core.model import Ended, FailureCause, MachineName, MachineSpec, Test, TestId, TestResult
+from ci_dispatch.core.model import (
+    Ended,
+    FailureCause,
+    MachineName,
+    MachineSpec,
+    Test,
+    TestId,
+    TestResult,
+    UnlistedResult,
+)
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.messages import Command, Message
 from ci_dispatch.run.state import MachineState, RunState
@@ -162,6 +171,8 @@ class Listing:
 
     tests: tuple[Test, ...]
     notes: tuple[str, ...] = ()  # what a person should know: skipped projects, a version too old for exact selection
+    workers: int = 0  # how many tests the runner can run at once on one machine; 0: as many as it is told
+    flaky_is_failure: bool = False  # the runner itself was told so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +183,8 @@ class AttemptReading:
     cause: FailureCause = FailureCause.NONE
     reason: str = ""
     suspects: tuple[TestId, ...] = ()  # begun and never ended
-    unexpected: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()  # names of tests that ran although nobody asked for them
+    unlisted: tuple[UnlistedResult, ...] = ()  # those of them that failed or were flaky
 
 
 class Suite(Protocol):

@@ -24,7 +24,8 @@ def exit_code(state: RunState) -> ExitCode:
         return ExitCode.TERMINATED if state.interrupted == signal.SIGTERM else ExitCode.INTERRUPTED
     if not state.ledger.complete or _cut_short(state.ledger):
         return ExitCode.INCOMPLETE
-    if state.verdicts[Verdict.FAILED]:
+    flaky = state.verdicts[Verdict.FLAKY] if state.started and state.started.flaky_is_failure else 0
+    if state.verdicts[Verdict.FAILED] or flaky:
         return ExitCode.TESTS_FAILED
     all_skipped = state.verdicts[Verdict.SKIPPED] == state.total
     asked = state.started is not None and state.started.fail_if_all_skipped

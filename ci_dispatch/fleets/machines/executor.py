@@ -227,6 +227,7 @@ class MachineExecutor:
             results=reading.results,
             suspects=reading.suspects,
             unexpected=reading.unexpected,
+            unlisted=reading.unlisted,
         )
 
 

@@ -217,6 +217,16 @@ def test_a_machine_that_comes_to_nothing_three_times_is_fenced() -> None:
     assert not script.state.ledger.of_machine(A)
 
 
+def test_nobody_waits_for_machines_that_are_all_in_quarantine() -> None:
+    script = Script(machines=1, check_first=False, give_up_after=300.0)
+    for at in range(1, 4):
+        sick = AttemptResult(ended=Ended.EXITED, cause=FailureCause.SETUP, reason="the web server did not start")
+        script.say(m.LeaseEnded(script.lease_of(A), sick), float(at))
+    assert script.state.finished is not None
+    assert script.state.finished_at == 3.0
+    assert "the web server did not start" in script.state.finished.reason
+
+
 def test_tests_nobody_asked_for_are_named_in_a_warning() -> None:
     script = Script()
     number = script.lease_of(A)
