@@ -4,8 +4,7 @@ A run must end complete, with the verdicts one machine gives, whenever a machine
 
 - when no machine stayed well, for tests without a verdict;
 - after SIGINT or SIGTERM, for tests that had not run;
-- for a test that was running when two runners or machines died: it is sent nowhere else;
-- when the tree was edited while this computer itself, which tests it where it lies, was one of the machines.
+- for a test that was running when two runners or machines died: it is sent nowhere else.
 """
 
 from __future__ import annotations
@@ -96,8 +95,7 @@ class _Facts:
 
     def _excused(self, test: str) -> bool:
         """Whether this test may have no verdict: see above."""
-        edited_here = self.plan.has(Kind.EDIT) and any(machine.local for machine in self.plan.machines)
-        return not self.plan.well or self.interrupted or self.suspected[key_of(test)] >= 2 or edited_here
+        return not self.plan.well or self.interrupted or self.suspected[key_of(test)] >= 2
 
     def complete(self) -> Iterator[str]:
         listed = Counter(key_of(test) for test in self.state.ledger.records)
