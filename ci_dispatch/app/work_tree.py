@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from ci_dispatch.config import Config
-from ci_dispatch.config.sections import Transfer
+from ci_dispatch.config.choices import Transfer
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.run.ports import WorkTree
 
