@@ -57,9 +57,10 @@ def begin(settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[st
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra), target=target)
     suite = open_suite(config.suite, settings.root, spec.arguments)
     expected = expect(spec, suite)
+    spec = spec.with_workers(expected.workers)
     policy = actions_policy(spec, expected.known, shards)
     if target is None:
-        return _show_matrix(settings, expected, policy)
+        return _show_matrix(settings, spec, expected, policy)
     folder = run_folder.create(spec.runs_folder, new_id())
     first = first_events(spec, folder.id, suite, expected, _machines(spec, policy))
     with folder.held():
@@ -197,11 +198,11 @@ def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
     )
 
 
-def _show_matrix(settings: Settings, expected: Expected, policy: ActionsPolicy) -> ExitCode:
+def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: ActionsPolicy) -> ExitCode:
     """`--matrix-only`: what would be dispatched, as JSON and as outputs."""
     jobs = matrix_jobs(
         planner.units_of(expected.tests, expected.seconds),
-        settings.config.fleet,
+        spec.config.fleet,
         strategy=policy.strategy,
         pool=policy.pool,
         head_share=policy.head_share,

@@ -75,6 +75,7 @@ def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tup
         machines=(*map(public, settings.config.fleet), MachineSpec(name=ANY_MACHINE)),
         max_retries=settings.config.retry.max_retries,
         fail_if_all_skipped=settings.config.run.fail_if_all_skipped,
+        flaky_is_failure=settings.config.retry.flaky_is_failure,
         settings=spec.as_data(),
     )
     return started, DispatchFile(target=target, dispatches=(saved,), earlier=past)

@@ -40,9 +40,24 @@ class RunSpec:
     def runs_folder(self) -> Path:
         return self.root / self.config.run.folder
 
+    def with_workers(self, most: int) -> RunSpec:
+        """The same with machines no wider than their test runner: cores that it cannot use are none in a plan.
+
+        `most` is how many tests it can run at once; 0: as many as it is told.
+        """
+        if not most:
+            return self
+        machines = tuple(_narrowed(machine, most) for machine in self.config.machines)
+        return codec.replace(self, config=codec.replace(self.config, machines=machines))
+
     def as_data(self) -> dict[str, Any]:
         data = {"root": str(self.root), "config": to_journal(self.config), "extra": list(self.arguments)}
         return data | ({"target": codec.to_data(self.target)} if self.target else {})
+
+
+def _narrowed(machine: MachineSpec, most: int) -> MachineSpec:
+    cores = machine.slots * most
+    return codec.replace(machine, cores=min(machine.cores, cores) or cores, workers=min(machine.workers, most) or most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +67,8 @@ class Expected:
     tests: tuple[Test, ...]
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
+    workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
+    flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
     notes: tuple[str, ...] = ()
 
 
@@ -65,7 +82,14 @@ def expect(spec: RunSpec, suite: Suite) -> Expected:
     ids = [test.id for test in listing.tests]
     known = sum(test in history.samples for test in ids) / max(1, len(ids))
     notes = (*listing.notes, note) if note else listing.notes
-    return Expected(tests=listing.tests, seconds=history.expected(ids), known=known, notes=notes)
+    return Expected(
+        tests=listing.tests,
+        seconds=history.expected(ids),
+        known=known,
+        workers=listing.workers,
+        flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
+        notes=notes,
+    )
 
 
 def head_share(config: Config, known: float) -> float:
@@ -75,9 +99,15 @@ def head_share(config: Config, known: float) -> float:
 
 
 def first_events(
-    spec: RunSpec, run: RunId, suite: Suite, expected: Expected, machines: tuple[MachineSpec, ...]
+    spec: RunSpec,
+    run: RunId,
+    suite: Suite,
+    expected: Expected,
+    machines: tuple[MachineSpec, ...],
+    *,
+    tree: str = "",
 ) -> list[Event]:
-    """How a new run begins in its journal."""
+    """How a new run begins in its journal; `tree` identifies the content that is tested."""
     fleet = spec.config.fleet
     units = planner.units_of(expected.tests, expected.seconds)
     started = RunStarted(
@@ -89,9 +119,11 @@ def first_events(
         expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
         max_retries=spec.config.retry.max_retries,
         fail_if_all_skipped=spec.config.run.fail_if_all_skipped,
+        flaky_is_failure=expected.flaky_is_failure,
         planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),
+        tree=tree,
     )
     return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
 

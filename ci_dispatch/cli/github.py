@@ -20,6 +20,7 @@ _RUN = "[RUN]"
     "github.strategy",
     "github.queue_timeout",
     "retry.max_retries",
+    "retry.flaky_is_failure",
     "health.skip",
     "run.machines",
     "run.shard_timeout",

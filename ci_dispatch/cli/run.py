@@ -18,6 +18,7 @@ _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metav
 @click.command()
 @configured(
     "retry.max_retries",
+    "retry.flaky_is_failure",
     "health.skip",
     "run.machines",
     "suite.runner",

@@ -94,12 +94,7 @@ class SuiteConfig:
 class HealthConfig:
     """When a machine gets work."""
 
-    skip: bool = setting(
-        False,
-        boolean(),
-        "Use every machine without asking how it is; only one that was lost is asked, whether it is back.",
-        flag="--skip-health-checks",
-    )
+    skip: bool = setting(False, boolean(), "Ask no machine but a lost one how it is.", flag="--skip-health-checks")
     connect_timeout: float = setting(5.0, duration(0.1, 600), "From name look-up to the answer of the first command.")
     min_disk_free: float = setting(0.10, share(), "Least free space and free inodes.")
     max_memory_used: float = setting(0.95, share(), "Most memory in use; caches count as free.")
@@ -115,6 +110,12 @@ class RetryConfig:
     """What failed is tried again."""
 
     max_retries: int = setting(2, integer(0, 100), "How often a failed test is tried again.", flag="--max-retries")
+    flaky_is_failure: bool = setting(
+        False,
+        boolean(),
+        "A test that failed and then passed makes the run fail; always so where the test runner is told the same.",
+        flag="--flaky-is-failure",
+    )
     backoff: float = setting(5.0, duration(0, 3600), "Wait before the first retry; it doubles with each.")
     max_backoff: float = setting(60.0, duration(0, 3600), "Longest wait before a retry.")
     jitter: float = setting(

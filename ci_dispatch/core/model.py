@@ -27,6 +27,7 @@ __all__ = [
     "TestId",
     "TestResult",
     "UnitId",
+    "UnlistedResult",
     "Verdict",
 ]  # fmt: skip
 
@@ -75,6 +76,14 @@ class TestResult(Value):
     retries: int = 0  # by the runner itself, inside this attempt
     classname: str = ""  # with `name`: what the runner's JUnit report calls it, where nothing else says so
     name: str = ""
+
+
+class UnlistedResult(Value):
+    """What a runner says of a test that nobody asked it for."""
+
+    test: Test
+    result: TestResult
+    names: tuple[str, ...] = ()  # what a listing may call it, where that is not only the test's id
 
 
 class ShardKind(StrEnum):
@@ -131,6 +140,7 @@ class FailureCause(StrEnum):
     SETUP = "setup"  # a tool, browser or package is missing on this machine: another machine may have it
     CRASH = "crash"  # the runner died of its own
     MACHINE = "machine"  # disk, memory, lost connection: another machine
+    TREE = "work tree changed"  # it ran on something else than the run's content: another machine, and this one no more
 
 
 class AttemptResult(Value):
@@ -143,7 +153,8 @@ class AttemptResult(Value):
     seconds: float = 0.0
     results: tuple[TestResult, ...] = ()
     suspects: tuple[TestId, ...] = ()  # had begun and not ended when a runner or a machine died
-    unexpected: tuple[str, ...] = ()  # ran although nobody asked for them
+    unexpected: tuple[str, ...] = ()  # names of tests that ran although nobody asked for them
+    unlisted: tuple[UnlistedResult, ...] = ()  # those of them that failed or were flaky
 
 
 class Connection(StrEnum):

@@ -30,6 +30,7 @@ from ci_dispatch.core.model import (
     Test,
     TestId,
     TestResult,
+    UnlistedResult,
     Verdict,
 )
 
@@ -65,6 +66,7 @@ class TestRecord:
     not_before: float = 0.0
     avoid_machine: MachineName | None = None
     isolate: bool = False
+    unlisted: bool = False  # no listing named it: it ran unasked, and failed
 
     @property
     def failures(self) -> int:
@@ -152,6 +154,15 @@ class Ledger:
             record = self.records.get(result.test)
             if record is not None and result.verdict is not Verdict.NOT_RUN:
                 record.history.append((event.lease, event.machine, result))
+        for other in event.result.unlisted:
+            if not any(name in self.records for name in (other.test.id, *other.names)):
+                self._take_in(other, event)
+
+    def _take_in(self, other: UnlistedResult, event: AttemptFinished) -> None:
+        """A failure of a test that no listing named: from now on it is one of the run's, and no green run has it."""
+        history = [(event.lease, event.machine, other.result)]
+        self.records[other.test.id] = TestRecord(other.test, history=history, unlisted=True)
+        self.undecided += 1
 
     def _suspect(self, result: AttemptResult) -> None:
         for test in result.suspects:

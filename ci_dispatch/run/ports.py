@@ -13,7 +13,16 @@ from typing import Protocol, runtime_checkable
 
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import MachineChecked, Stamped
-from ci_dispatch.core.model import Ended, FailureCause, MachineName, MachineSpec, Test, TestId, TestResult
+from ci_dispatch.core.model import (
+    Ended,
+    FailureCause,
+    MachineName,
+    MachineSpec,
+    Test,
+    TestId,
+    TestResult,
+    UnlistedResult,
+)
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.messages import Command, Message
 from ci_dispatch.run.state import MachineState, RunState
@@ -29,6 +38,19 @@ class MachineError(CiDispatchError):
         self.stage = stage
 
 
+class WorkTreeChanged(MachineError):
+    """The tree a job is to run in, or has run in, is not what the run began with: its results are of something else."""
+
+    def __init__(self, files: str, *, ran: bool) -> None:
+        super().__init__(
+            f"the work tree changed during the run: {files}",
+            stage="tree",
+            hint="run it again; files that the tests themselves write belong into .gitignore, "
+            "or into `exclude` in the section [suite]",
+        )
+        self.ran = ran
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkTree:
     """The work tree the tests live in, on the controller.
@@ -38,8 +60,11 @@ class WorkTree:
 
     root: Path
     sha: str = ""
-    remote_url: str = ""
+    remote_url: str = ""  # without credentials
+    authorization: str = field(default="", repr=False)  # the HTTP header for it: shown nowhere, stored nowhere
     exclude: tuple[str, ...] = ()  # patterns, relative to root, besides what git ignores
+    frozen: Path | None = None  # the folder that has its content from when the run began; None: as it lies there now
+    run: str = ""  # that needs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +135,14 @@ class Machine(Protocol):
         `busy`: the run's own work may be what loads it, so its load is shown and is no reason to refuse it.
         """
 
-    def sync(self, tree: WorkTree, deadline: float) -> None:
-        """Bring the work tree there; an unchanged tree costs one round trip."""
+    def sync(self, tree: WorkTree, deadline: float) -> str:
+        """Bring the work tree there; an unchanged tree costs one round trip. It is the run's for some time.
+
+        Returns another text each time that its content was made anew.
+        """
+
+    def release(self, deadline: float) -> None:
+        """The run needs the work tree there no longer."""
 
     def place(self, job_id: str) -> AttemptPaths:
         """Where a job's files are; valid after `sync`."""
@@ -140,6 +171,8 @@ class Listing:
 
     tests: tuple[Test, ...]
     notes: tuple[str, ...] = ()  # what a person should know: skipped projects, a version too old for exact selection
+    workers: int = 0  # how many tests the runner can run at once on one machine; 0: as many as it is told
+    flaky_is_failure: bool = False  # the runner itself was told so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +183,8 @@ class AttemptReading:
     cause: FailureCause = FailureCause.NONE
     reason: str = ""
     suspects: tuple[TestId, ...] = ()  # begun and never ended
-    unexpected: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()  # names of tests that ran although nobody asked for them
+    unlisted: tuple[UnlistedResult, ...] = ()  # those of them that failed or were flaky
 
 
 class Suite(Protocol):

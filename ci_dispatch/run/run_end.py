@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import VerdictReached
-from ci_dispatch.core.model import ANY_MACHINE, Makespan, TestId, Verdict
+from ci_dispatch.core.model import ANY_MACHINE, FailureCause, Makespan, TestId, Verdict
 from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import Ledger
 from ci_dispatch.run.state import MachineState, RunState
@@ -22,13 +22,21 @@ def exit_code(state: RunState) -> ExitCode:
     """
     if state.interrupted is not None:
         return ExitCode.TERMINATED if state.interrupted == signal.SIGTERM else ExitCode.INTERRUPTED
-    if not state.ledger.complete:
+    if not state.ledger.complete or _cut_short(state.ledger):
         return ExitCode.INCOMPLETE
-    if state.verdicts[Verdict.FAILED]:
+    flaky = state.verdicts[Verdict.FLAKY] if state.started and state.started.flaky_is_failure else 0
+    if state.verdicts[Verdict.FAILED] or flaky:
         return ExitCode.TESTS_FAILED
     all_skipped = state.verdicts[Verdict.SKIPPED] == state.total
     asked = state.started is not None and state.started.fail_if_all_skipped
     return ExitCode.NOTHING_TO_RUN if all_skipped and asked else ExitCode.PASSED
+
+
+def _cut_short(ledger: Ledger) -> bool:
+    """Whether a test had another attempt coming, and the last one was of another work tree than the run's."""
+    last = {test: attempt for attempt in ledger.attempts.values() for test in attempt.lease.shard.tests}
+    results = (attempt.result for attempt in last.values() if not attempt.stale)
+    return any(result is not None and result.cause is FailureCause.TREE for result in results)
 
 
 def expected_seconds(state: RunState) -> dict[TestId, float]:

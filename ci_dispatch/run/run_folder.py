@@ -3,6 +3,7 @@
     events.jsonl            the journal: the run itself
     events.jsonl.lost       what was damaged at its end, when a controller had died
     attempts/<lease>/       output.log, live.jsonl and the reports of each attempt
+    tree/                   the work tree as it was when the run began, until it has finished
     merged.xml summary.md run.json metrics.prom      what it came to
     controller.lock         held by the controller that drives it
 
@@ -48,6 +49,10 @@ class RunFolder:
     @property
     def attempts(self) -> Path:
         return self.path / "attempts"
+
+    @property
+    def tree(self) -> Path:
+        return self.path / "tree"
 
     @property
     def merged_xml(self) -> Path:

@@ -20,6 +20,7 @@ from ci_dispatch.run.ledger import Ledger, TestRecord
 from ci_dispatch.run.retry import Again, Decision, Final, RetryPolicy, decide
 from report_merge.failures import Finding
 
+UNLISTED = "the listing does not name it, and nobody asked for it"
 Classify = Callable[[TestResult], Finding]
 
 
@@ -67,6 +68,10 @@ def settle(
             delay=delays.setdefault(retry, policy.delay(retry, random)),
         )
     _keep_together(ledger, decisions)
+    for other in result.unlisted:
+        taken_in = ledger.records.get(other.test.id)
+        if taken_in is not None and taken_in.unlisted and taken_in.verdict is None:
+            decisions[other.test.id] = Final(verdict=other.result.verdict, reason=UNLISTED)
     return [*_verdicts(lease, decisions), *_retries(decisions, now)]
 
 

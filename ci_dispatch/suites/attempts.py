@@ -14,16 +14,17 @@ from pathlib import Path
 
 import report_merge  # it loads lxml when `read` is first asked for
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, TestResult, Verdict
+from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, TestResult, UnitId, UnlistedResult, Verdict
 from ci_dispatch.run.ports import AttemptReading, JobEnd
-from ci_dispatch.suites.live_events import LiveEvents
+from ci_dispatch.suites.live_events import WORST_FIRST, LiveEvents, RunnerProblem
 from report_merge.model import Case, Outcome
 from report_merge.plain import one_line
 
 OUTPUT_END = 4096  # bytes
 MAX_JUNIT = 256 << 20  # bytes
 NOT_FOUND = {126: FailureCause.SETUP, 127: FailureCause.SETUP}  # a missing program, by the shell and our launchers
-_WORST = (Verdict.FAILED, Verdict.FLAKY, Verdict.PASSED, Verdict.SKIPPED, Verdict.NOT_RUN)
+SHOWN_SUSPECTS = 3
+DESELECTED = "the suite's own configuration deselects it on this machine"
 
 
 def assemble(
@@ -33,23 +34,26 @@ def assemble(
     *,
     output: str = "",
     exits: Mapping[int, FailureCause] | None = None,
+    others: Sequence[UnlistedResult] = (),
 ) -> AttemptReading:
     """One result for each of `tests`.
 
     `output` is the end of the runner's output, to be quoted where tests have no result; `exits` says what exit codes of
-    this runner mean.
+    this runner mean; `others` are results of tests that nobody asked for, besides those among the events.
     """
-    cause, reason = _cause(tests, events, end, output, {**NOT_FOUND, **(exits or {})})
+    others = (*_others(tests, events), *others)
+    cause, reason = _cause(tests, events, end, output, {**NOT_FOUND, **(exits or {})}, others)
     why = reason or end.reason or _quoting(output, _how(end))
     results = tuple(events.ended.get(test.id) or _not_run(test, events, why) for test in tests)
-    if _has_unexplained_failure(tests, events, end):
+    if _has_unexplained_failure(tests, events, end, others):
         results = tuple(_without_pass(result, why) for result in results)
     return AttemptReading(
         results=results,
         cause=cause,
         reason=reason,
         suspects=_suspects(tests, events, end, cause),
-        unexpected=_unexpected(tests, events),
+        unexpected=tuple(_name(other.test) for other in others),
+        unlisted=tuple(other for other in others if other.result.verdict in (Verdict.FAILED, Verdict.FLAKY)),
     )
 
 
@@ -65,17 +69,32 @@ def output_end(attempt: Path) -> str:
 
 
 def _not_run(test: Test, events: LiveEvents, why: str) -> TestResult:
-    if events.planned is not None and test.id not in events.planned:
-        why = "it was listed, but the runner does not know it: deleted or renamed since, or another configuration there"
+    if test.id in events.deselected:
+        why = DESELECTED
+    elif events.planned is not None and test.id not in events.planned:
+        problem = next((problem for problem in events.problems if _is_about(problem, test)), None)
+        if problem is not None:
+            why = one_line(problem.message, 1000)
+        elif events.planned or not events.problems:
+            why = (
+                "it was listed, but the runner does not know it: deleted or renamed since, or another configuration "
+                "there"
+            )
     elif test.id in events.begun:
         why = f"it had begun when {why}"
     return TestResult(test=test.id, verdict=Verdict.NOT_RUN, reason=why)
 
 
-def _reported(tests: Sequence[Test], events: LiveEvents) -> set[Verdict]:
-    """The runner's verdicts on the tests and on what it runs with them in every invocation."""
+def _is_about(problem: RunnerProblem, test: Test) -> bool:
+    """Whether the problem is of the test's file or of a folder it is in."""
+    return bool(problem.file) and f"{test.file}/".startswith(f"{problem.file}/")
+
+
+def _reported(tests: Sequence[Test], events: LiveEvents, others: Sequence[UnlistedResult]) -> set[Verdict]:
+    """The runner's verdicts: on the tests, on what it runs with them in every invocation, on what nobody asked for."""
     ids = {test.id for test in tests} | events.setup
-    return {result.verdict for test, result in events.ended.items() if test in ids}
+    told = [result for test, result in events.ended.items() if test in ids]
+    return {result.verdict for result in (*told, *(other.result for other in others))}
 
 
 def _unreported(tests: Sequence[Test], events: LiveEvents) -> list[Test]:
@@ -83,13 +102,15 @@ def _unreported(tests: Sequence[Test], events: LiveEvents) -> list[Test]:
     return [test for test in tests if test.id not in events.ended and test.id in (events.planned or {test.id})]
 
 
-def _has_unexplained_failure(tests: Sequence[Test], events: LiveEvents, end: JobEnd) -> bool:
+def _has_unexplained_failure(
+    tests: Sequence[Test], events: LiveEvents, end: JobEnd, others: Sequence[UnlistedResult]
+) -> bool:
     """Whether the runner reports a failure that is none of its tests': of a hook, a worker, a plugin."""
     if end.ended is not Ended.EXITED or not end.exit_code:
         return False
     if events.problems:  # a file that cannot be loaded explains the exit code and says nothing about the others
         return any(problem.cause is FailureCause.CRASH for problem in events.problems)
-    return not _unreported(tests, events) and _reported(tests, events) <= {Verdict.PASSED, Verdict.SKIPPED}
+    return not _unreported(tests, events) and _reported(tests, events, others) <= {Verdict.PASSED, Verdict.SKIPPED}
 
 
 def _without_pass(result: TestResult, why: str) -> TestResult:
@@ -100,7 +121,12 @@ def _without_pass(result: TestResult, why: str) -> TestResult:
 
 
 def _cause(
-    tests: Sequence[Test], events: LiveEvents, end: JobEnd, output: str, exits: Mapping[int, FailureCause]
+    tests: Sequence[Test],
+    events: LiveEvents,
+    end: JobEnd,
+    output: str,
+    exits: Mapping[int, FailureCause],
+    others: Sequence[UnlistedResult],
 ) -> tuple[FailureCause, str]:
     """What stood in the way of the attempt as a whole, when the runner ended by itself."""
     code = end.exit_code or 0
@@ -109,21 +135,35 @@ def _cause(
     if events.problems:
         problem = events.problems[0]
         return problem.cause, one_line(problem.message, 1000)
-    if end.signal or code > 128:
-        return FailureCause.CRASH, _quoting(output, _how(end))
+    left = [test for test in tests if test.id in events.begun and test.id not in events.ended]
+    if end.signal or code > 128 or (left and code not in exits):
+        return FailureCause.CRASH, _quoting(output, _how(end) + _while(left))
     if code in exits:
         return exits[code], _quoting(output, _how(end))
-    return _cause_by_results(tests, events, end, output)
+    return _cause_by_results(tests, events, end, output, others)
 
 
-def _cause_by_results(tests: Sequence[Test], events: LiveEvents, end: JobEnd, output: str) -> tuple[FailureCause, str]:
+def _while(running: Sequence[Test]) -> str:
+    """Which tests were running when it happened."""
+    names = [_name(test) for test in running[:SHOWN_SUSPECTS]]
+    more = [f"{len(running) - SHOWN_SUSPECTS} more"] if len(running) > SHOWN_SUSPECTS else []
+    return f" while it ran {' and '.join(one_line(name, 200) for name in [*names, *more])}" if running else ""
+
+
+def _name(test: Test) -> str:
+    return " › ".join(filter(None, (test.project, test.file, *test.title))) or test.id
+
+
+def _cause_by_results(
+    tests: Sequence[Test], events: LiveEvents, end: JobEnd, output: str, others: Sequence[UnlistedResult]
+) -> tuple[FailureCause, str]:
     """What follows from comparing the exit code with the results."""
     if not any(test.id in events.ended for test in tests):
         return _cause_without_results(tests, events, end, output)
     unreported = _unreported(tests, events)
     if unreported and end.exit_code:
         return FailureCause.CRASH, _quoting(output, f"{_how(end)} with {len(unreported)} tests to go")
-    if end.exit_code and not _reported(tests, events) & {Verdict.FAILED, Verdict.FLAKY}:
+    if end.exit_code and not _reported(tests, events, others) & {Verdict.FAILED, Verdict.FLAKY}:
         return FailureCause.CRASH, _quoting(output, f"{_how(end)} although no test failed")
     return FailureCause.NONE, ""
 
@@ -132,6 +172,8 @@ def _cause_without_results(
     tests: Sequence[Test], events: LiveEvents, end: JobEnd, output: str
 ) -> tuple[FailureCause, str]:
     if events.planned is not None and not any(test.id in events.planned for test in tests):
+        if events.deselected:
+            return FailureCause.SETUP, DESELECTED  # another machine may keep them
         return (
             FailureCause.LOAD,
             f"the runner knows none of the {len(tests)} tests: deleted or renamed since they were listed?",
@@ -148,10 +190,14 @@ def _suspects(tests: Sequence[Test], events: LiveEvents, end: JobEnd, cause: Fai
     return tuple(test.id for test in tests if test.id in events.begun and test.id not in events.ended)
 
 
-def _unexpected(tests: Sequence[Test], events: LiveEvents) -> tuple[str, ...]:
+def _others(tests: Sequence[Test], events: LiveEvents) -> Iterator[UnlistedResult]:
+    """What the runner says of tests that nobody asked for."""
     expected = {test.id for test in tests} | events.setup
-    planned = events.planned or {}
-    return tuple(planned[test].name if test in planned else test for test in events.ended if test not in expected)
+    for test_id, result in events.ended.items():
+        if test_id not in expected:
+            known = (events.planned or {}).get(test_id)
+            test = known.as_test() if known else Test(id=test_id, unit=UnitId(test_id), runner_id=test_id)
+            yield UnlistedResult(test=test, result=result)
 
 
 def _how(end: JobEnd) -> str:
@@ -183,7 +229,7 @@ class JUnitResults:
     """What a JUnit file says about the expected tests, however its runner names them there."""
 
     results: tuple[TestResult, ...] = ()
-    unknown: tuple[str, ...] = ()  # cases that are none of the tests
+    others: tuple[UnlistedResult, ...] = ()  # cases that are none of the tests
     problem: str = ""  # why the file was not, or only partly, read
 
 
@@ -201,16 +247,16 @@ def junit_results(file: Path, tests: Sequence[Test]) -> JUnitResults:
     reading = report_merge.read(file.read_bytes(), file.name)
     expected = {test.runner_id: test.id for test in tests}
     cases: dict[TestId, list[Case]] = {}
-    unknown = []
+    others: dict[str, list[Case]] = {}
     for case in reading.cases:
         name = next((name for name in _names(case) if name in expected), None)
         if name is None:
-            unknown.append(next(_names(case)))
+            others.setdefault(next(_names(case)), []).append(case)
         else:
             cases.setdefault(expected[name], []).append(case)
     return JUnitResults(
         results=tuple(_result_of(test, several) for test, several in cases.items()),
-        unknown=tuple(unknown),
+        others=tuple(_other(several) for several in others.values()),
         problem=reading.problem.reason if reading.problem else "",
     )
 
@@ -228,8 +274,15 @@ def _names(case: Case) -> Iterator[str]:
     yield from filter(None, (key.file, key.classname))
 
 
+def _other(cases: Sequence[Case]) -> UnlistedResult:
+    key, names = cases[0].key, tuple(_names(cases[0]))
+    title = tuple(filter(None, (key.classname, key.name)))
+    test = Test(id=TestId(names[0]), unit=UnitId(names[0]), file=key.file, title=title, runner_id=names[0])
+    return UnlistedResult(test=test, result=_result_of(test.id, cases), names=names)
+
+
 def _result_of(test: TestId, cases: Sequence[Case]) -> TestResult:
-    worst = min(cases, key=lambda case: _WORST.index(case.verdict))
+    worst = min(cases, key=lambda case: WORST_FIRST.index(case.verdict))
     shown = next((attempt for attempt in worst.attempts if attempt.outcome.bad), worst.last)
     if shown and shown.outcome is Outcome.BROKEN:
         return TestResult(test=test, verdict=Verdict.NOT_RUN, reason="its JUnit file ends inside this test")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import runner_files
 from ci_dispatch.suites.attempts import JUnitResults, assemble, junit_results, output_end
-from ci_dispatch.suites.listing import NOT_LISTED, run_listing, suite_folder
+from ci_dispatch.suites.listing import NOT_LISTED, run_listing, same_names, suite_folder
 from ci_dispatch.suites.live_events import LiveEvents, live_result, read_live_file
 from report_merge.plain import one_line
 
@@ -67,9 +68,8 @@ class CommandSuite:
         names = [line for line in listed.output.splitlines() if line.strip()]
         if not names:
             raise NothingToRun("There is nothing to run", why=f"`{self._list[0]}` printed no tests")
-        tests = {name: _test(name, self._settings.split) for name in names}
-        twice = len(names) - len(tests)
-        return Listing(tests=tuple(tests.values()), notes=(f"{twice} tests are listed twice",) if twice else ())
+        copies = Counter(TestId(name) for name in names)
+        return Listing(tests=tuple(_test(name, self._settings.split) for name in copies), notes=same_names(copies))
 
     def invocation(
         self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
@@ -106,8 +106,9 @@ class CommandSuite:
         for result in junit.results:
             told = events.ended.setdefault(result.test, result)
             events.ended[result.test] = replace(told, classname=result.classname, name=result.name)
+        others = [other for other in junit.others if not any(name in events.ended for name in other.names)]
         output = "; its output: ".join(filter(None, (evidence, output_end(folder).strip())))
-        return assemble(tests, events, end, output=output)
+        return assemble(tests, events, end, output=output, others=others)
 
 
 def _evidence(events: LiveEvents, junit: JUnitResults) -> Iterator[str]:
@@ -116,8 +117,8 @@ def _evidence(events: LiveEvents, junit: JUnitResults) -> Iterator[str]:
         yield f"a line of its live file is no event: {events.unreadable}"
     if junit.problem:
         yield f"its JUnit file: {junit.problem}"
-    elif junit.unknown and not junit.results:
-        yield f"its JUnit file names {junit.unknown[0]!r} and no test as `list` does"
+    elif junit.others and not junit.results:
+        yield f"its JUnit file names {junit.others[0].test.id!r} and no test as `list` does"
 
 
 def _test(name: str, split: Split) -> Test:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_dispatch.config.sections import Split
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
-from ci_dispatch.core.model import Test, TestId, UnitId
+from ci_dispatch.core.model import FailureCause, Test, TestId, UnitId
 from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.live_events import ListedTest, LiveEvents, read_live_file
 from report_merge.plain import one_line, plain
@@ -53,7 +54,8 @@ def run_listing(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadl
     """
     with tempfile.TemporaryDirectory(prefix="ci-dispatch-list-") as scratch:
         live = Path(scratch) / "live.jsonl"
-        process = _start(argv, cwd=cwd, env={**os.environ, **env, "CI_DISPATCH_LIVE": str(live)})
+        inherited = {name: value for name, value in os.environ.items() if name != "CI_DISPATCH_TESTS"}  # of an attempt
+        process = _start(argv, cwd=cwd, env={**inherited, **env, "CI_DISPATCH_LIVE": str(live)})
         try:
             output, errors = process.communicate(timeout=deadline)
         except subprocess.TimeoutExpired as error:
@@ -115,7 +117,8 @@ def listing_of(output: ListingOutput, split: Split, *, runner: str, workdir: str
         raise UsageError(
             "The suite cannot be loaded",
             why=shown + (f"\n  and {more} more" if more > 0 else ""),
-            hint=f"run {runner} by hand in {workdir} and correct this: nothing was sent anywhere",
+            hint=f"run {runner} by hand in {workdir} and correct this: nothing was sent anywhere"
+            + (f"; where a package is missing, {install}" if _lacks_something(events) else ""),
         )
     if events.planned is None:
         why = events.unreadable or one_line("\n".join((output.errors or output.output).strip().splitlines()[-5:]), 1000)
@@ -126,24 +129,32 @@ def listing_of(output: ListingOutput, split: Split, *, runner: str, workdir: str
             why=": ".join(filter(None, (f"{runner} finds no tests in {workdir}", one_line(output.errors, 500)))),
             hint="look at the arguments that select tests, and at the runner's own configuration",
         )
-    notes = (f"{events.repeated} tests have the name of another one and count once",) if events.repeated else ()
-    return Listing(tests=tuple(_test(test, split) for test in events.planned.values()), notes=notes)
+    return Listing(
+        tests=tuple(_test(test, split) for test in events.planned.values()),
+        notes=(*same_names(events.copies), *events.notes),
+        workers=events.workers,
+        flaky_is_failure=events.flaky_is_failure,
+    )
+
+
+def _lacks_something(events: LiveEvents) -> bool:
+    return any(problem.cause is FailureCause.SETUP for problem in events.problems)
+
+
+def same_names(copies: Mapping[TestId, int]) -> tuple[str, ...]:
+    """A note that names the tests that share their name with others; `copies` says how many have each."""
+    shared = [f"{one_line(test, 200)} ({number} times)" for test, number in copies.items() if number > 1]
+    if not shared:
+        return ()
+    more = [f"{len(shared) - SHOWN_PROBLEMS} more"] if len(shared) > SHOWN_PROBLEMS else []
+    names = ", ".join([*shared[:SHOWN_PROBLEMS], *more])
+    return (f"tests of one name count once, with the worst of their results: {names}",)
 
 
 def _test(listed: ListedTest, split: Split) -> Test:
     by_file = listed.group or " ".join(filter(None, (listed.project, listed.file)))
     units = {Split.AUTO: listed.unit, Split.TEST: listed.group, Split.FILE: by_file}
-    return Test(
-        id=TestId(listed.id),
-        unit=UnitId(units[split] or listed.id),
-        atomic=bool(listed.group),
-        project=listed.project,
-        file=listed.file,
-        title=listed.title,
-        line=listed.line,
-        runner_id=listed.id,
-        classname=listed.classname,
-    )
+    return replace(listed.as_test(), unit=UnitId(units[split] or listed.id), atomic=bool(listed.group))
 
 
 def refuse_reserved(arguments: Iterable[str], reserved: Sequence[str]) -> None:

@@ -1,20 +1,26 @@
 """The live file: what a test runner's reporter appends, one JSON object a line. Foreign text until it is read here.
 
-    {"kind": "plan", "tests": [{"id": ...}, ...]}          what the runner is about to run; fields: `ListedTest`
+    {"kind": "plan", "tests": [{"id": ...}, ...],          what the runner is about to run; fields: `ListedTest`
+     "workers": 1,                                          how many of them it can run at once; 0: any number
+     "flaky_is_failure": true}                              it was told that a flaky test is a failure
     {"kind": "begin", "id": ...}
     {"kind": "end", "id": ..., "verdict": "passed" | "failed" | "flaky" | "skipped" | "not run", "seconds": ...,
      "message": ..., "detail": ..., "reason": ..., "retries": ..., "final": true}
-    {"kind": "problem", "cause": "load error" | "setup" | "crash" | "usage error", "message": ...}
+    {"kind": "deselected", "tests": [{"id": ...}, ...]}    tests that are there, and that this machine leaves out
+    {"kind": "problem", "cause": "load error" | "setup" | "crash" | "usage error", "message": ..., "file": ...}
+    {"kind": "note", "message": ...}                       what a person should know about a listing
     {"kind": "done"}                                        the runner ended by itself
 
-A line that is cut or has a field of another type is no event. The last `end` of a test counts: a runner that repeats
-tests writes one for each time, all but the last with `"final": false`.
+A line that is cut or has a field of another type is no event. A runner that repeats a test writes an `end` for each
+time, all but the last with `"final": false`: the last counts. Several final ends of one id are several tests of one
+name: the worst counts, and none before each of them has ended.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +28,12 @@ from typing import Any
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value
-from ci_dispatch.core.model import FailureCause, TestId, TestResult, Verdict
+from ci_dispatch.core.model import FailureCause, Test, TestId, TestResult, UnitId, Verdict
 from report_merge.plain import strip_ansi
 
 MAX_LINE = 64 << 20  # bytes; a plan of very many tests is one line
 MAX_SECONDS = 1e9
+WORST_FIRST = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY, Verdict.PASSED, Verdict.SKIPPED)
 _KIND = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure)\b")
 
 
@@ -43,9 +50,17 @@ class ListedTest(Value):
     setup: bool = False  # it runs in every invocation, whatever that selects
     classname: str = ""  # in the runner's own JUnit reports; empty: the file
 
-    @property
-    def name(self) -> str:
-        return " › ".join(filter(None, (self.project, *self.title))) or self.id
+    def as_test(self) -> Test:
+        return Test(
+            id=TestId(self.id),
+            unit=UnitId(self.id),
+            project=self.project,
+            file=self.file,
+            title=self.title,
+            line=self.line,
+            runner_id=self.id,
+            classname=self.classname,
+        )
 
 
 class _Line(Value):
@@ -55,6 +70,8 @@ class _Line(Value):
     id: str = ""
     version: str = ""
     tests: tuple[ListedTest, ...] = ()
+    workers: int = 0
+    flaky_is_failure: bool = False
     verdict: Verdict | None = None
     seconds: Any = None
     message: str | None = None
@@ -63,6 +80,7 @@ class _Line(Value):
     retries: Any = None
     final: bool = True
     cause: Any = None
+    file: str | None = None
 
 
 class RunnerProblem(Value):
@@ -70,6 +88,7 @@ class RunnerProblem(Value):
 
     cause: FailureCause
     message: str
+    file: str = ""  # or folder, as `ListedTest.file`: what it is about
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,12 +96,18 @@ class LiveEvents:
     """Everything one live file says."""
 
     planned: dict[TestId, ListedTest] | None = None  # None: the runner never came so far
-    repeated: int = 0  # tests of the plan that have the id of an earlier one
+    copies: Counter[TestId] = field(default_factory=Counter)  # how many tests of the plan have this id
     version: str = ""  # of the runner
+    workers: int = 0  # how many tests it can run at once; 0: any number
+    flaky_is_failure: bool = False
+    deselected: set[TestId] = field(default_factory=set)
     begun: dict[TestId, None] = field(default_factory=dict)  # an ordered set
     ended: dict[TestId, TestResult] = field(default_factory=dict)
     problems: list[RunnerProblem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     unreadable: str = ""  # why a whole line is no event; of the first such line
+    _ends: dict[TestId, list[TestResult]] = field(default_factory=dict)  # of each id, all final but perhaps the last
+    _repeating: set[TestId] = field(default_factory=set)  # whose last end was not final
 
     def add(self, data: bytes) -> None:
         """Take in one line of the file, whatever it holds."""
@@ -99,17 +124,35 @@ class LiveEvents:
                 self.begun[TestId(line.id)] = None
             case "end":
                 if result := _result(line):
-                    self.ended[result.test] = result
+                    self._end(result, final=line.final)
+            case "deselected":
+                self.deselected.update(TestId(test.id) for test in line.tests)
             case "problem":
-                self.problems.append(RunnerProblem(cause=_cause(line.cause), message=strip_ansi(line.message or "")))
+                message = strip_ansi(line.message or "")
+                self.problems.append(RunnerProblem(cause=_cause(line.cause), message=message, file=line.file or ""))
+            case "note":
+                self.notes.append(strip_ansi(line.message or ""))
 
     def _plan(self, line: _Line) -> None:
         self.version = line.version or self.version
+        self.workers, self.flaky_is_failure = line.workers, line.flaky_is_failure
         self.planned = self.planned or {}
         for test in line.tests:
-            self.repeated += test.id in self.planned
             if test.id:
                 self.planned[TestId(test.id)] = test
+                self.copies[TestId(test.id)] += 1
+
+    def _end(self, result: TestResult, *, final: bool) -> None:
+        ends = self._ends.setdefault(result.test, [])
+        if result.test in self._repeating:
+            ends.pop()
+        (self._repeating.discard if final else self._repeating.add)(result.test)
+        ends.append(result)
+        worst = min(ends, key=lambda end: WORST_FIRST.index(end.verdict))
+        if len(ends) >= self.copies[result.test] or worst.verdict is Verdict.FAILED:
+            self.ended[result.test] = worst
+        else:
+            self.ended.pop(result.test, None)
 
     @property
     def setup(self) -> set[TestId]:

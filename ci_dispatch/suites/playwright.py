@@ -2,7 +2,7 @@
 
 The selection is exact for any title and project: the ids go into a last-run file and `--last-failed` runs those, since
 1.44 and in every version after (`--test-list` is not: titles with ` › ` or blanks at their ends do not round-trip, and
-a list that matches nothing exits 0). `--last-failed` filters after sharding, so that `--shard` is never used with it.
+a list that matches nothing exits 0). `--last-failed` filters after sharding, so that there is one shard only.
 """
 
 from __future__ import annotations
@@ -28,10 +28,16 @@ OLDEST = (1, 44)  # the first with --last-failed
 MAX_FILE_ARGUMENTS = 60_000  # characters; beyond it every file is loaded, which costs time and changes nothing
 BROWSER = "infra.config.browser"  # the failure category of a browser that is not there or may not start
 
+# What would keep expected tests from running, wherever it comes from: `shard` and `maxFailures` of the configuration, a
+# `test.only` that was left behind, variables that change the sharding or wait for keys.
+WHOLE = ("--shard=1/1", "--max-failures=0", "--forbid-only")
+SWITCHED_OFF = {"PWTEST_SHARD_WEIGHTS": "", "PWTEST_WATCH": ""}
+FLAKY_FAILS = "--fail-on-flaky-tests"
+
 # What decides which tests run or where their results go: ours to say, or the count of the tests would be wrong.
 RESERVED = (
     "--list", "--reporter", "--add-reporter", "--shard", "--last-failed", "--last-failed-file", "--output",
-    "--test-list", "--test-list-invert", "--only-changed", "--ui", "--debug",
+    "--test-list", "--test-list-invert", "--only-changed", "--ui", "--ui-host", "--ui-port", "--debug",
 )  # fmt: skip
 
 
@@ -62,12 +68,14 @@ class PlaywrightSuite:
             "--list",
             f"--reporter={runner_files.path('playwright_reporter.cjs')}",
             *self._settings.args,
+            *WHOLE,
         )
-        output = run_listing(argv, cwd=cwd, env=self._settings.env, deadline=deadline)
+        output = run_listing(argv, cwd=cwd, env={**self._settings.env, **SWITCHED_OFF}, deadline=deadline)
         _check_version(output.events.version)
-        return listing_of(
+        listing = listing_of(
             output, self._settings.split, runner="Playwright", workdir=self._settings.workdir, install="npm ci"
         )
+        return replace(listing, flaky_is_failure=listing.flaky_is_failure or FLAKY_FAILS in self._settings.args)
 
     def invocation(
         self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
@@ -85,13 +93,14 @@ class PlaywrightSuite:
                 f"--output={output}",
                 f"--reporter=line,junit,{place.attempt}/playwright_reporter.cjs",
                 f"--workers={workers}",
-                "--max-failures=0",  # every expected test gets its verdict
                 *_file_arguments(tests),  # before the others: `--project` takes every word that follows it
                 *extra,
+                *WHOLE,
             ),
             cwd=posixpath.normpath(posixpath.join(place.tree, self._settings.workdir)),
             env={
                 **self._settings.env,
+                **SWITCHED_OFF,
                 "CI_DISPATCH_LIVE": posixpath.join(place.attempt, "live.jsonl"),
                 # Since 1.61 the file may lie anywhere; before, it is in the folder of --output. Both mean this one.
                 "PLAYWRIGHT_LAST_RUN_OUTPUT_FILE": posixpath.join(output, ".last-run.json"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci_dispatch.config.sections import SuiteConfig
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import FailureCause, Test, TestResult
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import runner_files
@@ -26,7 +27,15 @@ EXITS = {3: FailureCause.CRASH, 4: FailureCause.USAGE}
 RESERVED = (
     "--collect-only", "--co", "-n", "--numprocesses", "--dist", "--tx", "--looponfail", "-f", "--junitxml",
     "--junit-xml", "--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "--stepwise-skip",
+    "--setup-only", "--setup-plan",
 )  # fmt: skip
+
+ONE_AT_A_TIME = (
+    "without pytest-xdist pytest runs one test at a time, and one core of each machine counts: "
+    "install it in the suite's Python to use all"
+)
+INSTALL = "install it for the suite's Python, or name that Python with CI_DISPATCH_PYTHON in `env` of [suite]"
+RUNNER_FILES = ("pytest_launcher.py", "pytest_plugin.py", "pytest_reports.py", "suite_python.py")
 
 
 class PytestSuite:
@@ -37,8 +46,8 @@ class PytestSuite:
     def __init__(self, settings: SuiteConfig, root: Path) -> None:
         """`args` are for the listing, and what `invocation` gets as `extra`: `-k`, `-m` and paths select.
 
-        CI_DISPATCH_PYTHON in `env` names the suite's Python where it is neither a .venv nor the active one. Raises
-        UsageError for arguments that only ci-dispatch may give.
+        CI_DISPATCH_PYTHON in `env` names the suite's Python where no place that runner_files/suite_python.py knows has
+        it. Raises UsageError for arguments that only ci-dispatch may give.
         """
         refuse_reserved(settings.args, RESERVED)
         self.title = settings.title
@@ -53,13 +62,14 @@ class PytestSuite:
         launcher = str(runner_files.path("pytest_launcher.py"))
         env = {**self._settings.env, "CI_DISPATCH_TREE": str(self._root.absolute())}
         argv = ("python3", launcher, "--collect-only", "-q", *self._settings.args)
-        return listing_of(
+        listing = listing_of(
             run_listing(argv, cwd=cwd, env=env, deadline=deadline),
             self._settings.split,
             runner="pytest",
             workdir=self._settings.workdir,
-            install="install pytest for the suite's Python",
+            install=INSTALL,
         )
+        return replace(listing, notes=(*listing.notes, ONE_AT_A_TIME)) if listing.workers == 1 else listing
 
     def invocation(
         self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
@@ -71,9 +81,6 @@ class PytestSuite:
             argv=(
                 "python3",
                 posixpath.join(place.attempt, "pytest_launcher.py"),
-                f"--junitxml={posixpath.join(place.attempt, 'junit.xml')}",
-                "--continue-on-collection-errors",  # the tests of the other files still get their verdicts
-                "--maxfail=0",  # every expected test gets its verdict
                 *extra,
             ),
             cwd=posixpath.normpath(posixpath.join(place.tree, self._settings.workdir)),
@@ -86,8 +93,7 @@ class PytestSuite:
                 "CI_DISPATCH_WORKERS": str(workers),
             },
             files={
-                "pytest_launcher.py": runner_files.content("pytest_launcher.py"),
-                "pytest_plugin.py": runner_files.content("pytest_plugin.py"),
+                **{name: runner_files.content(name) for name in RUNNER_FILES},
                 "tests.json": json.dumps(units).encode(),
             },
         )

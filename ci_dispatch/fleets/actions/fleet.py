@@ -94,7 +94,8 @@ class ActionsFleet:
         needless = self._cancelling or self._ledger.undecided == 0
         for run in self.runs:
             if run.id is None and not run.over and not self._polling.quiet(now):
-                command = run.dispatch.next(run.batch, now, send=not needless)
+                run.over = run.settled and run.dispatch.unsent  # its tests have gone elsewhere
+                command = run.dispatch.next(run.batch, now, send=not (needless or run.over))
                 if command is not None:
                     yield command
         if self._ledger.undecided:

@@ -35,6 +35,21 @@ function preparing(projects) {
   return (name) => names.has(name);
 }
 
+// Older versions keep `failOnFlakyTests` to themselves; `--fail-on-flaky-tests` is in the same place.
+function failsOnFlaky(config) {
+  const internal = Object.getOwnPropertySymbols(config).map((symbol) => config[symbol]);
+  return [config, ...internal].some((known) => known?.failOnFlakyTests === true);
+}
+
+// What the configuration itself leaves out, as notes: nothing else says so.
+function selections(config) {
+  const all = ({ grep, grepInvert }) => !grepInvert && String(grep) === '/.*/';
+  return config.projects.filter((project) => !all(project)).map(({ name, grep, grepInvert }) => {
+    const parts = [String(grep) === '/.*/' ? '' : `grep ${grep}`, grepInvert ? `grepInvert ${grepInvert}` : ''];
+    return `the configuration leaves out tests${name && ` of ${name}`}: ${parts.filter(Boolean).join(', ')}`;
+  });
+}
+
 class Reporter {
   constructor() {
     this.live = fs.openSync(process.env.CI_DISPATCH_LIVE, 'a');
@@ -55,7 +70,8 @@ class Reporter {
     this.setup = preparing(config.projects);
     const tests = root.allTests().map((test) => this.describe(test));
     this.planned = tests.length;
-    this.write('plan', { version: config.version, tests });
+    this.write('plan', { version: config.version, tests, flaky_is_failure: failsOnFlaky(config) });
+    for (const message of selections(config)) this.write('note', { message });
   }
 
   describe(test) {
@@ -75,10 +91,12 @@ class Reporter {
     const outcome = test.outcome();
     const ran = test.results.filter(({ status }) => status !== 'skipped' && status !== 'interrupted');
     const errors = (outcome === 'flaky' ? ran[0] : result).errors;
+    const word = this.verdict(test, result, outcome);
+    const mayRunAgain = ['failed', 'not run'].includes(word.verdict) && test.results.length <= test.retries;
     this.write('end', {
       id: test.id,
-      ...this.verdict(test, result, outcome),
-      final: outcome !== 'unexpected' || test.results.length > test.retries,
+      ...word,
+      final: !mayRunAgain,
       seconds: result.duration / 1000,
       retries: Math.max(0, ran.length - 1),
       message: textOf(errors[0] ?? {}).slice(0, MESSAGE),
@@ -103,7 +121,8 @@ class Reporter {
   onError(error) {
     const message = textOf(error).slice(0, MESSAGE);
     if (message.includes('No tests found')) return; // an empty plan already says so
-    this.write('problem', { cause: this.cause(error), message, detail: (error.stack ?? '').slice(0, DETAIL) });
+    const file = error.location ? posix(error.location.file) : '';
+    this.write('problem', { cause: this.cause(error), message, detail: (error.stack ?? '').slice(0, DETAIL), file });
   }
 
   // Before anything was planned either the suite cannot be loaded or this machine lacks something; later it is neither.

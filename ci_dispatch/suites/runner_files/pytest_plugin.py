@@ -1,49 +1,118 @@
-"""The pytest plugin that a suite runs with on its machine. Needs the standard library and pytest >= 7 only.
+"""The pytest plugin that a suite is listed and run with. Needs the standard library and pytest >= 7 only.
 
 It keeps exactly the tests named in CI_DISPATCH_TESTS (a JSON object of node ids, each with its unit or an empty string;
-without it: all), and reports which tests there are and how each ends: one JSON line at a time, appended to the file
-CI_DISPATCH_LIVE, so that what is written survives whatever happens to this process. docs/suites.md has the format.
+without it pytest only lists: all). Options that would keep some of them from running, wherever they were given, do not
+count; those of plugins are set here and not as arguments, because a suite may have switched the plugin off.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_reports import LiveEventWriter, plain_id, write_event
 
-MESSAGE = 10_000  # characters
-DETAIL = 60_000
-SETUP = ("ModuleNotFoundError", "No module named", "cannot open shared object file")
-BY_SCOPE = ("loadfile", "loadscope")  # xdist modes in which a file or a class stays in one process
+# Every expected test gets its verdict: `addopts` and PYTEST_ADDOPTS have no say in which of them run, or how far.
+LIFTED = {
+    "lf": "--lf",
+    "failedfirst": "--ff",
+    "newfirst": "--nf",
+    "stepwise": "--sw",
+    "stepwise_skip": "--sw-skip",
+    "maxfail": "-x or --maxfail",
+    "setuponly": "--setup-only",
+    "setupplan": "--setup-plan",
+    "looponfail": "--looponfail",
+}
+SELECTING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect"}
+ELSEWHERE = {**SELECTING, "file_or_dir": "paths", "ignore": "--ignore", "ignore_glob": "--ignore-glob",
+             "inifilename": "-c", "override_ini": "-o"}  # fmt: skip
 
 
-def write_event(kind: str, **fields: object) -> None:
-    """Append one line in one call: lines of two processes never mix."""
-    line = json.dumps({"kind": kind, **fields}).encode() + b"\n"
-    live = os.open(os.environ["CI_DISPATCH_LIVE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(live, line)
-    finally:
-        os.close(live)
+def wanted() -> dict[str, str] | None:
+    """The node ids to run with their units; None: pytest only lists."""
+    file = os.environ.get("CI_DISPATCH_TESTS")
+    return json.loads(Path(file).read_text(encoding="utf-8")) if file else None
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_load_initial_conftests(parser: Any) -> Any:
+    """The environment is another on every machine: what selects tests in it would select here and not there."""
+    yield  # conftest files may add options
+    given = parser.parse_known_args(shlex.split(os.environ.get("PYTEST_ADDOPTS", "")))
+    selecting = [option for name, option in ELSEWHERE.items() if getattr(given, name, None)]
+    if selecting and "CI_DISPATCH_TESTS" not in os.environ:
+        message = f"PYTEST_ADDOPTS selects tests ({', '.join(selecting)}): give that after --, or in the suite's `args`"
+        write_event("problem", cause="usage error", message=message)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_cmdline_main(config: Any) -> Any:
+    """Before any plugin acts on its options. A worker of xdist has those of its controller."""
+    if not hasattr(config, "workerinput"):
+        lift(config.option)
+        if "CI_DISPATCH_TESTS" in os.environ:
+            arrange(config.option)
+    yield
+
+
+def lift(option: Any) -> None:
+    lifted = [shown for name, shown in LIFTED.items() if getattr(option, name, None)]
+    for name in LIFTED:
+        if hasattr(option, name):
+            setattr(option, name, 0)
+    if lifted and "CI_DISPATCH_TESTS" not in os.environ:
+        write_event("note", message=f"{', '.join(lifted)}: without effect, every expected test is run")
+
+
+def arrange(option: Any) -> None:
+    """How an attempt runs."""
+    option.collectonly = False
+    option.continue_on_collection_errors = True  # the tests of the other files still get their verdicts
+    if hasattr(option, "xmlpath"):
+        option.xmlpath = str(Path(os.environ["CI_DISPATCH_LIVE"]).with_name("junit.xml"))
+    if hasattr(option, "numprocesses"):
+        workers = int(os.environ["CI_DISPATCH_WORKERS"])
+        option.numprocesses = workers if workers > 1 else 0
+        # When a worker crashes, some xdist schedulers wait for ever: github.com/pytest-dev/pytest-xdist/issues/1327.
+        # Without restarts the invocation ends instead, and the tests without a result run again elsewhere.
+        option.maxworkerrestart = "0"
 
 
 def pytest_configure(config: Any) -> None:
-    wanted = os.environ.get("CI_DISPATCH_TESTS")
-    units = json.loads(Path(wanted).read_text(encoding="utf-8")) if wanted else None
+    units = wanted()
     if units is not None:
         config.pluginmanager.register(SelectedUnits(units, config.rootpath))
     if not hasattr(config, "workerinput"):  # xdist reports its workers' tests in its controller
         config.pluginmanager.register(LiveEventWriter(config, units or {}))
+    if units is None:
+        config.pluginmanager.register(DeselectedNote(config))
+    coverage = config.pluginmanager.getplugin("_cov")
+    if coverage is not None:
+        coverage.options.cov_fail_under = 0  # a part of a suite never covers everything
 
 
-def plain_id(node_id: str, known: Collection[str]) -> str:
-    """The node id without the `@group` that xdist's loadgroup appends to it."""
-    head = node_id.rpartition("@")[0]
-    return head if node_id not in known and head in known else node_id
+class DeselectedNote:
+    """Says how many tests the suite's own options, files and plugins leave out of a listing."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.collected = 0
+
+    def pytest_itemcollected(self) -> None:
+        self.collected += 1
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        left_out = self.collected - len(session.items)
+        if left_out > 0:
+            given = [(option, self.config.getoption(name, None)) for name, option in SELECTING.items()]
+            by = ", ".join(f"{option} {value}" for option, value in given if value)
+            message = f"{left_out} of {self.collected} tests are deselected and do not count"
+            write_event("note", message=f"{message}: {by}" if by else message)
 
 
 class SelectedUnits:
@@ -52,17 +121,28 @@ class SelectedUnits:
     def __init__(self, units: dict[str, str], root: Path) -> None:
         self.units = units
         self.files = {root / node_id.partition("::")[0] for node_id in units}
+        self.found: set[str] = set()
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Files without a wanted test are not even imported."""
         spared = collection_path.name in ("__init__.py", "conftest.py") or collection_path.is_dir()
         return None if spared or collection_path in self.files else True
 
+    def pytest_itemcollected(self, item: Any) -> None:
+        self.found.add(item.nodeid)
+
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
         rest = [item for item in items if plain_id(item.nodeid, self.units) not in self.units]
         if rest:
             items[:] = [item for item in items if plain_id(item.nodeid, self.units) in self.units]
             config.hook.pytest_deselected(items=rest)
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        """Tells which wanted tests this machine has and leaves out: another may run them."""
+        kept = {plain_id(item.nodeid, self.units) for item in session.items}
+        left_out = sorted((self.found & set(self.units)) - kept)
+        if left_out:
+            write_event("deselected", tests=[{"id": node_id} for node_id in left_out])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: Any, log: Any) -> Any:
@@ -75,125 +155,3 @@ class SelectedUnits:
         scheduler = LoadScopeScheduling(config, log)
         scheduler._split_scope = lambda node_id: self.units.get(plain_id(node_id, self.units)) or node_id  # noqa: SLF001
         return scheduler
-
-
-class LiveEventWriter:
-    """Writes pytest's reports as live events."""
-
-    def __init__(self, config: Any, known: Collection[str]) -> None:
-        self.config = config
-        self.known = known
-        self.reports: dict[str, list[Any]] = {}
-        self.planned = False
-
-    def plan(self, tests: list[dict[str, object]]) -> None:
-        if not self.planned:
-            write_event("plan", version=pytest.__version__, tests=tests)
-        self.planned = True
-
-    def pytest_collection_finish(self, session: Any) -> None:
-        self.plan([self.describe(item) for item in session.items])
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        self.plan([{"id": plain_id(node_id, self.known)} for node_id in ids])
-
-    def describe(self, item: Any) -> dict[str, object]:
-        file, _, rest = item.nodeid.partition("::")
-        dist = self.config.getoption("dist", "no")
-        marker = item.get_closest_marker("xdist_group")
-        group = (
-            str(marker.args[0] if marker and marker.args else marker.kwargs.get("name", "default")) if marker else ""
-        )
-        unit = {"loadfile": file, "loadscope": item.nodeid.rpartition("::")[0]}.get(dist, "")
-        group = "" if dist in BY_SCOPE else group
-        line = item.location[1]
-        return {
-            "id": item.nodeid,
-            "file": os.path.relpath(item.path).replace(os.sep, "/"),
-            "title": titles(rest),
-            "line": None if line is None else line + 1,
-            "unit": unit or (f"group {group}" if group else ""),
-            "group": f"group {group}" if group else "",
-        }
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            text = str(report.longrepr)
-            cause = "setup" if any(phrase in text for phrase in SETUP) else "load error"
-            message = f"{report.nodeid} cannot be loaded: {last_line(text)}"[:MESSAGE]
-            write_event("problem", cause=cause, message=message, detail=text[:DETAIL])
-
-    def pytest_internalerror(self, excrepr: Any) -> None:
-        text = str(excrepr)
-        write_event(
-            "problem",
-            cause="crash",
-            message=f"pytest itself failed: {last_line(text)}"[:MESSAGE],
-            detail=text[:DETAIL],
-        )
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        write_event("begin", id=plain_id(nodeid, self.known))
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        self.reports.setdefault(report.nodeid, []).append(report)
-        if report.when == "???":  # xdist's own: the worker ended during the test, no further report will come
-            self.pytest_runtest_logfinish(report.nodeid)
-
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        reports = self.reports.pop(nodeid, [])
-        if reports:
-            write_event("end", id=plain_id(nodeid, self.known), **result_of(reports))
-
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        for nodeid in list(self.reports):  # interrupted in the middle of a test
-            if any(report.failed for report in self.reports[nodeid]):
-                self.pytest_runtest_logfinish(nodeid)
-        write_event("done", status=int(exitstatus))
-
-
-def titles(rest: str) -> list[str]:
-    """Classes and function; a parameter's id may itself hold `::`."""
-    head, bracket, parameters = rest.partition("[")
-    *classes, function = head.split("::")
-    return [*classes, function + bracket + parameters]
-
-
-def result_of(reports: list[Any]) -> dict[str, object]:
-    """One test's result from the reports of its phases; reports of subtests count when they failed."""
-    failed = [report for report in reports if report.failed]
-    reruns = [report for report in reports if report.outcome == "rerun"]
-    skipped = [report for report in reports if report.skipped and not hasattr(report, "context")]
-    shown = (failed or reruns or [None])[0]
-    verdict = "failed" if failed else "skipped" if skipped else "flaky" if reruns else "passed"
-    return {
-        "verdict": verdict,
-        "seconds": sum(report.duration for report in reports),
-        "retries": len(reruns),
-        "reason": skip_reason(skipped[0]) if verdict == "skipped" else "",
-        "message": message_of(shown)[:MESSAGE] if shown else "",
-        "detail": detail_of(shown)[:DETAIL] if shown else "",
-    }
-
-
-def skip_reason(report: Any) -> str:
-    if hasattr(report, "wasxfail"):
-        return f"expected to fail: {report.wasxfail}"
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-    return str(reason).removeprefix("Skipped: ")[:MESSAGE]
-
-
-def message_of(report: Any) -> str:
-    crash = getattr(report.longrepr, "reprcrash", None)
-    where = "" if report.when in ("call", "???") else f"in {report.when}: "
-    return where + (crash.message if crash else last_line(report.longreprtext))
-
-
-def detail_of(report: Any) -> str:
-    captured = [f"--- {title}\n{content}" for title, content in report.sections if content]
-    return "\n".join([report.longreprtext, *captured])
-
-
-def last_line(text: str) -> str:
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "")

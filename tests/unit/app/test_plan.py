@@ -10,20 +10,21 @@ from ci_dispatch.app import plan
 from ci_dispatch.app.run_spec import Expected
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config import load
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import Test, TestId, UnitId
 
 MACHINES = '[[machine]]\nname = "a"\ncores = 2\n[[machine]]\nname = "b"\ncores = 2\n'
 
 
+TESTS = tuple(Test(id=TestId(f"t{number:02}"), file="f", unit=UnitId(f"t{number:02}")) for number in range(40))
+EXPECTED = Expected(tests=TESTS, seconds=dict.fromkeys((test.id for test in TESTS), 1.0), known=1.0, notes=("a\x1bb",))
+
+
 @pytest.fixture
 def _suite(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty tests of one second each, as if a test runner had listed them."""
-    tests = tuple(Test(id=TestId(f"t{number:02}"), file="f", unit=UnitId(f"t{number:02}")) for number in range(40))
-    expected = Expected(
-        tests=tests, seconds=dict.fromkeys((test.id for test in tests), 1.0), known=1.0, notes=("a\x1bb",)
-    )
     monkeypatch.setattr(plan, "open_suite", lambda *_: None)
-    monkeypatch.setattr(plan, "expect", lambda *_: expected)
+    monkeypatch.setattr(plan, "expect", lambda *_: EXPECTED)
 
 
 def settings(toml: str) -> Settings:
@@ -38,6 +39,18 @@ def test_the_part_that_is_assigned_at_the_start_is_the_configured_one(share: flo
     assert len(data["tail"]) == tail
     assert sum(len(machine["head"]) for machine in data["machines"]) == 40 - tail
     assert data["lower_bound"] == 10.0
+
+
+@pytest.mark.usefixtures("_suite")
+def test_cores_that_the_runner_cannot_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest without xdist: one test at a time on each machine, or in each slot of one."""
+    wide = plan.plan(settings(MACHINES), ())
+    one_at_a_time = replace(EXPECTED, workers=1)
+    monkeypatch.setattr(plan, "expect", lambda *_: one_at_a_time)
+    data = plan.plan(settings(f'{MACHINES}[[machine]]\nname = "c"\ncores = 8\nslots = 2\nworkers = 4\n'), ())
+    assert [machine["cores"] for machine in data["machines"]] == [1, 1, 2]
+    assert (wide["lower_bound"], data["lower_bound"]) == (10.0, 10.0)  # four cores each
+    assert plan.plan(settings(MACHINES), ())["lower_bound"] == 20.0
 
 
 @pytest.mark.usefixtures("_suite")

@@ -41,6 +41,16 @@ def test_a_spec_comes_back_from_the_journal(target: DispatchTarget | None) -> No
     assert again.config.progress == TODAY.progress, "how it is shown is of the one who looks"
 
 
+def test_machines_as_wide_as_the_runner_can_be_stay_so_after_a_resume() -> None:
+    spec = RunSpec(root=Path("/somewhere"), config=CONFIG)
+    assert spec.with_workers(0) is spec
+    [machine] = read_spec(journalled(spec.with_workers(1)), TODAY).config.fleet
+    assert (machine.cores, machine.workers, machine.workers_per_shard) == (1, 1, 1)
+    unknown = RunSpec(root=Path("/somewhere"), config=load('[[machine]]\nname = "moruk"\nslots = 3').config)
+    [machine] = unknown.with_workers(1).config.fleet
+    assert (machine.cores, machine.workers_per_shard) == (3, 1), "whatever the machine says it has"
+
+
 def test_a_deadline_given_to_resume_holds_from_then_on() -> None:
     state = journalled(RunSpec(root=Path("/somewhere"), config=CONFIG))
     assert read_spec(state, TODAY).config.run.deadline == CONFIG.run.deadline

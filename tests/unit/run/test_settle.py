@@ -20,8 +20,11 @@ from ci_dispatch.core.model import (
     Shard,
     ShardId,
     ShardKind,
+    Test,
     TestId,
     TestResult,
+    UnitId,
+    UnlistedResult,
     Verdict,
 )
 from ci_dispatch.run import quarantine
@@ -67,6 +70,19 @@ def test_a_test_nobody_speaks_of_was_not_run_and_the_first_word_about_a_test_win
     assert [(line.test, line.verdict) for line in result.results] == [(a, F), (b, N)]
     assert "without a word" in result.results[1].reason
     assert result.suspects == (a,)
+
+
+def unlisted(name: str, verdict: Verdict, *names: str) -> UnlistedResult:
+    test = Test(id=TestId(name), unit=UnitId(name))
+    return UnlistedResult(test=test, result=TestResult(test=test.id, verdict=verdict), names=names)
+
+
+def test_a_failure_that_nobody_listed_is_the_runs_and_never_tried_again() -> None:
+    others = (unlisted("x", F), unlisted("y", Verdict.FLAKY), unlisted("f::t00000", F, "t00000"))
+    events = settled(AttemptResult(ended=Ended.EXITED, results=lines(P), unlisted=others))
+    decided = [(event.test, event.verdict) for event in events if isinstance(event, VerdictReached)]
+    assert decided == [("t00000", P), ("x", F), ("y", Verdict.FLAKY)]  # t00000 has its own result: it is no other
+    assert not [event for event in events if isinstance(event, RetryScheduled)]
 
 
 def test_failures_of_one_attempt_go_back_together_after_the_same_wait() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -186,6 +187,16 @@ def test_interrupted_before_incomplete_before_failed(verdicts: list[Verdict], si
         run.say(Interrupted(signal=signal), at=102.0)
     assert run_end.exit_code(run.state) == code
     assert run.state.decided == len(verdicts)
+
+
+@pytest.mark.parametrize(("flaky_is_failure", "code"), [(False, ExitCode.PASSED), (True, ExitCode.TESTS_FAILED)])
+def test_flaky_is_a_failure_where_the_run_began_so(flaky_is_failure: bool, code: int) -> None:
+    run = Fold()
+    assert run.state.started is not None
+    run.say(replace(run.state.started, flaky_is_failure=flaky_is_failure), at=100.0)
+    for test in IDS:
+        run.say(VerdictReached(test=test, verdict=Verdict.FLAKY), at=101.0)
+    assert run_end.exit_code(run.state) == code
 
 
 def test_the_bound_is_of_the_machines_that_got_work() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, UnitId, Verdict
 from ci_dispatch.run.ports import AttemptReading, JobEnd
 from ci_dispatch.suites.attempts import assemble
@@ -101,7 +102,7 @@ def test_what_had_begun_when_the_runner_died_is_suspect() -> None:
     assert read(PLAN, *begun, end=JobEnd(ended=Ended.LOST)).suspects == ("a", "b")
 
 
-def test_the_last_end_of_a_test_counts() -> None:
+def test_the_last_end_of_a_test_that_is_repeated_counts() -> None:
     retried = [
         {"kind": "end", "id": "a", "verdict": "failed", "final": False},
         {"kind": "end", "id": "a", "verdict": "flaky"},
@@ -118,6 +119,58 @@ def test_what_nobody_asked_for_is_named_but_setup_is_expected() -> None:
     }
     others = [{"kind": "end", "id": name, "verdict": "passed"} for name in "xsy"]
     assert read(plan, *ALL_PASSED, *others).unexpected == ("p › t", "y")
+
+
+def test_a_failure_that_nobody_asked_for_is_one_of_the_run_and_explains_an_exit_code() -> None:
+    stranger = {"kind": "end", "id": "x", "verdict": "failed", "message": "boom"}
+    for code in (0, 1):
+        reading = read(PLAN, *ALL_PASSED, stranger, end=exited(code))
+        assert (words(reading), reading.cause) == ("passed passed passed", FailureCause.NONE)
+        assert [(other.test.id, other.result.message) for other in reading.unlisted] == [("x", "boom")]
+    assert read(PLAN, *ALL_PASSED, {**stranger, "verdict": "passed"}).unlisted == ()
+    assert words(read(PLAN, *ALL_PASSED, {**stranger, "verdict": "passed"}, end=exited(1))) == "not run not run not run"
+
+
+def test_a_runner_that_exits_0_in_the_middle_of_a_test_has_crashed() -> None:
+    begun = [{"kind": "begin", "id": name} for name in "ab"]
+    reading = read(PLAN, *begun, *ALL_PASSED[:1], end=exited(0))
+    assert (words(reading), reading.cause, reading.suspects) == ("passed not run not run", FailureCause.CRASH, ("b",))
+    assert reading.reason == "the runner exited 0 while it ran b"
+    assert "it had begun when the runner exited 0 while it ran b" in reading.results[1].reason
+    assert read(PLAN, *begun, end=exited(137)).reason == "the runner was ended by SIGKILL while it ran a and b"
+
+
+def test_tests_of_one_name_are_the_worst_of_them_and_nothing_before_all_have_ended() -> None:
+    plan = {"kind": "plan", "tests": [*PLAN["tests"], {"id": "a"}]}
+    failed = {"kind": "end", "id": "a", "verdict": "failed"}
+    assert words(read(plan, *ALL_PASSED)) == "not run passed passed"
+    assert words(read(plan, *ALL_PASSED, ALL_PASSED[0])) == "passed passed passed"
+    for ends in ([failed, *ALL_PASSED], [*ALL_PASSED, failed], [failed, *ALL_PASSED[1:]]):
+        assert words(read(plan, *ends)) == "failed passed passed"
+    assert words(read(plan, {**failed, "final": False}, {**failed, "verdict": "flaky"}, *ALL_PASSED)) == (
+        "flaky passed passed"
+    )
+    assert words(read(plan, *ALL_PASSED, {**failed, "verdict": "not run"})) == "not run passed passed"
+
+
+def test_what_the_runner_says_about_a_file_is_the_reason_of_its_tests() -> None:
+    tests = tuple(replace(test, file=f"e2e/{test.id}.py") for test in TESTS)
+    broken = {"kind": "problem", "cause": "load error", "message": "no module x", "file": "e2e/b.py"}
+    some = {"kind": "plan", "tests": [{"id": "a"}]}
+    reading = assemble(tests, events_in(lines([broken, some, ALL_PASSED[0]])), exited(1))
+    assert words(reading) == "passed not run not run"
+    assert reading.results[1].reason == "no module x"
+    assert "deleted or renamed" in reading.results[2].reason
+    for events in ([{**broken, "file": "e2e"}, some], [{**broken, "file": ""}, {"kind": "plan", "tests": []}]):
+        reading = assemble(tests, events_in(lines(events)), exited(1))
+        assert {result.reason for result in reading.results[1:]} == {"no module x"}
+
+
+def test_what_one_machine_deselects_another_may_run() -> None:
+    deselected = {"kind": "deselected", "tests": [{"id": name} for name in NAMES]}
+    reading = read(deselected, {"kind": "plan", "tests": []}, end=exited(5))
+    assert (words(reading), reading.cause) == ("not run not run not run", FailureCause.SETUP)
+    assert "deselects it on this machine" in reading.results[0].reason
 
 
 def test_a_failed_setup_explains_an_exit_code() -> None:

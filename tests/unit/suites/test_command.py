@@ -118,6 +118,18 @@ def test_a_report_about_other_tests_names_one_of_them(tmp_path: Path) -> None:
     assert "names 'other::thing' and no test as `list` does" in reading.reason
 
 
+def test_a_failing_case_that_nobody_listed_is_no_case_of_the_shard_and_is_not_dropped(tmp_path: Path) -> None:
+    bad = '<testcase file="f.rb" classname="other" name="{}"><failure message="boom"/></testcase>'
+    fine = '<testcase classname="other" name="y"/>'
+    reading = read(f"<testsuite>{CASE}{bad.format('x')}{bad.format('x')}{fine}</testsuite>", tmp_path)
+    (other,) = reading.unlisted
+    assert (other.test.id, other.result.verdict, other.result.message) == ("f.rb::other::x", Verdict.FAILED, "boom")
+    assert {"other::x", "other.x", "x", "f.rb"} <= set(other.names)
+    assert reading.unexpected == ("f.rb › other › x", "other › y")
+    (tmp_path / "live.jsonl").write_text('{"kind": "end", "id": "other::x", "verdict": "failed"}\n')
+    assert [other.test.id for other in read(None, tmp_path).unlisted] == ["other::x"]  # told once, by the live file
+
+
 def test_live_events_come_before_the_report(tmp_path: Path) -> None:
     (tmp_path / "live.jsonl").write_text('{"kind": "end", "id": "m::a b", "verdict": "flaky"}\n')
     assert words(read(f"<testsuite>{CASE}</testsuite>", tmp_path)) == "flaky not run not run not run"

@@ -55,7 +55,7 @@ def test_a_listed_test_has_its_places() -> None:
 def test_tests_of_one_name_count_once_and_say_so() -> None:
     found = listed(TEST, TEST)
     assert len(found.tests) == 1
-    assert found.notes == ("1 tests have the name of another one and count once",)
+    assert found.notes == ("tests of one name count once, with the worst of their results: 7 (2 times)",)
 
 
 @pytest.mark.parametrize("tests", [[], [{}], [{"id": ""}]])

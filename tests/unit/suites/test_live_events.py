@@ -20,7 +20,7 @@ def test_a_plan_has_each_test_once_with_all_that_is_known_of_it() -> None:
     events = events_in([line("plan", version="1.50", tests=tests)])
     assert events.planned is not None
     assert list(events.planned) == ["a", "b"]
-    assert (events.repeated, events.version, events.setup) == (1, "1.50", {"b"})
+    assert (events.copies, events.version, events.setup) == ({"a": 2, "b": 1}, "1.50", {"b"})
 
 
 def test_without_a_plan_nothing_is_known_of_the_tests_and_an_empty_one_has_none(tmp_path: Path) -> None:
