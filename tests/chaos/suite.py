@@ -176,7 +176,7 @@ def write(folder: Path, cases: Sequence[ChaosCase], runner: str) -> None:
     if runner == "command":
         (folder / "runner.py").write_text(_COMMAND_RUNNER)
         return
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -p xdist\n")
     for number in range(FILES):
         (folder / f"test_part_{number}.py").write_text(_PYTEST_FILE.format(files=FILES, number=number))
 

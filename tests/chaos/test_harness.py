@@ -16,10 +16,10 @@ import pytest
 from ci_dispatch.core.model import Verdict
 from tests.chaos import checks, over_ssh, suite, table
 from tests.chaos.campaign import SeedResult, any_plan_of, read_results, seeds_of
+from tests.chaos.github_plan import GitHubKind
 from tests.chaos.over_ssh import Evidence
 from tests.chaos.plan import CONTROLLER, MACHINE, Plan, PlannedMachine, plan_of
 from tests.chaos.suite import Behaviour
-from tests.chaos.through_github import GitHubKind
 from tests.fleet.servers import Keys
 
 SEEDS = range(1000)
@@ -66,7 +66,7 @@ def test_one_machine_says_of_the_suite_what_is_expected(tmp_path: Path) -> None:
 
 def plain_pytest(folder: Path) -> dict[str, str]:
     environ = {**os.environ, "CHAOS_AUDIT": str(folder / "audit.jsonl")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "--junitxml=junit.xml"]
+    command = [sys.executable, "-m", "pytest", "-q", "--junitxml=junit.xml"]
     subprocess.run(command, cwd=folder, env=environ, capture_output=True, check=False, timeout=60)
     outcomes = {}
     for case in ElementTree.parse(folder / "junit.xml").getroot().iter("testcase"):
