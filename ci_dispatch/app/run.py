@@ -71,7 +71,7 @@ def resume(
             return result_files.say_again(state, folder, shown, environ)
         spec = read_spec(state, shown, deadline)
         suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-        first = first_events_of_resume(folder, lost, deadline)
+        first = first_events_of_resume(folder, lost, deadline, spec.notes)
         if spec.target is not None:
             from ci_dispatch.app.dispatch import go_on
 

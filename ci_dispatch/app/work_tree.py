@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ci_dispatch.config import Config
-from ci_dispatch.config.sections import Transfer
+from ci_dispatch.config.choices import Transfer
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import Connection

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 
 RUNNERS = (("local", 4), ("moruk", 4), ("ilko2", 2), ("pi", 2))
 WELL = "local"

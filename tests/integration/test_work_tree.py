@@ -9,7 +9,7 @@ import pytest
 
 from ci_dispatch.app.work_tree import work_tree
 from ci_dispatch.config import Config
-from ci_dispatch.config.sections import Transfer
+from ci_dispatch.config.choices import Transfer
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 
