@@ -28,6 +28,7 @@ from tests.chaos.plan import Kind
 from tests.chaos.suite import ChaosCase
 
 GREEN = (Verdict.PASSED, Verdict.FLAKY)
+_NEVER_SAID = ("Traceback", "itself failed", "internal error")
 _KEY = re.compile(r"k\d{3}")
 
 
@@ -45,6 +46,9 @@ def _once_each(found: list[str]) -> list[str]:
 
 def _all(evidence: Evidence) -> list[str]:
     found = [*evidence.trouble]
+    for log in evidence.folder.glob("**/controller.log"):
+        said = log.read_text(errors="replace")
+        found += [f"the controller said {word!r}" for word in _NEVER_SAID if word in said]
     found += [f"left running: {words}" for words in evidence.left.values()]
     if evidence.run is not None and evidence.code is not None:
         found += _of_run(evidence, version="1")

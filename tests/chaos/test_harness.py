@@ -129,6 +129,10 @@ def one_more(evidence: Evidence) -> None:
     evidence.plan = replace(evidence.plan, cases=(*evidence.plan.cases, more))
 
 
+def said(evidence: Evidence) -> None:
+    (evidence.folder / "controller.log").write_text("Traceback (most recent call last):\n")
+
+
 def removed(evidence: Evidence) -> None:
     assert evidence.run is not None
     (evidence.run / "summary.md").unlink()
@@ -149,6 +153,7 @@ def removed(evidence: Evidence) -> None:
         (edited("events.jsonl", '"RunFinished"', '"Unknown"'), "the journal has no end"),
         (edited("events.jsonl", '"kind"', '"kin"'), "the journal cannot be read"),
         (removed, "no summary.md"),
+        (said, "the controller said 'Traceback'"),
         (otherwise, "right would be failed"),
         (one_more, "other tests were expected"),
         (lambda evidence: setattr(evidence, "code", 0), "the exit code was 0"),
