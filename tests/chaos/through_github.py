@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from random import Random
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import LeaseGranted, MachineQuarantined, VerdictReached
 from ci_dispatch.core.model import TestId, TestResult, Verdict
