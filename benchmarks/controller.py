@@ -24,7 +24,7 @@ def main() -> None:
     seconds = {test.id: random.lognormvariate(1.5, 0.8) for test in tests}
     with tempfile.TemporaryFile("w+b", buffering=0) as file:
         before = time.process_time()
-        state = simulate(tests, fleet, World(seconds=seconds), reporters=[Journal(file)])
+        state = simulate(tests, fleet, World(seconds=seconds), journal=Journal(file))
         cpu = time.process_time() - before
         journal = file.tell()
     assert state.finished is not None

@@ -18,6 +18,10 @@ from tests.components import HOW_TO_GET, present
 
 pytest_plugins = ["tests.fleet.fixtures"]  # real machines: ssh_keys, loopback, lab, ssh_machine, local_machine
 
+# Settings of whoever started pytest are not the tests'.
+for _name in [name for name in os.environ if name.startswith("CI_DISPATCH_")]:
+    del os.environ[_name]
+
 # Whoever started pytest may ignore signals (a script's `&`, nohup, cron), and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -9,6 +9,7 @@ from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineNam
 from ci_dispatch.fleets.machines.fleet import StartJob
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.journal import Journal
 from ci_dispatch.run.state import RunState
 from tests.simulation import VirtualClock, control_of, make_tests, run_started
 
@@ -19,20 +20,22 @@ class Script:
     """A control, its clock, and everything it said."""
 
     name = "script"
-    essential = True
 
-    def __init__(self, tests: int = 4, machines: int = 2, slots: int = 1, **numbers: Any) -> None:
+    def __init__(
+        self, tests: int = 4, machines: int = 2, slots: int = 1, journal: Journal | None = None, **numbers: Any
+    ) -> None:
         """`numbers` are fields of `RunPolicy` and `LeasePolicy`."""
         self.clock = VirtualClock(0.0)
         self.state = RunState()
         self.events: list[Event] = []
         self.commands: list[m.Command] = []
-        bus = EventBus(self.state, self.clock, [self])
+        self.bus = bus = EventBus(self.state, self.clock, [self], journal)
         suite = make_tests(tests)
         specs = [MachineSpec(name=MachineName(chr(97 + n)), cores=slots, slots=slots) for n in range(machines)]
         bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}))
         self.control = control_of(self.state, bus.publish, **(numbers or {"head_share": 1.0, "check_first": False}))
-        self.commands += self.control.begin(0.0)
+        with bus.step():
+            self.commands += self.control.begin(0.0)
 
     def handle(self, stamped: Stamped, state: RunState) -> None:
         self.events.append(stamped.event)
@@ -42,7 +45,8 @@ class Script:
 
     def say(self, message: m.Message, at: float | None = None) -> list[m.Command]:
         self.clock.at = self.clock.at if at is None else at
-        new = self.control.step(message, self.clock.at)
+        with self.bus.step():
+            new = self.control.step(message, self.clock.at)
         self.commands += new
         return new
 

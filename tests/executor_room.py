@@ -151,13 +151,14 @@ class Room:
             extra=("--extra",),
         )
 
-    def start(self, number: int = 1, machine: MachineName = FAR) -> None:
+    def start(self, number: int = 1, machine: MachineName = FAR, epoch: str = "") -> None:
         shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tuple(test.id for test in TESTS))
         lease = Lease(
             number=LeaseNumber(number),
             shard=shard,
             machine=machine,
             granted=0.0,
+            epoch=epoch,
         )
         self.executor.carry_out(StartJob(lease, TESTS, workers=3))
 

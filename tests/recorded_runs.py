@@ -15,7 +15,7 @@ RUNS = Path(__file__).parent / "data" / "runs"
 
 def recorded(name: str) -> list[Stamped]:
     lines = (RUNS / f"{name}.jsonl").read_bytes().splitlines()
-    return [loads(line) for line in lines]
+    return [stamped for line in lines for stamped in loads(line)]
 
 
 def journal_bytes(name: str) -> bytes:

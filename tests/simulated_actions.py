@@ -33,6 +33,7 @@ from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.machines.fleet import LeasePolicy, MachineFleet
 from ci_dispatch.run.control import RunControl, RunPolicy
 from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.journal import Journal
 from ci_dispatch.run.messages import Command, Message, Tick
 from ci_dispatch.run.ports import Fleet, Reporter
 from ci_dispatch.run.state import RunState
@@ -295,6 +296,7 @@ def simulate_fleets(
     actions: ActionsPolicy | None = None,
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
+    journal: Journal | None = None,
     limit: float = 200_000.0,
 ) -> tuple[RunState, SimulatedActions]:
     """A whole run on paper over either fleet, or both at once.
@@ -302,7 +304,7 @@ def simulate_fleets(
     Raises AssertionError when it does not end within `limit` virtual seconds.
     """
     clock, state = VirtualClock(), RunState()
-    bus = EventBus(state, clock, reporters)
+    bus = EventBus(state, clock, reporters, journal)
     pool = (MachineSpec(name=ANY_MACHINE),) if through_github else ()
     bus.publish(run_started(tests, [*over_ssh, *through_github, *pool], world.seconds))
     machines = SimulatedFleet([*over_ssh, *through_github], world, clock, heard_by(state))
@@ -317,15 +319,18 @@ def simulate_fleets(
     control = RunControl(
         state, bus.publish, fleets=fleets, policy=policy, classify=lambda _line: UNKNOWN, random=Random(seed)
     )
-    commands = control.begin(clock.now())
+    with bus.step():
+        commands = control.begin(clock.now())
     ticked = clock.at
     while not control.done(clock.now()):
         for command in commands:
             executor = github if isinstance(command, ActionsExecutor.takes) else machines
             executor.carry_out(command)
-        commands = control.step(machines.next_message(1.0), clock.now())
-        if clock.at >= ticked + 1.0 and not control.finished:
-            ticked = clock.at
-            commands += control.step(Tick(), clock.now())
+        message = machines.next_message(1.0)
+        with bus.step():
+            commands = control.step(message, clock.now())
+            if clock.at >= ticked + 1.0 and not control.finished:
+                ticked = clock.at
+                commands += control.step(Tick(), clock.now())
         assert clock.at - github.epoch < limit, f"the run does not end (seed {seed})"
     return state, github

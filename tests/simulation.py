@@ -32,6 +32,7 @@ from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import RunControl, RunPolicy
 from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.journal import Journal
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.state import RunState
 from report_merge.failures import UNKNOWN
@@ -217,24 +218,28 @@ def simulate(
     terms: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
+    journal: Journal | None = None,
     tick: float = 1.0,
     limit: float = 100_000.0,
 ) -> RunState:
     """A whole run on paper. Raises AssertionError when it does not end within `limit` virtual seconds."""
     clock = VirtualClock()
     state = RunState()
-    bus = EventBus(state, clock, reporters)
+    bus = EventBus(state, clock, reporters, journal)
     bus.publish(run_started(tests, machines, expected if expected is not None else world.seconds))
     control = control_of(state, bus.publish, seed=seed, **(terms or {}))
     fleet = SimulatedFleet(machines, world, clock, heard_by(state))
-    commands = control.begin(clock.now())
+    with bus.step():
+        commands = control.begin(clock.now())
     ticked = clock.at
     while not control.finished:
         for command in commands:
             fleet.carry_out(command)
-        commands = control.step(fleet.next_message(tick), clock.now())
-        if clock.at >= ticked + tick and not control.finished:
-            ticked = clock.at
-            commands += control.step(m.Tick(), clock.now())
+        message = fleet.next_message(tick)
+        with bus.step():
+            commands = control.step(message, clock.now())
+            if clock.at >= ticked + tick and not control.finished:
+                ticked = clock.at
+                commands += control.step(m.Tick(), clock.now())
         assert clock.at - fleet.epoch < limit, f"the run does not end (seed {seed})"
     return state

@@ -44,7 +44,8 @@ def run_demo(settings: Settings) -> ExitCode:
 
 def show_progress(settings: Settings, speed: float) -> None:
     """Show a made-up run over the reference fleet in its own time divided by `speed`."""
-    play(demo_events(time.time()), mode=settings.config.progress.mode, environ=settings.environ, speed=speed)
+    events = ([event] for event in demo_events(time.time()))
+    play(events, mode=settings.config.progress.mode, environ=settings.environ, speed=speed)
 
 
 def _config(settings: Settings, root: Path) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from ci_dispatch.app import github_output, result_files
@@ -15,17 +15,18 @@ from ci_dispatch.app.run_spec import (
     RunSpec,
     expect,
     first_events,
+    first_events_of_resume,
     head_share,
     new_id,
     read_run,
     read_spec,
-    resumed,
 )
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, NothingToRun
+from ci_dispatch.core.events import Event
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
@@ -61,16 +62,17 @@ def begin(settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[st
         return _show_matrix(settings, expected, policy)
     folder = run_folder.create(spec.runs_folder, new_id())
     first = first_events(spec, folder.id, suite, expected, _machines(spec, policy))
-    return drive_run(
-        spec,
-        suite,
-        folder,
-        RunState(),
-        first,
-        lambda parts: open_actions_fleet(parts, policy, DispatchFile(target=target)),
-        environ=settings.environ,
-        known=expected.known,
-    )
+    with folder.held():
+        return drive_run(
+            spec,
+            suite,
+            folder,
+            RunState(),
+            first,
+            lambda parts: open_actions_fleet(parts, policy, DispatchFile(target=target)),
+            environ=settings.environ,
+            known=expected.known,
+        )
 
 
 def watch(settings: Settings, name: str) -> ExitCode:
@@ -78,30 +80,41 @@ def watch(settings: Settings, name: str) -> ExitCode:
     found = find_run(settings, name)
     if not isinstance(found, int):
         folder = found[0]
-        state = read_run(folder)
-        if state.finished is not None:
-            return result_files.say_again(state, folder)
-        spec = read_spec(state, settings.config)
-        spec = spec if spec.target else replace(spec, target=found[1].target)
-        suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-        return go_on(spec, suite, folder, state, environ=settings.environ)
+        with folder.held():
+            state, lost = read_run(folder)
+            if state.finished is not None:
+                return result_files.say_again(state, folder, settings.config, settings.environ)
+            spec = read_spec(state, settings.config)
+            spec = spec if spec.target else replace(spec, target=found[1].target)
+            suite = open_suite(spec.config.suite, spec.root, spec.arguments)
+            first = first_events_of_resume(folder, lost)
+            return go_on(spec, suite, folder, state, first, environ=settings.environ)
     spec = RunSpec(root=settings.root, config=settings.config, target=target_of(settings))
     suite = open_suite(spec.config.suite, spec.root)
     folder = run_folder.create(spec.runs_folder, new_id())
     started, file = adopt(settings, found, folder, spec)
     policy = actions_policy(spec, 1.0, 0)
-    return drive_run(
-        spec,
-        suite,
-        folder,
-        RunState(),
-        [started],
-        lambda parts: open_actions_fleet(parts, policy, file),
-        environ=settings.environ,
-    )
+    with folder.held():
+        return drive_run(
+            spec,
+            suite,
+            folder,
+            RunState(),
+            [started],
+            lambda parts: open_actions_fleet(parts, policy, file),
+            environ=settings.environ,
+        )
 
 
-def go_on(spec: RunSpec, suite: Suite, folder: RunFolder, state: RunState, *, environ: Mapping[str, str]) -> ExitCode:
+def go_on(
+    spec: RunSpec,
+    suite: Suite,
+    folder: RunFolder,
+    state: RunState,
+    first: Sequence[Event],
+    *,
+    environ: Mapping[str, str],
+) -> ExitCode:
     """The rest of a dispatched run whose folder is here."""
     assert spec.target is not None
     file = load(folder.path) or DispatchFile(target=spec.target)
@@ -111,7 +124,7 @@ def go_on(spec: RunSpec, suite: Suite, folder: RunFolder, state: RunState, *, en
         suite,
         folder,
         state,
-        [resumed()],
+        first,
         lambda parts: open_actions_fleet(parts, policy, file),
         environ=environ,
     )

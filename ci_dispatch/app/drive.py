@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -77,16 +78,15 @@ def drive_run(
     known: float = 1.0,
     arrange: Callable[[Machines], Machines] = lambda machines: machines,
 ) -> ExitCode:
-    """The run from its first events to its exit code. Everything opened here is closed, whatever happens.
+    """The run from its first events to its exit code, for whoever holds its folder. Everything opened here is closed.
 
     `arrange` may put other machines in place of the opened ones (the demo's).
 
     Raises:
         CiDispatchError: when a fleet refused and that left the run incomplete.
     """
-    clock, inbox, config = SystemClock(), Inbox(), spec.config
+    clock, inbox, config = SystemClock(state.now), Inbox(), spec.config
     with ExitStack() as stack:
-        stack.enter_context(folder.held())
         begun = state.started or next(event for event in first if isinstance(event, RunStarted))
         reports = ReportCache(result_files.run_context(begun, environ))
         shown = open_reporters(
@@ -99,7 +99,7 @@ def drive_run(
                 follow=follow,
             )
         )
-        bus = EventBus(state, clock, [Journal(folder.open_journal()), *shown])
+        bus = EventBus(state, clock, shown, Journal(folder.open_journal()))
         stack.callback(bus.close)
         machines = arrange(open_machines(config, suite.tools()))
         for machine in machines.values():
@@ -118,8 +118,9 @@ def drive_run(
                 threads=lambda: WorkerThreads(inbox.post, clock),
             )
         )
-        for event in first:
-            bus.publish(event)
+        with bus.step():
+            for event in first:
+                bus.publish(event)
         control = RunControl(
             state,
             bus.publish,
@@ -151,7 +152,7 @@ def run_policy(spec: RunSpec, known: float) -> RunPolicy:
         retry=_retry_policy(config),
         head_share=head_share(config, known),
         check_first=not config.health.skip,
-        check_interval=config.health.interval,
+        check_interval=math.inf if config.health.skip else config.health.interval,
         check_deadline=config.health.connect_timeout + CHECK_SLACK,
         give_up_after=config.run.give_up_after,
         deadline=config.run.deadline,

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from ci_dispatch.app.machines import health_policy
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
-from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError, did_you_mean
+from ci_dispatch.core.errors import CiDispatchError, ControllerError, ExitCode, UsageError, did_you_mean
 from ci_dispatch.core.model import Connection, MachineSpec
 from ci_dispatch.machines import open_machine
 from ci_dispatch.machines.supervised import SupervisedMachine
@@ -43,11 +43,15 @@ def check(settings: Settings, *, names: Sequence[str], only: str, as_json: bool,
 def examine_all(
     machines: Sequence[SupervisedMachine], seconds: float, only: frozenset[str] = frozenset()
 ) -> list[HealthReport]:
-    """All at once, each within `seconds`; in the order of the machines."""
+    """All at once, each within `seconds`; in the order of the machines. Raises ControllerError."""
     reports: dict[int, HealthReport] = {}
+    failed: list[ControllerError] = []
 
     def examine(place: int, machine: SupervisedMachine) -> None:
-        reports[place] = machine.examine(seconds, only)
+        try:
+            reports[place] = machine.examine(seconds, only)
+        except ControllerError as error:
+            failed.append(error)
 
     threads = [threading.Thread(target=examine, args=given, daemon=True) for given in enumerate(machines)]
     for thread in threads:
@@ -56,6 +60,8 @@ def examine_all(
         from ci_dispatch.machines.ssh import connection  # noqa: F401  # paramiko loads while the sockets connect
     for thread in threads:
         thread.join()
+    if failed:
+        raise failed[0]
     return [reports[place] for place in sorted(reports)]
 
 

@@ -1,6 +1,6 @@
 """Which reporters a run has: ours and those of other packages, all found through entry points.
 
-The journal is not one of them: it is essential, and whoever drives the run opens it.
+The journal is not one of them: whoever drives the run opens it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def _open(point: EntryPoint, context: ReporterContext) -> Reporter | None:
     if reporter is None:
         return None
     if not isinstance(reporter, Reporter):
-        raise TypeError(f"{type(reporter).__name__} is no Reporter: it needs name, essential, handle, tick and close")
-    if reporter.essential or reporter.name != point.name:
-        raise ValueError(f"its name must be {point.name} and it cannot be essential")
+        raise TypeError(f"{type(reporter).__name__} is no Reporter: it needs name, handle, tick and close")
+    if reporter.name != point.name:
+        raise ValueError(f"its name must be {point.name}")
     return reporter
 
 

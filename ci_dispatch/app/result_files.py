@@ -14,6 +14,7 @@ from ci_dispatch.core.events import RunStarted
 from ci_dispatch.core.model import TestId, TestResult, Verdict
 from ci_dispatch.planning import timings
 from ci_dispatch.planning.timings import Timings
+from ci_dispatch.reporters.metrics.figures import figures, prometheus
 from ci_dispatch.run import run_folder, run_report
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.settle import Classify
@@ -29,7 +30,14 @@ SHOWN_WARNINGS = 20
 
 
 def write(state: RunState, report: Report, folder: RunFolder, base: Path) -> None:
-    """The three files of the result, and the timings; each whole or not at all."""
+    """The files of the result, and the timings; each whole or not at all."""
+    _write_files(state, report, folder)
+    history, _ = read_timings(base)
+    measured = timings.dumps(history.with_samples(samples(state)))
+    run_folder.write_whole(run_folder.timings_file(base), measured.encode())
+
+
+def _write_files(state: RunState, report: Report, folder: RunFolder) -> None:
     merged = io.BytesIO()
     write_junit(report, merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
@@ -37,9 +45,13 @@ def write(state: RunState, report: Report, folder: RunFolder, base: Path) -> Non
     run_folder.write_whole(
         folder.run_json, json.dumps(run_report.run_json(state), ensure_ascii=False, indent=1).encode()
     )
-    history, _ = read_timings(base)
-    measured = timings.dumps(history.with_samples(samples(state)))
-    run_folder.write_whole(run_folder.timings_file(base), measured.encode())
+
+
+def _outdated(folder: RunFolder) -> bool:
+    """Whether a file of the result is missing or older than the journal: its controller died, or had no room."""
+    written = folder.journal.stat().st_mtime_ns
+    files = (folder.merged_xml, folder.summary, folder.run_json, folder.metrics)
+    return not all(file.is_file() and file.stat().st_mtime_ns >= written for file in files)
 
 
 def _warnings(state: RunState) -> str:
@@ -103,10 +115,14 @@ def _rules(file: Path) -> FailureRules:
         raise UsageError(f"{file} was not used", why=str(error), hint="see docs/failure-analysis.md") from error
 
 
-def say_again(state: RunState, folder: RunFolder) -> ExitCode:
-    """A run that is over: how it ended."""
+def say_again(state: RunState, folder: RunFolder, config: Config, environ: Mapping[str, str]) -> ExitCode:
+    """A run that is over: how it ended. What its controller could not write any more is written."""
     assert state.finished is not None
-    report = run_report.report(state, run_context(state.started, {}))
+    report = run_report.report(state, run_context(state.started, environ))
+    if _outdated(folder):
+        _write_files(state, report, folder)
+        shown = figures(state, report, slowest=config.metrics.slowest_tests)
+        run_folder.write_whole(folder.metrics, prometheus(shown).encode())
     for line in final_lines(report, report_path=str(folder.merged_xml)):
         say(line)
     say(f"Run {folder.id} had finished already.", err=True)

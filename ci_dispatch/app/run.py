@@ -7,7 +7,16 @@ from pathlib import Path
 
 from ci_dispatch.app import result_files, work_tree
 from ci_dispatch.app.drive import Machines, OpenFleet, RunParts, drive_run
-from ci_dispatch.app.run_spec import RunSpec, expect, first_events, head_share, new_id, read_run, read_spec, resumed
+from ci_dispatch.app.run_spec import (
+    RunSpec,
+    expect,
+    first_events,
+    first_events_of_resume,
+    head_share,
+    new_id,
+    read_run,
+    read_spec,
+)
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.machines.executor import MachineExecutor
@@ -31,36 +40,42 @@ def begin(
     with work_tree.freezing(spec.config, spec.root, folder) as tree:
         expected = expect(spec, suite)
     first = first_events(spec, folder.id, suite, expected, spec.config.fleet, tree=tree.state)
-    return drive_run(
-        spec,
-        suite,
-        folder,
-        RunState(),
-        first,
-        open_machine_fleet,
-        environ=environ,
-        follow=follow,
-        known=expected.known,
-        arrange=arrange,
-    )
+    with folder.held():
+        return drive_run(
+            spec,
+            suite,
+            folder,
+            RunState(),
+            first,
+            open_machine_fleet,
+            environ=environ,
+            follow=follow,
+            known=expected.known,
+            arrange=arrange,
+        )
 
 
-def resume(base: Path, name: str, *, environ: Mapping[str, str], shown: Config, follow: str = "") -> ExitCode:
+def resume(
+    base: Path, name: str, *, environ: Mapping[str, str], shown: Config, follow: str = "", deadline: float = 0.0
+) -> ExitCode:
     """Finish the run `name` (or the newest) whose controller died; a run that is over only says how it ended.
 
-    `shown` says which progress display and dashboard the one who resumes wants.
+    `shown` says which progress display and dashboard the one who resumes wants, `deadline` (seconds, 0: as it was)
+    how long the whole run may take, time without a controller not counted.
     """
     folder = run_folder.find(base, name)
-    state = read_run(folder)
-    if state.finished is not None:
-        return result_files.say_again(state, folder)
-    spec = read_spec(state, shown)
-    suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-    if spec.target is not None:
-        from ci_dispatch.app.dispatch import go_on
+    with folder.held():
+        state, lost = read_run(folder)
+        if state.finished is not None:
+            return result_files.say_again(state, folder, shown, environ)
+        spec = read_spec(state, shown, deadline)
+        suite = open_suite(spec.config.suite, spec.root, spec.arguments)
+        first = first_events_of_resume(folder, lost, deadline)
+        if spec.target is not None:
+            from ci_dispatch.app.dispatch import go_on
 
-        return go_on(spec, suite, folder, state, environ=environ)
-    return drive_run(spec, suite, folder, state, [resumed()], open_machine_fleet, environ=environ, follow=follow)
+            return go_on(spec, suite, folder, state, first, environ=environ)
+        return drive_run(spec, suite, folder, state, first, open_machine_fleet, environ=environ, follow=follow)
 
 
 def open_machine_fleet(parts: RunParts) -> OpenFleet:
@@ -69,6 +84,7 @@ def open_machine_fleet(parts: RunParts) -> OpenFleet:
     policy = LeasePolicy(
         head_share=head_share(config, parts.known),
         lease=config.run.lease,
+        shard_timeout=config.run.shard_timeout,
         start_grace=2 * config.run.sync_timeout,  # the copy, and making it ready
     )
     executor = MachineExecutor(

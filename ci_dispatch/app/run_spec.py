@@ -20,7 +20,7 @@ from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
 from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
-from ci_dispatch.run.journal import JournalReader, replay
+from ci_dispatch.run.journal import recover
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
@@ -101,30 +101,47 @@ def first_events(
     return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
 
 
-def resumed() -> RunResumed:
-    return RunResumed(controller=f"{socket.gethostname()}, process {os.getpid()}")
+def first_events_of_resume(folder: RunFolder, lost: str, deadline: float = 0.0) -> list[Event]:
+    """How a new controller begins in the journal of a dead one; `lost` says what of it was damaged.
+
+    `deadline` is a new one for the whole run, 0 leaves it as it was.
+    """
+    resumed = RunResumed(
+        controller=f"{socket.gethostname()}, process {os.getpid()}",
+        epoch=secrets.token_hex(3),
+        last_lease=folder.last_attempt(),
+        deadline=deadline,
+    )
+    return [resumed, *([Warned(source="journal", text=lost)] if lost else [])]
 
 
-def read_run(folder: RunFolder) -> RunState:
-    """The state of a run as its journal has it. Raises UsageError when it cannot be gone on with."""
+def read_run(folder: RunFolder) -> tuple[RunState, str]:
+    """The state of a run as its journal has it, and what of the journal was lost. Only for whoever holds the run.
+
+    Raises UsageError when it cannot be gone on with.
+    """
     state = RunState()
-    with folder.held():
-        replay(JournalReader(folder.journal).read_all(), state)
+    lost = recover(folder.journal, state)
     if state.started is None:
         raise UsageError(
             f"Run {folder.id} cannot be resumed",
             why="its journal holds no whole event, so it ended before it began",
             hint="start a new one: ci-dispatch run",
         )
-    return state
+    return state, lost
 
 
-def read_spec(state: RunState, shown: Config) -> RunSpec:
-    """What a run began with; only how it is shown is of the one who goes on with it (`shown`)."""
+def read_spec(state: RunState, shown: Config, deadline: float = 0.0) -> RunSpec:
+    """What a run began with. How it is shown is of the one who goes on with it (`shown`), and so is a new deadline."""
     data: Mapping[str, Any] = state.started.settings if state.started else {}
     try:
         config = resolve(data["config"], file="the journal").config
         config = codec.replace(config, progress=shown.progress, dashboard=shown.dashboard)
+        if given := [seconds for seconds in [*(r.deadline for r in state.resumed), deadline] if seconds]:
+            run, github = config.run, config.github
+            config = codec.replace(
+                config, run=codec.replace(run, deadline=given[-1]), github=codec.replace(github, deadline=given[-1])
+            )
         target = codec.from_data(DispatchTarget, data["target"]) if "target" in data else None
         return RunSpec(root=Path(data["root"]), config=config, arguments=tuple(data["extra"]), target=target)
     except (KeyError, ValueError) as error:

@@ -8,6 +8,7 @@ import click
 
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
+from ci_dispatch.config import ValueSource
 
 _FOLLOW = click.option(
     "--follow", default="", metavar="MACHINE|TEST", help="Show this machine's or test's output as it comes."
@@ -45,18 +46,28 @@ def run(settings: Settings, follow: str, arguments: tuple[str, ...]) -> int:
 
 
 @click.command()
-@configured("progress.mode", "dashboard.enabled", "dashboard.host", "dashboard.port")
+@configured("run.deadline", "progress.mode", "dashboard.enabled", "dashboard.host", "dashboard.port")
 @_FOLLOW
 @click.argument("run", default="", metavar="[RUN]")
 def resume(settings: Settings, follow: str, run: str) -> int:
     """Finish a run whose controller died: what still runs is attached to, what is left is run.
 
     RUN is its id, the beginning of it, or its folder; the newest when not given. The run goes on under the
-    configuration it began with.
+    configuration it began with; --deadline gives the whole run more time, in which that without a controller is
+    not counted.
     """
     from ci_dispatch.app import run as runs
 
-    return runs.resume(settings.runs_folder, run, environ=settings.environ, follow=follow, shown=settings.config)
+    config = settings.config
+    typed = settings.origins["run.deadline"].source is ValueSource.COMMAND_LINE
+    return runs.resume(
+        settings.runs_folder,
+        run,
+        environ=settings.environ,
+        follow=follow,
+        shown=config,
+        deadline=config.run.deadline if typed else 0.0,
+    )
 
 
 @click.command()

@@ -121,7 +121,12 @@ class SuiteConfig:
 class HealthConfig:
     """When a machine gets work."""
 
-    skip: bool = setting(False, boolean(), "Use every machine without asking how it is.", flag="--skip-health-checks")
+    skip: bool = setting(
+        False,
+        boolean(),
+        "Use every machine without asking how it is; only one that was lost is asked, whether it is back.",
+        flag="--skip-health-checks",
+    )
     connect_timeout: float = setting(5.0, duration(0.1, 600), "From name look-up to the answer of the first command.")
     min_disk_free: float = setting(0.10, share(), "Least free space and free inodes.")
     max_memory_used: float = setting(0.95, share(), "Most memory in use; caches count as free.")

@@ -5,6 +5,7 @@
     │   └── ConfigError (2)         all problems of a configuration at once
     ├── NothingToRun (3)            an empty selection is an error, never a pass
     ├── FleetError (4)              no healthy machine, a machine that cannot be used
+    ├── ControllerError (4)         this computer is in the way: its disk, memory, open files
     ├── GitHubRefused (5)           permission, rate limit, a workflow that does not exist
     └── UnreadableReport (6)        a report that cannot be read
 
@@ -13,6 +14,7 @@ Tests that failed (1) and an incomplete run (4) are values (`ExitCode`), not exc
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -116,6 +118,35 @@ class NothingToRun(CiDispatchError):
 
 class FleetError(CiDispatchError):
     exit_code = ExitCode.INCOMPLETE
+
+
+class ControllerError(CiDispatchError):
+    """This computer itself is in the way, no machine and no test: the run ends, and can be gone on with."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+_USED_UP = {
+    errno.EMFILE: "raise the limit of open files, ulimit -n",
+    errno.ENFILE: "close other programs, or raise fs.file-max",
+    errno.ENOMEM: "free memory",
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free space, the quota is used up",
+    errno.EROFS: "mount it writable",
+}
+
+
+def of_this_computer(error: BaseException) -> ControllerError | None:
+    """The error as one of this computer, when it says that it has no more of something; else None.
+
+    Whatever a machine is asked with needs memory and open files here: their lack says nothing about the machine.
+    """
+    threads = isinstance(error, RuntimeError) and "start new thread" in str(error)
+    if isinstance(error, MemoryError) or threads:
+        return ControllerError("This computer could not go on", why=str(error) or "no memory left", hint="free memory")
+    if isinstance(error, OSError) and error.errno in _USED_UP:
+        return ControllerError("This computer could not go on", why=str(error), hint=_USED_UP[error.errno])
+    return None
 
 
 class GitHubRefused(CiDispatchError):

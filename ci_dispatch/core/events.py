@@ -45,6 +45,9 @@ class RunResumed(Value):
     """A new controller took over the journal of a dead one."""
 
     controller: str  # host and process, for people
+    epoch: str = ""  # no other controller of the run has it
+    last_lease: LeaseNumber = LeaseNumber(0)  # numbers up to it may have been granted, also where the journal lost that
+    deadline: float = 0.0  # of the whole run from now on, in seconds under a controller; 0: as before
 
 
 class MachineChecked(Value):

@@ -111,6 +111,7 @@ class Lease(Value):
     shard: Shard
     machine: MachineName
     granted: float
+    epoch: str = ""  # of the controller that granted it; "" is the one that began the run
 
 
 class Ended(StrEnum):

@@ -81,7 +81,7 @@ class SupervisedMachine:
     def examine(
         self, seconds: float, only: frozenset[str] = frozenset(), policy: HealthPolicy | None = None
     ) -> HealthReport:
-        """Its health in detail, or the dimensions named in `only`. Never raises."""
+        """Its health in detail, or the dimensions named in `only`. Raises ControllerError and nothing else."""
         asked, began = time.time(), time.monotonic()
         output, took = None, 0.0
         error = hint = ""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import secrets
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 from ci_dispatch.core import codec
+from ci_dispatch.core.errors import ControllerError, of_this_computer
 from ci_dispatch.machines import command_lines
 from ci_dispatch.machines.supervisor import protocol
 from ci_dispatch.run.ports import MachineError
@@ -62,24 +62,19 @@ OpenStream = Callable[[str, float], Stream]  # (command line, seconds) -> its pi
 
 @contextmanager
 def only_machine_errors(what: str, stage: str, kind: type[MachineError] = MachineError) -> Iterator[None]:
-    """Whatever else is raised becomes a MachineError that says so: no file descriptors, no threads, no memory left."""
+    """Whatever else is raised becomes a MachineError, or a ControllerError where this computer lacks something."""
     try:
         yield
-    except MachineError:
+    except (MachineError, ControllerError):
         raise
     except Exception as error:
-        raise kind(what, stage=stage, why=describe(error), hint=hint_for(error)) from error
+        if ours := of_this_computer(error):
+            raise ours from error
+        raise kind(what, stage=stage, why=describe(error)) from error
 
 
 def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-def hint_for(error: Exception) -> str:
-    """What to do about an error of the operating system, "" when that is not known."""
-    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-        return "raise the limit of open files, ulimit -n"
-    return ""
 
 
 class SupervisorClient:

@@ -17,9 +17,9 @@ _MADE = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothe
          "htmlcov", ".nyc_output", "test-results", "playwright-report", "blob-report")  # fmt: skip
 _NEVER = (".git", ".ci-dispatch", "node_modules", ".venv")  # besides, where no git says what to leave out
 _SOURCE = (".bash", ".c", ".cc", ".cfg", ".cjs", ".cpp", ".cs", ".css", ".cts", ".feature", ".go", ".graphql",
-           ".groovy", ".h", ".hpp", ".ini", ".java", ".js", ".jsx", ".kt", ".kts", ".less", ".lua", ".mjs", ".mts", ".php", ".pl",
-           ".proto", ".ps1", ".py", ".pyi", ".pyx", ".rb", ".robot", ".rs", ".scala", ".scss", ".sh", ".sql", ".svelte",
-           ".swift", ".toml", ".ts", ".tsx", ".vue", ".yaml", ".yml")  # fmt: skip
+           ".groovy", ".h", ".hpp", ".ini", ".java", ".js", ".jsx", ".kt", ".kts", ".less", ".lua", ".mjs", ".mts",
+           ".php", ".pl", ".proto", ".ps1", ".py", ".pyi", ".pyx", ".rb", ".robot", ".rs", ".scala", ".scss", ".sh",
+           ".sql", ".svelte", ".swift", ".toml", ".ts", ".tsx", ".vue", ".yaml", ".yml")  # fmt: skip
 _SOURCE_NAMES = ("Dockerfile", "Gemfile", "Makefile", "Rakefile", "package.json", "tsconfig.json")
 _GIT_SECONDS = 60
 _NO_REPOSITORY = "not a git repository (or any "  # "of the parent directories", "parent up to mount point"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -24,7 +25,17 @@ from ci_dispatch.core.events import (
     TestFinished,
     Warned,
 )
-from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, Connection, Ended, MachineName, TestId
+from ci_dispatch.core.model import (
+    ANY_MACHINE,
+    AttemptResult,
+    Connection,
+    Ended,
+    FailureCause,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    TestId,
+)
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import quarantine, run_end
@@ -46,7 +57,7 @@ class RunPolicy:
     head_share: float = planner.HEAD_SHARE_KNOWN
     checks: bool = True  # False: machines are never asked how they are
     check_first: bool = True  # False: nobody waits for the first answers
-    check_interval: float = 30.0
+    check_interval: float = 30.0  # infinite: only lost machines are asked, whether they are back
     lost_check_interval: float = 5.0  # for a machine that may come back
     check_deadline: float = 30.0  # for the answer of one check
     give_up_after: float = 60.0  # without any usable machine
@@ -82,6 +93,8 @@ class RunControl:
         self._stuck_since: float | None = None
         self._signals = 0
         self._stopping = ""  # why nothing more is handed out
+        self._unattended = LeaseNumber(0)  # leases up to it were once without a controller that renewed them
+        self._asked_twice = False  # those that could not be reached at the first check
         self._stopped_by = 0.0  # when what was cancelled is waited for no longer
 
     @property
@@ -102,6 +115,7 @@ class RunControl:
     def begin(self, now: float) -> list[m.Command]:
         """The first commands: of a new run, or of one whose journal was folded into the state."""
         policy = self._policy
+        self._unattended = self.ledger.last_lease
         names = [name for name in self.state.machines if name != ANY_MACHINE] if policy.checks else []
         self._checks = CheckSchedule(
             names,
@@ -129,6 +143,9 @@ class RunControl:
                 commands += self._interrupt(signal, now)
             case m.Noticed():
                 self._warn(message.source, message.text)
+            case m.StoodStill(seconds=seconds):
+                self._unattended = self.ledger.last_lease
+                self._warn("ci-dispatch", f"this computer, or the process, stood still for {seconds:.0f} s")
             case _:
                 pass
         for fleet in self._fleets:
@@ -253,7 +270,7 @@ class RunControl:
         """The end of an attempt, told by its fleet; only the first under an active lease counts."""
         number = end.lease
         lease = self.ledger.attempts[number].lease
-        result = one_result_each(lease, end.result)
+        result = one_result_each(lease, self._without_blame(lease, end.result))
         stale = number not in self.ledger.active
         self._publish(AttemptFinished(lease=number, machine=lease.machine, result=result, stale=stale))
         if stale:
@@ -276,6 +293,13 @@ class RunControl:
             now=now,
         ):
             self._publish(each)
+
+    def _without_blame(self, lease: Lease, result: AttemptResult) -> AttemptResult:
+        """That a machine ended a job because no controller was there to renew it says nothing about the machine."""
+        if result.ended is not Ended.LEASE_ENDED or lease.number > self._unattended:
+            return result
+        reason = "no controller was there, so its machine ended it"
+        return replace(result, ended=Ended.CANCELLED, cause=FailureCause.NONE, reason=reason, suspects=())
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -308,7 +332,7 @@ class RunControl:
 
     def _keep_deadline(self, now: float) -> list[m.Command]:
         deadline = self._policy.deadline
-        if not deadline or self._stopping or now < self.state.started_at + deadline:
+        if not deadline or self._stopping or now < self.state.started_at + self.state.unattended + deadline:
             return []
         return self._stop(f"the run's deadline of {deadline:g} s has passed", now, self._policy.report_grace)
 
@@ -338,13 +362,25 @@ class RunControl:
         refused = self.refusal is not None and not self.ledger.complete
         return ExitCode.GITHUB_REFUSED if refused and not self._signals else run_end.exit_code(self.state)
 
+    def _ask_again(self, now: float) -> bool:
+        """Before a run is given up that nobody began: a machine that did not answer may only have been slow."""
+        silent = [name for name, m in self.state.machines.items() if m.checked is not None and not m.checked.reachable]
+        if self._asked_twice or not silent:
+            return False
+        self._asked_twice = True
+        self._checks.ask_again(silent, now + self._policy.lost_check_interval)
+        return True
+
     def _stuck(self, now: float) -> str:
         """Why nothing will happen any more, or an empty string while something may."""
         if self._checks.awaiting or self._usable() or any(fleet.held() for fleet in self._fleets):
             self._stuck_since = None
             return ""
         self._stuck_since = self._stuck_since if self._stuck_since is not None else now
-        may_return = self.ledger.attempts and not all(each.quarantined for each in self.state.machines.values())
+        nobody_ever = not self.ledger.attempts
+        if nobody_ever and self._ask_again(now):
+            return ""
+        may_return = not nobody_ever and not all(each.quarantined for each in self.state.machines.values())
         if may_return and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

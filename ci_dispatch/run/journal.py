@@ -1,32 +1,34 @@
-"""The journal of a run: one JSON line an event, written before anything acts on it. Its one writer and reader.
+"""The journal of a run: JSON lines, written before anything acts on them. Its one writer and reader.
 
-A last line that was cut (its writer was killed, or is still writing) is not there yet; any other damage ends the
-reading with a `UsageError` that names the line. Journals of version 1 (ci-dispatch 0.1) are read too.
+A line holds what one step of the run decided, whole or not at all: one event, or several that belong together
+(`"kind": "Step"`, with pairs of kind and data). A last line that was cut (its writer was killed, or is still writing)
+is not there yet; any other damage ends the reading with a `UsageError` that names the line. Whoever goes on with a run
+takes the damage off first (`recover`). Journals of version 1 (ci-dispatch 0.1) are read too.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value
-from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
+from ci_dispatch.core.errors import ControllerError, UsageError
 from ci_dispatch.core.events import KINDS, Stamped, Unrecognised
-from ci_dispatch.run.ports import BaseReporter, Reporter
+from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.state import RunState
 
 VERSION = 2
 CHUNK = 1 << 20  # bytes read at a time
+STEP = "Step"  # the kind of a line with several events
 _HINT = "give a run's folder, or its events.jsonl, as this version of ci-dispatch or 0.1 wrote it"
 
 
-class JournalError(CiDispatchError):
+class JournalError(ControllerError):
     """The journal could not be written, so the run could not go on: nobody would know what had happened."""
-
-    exit_code = ExitCode.INCOMPLETE
 
 
 class _Line(Value):
@@ -37,45 +39,57 @@ class _Line(Value):
     data: Any
 
 
-def dumps(stamped: Stamped) -> bytes:
-    """One line, without the newline."""
+Entry: TypeAlias = Sequence[Stamped]  # what one line holds; at least one event
+
+
+def dumps(*entry: Stamped) -> bytes:
+    """One line, without the newline, for events that belong together: in order, and all of one time."""
+    first = entry[0]
+    kind, data = _plain(first)
+    if len(entry) > 1:
+        kind, data = STEP, [_plain(stamped) for stamped in entry]
+    return codec.encode(_Line(v=VERSION, seq=first.seq, at=first.at, kind=kind, data=data))
+
+
+def _plain(stamped: Stamped) -> tuple[str, Any]:
     event = stamped.event
-    kind: str = type(event).__name__
-    data: Any = event
-    if isinstance(event, Unrecognised):
-        kind, data = event.kind, event.data
-    return codec.encode(_Line(v=VERSION, seq=stamped.seq, at=round(stamped.at, 3), kind=kind, data=data))
+    return (event.kind, event.data) if isinstance(event, Unrecognised) else (type(event).__name__, event)
 
 
-def loads(line: bytes) -> Stamped:
-    """The event of one line.
+def loads(line: bytes) -> Entry:
+    """The events of one line.
 
     Raises:
         ValueError: for a line that is cut or damaged, no line of a journal, or of a version nobody knows here.
     """
     read = codec.decode(_Line, line)
-    kind, data = read.kind, read.data
-    if read.v == 1:
-        kind, data = _from_version_1(kind, data)
-    elif read.v != VERSION:
+    if read.v not in (1, VERSION):
         raise ValueError(f"journal version {read.v}; this ci-dispatch reads versions 1 and {VERSION}")
+    pairs = [(read.kind, read.data)]
+    if read.kind == STEP:
+        pairs = codec.from_data(list[tuple[str, Any]], read.data)
+    if read.v == 1:
+        pairs = [_from_version_1(kind, data) for kind, data in pairs]
+    return [
+        Stamped(seq=seq, at=read.at, event=_event(kind, data)) for seq, (kind, data) in enumerate(pairs, start=read.seq)
+    ]
+
+
+def _event(kind: str, data: Any) -> Any:
     known = KINDS.get(kind)
-    event: Any = codec.from_data(known, data) if known else Unrecognised(kind=kind, data=data)
-    return Stamped(seq=read.seq, at=read.at, event=event)
+    return codec.from_data(known, data) if known else Unrecognised(kind=kind, data=data)
 
 
-class Journal(BaseReporter):
-    """The essential reporter: each event is handed to the operating system before anything else happens."""
-
-    name = "journal"
-    essential = True
+class Journal:
+    """Each entry is handed to the operating system before anything else happens."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         """`stream` is open for appending and unbuffered: after `write` the line outlives the process."""
         self._stream = stream
 
-    def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002
-        line = dumps(stamped) + b"\n"
+    def write(self, entry: Entry) -> None:
+        """One line. Raises JournalError: the run cannot go on."""
+        line = dumps(*entry) + b"\n"
         try:
             written = self._stream.write(line)
         except OSError as error:
@@ -100,35 +114,35 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offset = 0  # of the first byte that was not read as a whole line
+        self.offset = 0  # of the first byte that was not read as a whole line
         self._line = 0
         self._seq = 0
 
-    def read(self) -> list[Stamped]:
-        """The events since the last call, at most about a megabyte of them; none when there is nothing new.
+    def read(self) -> list[Entry]:
+        """The entries since the last call, at most about a megabyte of them; none when there is nothing new.
 
         Raises:
             UsageError: for a file that cannot be read or is damaged; what was read before stands.
         """
         try:
             with self._path.open("rb") as stream:
-                if os.fstat(stream.fileno()).st_size < self._offset:
-                    self._offset, self._line, self._seq = 0, 0, 0  # another run began in the same file
-                stream.seek(self._offset)
+                if os.fstat(stream.fileno()).st_size < self.offset:
+                    self.offset, self._line, self._seq = 0, 0, 0  # another run began in the same file
+                stream.seek(self.offset)
                 chunk = stream.read(CHUNK)
                 if b"\n" not in chunk and len(chunk) == CHUNK:
                     chunk += stream.readline()  # one line longer than a chunk
         except OSError as error:
             why = error.strerror or str(error)
             raise UsageError(f"{self._path} cannot be read", why=why, hint=_HINT) from error
-        events: list[Stamped] = []
+        entries: list[Entry] = []
         for line in chunk.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 break
             try:
-                events.append(self._event(line))
+                entries.append(self._entry(line))
             except ValueError as error:
-                if events:
+                if entries:
                     break  # first what is good; the next call says what is not
                 raise UsageError(
                     f"{self._path} cannot be read as a run's journal",
@@ -136,28 +150,58 @@ class JournalReader:
                     hint=_HINT,
                 ) from error
             self._line += 1
-            self._offset += len(line)
-            self._seq = events[-1].seq
-        return events
+            self.offset += len(line)
+            self._seq = entries[-1][-1].seq
+        return entries
 
-    def read_all(self) -> Iterator[Stamped]:
-        """Every event there is now. Raises UsageError as `read`."""
-        while events := self.read():
-            yield from events
+    def read_all(self) -> Iterator[Entry]:
+        """Every entry there is now. Raises UsageError as `read`."""
+        while entries := self.read():
+            yield from entries
 
-    def _event(self, line: bytes) -> Stamped:
-        stamped = loads(line)
-        if stamped.seq != self._seq + 1:
-            raise ValueError(f"event {stamped.seq} follows event {self._seq}")
-        return stamped
+    def _entry(self, line: bytes) -> Entry:
+        entry = loads(line)
+        if not entry or entry[0].seq != self._seq + 1:
+            raise ValueError(f"event {entry[0].seq} follows event {self._seq}" if entry else "it holds no event")
+        return entry
 
 
-def replay(events: Iterable[Stamped], state: RunState, reporters: Sequence[Reporter] = ()) -> None:
+def replay(entries: Iterable[Entry], state: RunState, reporters: Sequence[Reporter] = ()) -> None:
     """Fold recorded events and show them: replay and run are the same to every reporter."""
-    for stamped in events:
-        state.apply(stamped)
-        for reporter in reporters:
-            reporter.handle(stamped, state)
+    for entry in entries:
+        for stamped in entry:
+            state.apply(stamped)
+        for stamped in entry:
+            for reporter in reporters:
+                reporter.handle(stamped, state)
+
+
+def recover(path: Path, state: RunState) -> str:
+    """Fold all of a journal that can be read and take off the rest, so that its run can be gone on with.
+
+    Returns what was lost, in a sentence, or "". The bytes taken off are kept beside the journal. What is no journal at
+    all is left as it is. Only for whoever holds the run. Raises OSError, and UsageError as `JournalReader.read`.
+    """
+    reader, why = JournalReader(path), ""
+    try:
+        replay(reader.read_all(), state)
+    except UsageError as error:
+        if state.started is None:
+            raise
+        why = error.why
+    lost = path.stat().st_size - reader.offset
+    if not lost or state.started is None:
+        return ""
+    kept = path.with_name(path.name + ".lost")
+    with path.open("r+b") as stream, kept.open("ab") as aside:
+        stream.seek(reader.offset)
+        shutil.copyfileobj(stream, aside)
+        aside.flush()
+        os.fsync(aside.fileno())
+        stream.truncate(reader.offset)
+        os.fsync(stream.fileno())
+    why = why or "its last line was cut"
+    return f"{lost} bytes at its end could not be read ({why}); what they told is found out again; see {kept.name}"
 
 
 def _from_version_1(kind: str, data: Any) -> tuple[str, Any]:

@@ -15,6 +15,7 @@ from ci_dispatch.core.events import (
     Event,
     LeaseGranted,
     RetryScheduled,
+    RunResumed,
     RunStarted,
     TestFinished,
     VerdictReached,
@@ -108,6 +109,8 @@ class Ledger:
                 self.records = {test.id: TestRecord(test) for test in event.tests}
                 self.pending = dict.fromkeys(self.records)
                 self.undecided = len(self.records)
+            case RunResumed(last_lease=number):
+                self.last_lease = max(self.last_lease, number)
             case LeaseGranted(lease=lease):
                 self._grant(lease)
             case AttemptStarted(lease=number):

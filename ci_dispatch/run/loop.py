@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import RunControl
@@ -12,18 +13,50 @@ from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.ports import Clock, Executor
 
 TICK_SECONDS = 0.25  # how late a deadline may be noticed
+STANDSTILL_SECONDS = 5.0  # between two looks at the inbox: this process was stopped, or its computer slept
 REFRESH_SECONDS = 0.5  # how often the reporters move their clocks
 
 
-class SystemClock:
-    """Wall time that never runs backwards: moved forward by the monotonic clock from where it stood at the start."""
+class LoopClock(Clock, Protocol):
+    """A clock that knows when nobody looked."""
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    def standstill(self) -> float:
+        """Seconds that this process stood still since the last call; `now` leaves them out."""
+
+
+class SystemClock:
+    """Wall time that never runs backwards: moved forward by the monotonic clock from where it stood at the start.
+
+    A run that is gone on with starts no earlier than its journal ends: somebody may have set the clock back. Time in
+    which nobody looked (the process was stopped, the computer slept) is left out: no deadline passes in it.
+    """
+
+    def __init__(self, begin: float = 0.0) -> None:
+        """`begin` is the earliest time to start with, in seconds since the epoch."""
+        self._offset = max(begin, time.time()) - time.monotonic()
+        self._looked = time.monotonic(), _since_boot()
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch, less those that stood still."""
         return time.monotonic() + self._offset
+
+    def standstill(self) -> float:
+        """Seconds since the last call when they were so many that this process cannot have been running; else 0."""
+        running, slept = (
+            after - before for after, before in zip((time.monotonic(), _since_boot()), self._looked, strict=True)
+        )
+        self._looked = self._looked[0] + running, self._looked[1] + slept
+        stood = max(running, slept)
+        if stood < STANDSTILL_SECONDS:
+            return 0.0
+        self._offset -= running
+        return stood
+
+
+def _since_boot() -> float:
+    """A clock that goes on while the computer sleeps."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)  # not on macOS
+    return time.time() if boot is None else time.clock_gettime(boot)
 
 
 class Inbox:
@@ -43,8 +76,11 @@ class Inbox:
             return m.Tick()
 
 
-def drive(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: Clock) -> None:
-    """Run until the control is done; then nothing of the run is left behind, whatever happened on the way."""
+def drive(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: LoopClock) -> None:
+    """Run until the control is done; then nothing of the run is left behind, whatever happened on the way.
+
+    Raises ControllerError when this computer cannot go on: the run has no verdict then and may be resumed.
+    """
     try:
         _loop(control, executors, bus, inbox, clock)
     finally:
@@ -56,15 +92,25 @@ def drive(control: RunControl, executors: Sequence[Executor], bus: EventBus, inb
                 executor.close()
 
 
-def _loop(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: Clock) -> None:
+def _loop(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: LoopClock) -> None:
     refresh = Every(REFRESH_SECONDS, clock.now())
     tick = Every(TICK_SECONDS, clock.now())
-    _carry_out(control.begin(clock.now()), executors)
-    while not control.done(clock.now()):
-        _carry_out(control.step(inbox.take(TICK_SECONDS), clock.now()), executors)
-        now = clock.now()
-        if tick.due(now) and not control.finished:
-            _carry_out(control.step(m.Tick(), now), executors)
+    with bus.step():
+        commands = control.begin(clock.now())
+    while True:
+        _carry_out(commands, executors)
+        if control.done(clock.now()):
+            return
+        message = inbox.take(TICK_SECONDS)
+        if isinstance(message, m.ControllerFailed):
+            raise message.error
+        stood = clock.standstill()
+        with bus.step():
+            now = clock.now()
+            commands = control.step(m.StoodStill(stood), now) if stood else []
+            commands += control.step(message, now)
+            if tick.due(now) and not control.finished:
+                commands += control.step(m.Tick(), now)
         if refresh.due(now):
             bus.tick(now)
 

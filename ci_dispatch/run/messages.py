@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ci_dispatch.core.errors import CiDispatchError
+from ci_dispatch.core.errors import CiDispatchError, ControllerError
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import AttemptResult, Lease, LeaseNumber, MachineName, TestResult
 
@@ -34,6 +34,13 @@ class Tick(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class StoodStill(Message):
+    """The controller itself was stopped, or its computer slept: nobody renewed a lease or heard an answer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Checked(Message):
     """The answer to a health check."""
 
@@ -53,6 +60,13 @@ class Noticed(Message):
 
     source: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerFailed(Message):
+    """A thread could not go on, and no machine is to blame: it ends the run, which can be gone on with."""
+
+    error: ControllerError
 
 
 # -- what a fleet tells about its leases ------------------------------------------------------------------------------

@@ -259,7 +259,6 @@ class Reporter(Protocol):
     """Shows or stores a run: gets each event with the state after it, keeps no counters, cannot change the verdict."""
 
     name: str
-    essential: bool  # only the journal is: its failure ends the run. Any other's failure is a warning
 
     def handle(self, stamped: Stamped, state: RunState) -> None: ...
 
@@ -276,7 +275,6 @@ class BaseReporter:
     """
 
     name = ""
-    essential = False
     state: RunState | None = None
 
     def handle(self, stamped: Stamped, state: RunState) -> None:  # noqa: ARG002

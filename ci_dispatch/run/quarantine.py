@@ -12,7 +12,7 @@ from ci_dispatch.run.state import RunState
 OPENS_AFTER = 3  # attempts in a row in which nothing on this machine went well
 MASS_FAILURE = 3  # tests at least, for "it fails everything" to say something about the machine
 
-_LOST = (Ended.LOST, Ended.LEASE_ENDED, Ended.NOT_STARTED)
+_LOST = (Ended.LOST, Ended.LEASE_ENDED)
 _SICK = (FailureCause.SETUP, FailureCause.MACHINE, FailureCause.CRASH)
 
 

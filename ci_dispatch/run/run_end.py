@@ -52,7 +52,9 @@ def makespan(state: RunState, now: float, head_share: float) -> Makespan:
 def give_up(ledger: Ledger, reason: str) -> list[VerdictReached]:
     """A verdict for every test that has none: one that ran and failed has failed, whatever else was planned for it."""
     return [
-        VerdictReached(test=test, verdict=Verdict.FAILED if record.failures else Verdict.NOT_RUN, reason=reason)
+        VerdictReached(test=test, verdict=Verdict.FAILED, reason=f"failed, and was not tried again: {reason}")
+        if record.failures
+        else VerdictReached(test=test, verdict=Verdict.NOT_RUN, reason=reason)
         for test, record in ledger.records.items()
         if record.verdict is None
     ]

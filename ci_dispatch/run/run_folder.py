@@ -1,6 +1,7 @@
 """Where a run lives on the controller's disk: `runs/<id>/` in the folder of `run.folder`, by default `.ci-dispatch`.
 
     events.jsonl            the journal: the run itself
+    events.jsonl.lost       what was damaged at its end, when a controller had died
     attempts/<lease>/       output.log, live.jsonl and the reports of each attempt
     tree/                   the work tree as it was when the run began, until it has finished
     merged.xml summary.md run.json metrics.prom      what it came to
@@ -12,6 +13,7 @@ Disk trouble becomes a `UsageError` or `RunFolderError` that says what to do; no
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,14 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ci_dispatch.core.errors import CiDispatchError, ExitCode, UsageError
-from ci_dispatch.core.model import RunId
+from ci_dispatch.core.errors import ControllerError, UsageError
+from ci_dispatch.core.model import LeaseNumber, RunId
 
 
-class RunFolderError(CiDispatchError):
+class RunFolderError(ControllerError):
     """The disk under the run folder does not take what must be written."""
-
-    exit_code = ExitCode.INCOMPLETE
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,15 @@ class RunFolder:
         return self.path / "metrics.prom"
 
     def open_journal(self) -> IO[bytes]:
-        """The journal, open for appending and unbuffered. A last line cut by a killed controller is taken off first."""
+        """The journal, open for appending and unbuffered; `journal.recover` has taken off what is no whole line."""
         with _teaching(self.journal):
-            stream = self.journal.open("r+b" if self.journal.exists() else "w+b", buffering=0)
-            end = stream.seek(0, os.SEEK_END)
-            stream.truncate(_end_of_last_line(stream, end))
-            stream.seek(0, os.SEEK_END)
-            return stream
+            return self.journal.open("ab", buffering=0)
+
+    def last_attempt(self) -> LeaseNumber:
+        """The highest lease that anything was stored for, whatever the journal says."""
+        with _teaching(self.attempts):
+            names = [path.name for path in self.attempts.iterdir()] if self.attempts.is_dir() else []
+        return LeaseNumber(max((int(name) for name in names if name.isdecimal()), default=0))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -115,6 +117,7 @@ def find(base: Path, name: str = "") -> RunFolder:
     if name and (Path(name) / "events.jsonl").is_file():
         return RunFolder(Path(name).resolve())  # the name of the folder is the run's id: "." has none
     runs = all_runs(base)
+    _mention_lost_journal(base, name, runs)
     found = [run for run in runs if run.id.startswith(name)]
     if not name and found:
         return found[-1]
@@ -128,6 +131,18 @@ def find(base: Path, name: str = "") -> RunFolder:
         why=f"nothing of that name in {base / 'runs'}",
         hint=f"one of: {recent}" if recent else "`ci-dispatch run` makes one",
     )
+
+
+def _mention_lost_journal(base: Path, name: str, begun: list[RunFolder]) -> None:
+    """Raises UsageError when the run that is meant, or the newest one, has attempts and no journal."""
+    folders = [RunFolder(path) for path in sorted((base / "runs").glob(f"{glob.escape(name)}*"))]
+    lost = [run for run in folders if not run.begun and run.attempts.is_dir() and any(run.attempts.iterdir())]
+    if lost and (name or not begun or lost[-1].id > begun[-1].id):
+        raise UsageError(
+            f"Run {lost[-1].id} has lost its journal",
+            why=f"{lost[-1].journal} is not there or empty, so nobody knows how far it came",
+            hint="start a new run; name another one to look at that",
+        )
 
 
 def all_runs(base: Path) -> list[RunFolder]:
@@ -154,17 +169,6 @@ def write_whole(path: Path, data: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-
-
-def _end_of_last_line(stream: IO[bytes], end: int) -> int:
-    while end > 0:
-        begin = max(0, end - 65536)
-        stream.seek(begin)
-        newline = stream.read(end - begin).rfind(b"\n")
-        if newline >= 0:
-            return begin + newline + 1
-        end = begin
-    return 0
 
 
 @contextmanager

@@ -91,10 +91,16 @@ class RunState:
         self.reassigned: int = 0
         self.warnings: list[Warned] = []
         self.interrupted: int | None = None
+        self.unattended = 0.0  # seconds without a controller, between one that died and the next
         self.seq = 0
         self.now = 0.0
 
     # -- questions --------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> str:
+        """Of the controller that drives the run now, or did last."""
+        return self.resumed[-1].epoch if self.resumed else ""
 
     @property
     def total(self) -> int:
@@ -128,6 +134,8 @@ class RunState:
 
     def apply(self, stamped: Stamped) -> None:
         event, at = stamped.event, stamped.at
+        if isinstance(event, RunResumed):
+            self.unattended += max(0.0, at - self.now)
         self.seq, self.now = stamped.seq, max(self.now, at)
         self._machine(event, at)  # looks at a lease before the ledger ends it
         self.ledger.apply(event, at)

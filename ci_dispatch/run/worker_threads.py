@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from ci_dispatch.run.messages import Message, Noticed
+from ci_dispatch.core.errors import ControllerError, of_this_computer
+from ci_dispatch.run.messages import ControllerFailed, Message, Noticed
 from ci_dispatch.run.ports import Clock
 
 Work = Callable[[], Message]
@@ -15,7 +16,10 @@ Failed = Callable[[BaseException], Message]
 
 
 class WorkerThreads:
-    """Runs work beside the loop; `post` takes its messages and must be safe to call from any thread."""
+    """Runs work beside the loop; `post` takes its messages and must be safe to call from any thread.
+
+    When this computer is in the way (ControllerError) the one message says that, in place of what was to be told.
+    """
 
     def __init__(self, post: Callable[[Message], None], clock: Clock) -> None:
         self.post = post
@@ -25,13 +29,13 @@ class WorkerThreads:
 
     def start(self, name: str, work: Work, failed: Failed) -> None:
         """Begin `work` in a thread of its own and post the message it returns; an exception becomes `failed(error)`."""
-        self._begin(name, lambda: self._finish(name, work, failed), lambda error: self.post(failed(error)))
+        self._begin(name, lambda: self._finish(name, work, failed), lambda error: self.post(_told(error, failed)))
 
     def enqueue(self, queue: str, work: Work, failed: Failed) -> None:
         """The same, one after the other for each `queue`: for clients that must not be used by two threads."""
         if queue not in self._queues:
             waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-            if not self._begin(queue, lambda: _drain(waiting), lambda error: self.post(failed(error))):
+            if not self._begin(queue, lambda: _drain(waiting), lambda error: self.post(_told(error, failed))):
                 return
             self._queues[queue] = waiting
         self._queues[queue].put(lambda: self._finish(queue, work, failed))
@@ -61,10 +65,16 @@ class WorkerThreads:
         try:
             message = work()
         except BaseException as error:  # noqa: BLE001  a defect must not leave the loop without an answer
-            trace = traceback.format_exc(limit=-3)
-            self.post(Noticed("ci-dispatch", f"internal error in {name}: {trace}"))
-            message = failed(error)
+            message = _told(error, failed)
+            if not isinstance(message, ControllerFailed):
+                trace = traceback.format_exc(limit=-3)
+                self.post(Noticed("ci-dispatch", f"internal error in {name}: {trace}"))
         self.post(message)
+
+
+def _told(error: BaseException, failed: Failed) -> Message:
+    ours = error if isinstance(error, ControllerError) else of_this_computer(error)
+    return ControllerFailed(ours) if ours else failed(error)
 
 
 def _drain(waiting: SimpleQueue[Callable[[], None] | None]) -> None:

@@ -144,7 +144,6 @@ class Recorder:
     """The journal of a simulated run."""
 
     name = "journal"
-    essential = True
 
     def __init__(self) -> None:
         self.events: list[Stamped] = []

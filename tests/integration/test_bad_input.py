@@ -5,6 +5,7 @@ Whole runs through the command line; the configuration's own mistakes are in tes
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -243,6 +244,77 @@ def test_resume_of_a_finished_run_says_how_it_ended(tmp_path: Path) -> None:
     assert again.run == first.run, "nothing ran again"
     assert "had finished already" in again.err
     assert "PASSED" in again.out
+
+
+def test_results_that_a_controller_could_not_write_any_more_are_written_by_resume(tmp_path: Path) -> None:
+    """Killed after its last event, or on a full disk: the journal has the verdict and the files are missing or old."""
+    root = sleepers(tmp_path, 2)
+    ci_dispatch("run", cwd=root)
+    [folder] = (root / ".ci-dispatch" / "runs").iterdir()
+    names = ("merged.xml", "summary.md", "run.json", "metrics.prom")
+    written = {name: (folder / name).read_bytes() for name in names}
+    for name in names:
+        (folder / name).unlink()
+    assert ci_dispatch("resume", cwd=root).code == 0
+    assert {name: (folder / name).read_bytes() for name in names} == written
+    (folder / "run.json").write_text("old")
+    os.utime(folder / "run.json", (1, 1))
+    assert ci_dispatch("resume", cwd=root).code == 0
+    assert (folder / "run.json").read_bytes() == written["run.json"]
+    left = {name: (folder / name).stat().st_mtime_ns for name in names}
+    assert ci_dispatch("resume", cwd=root).code == 0
+    assert {name: (folder / name).stat().st_mtime_ns for name in names} == left, "nothing to do"
+
+
+def test_several_who_resume_at_once_drive_the_run_once(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
+    root = sleepers(tmp_path, 3, nap=0.3)
+    first = start("run", cwd=root)
+    processes.append(first)
+    wait_for(root, '"AttemptStarted"', process=first)
+    first.kill()
+    first.communicate()
+    several = [start("resume", cwd=root) for _ in range(4)]
+    processes += several
+    said = [process.communicate(timeout=60)[1] for process in several]
+    codes = sorted(process.returncode for process in several)
+    assert set(codes) <= {0, 2}, said
+    assert 0 in codes, said
+    refusals = [err for err, process in zip(said, several, strict=True) if process.returncode]
+    assert all("driven by another controller" in err for err in refusals)
+    last = ci_dispatch("resume", cwd=root)
+    assert last.code == 0, "the journal is one that can be read"
+    assert last.run["counts"]["passed"] == 3
+
+
+def test_a_damaged_end_of_a_journal_costs_what_it_told_and_is_said(
+    tmp_path: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    root = sleepers(tmp_path, 3, nap=0.3)
+    first = start("run", cwd=root)
+    processes.append(first)
+    wait_for(root, '"AttemptStarted"', process=first)
+    first.kill()
+    first.communicate()
+    [folder] = (root / ".ci-dispatch" / "runs").iterdir()
+    with (folder / "events.jsonl").open("ab") as journal:
+        journal.write(b"\0" * 300 + b"\n")
+    resumed = ci_dispatch("resume", cwd=root)
+    assert (resumed.code, resumed.run["counts"]["passed"]) == (0, 3), resumed
+    [warning] = resumed.run["warnings"]
+    assert warning["source"] == "journal"
+    assert warning["text"].startswith("301 bytes at its end could not be read")
+    assert ci_dispatch("replay", str(folder), cwd=root).code == 0
+
+
+def test_resume_gives_the_run_more_time_when_asked_to(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
+    root = sleepers(tmp_path, 4, nap=1.0)
+    first = start("run", "--deadline", "3s", cwd=root)
+    processes.append(first)
+    wait_for(root, '"AttemptStarted"', process=first)
+    first.kill()
+    first.communicate()
+    resumed = ci_dispatch("resume", "--deadline", "60s", cwd=root)
+    assert (resumed.code, resumed.run["counts"]["passed"]) == (0, 4), resumed
 
 
 @pytest.mark.parametrize("written", [".", "../{run}/"])

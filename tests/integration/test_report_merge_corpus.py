@@ -12,11 +12,11 @@ from lxml import etree
 from report_merge import count, read
 from report_merge.merging import merge_files
 
-CORPUS = Path(os.environ.get("CI_DISPATCH_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
+CORPUS = Path(os.environ.get("TEST_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
 FILES = sorted(path for path in CORPUS.rglob("*xml") if path.is_file())
 TEXTS = {"failure", "error", "skipped", "system-out", "system-err", "stackTrace"}
 
-pytestmark = pytest.mark.skipif(not FILES, reason=f"needs sample reports in {CORPUS}: set CI_DISPATCH_CORPUS to theirs")
+pytestmark = pytest.mark.skipif(not FILES, reason=f"needs sample reports in {CORPUS}: set TEST_CORPUS to theirs")
 
 
 def local_name(element: etree._Element) -> str:

@@ -15,7 +15,7 @@ from lxml import etree
 from benchmarks.generated_reports import DIALECTS, Truth, generate
 from report_merge.merging import merge_files
 
-SHARED = Path(os.environ.get("CI_DISPATCH_CORPUS", Path(__file__).parents[3] / "shared" / "corpus")).parent
+SHARED = Path(os.environ.get("TEST_CORPUS", Path(__file__).parents[3] / "shared" / "corpus")).parent
 GENERATOR = SHARED / "bench" / "gen_junit.py"
 
 
@@ -73,7 +73,7 @@ def test_an_error_while_writing_in_another_process_is_raised_here(tmp_path: Path
 @pytest.mark.parametrize("dialect", ["mixed", *DIALECTS])
 def test_the_shared_generator_agrees(dialect: str, tmp_path: Path) -> None:
     if not GENERATOR.exists():
-        pytest.skip(f"needs {GENERATOR}: set CI_DISPATCH_CORPUS to the folder beside it")
+        pytest.skip(f"needs {GENERATOR}: set TEST_CORPUS to the folder beside it")
     command = [sys.executable, str(GENERATOR), "--size", "small", "--dialect", dialect, "--out", str(tmp_path / "in")]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     truth = json.loads((tmp_path / "in" / "truth.json").read_text())

@@ -15,6 +15,7 @@ from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh import failures, pipelining
 from ci_dispatch.machines.ssh.machine import SshMachine
 from ci_dispatch.machines.ssh.settings import SshSettings
+from ci_dispatch.run.ports import MachineError
 from tests.fleet.fixtures import Loopback
 from tests.fleet.servers import Keys, SshConfig, make_key, public
 
@@ -247,6 +248,7 @@ def test_every_exception_of_paramiko_has_words_of_its_own(ssh_keys: Keys) -> Non
     for kind in exceptions:
         error = kind(*arguments.get(kind.__name__, ("because",)))
         explained = failures.explain(error, "key exchange", settings)
+        assert isinstance(explained, MachineError)
         broken = kind in {paramiko.SSHException, paramiko.ssh_exception.NoValidConnectionsError}
         assert ("the connection broke" in explained.what) == broken, kind
         assert explained.stage

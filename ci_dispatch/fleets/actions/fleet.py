@@ -94,7 +94,9 @@ class ActionsFleet:
         needless = self._cancelling or self._ledger.undecided == 0
         for run in self.runs:
             if run.id is None and not run.over and not self._polling.quiet(now):
-                command = run.dispatch.next(run.batch, now, send=not needless)
+                nobody_waits = run.settled and not run.dispatch.in_flight and run.dispatch.due is not None
+                run.over = nobody_waits  # it is not there, and its tests have gone elsewhere
+                command = None if nobody_waits else run.dispatch.next(run.batch, now, send=not needless)
                 if command is not None:
                     yield command
         if self._ledger.undecided:
@@ -253,7 +255,7 @@ class ActionsFleet:
     def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
         """A machine without another running shard of ours, that has just lost one, is lost."""
         machine = self._machine_of(job)
-        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is FailureCause.MACHINE:
+        if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.USAGE:
             self._silent.add(machine)
         others = (j for j in self._open_jobs() if j is not job and self._machine_of(j) == machine)
         lost = result.ended is Ended.LOST and not any(other.started is not None for other in others)
@@ -306,7 +308,9 @@ class ActionsFleet:
 
     def _grant(self, job: ShardJob, machine: MachineName, now: float) -> Items:
         job.lease, self._changed = LeaseNumber(self._ledger.last_lease + 1), True
-        yield m.Granted(Lease(number=job.lease, shard=job.job.shard, machine=machine, granted=now))
+        yield m.Granted(
+            Lease(number=job.lease, shard=job.job.shard, machine=machine, granted=now, epoch=self._state.epoch)
+        )
 
     def _end(self, job: ShardJob, result: AttemptResult, now: float, *, machine_lost: bool = False) -> Items:
         """The end of an attempt. What a re-run of its job may repeat is owed by it; the rest is free again."""

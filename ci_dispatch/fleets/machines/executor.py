@@ -14,7 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from ci_dispatch.core.model import AttemptResult, Connection, Ended, FailureCause, LeaseNumber, MachineName, RunId, Test
+from ci_dispatch.core.errors import ControllerError
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Connection,
+    Ended,
+    FailureCause,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    RunId,
+    Test,
+)
 from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting, StartJob
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine, MachineError, Suite, WorkTree, WorkTreeChanged
@@ -74,7 +85,7 @@ class MachineExecutor:
     def carry_out(self, command: m.Command) -> None:
         match command:
             case StartJob(lease=lease):
-                job = self._jobs[lease.number] = _RunningJob(lease.machine)
+                job = self._jobs[lease.number] = _RunningJob(self._job_id(lease), lease.machine)
                 self._threads.start(
                     f"lease {lease.number}",
                     lambda: m.LeaseEnded(lease.number, self._work(command, job)),
@@ -104,42 +115,45 @@ class MachineExecutor:
             return
         job = self._jobs[number]
         job.cancelled.set()
-        machine, job_id = self._machines[job.machine], self._job_id(number)
+        machine = self._machines[job.machine]
 
         def work() -> m.Message:
             with suppress(MachineError):  # it cannot be reached: its own lease ends the job
-                (machine.kill if now else machine.cancel)(job_id)
+                (machine.kill if now else machine.cancel)(job.id)
             return m.Tick()
 
         self._threads.start(f"cancel {number}", work, lambda _error: m.Tick())
 
-    def _job_id(self, number: LeaseNumber) -> str:
-        return f"{self._run}-{number}"
+    def _job_id(self, lease: Lease) -> str:
+        """What the job is called on its machine: never like another, also when a journal has lost the end of a run."""
+        return "-".join(filter(None, (self._run, str(lease.number), lease.epoch)))
 
     # -- on worker threads ------------------------------------------------------------------------------------------
 
     def _work(self, start: StartJob, job: _RunningJob) -> AttemptResult:
         try:
-            return self._attempt(start, job.cancelled)
+            return self._attempt(start, job)
         except WorkTreeChanged as error:
             ended = Ended.EXITED if error.ran else Ended.NOT_STARTED
             return AttemptResult(ended=ended, cause=FailureCause.TREE, reason=f"{error.what}; {error.hint}")
         except MachineError as error:
             return _not_started(str(error))
+        except OSError as error:  # a machine's are MachineErrors: this one is of a file here
+            hint = "free space, or check who owns it; then `ci-dispatch resume`"
+            raise ControllerError("The attempt's files could not be stored", why=str(error), hint=hint) from error
         finally:
             job.ended.set()
 
-    def _attempt(self, start: StartJob, cancelled: threading.Event) -> AttemptResult:
+    def _attempt(self, start: StartJob, running: _RunningJob) -> AttemptResult:
         lease, machine = start.lease, self._machines[start.lease.machine]
-        self._sync(machine)
-        if cancelled.is_set():
+        self._sync(machine, running.id)
+        if running.cancelled.is_set():
             return AttemptResult(ended=Ended.CANCELLED, reason="cancelled before it started")
         folder = self._folder / str(lease.number)
         folder.mkdir(parents=True, exist_ok=True)
-        job_id = self._job_id(lease.number)
         invocation = self._suite.invocation(
             start.tests,
-            machine.place(job_id),
+            machine.place(running.id),
             workers=start.workers,
             shard=lease.number,
             extra=self._extra,
@@ -147,7 +161,7 @@ class MachineExecutor:
         with (folder / "output.log").open("ab", buffering=0) as output, (folder / "live.jsonl").open("ab", 0) as live:
             listener = _JobOutput(lease.number, self._threads.post, self._suite, output, live)
             job = Job(
-                id=job_id,
+                id=running.id,
                 invocation=invocation,
                 lease_seconds=self._lease_seconds,
                 timeout=self._shard_timeout,
@@ -158,9 +172,9 @@ class MachineExecutor:
         if end.ended is Ended.NOT_STARTED:  # its tree may be another run's by now
             self._synced.pop(machine.spec.name, None)
         self._threads.post(Collecting(lease.number))
-        return self._read(machine, job_id, start.tests, folder, end)
+        return self._read(machine, running.id, start.tests, folder, end)
 
-    def _sync(self, machine: Machine) -> None:
+    def _sync(self, machine: Machine, job_id: str) -> None:
         """Once a run on each machine: end what earlier runs left behind, bring the work tree, make it ready.
 
         Later only see to it that the tree is still there and stays the run's.
@@ -177,12 +191,11 @@ class MachineExecutor:
             generation = machine.sync(self._tree, self._sync_timeout)
             unprepared = self._prepared.get(name) != generation
             if self._prepare and unprepared and machine.spec.connection is not Connection.LOCAL:
-                self._make_ready(machine, generation)
+                self._make_ready(machine, f"{job_id}-prepare")
                 self._prepared[name] = generation
             self._synced[name] = began
 
-    def _make_ready(self, machine: Machine, generation: str) -> None:
-        job_id = f"{self._run}-prepare-{machine.spec.name}-{generation}"
+    def _make_ready(self, machine: Machine, job_id: str) -> None:
         invocation = Invocation(argv=("/bin/sh", "-c", self._prepare), cwd=machine.place(job_id).tree)
         listener = _OutputTail()
         job = Job(id=job_id, invocation=invocation, lease_seconds=self._lease_seconds, timeout=self._sync_timeout)
@@ -219,6 +232,7 @@ class MachineExecutor:
 
 @dataclass(frozen=True, slots=True)
 class _RunningJob:
+    id: str
     machine: MachineName
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)

@@ -20,7 +20,7 @@ from ci_dispatch.core.model import (
 from ci_dispatch.fleets.machines.shard_queue import ShardQueue
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.ledger import AttemptRecord, TestRecord
 from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.state import MachineState, RunState
 
@@ -60,6 +60,8 @@ class LeasePolicy:
     lease: float = 12.0  # without a heartbeat, until a machine counts as lost
     start_grace: float = 600.0  # for the work tree to arrive, before the first heartbeat
     collect_grace: float = 150.0  # for the reports to arrive, after the last heartbeat
+    shard_timeout: float = 1800.0  # the machine ends a job after it
+    end_grace: float = 60.0  # for it to do that; a job that beats on is ended by us
     steal_after: float = 10.0  # a lease that has not started may be taken over by an idle machine that is ready
 
 
@@ -70,6 +72,7 @@ class MachineFleet:
         self.machines = frozenset(machines)
         self._state, self._ledger, self._policy = state, state.ledger, policy
         self._expires: dict[LeaseNumber, float] = {}
+        self._overdue: dict[LeaseNumber, float] = {}  # when a job must have ended, however well it beats
         self._queue: ShardQueue | None = None
         self._ready_machines: set[MachineName] = set()  # they have the work tree and have started a job
 
@@ -88,10 +91,12 @@ class MachineFleet:
             case m.Started(lease=number) | m.Beat(lease=number) if number in self._expires:
                 self._expires[number] = now + self._policy.lease
                 if isinstance(message, m.Started):
+                    self._overdue.setdefault(number, now + self._policy.shard_timeout + self._policy.end_grace)
                     self._ready_machines.add(self._ledger.active[number].machine)
                     yield message
             case Collecting(lease=number) if number in self._expires:
                 self._expires[number] = now + self._policy.collect_grace
+                self._overdue.pop(number, None)
             case m.Output(lease=number) | m.Reported(lease=number) if number in self._expires:
                 yield message
             case m.LeaseEnded(lease=number, result=result) if self._is_mine(number):
@@ -101,13 +106,13 @@ class MachineFleet:
 
     def advance(self, now: float) -> Iterator[m.Message | m.Command]:
         """Leases nobody renewed: what finished before counts, the rest goes back, the machine is lost."""
-        for number in [number for number, at in self._expires.items() if at <= now]:
+        never = float("inf")
+        for number in [n for n, at in self._expires.items() if min(at, self._overdue.get(n, never)) <= now]:
             attempt = self._ledger.attempts[number]
             if number not in self._ledger.active:  # the run has ended it
-                del self._expires[number]
+                self._forget(number)
                 continue
-            began = attempt.started is not None
-            reason = f"no heartbeat for {self._policy.lease:g} s" if began else "it never started"
+            reason = self._why_lost(attempt, overdue=self._overdue.get(number, never) <= now)
             live = tuple(attempt.live.values())
             lost = AttemptResult(ended=Ended.LOST, cause=FailureCause.MACHINE, reason=reason, results=live)
             yield from self._ended(number, lost)
@@ -149,7 +154,13 @@ class MachineFleet:
             yield from self._grant(machine.spec.name, shard, now)
 
     def _grant(self, machine: MachineName, shard: Shard, now: float) -> Iterator[m.Message | m.Command]:
-        lease = Lease(number=LeaseNumber(self._ledger.last_lease + 1), shard=shard, machine=machine, granted=now)
+        lease = Lease(
+            number=LeaseNumber(self._ledger.last_lease + 1),
+            shard=shard,
+            machine=machine,
+            granted=now,
+            epoch=self._state.epoch,
+        )
         yield m.Granted(lease)
         self._expires[lease.number] = now + self._policy.start_grace
         yield self._start(lease)
@@ -184,9 +195,18 @@ class MachineFleet:
         return spec.name in self.machines and prepared and not machine.leases
 
     def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
-        self._expires.pop(number, None)
+        self._forget(number)
         lost = result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.TREE
         yield m.LeaseEnded(number, result, machine_lost=lost)
+
+    def _forget(self, number: LeaseNumber) -> None:
+        self._expires.pop(number, None)
+        self._overdue.pop(number, None)
+
+    def _why_lost(self, attempt: AttemptRecord, *, overdue: bool) -> str:
+        if overdue:
+            return f"its machine did not end it, {self._policy.end_grace:g} s after its time limit"
+        return f"no heartbeat for {self._policy.lease:g} s" if attempt.started is not None else "it never started"
 
     def _start(self, lease: Lease) -> StartJob:
         workers = self._state.machines[lease.machine].spec.workers_per_shard

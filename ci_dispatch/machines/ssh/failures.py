@@ -7,6 +7,7 @@ import socket
 
 import paramiko
 
+from ci_dispatch.core.errors import CiDispatchError, of_this_computer
 from ci_dispatch.machines.ssh.settings import SshSettings
 from ci_dispatch.machines.supervisor_client import ConnectionLost
 from ci_dispatch.run.ports import MachineError
@@ -14,10 +15,15 @@ from ci_dispatch.run.ports import MachineError
 _BUSY = ("Exceeded MaxStartups", "Not allowed at this time")  # what sshd >= 7.x says instead of an identification
 
 
-def explain(error: Exception, stage: str, settings: SshSettings, *, first_bytes: str = "") -> MachineError:
-    """`stage` is what was being done; `first_bytes` what the peer sent instead of an SSH identification."""
-    if isinstance(error, MachineError):
+def explain(error: Exception, stage: str, settings: SshSettings, *, first_bytes: str = "") -> CiDispatchError:
+    """A MachineError, or a ControllerError where this computer is in the way.
+
+    `stage` is what was being done; `first_bytes` what the peer sent instead of an SSH identification.
+    """
+    if isinstance(error, CiDispatchError):
         return error
+    if ours := of_this_computer(error):
+        return ours
     for kind, failed, words, hint in _CAUSES:
         if isinstance(error, kind):
             return _failure(settings, failed, f"{words}: {_text(error)}", hint or settings.command_line("true"))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_dispatch.core.codec import replace
+from ci_dispatch.core.errors import of_this_computer
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines.supervisor_client import hint_for
 from ci_dispatch.run.ports import MachineError
 
 
@@ -93,11 +93,12 @@ def ask_openssh(host: str, options: Sequence[str], *, config_file: str, seconds:
             hint="look for Match exec and CanonicalizeHostname in it",
         ) from None
     except OSError as error:
+        if ours := of_this_computer(error):
+            raise ours from error
         raise MachineError(
             f"the SSH configuration of {host} was not read: {error.strerror}",
             stage="configuration",
             why=f"ssh cannot be started: {error}",
-            hint=hint_for(error),
         ) from error
     if asked.returncode:
         raise _unusable(host, asked.stderr.strip()[-500:])

@@ -6,6 +6,7 @@ import os
 import queue
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -80,7 +81,7 @@ class JournalSource:
         self._path = path
         self._clock = clock
         self._reader = JournalReader(path)
-        self._waiting = self._reader.read()
+        self._waiting = list(chain.from_iterable(self._reader.read()))
         self._last: Stamped | None = None
         self._damaged = False
 
@@ -93,7 +94,7 @@ class JournalSource:
 
     def _read(self) -> list[Stamped]:
         try:
-            return self._reader.read()
+            return list(chain.from_iterable(self._reader.read()))
         except UsageError as error:
             self._damaged = True
             last = self._waiting[-1] if self._waiting else self._last

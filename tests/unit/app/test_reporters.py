@@ -31,9 +31,6 @@ opened = []
 class Team(BaseReporter):
     name = "team"
 
-class Essential(Team):
-    essential = True
-
 class Nameless(BaseReporter):
     pass
 
@@ -55,9 +52,6 @@ def nothing(context):
 
 def nameless(context):
     return Nameless()
-
-def essential(context):
-    return Essential()
 """
 
 
@@ -154,10 +148,9 @@ def test_one_that_is_not_wanted_is_not_there(installed: Installed, opened: Opene
         ("team", "team_reporter:no_such_name", "AttributeError: "),
         ("team", "team_reporter:broken", "OSError: the team's server is down"),
         ("team", "team_reporter:leaving", "SystemExit: 1"),
-        ("team", "team_reporter:nothing", "TypeError: object is no Reporter: it needs name, essential, handle, tick"),
+        ("team", "team_reporter:nothing", "TypeError: object is no Reporter: it needs name, handle, tick"),
         ("team", "team_reporter:opened", "TypeError: "),
         ("team", "team_reporter:nameless", "ValueError: its name must be team"),
-        ("team", "team_reporter:essential", "ValueError: its name must be team and it cannot be essential"),
         ("other", "team_reporter:open_reporter", "ValueError: its name must be other"),
         ("slack", "team_reporter:open_reporter", "ValueError: the name slack is taken"),
     ],

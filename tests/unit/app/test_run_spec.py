@@ -10,7 +10,7 @@ from ci_dispatch.app.drive import run_policy
 from ci_dispatch.app.run_spec import RunSpec, read_spec
 from ci_dispatch.config import load
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.events import RunStarted, Stamped
+from ci_dispatch.core.events import RunResumed, RunStarted, Stamped
 from ci_dispatch.core.model import RunId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.run.journal import dumps, loads
@@ -26,7 +26,8 @@ def journalled(spec: RunSpec) -> RunState:
         run=RunId("r"), title="t", runner="pytest", tests=(), machines=spec.config.fleet, settings=spec.as_data()
     )
     state = RunState()
-    state.apply(loads(dumps(Stamped(seq=1, at=1.0, event=started))))
+    [stamped] = loads(dumps(Stamped(seq=1, at=1.0, event=started)))
+    state.apply(stamped)
     return state
 
 
@@ -38,6 +39,16 @@ def test_a_spec_comes_back_from_the_journal(target: DispatchTarget | None) -> No
     assert [machine.name for machine in again.config.machines] == ["moruk"], "not today's"
     assert (again.config.run, again.config.retry) == (CONFIG.run, CONFIG.retry)
     assert again.config.progress == TODAY.progress, "how it is shown is of the one who looks"
+
+
+def test_a_deadline_given_to_resume_holds_from_then_on() -> None:
+    state = journalled(RunSpec(root=Path("/somewhere"), config=CONFIG))
+    assert read_spec(state, TODAY).config.run.deadline == CONFIG.run.deadline
+    assert read_spec(state, TODAY, 77.0).config.run.deadline == 77.0
+    for seq, deadline in enumerate((99.0, 0.0), start=2):
+        state.apply(Stamped(seq=seq, at=2.0, event=RunResumed(controller="c", deadline=deadline)))
+        assert read_spec(state, TODAY).config.run.deadline == 99.0
+    assert run_policy(read_spec(state, TODAY, 77.0), 1.0).deadline == 77.0
 
 
 def test_a_journal_of_version_0_1_has_no_target_and_is_gone_on_with_over_machines() -> None:

@@ -10,17 +10,47 @@ import pytest
 from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.events import AttemptFinished, Event, MachineChecked, RunFinished, Stamped, TestFinished, Warned
-from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, MachineSpec, TestResult, Verdict
+from ci_dispatch.core.events import (
+    AttemptFinished,
+    Event,
+    MachineChecked,
+    RunFinished,
+    Stamped,
+    TestFinished,
+    VerdictReached,
+    Warned,
+)  # fmt: skip
+from ci_dispatch.core.model import (
+    ANY_MACHINE,
+    AttemptResult,
+    Ended,
+    FailureCause,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    Shard,
+    ShardId,
+    ShardKind,
+    TestId,
+    TestResult,
+    Verdict,
+)  # fmt: skip
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.fleet import ActionsFleet
+from ci_dispatch.fleets.actions.messages import SavedDispatch
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
 from ci_dispatch.fleets.actions.rest.models import JobView, RunView, StepView
+from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
+from ci_dispatch.fleets.actions.run.dispatch_state import restore
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.run.workflow_run import WorkflowRun
 from ci_dispatch.run import messages as m
+from ci_dispatch.run import quarantine
 from ci_dispatch.run.control import RunControl, RunPolicy
 from ci_dispatch.run.event_bus import EventBus
+from ci_dispatch.run.ledger import AttemptRecord, Ledger
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
 from report_merge.failures import UNKNOWN
@@ -35,7 +65,6 @@ class ActionsScript:
     """Two machines with one pinned job each; the dispatch has become run 7."""
 
     name = "script"
-    essential = True
 
     def __init__(self, tests: int = 4, **numbers: Any) -> None:
         self.clock, self.state = VirtualClock(0.0), RunState()
@@ -367,3 +396,40 @@ def test_a_machine_that_answers_no_check_three_times_is_lost(checks: int) -> Non
         script.say(m.Checked(gone), 10.0 + number)
     ends = [end.result.ended for end in script.said(AttemptFinished)]
     assert ends == ([Ended.LOST] if checks == 3 else [])
+
+
+def test_a_runner_that_nobody_has_is_waited_for_and_is_no_sick_machine() -> None:
+    """Three waits in vain would put a machine into quarantine that has done nothing wrong."""
+    script = ActionsScript()
+    waiting = AttemptResult(ended=Ended.NOT_STARTED, reason="no runner took it")
+    assert not quarantine.opens([AttemptRecord(lease_of(n), result=waiting) for n in range(1, 9)], others_pass=True)
+    script.dispatched()
+    queued = [replace(job(n, ""), status="queued", steps=()) for n in (1, 2)]
+    script.poll(*queued, at=1000.0)
+    ends = script.said(AttemptFinished)
+    assert [end.result.ended for end in ends] == [Ended.NOT_STARTED] * 2
+    assert {end.result.cause for end in ends} == {FailureCause.NONE}
+
+
+def lease_of(number: int) -> Lease:
+    shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=(TestId("t00000"),))
+    return Lease(number=LeaseNumber(number), shard=shard, machine=A, granted=0.0)
+
+
+def test_a_pooled_job_that_is_queued_again_owes_only_what_has_no_verdict() -> None:
+    """The controller died after it had asked for a re-run: the job has no lease, and some of its tests are decided."""
+    ledger = Ledger()
+    tests = make_tests(3)
+    ids = tuple(test.id for test in tests)
+    ledger.apply(run_started(tests, [MachineSpec(name=ANY_MACHINE)], {}), 0.0)
+    ledger.apply(VerdictReached(test=ids[1], verdict=Verdict.PASSED), 1.0)
+    shard = Shard(id=ShardId("tail-1"), kind=ShardKind.TAIL, tests=ids)
+    batch = Batch(id="r.1", jobs=(MatrixJob(shard=shard, machine=ANY_MACHINE, labels=()),), inputs={})
+    [run] = restore([SavedDispatch(batch=batch, run=RUN, attempt=2, leases={})], ledger, 10.0)
+    [job] = run.jobs.values()
+    assert job.job.shard.tests == (ids[0], ids[2])
+    assert not run.over
+    for test in (ids[0], ids[2]):
+        ledger.apply(VerdictReached(test=test, verdict=Verdict.PASSED), 2.0)
+    [run] = restore([SavedDispatch(batch=batch, run=RUN, attempt=2, leases={})], ledger, 10.0)
+    assert run.over, "nothing of it is waited for"

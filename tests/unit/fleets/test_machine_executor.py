@@ -84,6 +84,31 @@ def test_a_machine_that_cannot_is_not_a_failed_test(tmp_path: Path, stage: str) 
     assert "it did not work: no route" in end.result.reason
 
 
+def test_a_job_of_another_controller_has_another_name(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    room = Room(tmp_path, machine)
+    room.start(7, epoch="e1")
+    room.threads.wait(10.0)
+    assert [job.id for job in machine.jobs] == ["r-7-e1"]
+    assert "collect r-7-e1" in machine.asked
+
+
+@pytest.mark.parametrize("place", ["attempts", "attempts/1", "attempts/1/output.log"])
+def test_a_disk_of_ours_that_takes_nothing_is_nobodys_fault(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    if place.endswith("log"):
+        (tmp_path / place).mkdir()
+    else:
+        (tmp_path / place).write_text("in the way")
+    room = Room(tmp_path, FakeMachine())
+    room.start()
+    room.threads.wait(10.0)
+    [failed] = room.posted
+    assert isinstance(failed, m.ControllerFailed)
+    assert place.rpartition("/")[2] in str(failed.error)
+    assert "resume" in failed.error.hint
+
+
 def test_a_defect_of_ours_leaves_no_lease_without_an_end(tmp_path: Path) -> None:
     room = Room(tmp_path, FakeMachine())
     room.suite.defect = ZeroDivisionError("oops")
@@ -176,7 +201,7 @@ def test_prepare_runs_where_the_tree_was_brought_to_and_nowhere_else(tmp_path: P
     room = Room(tmp_path, far, near, prepare="npm ci")
     room.work(1, FAR)
     room.work(2, NEAR)
-    assert [job.id for job in far.jobs] == ["r-prepare-far-1", "r-1"]
+    assert [job.id for job in far.jobs] == ["r-1-prepare", "r-1"]
     assert far.jobs[0].invocation.argv == ("/bin/sh", "-c", "npm ci")
     assert [job.id for job in near.jobs] == ["r-2"]
 

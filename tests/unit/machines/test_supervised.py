@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ci_dispatch.app.health import examine_all
+from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh.machine import SshMachine
 from ci_dispatch.machines.ssh.settings import ask_openssh
@@ -14,11 +16,14 @@ from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.machines.supervisor_client import Stream
 from ci_dispatch.run.ports import MachineError
 
-KINDS: list[Exception] = [
+OURS: list[Exception] = [
     OSError(errno.EMFILE, "Too many open files"),
-    PermissionError(errno.EACCES, "Permission denied", "ssh"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
     RuntimeError("can't start new thread"),
     MemoryError(),
+]
+KINDS: list[Exception] = [
+    PermissionError(errno.EACCES, "Permission denied", "ssh"),
     ValueError("filedescriptor out of range in select()"),
     UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
     EOFError(),
@@ -58,7 +63,7 @@ class Broken(SupervisedMachine):
 
 @pytest.mark.parametrize("where", ["open", "receive", "close"])
 @pytest.mark.parametrize("error", KINDS, ids=repr)
-def test_a_check_never_raises(error: Exception, where: str) -> None:
+def test_a_check_raises_nothing_of_the_machines(error: Exception, where: str) -> None:
     report = Broken(where, error).check(1.0)
     assert not report.healthy
     assert not report.reachable
@@ -68,7 +73,7 @@ def test_a_check_never_raises(error: Exception, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["open", "send", "receive"])
-@pytest.mark.parametrize("error", KINDS[:3], ids=repr)
+@pytest.mark.parametrize("error", KINDS[:2], ids=repr)
 def test_what_the_system_refuses_is_a_machine_error(error: Exception, where: str) -> None:
     with pytest.raises(MachineError) as refused:
         Broken(where, error).sweep(1.0)
@@ -76,15 +81,24 @@ def test_what_the_system_refuses_is_a_machine_error(error: Exception, where: str
         assert str(error) in refused.value.why
 
 
+@pytest.mark.parametrize("where", ["open", "receive"])
+@pytest.mark.parametrize("error", OURS, ids=repr)
+def test_what_this_computer_lacks_is_not_the_machines_trouble(error: Exception, where: str) -> None:
+    with pytest.raises(ControllerError, match="This computer could not go on") as refused:
+        Broken(where, error).sweep(1.0)
+    assert refused.value.hint
+    with pytest.raises(ControllerError):
+        Broken(where, error).check(1.0)
+
+
 def test_no_file_descriptors_left_for_ssh_is_said_by_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_args: Any, **_kwargs: Any) -> None:
         raise OSError(errno.EMFILE, "Too many open files", "ssh")
 
     monkeypatch.setattr("ci_dispatch.machines.ssh.settings.subprocess.run", run)
-    with pytest.raises(MachineError, match="Too many open files") as refused:
+    with pytest.raises(ControllerError, match="Too many open files") as refused:
         ask_openssh("m", [], config_file="", seconds=1.0)
-    assert refused.value.stage == "configuration"
     assert "ulimit" in refused.value.hint
-    report = SshMachine(MachineSpec(name=MachineName("m")), config_file="").check(1.0)
-    assert "Too many open files" in report.text
-    assert any("ulimit" in problem for problem in report.problems)
+    machine = SshMachine(MachineSpec(name=MachineName("m")), config_file="")
+    with pytest.raises(ControllerError, match="Too many open files"):
+        examine_all([machine], 1.0)

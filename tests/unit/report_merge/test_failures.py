@@ -21,7 +21,7 @@ from tests.unit.report_merge import sample_reports as sample
 SAMPLES: list[dict[str, Any]] = tomllib.loads(
     (Path(__file__).parents[2] / "data/failures/samples.toml").read_text(encoding="utf-8")
 )["sample"]
-CORPUS = Path(os.environ.get("CI_DISPATCH_CORPUS", Path(__file__).parents[4] / "shared" / "corpus")) / "failures"
+CORPUS = Path(os.environ.get("TEST_CORPUS", Path(__file__).parents[4] / "shared" / "corpus")) / "failures"
 
 
 def classify_sample(sample: dict[str, Any]) -> failures.Finding:
@@ -358,7 +358,7 @@ def test_when_every_machine_fails_for_one_cause_no_machine_is_suspect_but_it_is_
 # ------------------------------------------------------------------------------------------------ the corpus
 
 
-@pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS} (set CI_DISPATCH_CORPUS)")
+@pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS} (set TEST_CORPUS)")
 def test_every_real_failure_text_is_known() -> None:
     unknown = []
     for path in sorted(CORPUS.glob("*.txt")):

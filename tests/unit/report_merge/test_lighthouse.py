@@ -21,7 +21,7 @@ from tests.unit.report_merge.test_render_html import Balance
 from tests.unit.report_merge.test_render_markdown import check_structure
 
 DATA = Path(__file__).parents[2] / "data" / "lighthouse"
-CORPUS = Path(os.environ.get("CI_DISPATCH_CORPUS", Path(__file__).parents[4] / "shared" / "corpus")) / "lighthouse"
+CORPUS = Path(os.environ.get("TEST_CORPUS", Path(__file__).parents[4] / "shared" / "corpus")) / "lighthouse"
 
 
 def score(page: Page, category: str) -> Spread:
@@ -165,7 +165,7 @@ def test_the_summary_shows_it(golden: Any) -> None:
     golden("summary-lighthouse.md", text)
 
 
-@pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS} (set CI_DISPATCH_CORPUS)")
+@pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS} (set TEST_CORPUS)")
 def test_real_results_are_read_whole() -> None:
     real = lighthouse.read(CORPUS / "lhci-0.15.1" / ".lighthouseci")
     assert (real.problems, [page.runs for page in real.pages], len(real.assertions)) == ((), [3, 3], 14)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import math
+
 import pytest
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
     LeaseGranted,
+    MachineChecked,
     MachineLost,
     MachineQuarantined,
     RunResumed,
@@ -25,7 +29,7 @@ from ci_dispatch.core.model import (
 )
 from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.journal import JournalError
+from ci_dispatch.run.journal import Entry, Journal, JournalError
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
 from tests.control_script import A, B, Script, checked, starts
@@ -43,8 +47,8 @@ def test_nothing_is_handed_out_before_every_machine_was_asked_how_it_is() -> Non
 
 def test_no_healthy_machine_ends_the_run_at_once_and_incomplete() -> None:
     script = Script(check_first=True)
-    script.say(checked(A, healthy=False))
-    script.say(checked(B, healthy=False))
+    for name in (A, B):
+        script.say(m.Checked(MachineChecked(machine=name, healthy=False, reachable=True)))
     assert script.state.finished is not None
     assert script.state.finished.exit_code == ExitCode.INCOMPLETE
     assert {entry.reason for entry in script.state.ledger.records.values()} == {"no healthy machine"}
@@ -237,7 +241,6 @@ def test_a_dead_machine_is_noticed_within_15_s_and_its_work_runs_elsewhere_5_s_l
 
 class Times:
     name = "times"
-    essential = True
 
     def __init__(self) -> None:
         self.lost: float | None = None
@@ -329,28 +332,147 @@ def test_a_check_without_an_answer_keeps_nobody_waiting() -> None:
 
 def test_a_run_that_nobody_is_left_for_says_why() -> None:
     script = Script(check_first=True)
-    script.say(checked(A, healthy=False))
-    script.say(checked(B, healthy=False))
+    for name in (A, B):
+        script.say(m.Checked(MachineChecked(machine=name, healthy=False, reachable=True)))
     assert script.state.finished is not None
     assert script.state.finished.reason == "no healthy machine"
 
 
-def test_a_journal_that_breaks_between_two_leases_of_one_step_is_said_as_such() -> None:
-    """The second of two leases cannot be written: what was granted and never started has nothing to cancel."""
-    script = Script(check_first=True)
+def test_a_journal_that_breaks_when_a_lease_is_granted_is_said_as_such() -> None:
+    """What was granted, and could not be written, was never started: there is nothing to cancel but it is harmless."""
+
+    class Breaks(Journal):
+        def write(self, entry: Entry) -> None:
+            if any(isinstance(stamped.event, LeaseGranted) for stamped in entry):
+                raise JournalError("the disk is full")
+
+    script = Script(journal=Breaks(io.BytesIO()), check_first=True)
     script.say(checked(A, healthy=True))
-    granted = 0
-
-    def breaks(stamped: Stamped, state: RunState) -> None:
-        nonlocal granted
-        granted += isinstance(stamped.event, LeaseGranted)
-        if granted == 2:
-            raise JournalError("the disk is full")
-
-    script.handle = breaks  # type: ignore[method-assign]
+    before = len(script.commands)
     with pytest.raises(JournalError):
         script.say(checked(B, healthy=True))
-    assert [type(command) for command in script.control.abandon(1.0)] == [CancelJob], "the one that is in the ledger"
+    assert len(script.commands) == before, "no command of a step that the journal does not have"
+    assert {type(command) for command in script.control.abandon(1.0)} == {CancelJob}, "those that are in the ledger"
+
+
+def test_a_dead_controller_is_not_the_machines_fault() -> None:
+    """Its machines end what nobody renews. With three slots, one kill would put each of them into quarantine."""
+    script = Script(tests=30, machines=1, slots=3, head_share=0.3, check_first=False)
+    numbers = list(script.state.ledger.active)
+    assert len(numbers) > 1
+    with script.bus.step():
+        script.bus.publish(RunResumed(controller="another", epoch="e1"))
+        script.control.begin(1.0)
+    for number in numbers:
+        tests = script.state.ledger.attempts[number].lease.shard.tests
+        ended = AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE, reason="lease ended", suspects=tests)
+        script.say(m.LeaseEnded(number, ended), 20.0)
+    assert not script.said(MachineLost)
+    assert not script.said(MachineQuarantined)
+    records = script.state.ledger.records.values()
+    assert all((record.losses, record.crashes, record.reassignments) == (0, 0, 0) for record in records)
+    again = [script.state.ledger.attempts[n].lease for n in script.state.ledger.active]
+    assert {lease.epoch for lease in again} == {"e1"}
+    number = again[0].number
+    script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE)), 30.0)
+    attempt = script.state.ledger.attempts[number]
+    assert attempt.result is not None
+    assert attempt.result.ended is Ended.LEASE_ENDED, "while we were there it says something"
+
+
+def test_while_the_controller_stood_still_a_machine_that_ended_its_jobs_did_right() -> None:
+    script = Script(tests=30, machines=1, slots=3, head_share=0.3, check_first=False)
+    numbers = list(script.state.ledger.active)
+    script.say(m.StoodStill(40.0), 1.0)
+    for number in numbers:
+        script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE)), 2.0)
+    assert not script.said(MachineLost)
+    assert not script.said(MachineQuarantined)
+    assert not any(record.reassignments for record in script.state.ledger.records.values())
+
+
+def test_a_machine_that_did_not_answer_is_asked_again_before_a_run_is_given_up() -> None:
+    script = Script(machines=1, check_first=True)
+    script.say(checked(A, healthy=False), 5.0)
+    assert script.state.finished is None, "it may only have been slow"
+    assert m.CheckMachine(A, busy=False) in script.say(m.Tick(), 10.5)
+    script.say(checked(A, healthy=True), 11.0)
+    assert script.state.ledger.active
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_run_that_nobody_can_begin_is_given_up_at_the_last_answer(*, reachable: bool) -> None:
+    script = Script(machines=1, check_first=True)
+    ill = m.Checked(MachineChecked(machine=A, healthy=False, reachable=reachable))
+    script.say(ill, 5.0)
+    assert (script.state.finished is not None) == reachable, "one that answered has said what it had to say"
+    script.say(m.Tick(), 10.5)
+    script.say(ill, 15.0)
+    assert script.state.finished is not None
+
+
+def test_time_without_a_controller_does_not_count_for_the_deadline() -> None:
+    script = Script(deadline=100.0, shard_timeout=9999.0, head_share=1.0, check_first=False)
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 1.0)
+    script.clock.at = 5000.0
+    script.bus.publish(RunResumed(controller="another", epoch="e1"))
+    cancels = [0, 0]
+    for place, second in enumerate((5090.0, 5101.0)):
+        for machine in (A, B):
+            script.say(m.Beat(script.lease_of(machine)), second)
+        cancels[place] = sum(isinstance(command, CancelJob) for command in script.say(m.Tick(), second))
+    assert cancels == [0, 2]
+
+
+def test_a_job_that_beats_on_after_its_time_limit_is_ended_by_us() -> None:
+    script = Script(machines=1, shard_timeout=100.0, end_grace=20.0, lease=12.0, head_share=1.0, check_first=False)
+    number = script.lease_of(A)
+    script.say(m.Started(number), 1.0)
+    for second in range(2, 121):
+        said = [*script.say(m.Beat(number), float(second)), *script.say(m.Tick(), float(second))]
+        assert not [command for command in said if isinstance(command, CancelJob)], second
+    [cancel] = [c for c in script.say(m.Tick(), 121.0) if isinstance(c, CancelJob)]
+    assert (cancel.lease, cancel.now) == (number, True)
+    [lost] = script.said(MachineLost)
+    assert isinstance(lost, MachineLost)
+    assert "20 s after its time limit" in lost.reason
+
+
+def test_a_job_whose_reports_are_on_their_way_is_not_overdue() -> None:
+    script = Script(machines=1, shard_timeout=100.0, end_grace=20.0, lease=12.0, head_share=1.0, check_first=False)
+    number = script.lease_of(A)
+    script.say(m.Started(number), 1.0)
+    script.say(Collecting(number), 2.0)
+    script.say(m.Tick(), 2.0 + 149.0)
+    assert not script.said(MachineLost)
+    script.say(m.Tick(), 2.0 + 151.0)
+    assert script.said(MachineLost)
+
+
+def test_numbers_that_a_lost_part_of_the_journal_may_have_granted_are_not_granted_again() -> None:
+    script = Script(machines=1, head_share=1.0, check_first=False)
+    script.bus.publish(RunResumed(controller="another", epoch="e1", last_lease=LeaseNumber(7)))
+    script.finish(A, Verdict.FAILED, at=1.0)
+    script.say(m.Tick(), 10.0)
+    [lease] = script.state.ledger.active.values()
+    assert (lease.number, lease.epoch) == (8, "e1")
+
+
+def test_without_health_checks_only_a_lost_machine_is_asked() -> None:
+    script = Script(check_first=False, check_interval=math.inf, head_share=1.0, lease=12.0, steal_after=9999.0)
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 1.0)
+    for second in range(10, 100, 10):
+        script.say(m.Beat(script.lease_of(B)), float(second))
+        script.say(m.Tick(), float(second))
+    asked = [command.machine for command in script.commands if isinstance(command, m.CheckMachine)]
+    assert set(asked) == {A}, "it fell silent, and is asked until it is back"
+    script.say(checked(A, healthy=True), 100.0)
+    before = len(script.commands)
+    for second in range(110, 200, 10):
+        script.say(m.Tick(), float(second))
+    assert not [command for command in script.commands[before:] if command == m.CheckMachine(A)]
 
 
 def test_two_ready_but_slow_machines_do_not_hand_a_test_to_and_fro() -> None:

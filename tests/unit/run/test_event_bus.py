@@ -9,7 +9,7 @@ import pytest
 from ci_dispatch.core.events import AttemptOutput, Stamped, Warned
 from ci_dispatch.core.model import LeaseNumber, MachineName
 from ci_dispatch.run.event_bus import EventBus
-from ci_dispatch.run.journal import Journal, JournalError
+from ci_dispatch.run.journal import Journal, JournalError, loads, replay
 from ci_dispatch.run.ports import BaseReporter
 from ci_dispatch.run.state import RunState
 from tests.simulation import VirtualClock
@@ -100,7 +100,7 @@ def test_a_reporter_that_fails_while_another_is_closed_is_not_closed_again() -> 
 
 def test_output_is_shown_and_never_written() -> None:
     disk, reporter, state = io.BytesIO(), Fake("shown"), RunState()
-    bus = EventBus(state, VirtualClock(), [Journal(disk), reporter])
+    bus = EventBus(state, VirtualClock(), [reporter], Journal(disk))
     bus.publish(warned("kept"))
     bus.publish(AttemptOutput(lease=LeaseNumber(1), machine=MachineName("m"), text="shown"))
     bus.publish(warned("kept too"))
@@ -112,7 +112,7 @@ def test_output_is_shown_and_never_written() -> None:
 @pytest.mark.parametrize("room", [0, 10])
 def test_a_full_disk_under_the_journal_ends_the_run_and_says_what_to_do(room: int) -> None:
     state = RunState()
-    bus = EventBus(state, VirtualClock(), [Journal(Full(room))])
+    bus = EventBus(state, VirtualClock(), [], Journal(Full(room)))
     with pytest.raises(JournalError, match="journal could not be written") as error:
         bus.publish(warned("x"))
     assert "ci-dispatch resume" in str(error.value)
@@ -125,6 +125,19 @@ def test_close_closes_everybody() -> None:
     assert all(reporter.closed for reporter in reporters)
 
 
+class Closing(io.BytesIO):
+    """A journal's file that tells when it is closed."""
+
+    def __init__(self, closed: list[str], fails: str = "") -> None:
+        super().__init__()
+        self._closed, self._fails = closed, fails
+
+    def close(self) -> None:
+        self._closed.append("journal")
+        if self._fails:
+            raise OSError(self._fails)
+
+
 def test_the_journal_is_closed_last_so_that_it_has_everybodys_last_warning() -> None:
     closed: list[str] = []
 
@@ -132,20 +145,73 @@ def test_the_journal_is_closed_last_so_that_it_has_everybodys_last_warning() -> 
         def close(self) -> None:
             closed.append(self.name)
 
-    journal = Named("journal")
-    journal.essential = True
-    EventBus(RunState(), VirtualClock(), [journal, Named("terminal"), Named("slack")]).close()
-    assert closed == ["terminal", "slack", "journal"]
+    bus = EventBus(RunState(), VirtualClock(), [Named("terminal"), Named("slack")], Journal(Closing(closed)))
+    bus.close("slack")
+    assert closed == ["slack"], "the journal is open until all are closed"
+    bus.close()
+    assert closed == ["slack", "terminal", "journal"]
 
 
-@pytest.mark.parametrize("moment", ["tick", "close"])
-def test_a_journal_is_never_switched_off(moment: str) -> None:
-    class Broken(Fake):
-        essential = True
+def test_a_journal_that_cannot_be_closed_is_no_warning() -> None:
+    bus = EventBus(RunState(), VirtualClock(), [], Journal(Closing([], fails="disk")))
+    with pytest.raises(OSError, match="disk"):
+        bus.close()
 
-        def close(self) -> None:
-            raise OSError("disk")
 
-    bus = EventBus(RunState(), VirtualClock(), [Broken("journal", fails="disk" if moment == "tick" else "")])
-    with pytest.raises((RuntimeError, OSError), match="disk"):
-        bus.tick(0.0) if moment == "tick" else bus.close()
+def test_a_step_is_one_line_and_seen_by_reporters_when_the_journal_has_all_of_it() -> None:
+    disk, state = io.BytesIO(), RunState()
+
+    class Watching(Fake):
+        def handle(self, stamped: Stamped, state: RunState) -> None:
+            written = disk.getvalue().count(b'"Warned"')
+            self.events.append((stamped.seq, f"{len(state.warnings)} of {written}"))
+
+    reporter, clock = Watching("shown"), VirtualClock()
+    bus = EventBus(state, clock, [reporter], Journal(disk))
+    with bus.step():
+        bus.publish(warned("one"))
+        bus.publish(AttemptOutput(lease=LeaseNumber(1), machine=MachineName("m"), text="shown"))
+        clock.at += 1.0
+        bus.publish(warned("two"))
+        assert [warning.text for warning in state.warnings] == ["one", "two"], "who decides sees what it said"
+        assert disk.getvalue() == b""
+        assert reporter.events == []
+    assert reporter.events == [(1, "2 of 2"), (1, "2 of 2"), (2, "2 of 2")]
+    [line] = disk.getvalue().splitlines()
+    assert [stamped.at for stamped in loads(line)] == [clock.at - 1.0] * 2
+    replayed, again = RunState(), Watching("shown")
+    replay([loads(line)], replayed, [again])
+    assert again.events == [(1, "2 of 2"), (2, "2 of 2")]
+
+
+def test_a_step_that_does_not_come_to_its_end_has_not_happened() -> None:
+    disk, reporter = io.BytesIO(), Fake("shown")
+    bus = EventBus(RunState(), VirtualClock(), [reporter], Journal(disk))
+
+    def half_a_step() -> None:
+        with bus.step():
+            bus.publish(warned("one"))
+            raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        half_a_step()
+    assert disk.getvalue() == b""
+    assert reporter.events == []
+
+
+def test_a_step_in_which_nothing_happened_leaves_no_line() -> None:
+    disk = io.BytesIO()
+    with EventBus(RunState(), VirtualClock(), [], Journal(disk)).step():
+        pass
+    assert disk.getvalue() == b""
+
+
+def test_a_reporter_that_fails_at_a_step_becomes_a_warning_after_it() -> None:
+    disk, well = io.BytesIO(), Fake("well")
+    well.handle = lambda stamped, state: well.events.append((stamped.seq, stamped.event.text))  # type: ignore[method-assign,union-attr]
+    bus = EventBus(RunState(), VirtualClock(), [Fake("ill", fails="no route"), well], Journal(disk))
+    with bus.step():
+        bus.publish(warned("one"))
+        bus.publish(warned("two"))
+    assert [text.rpartition(": ")[2] for _, text in well.events] == ["one", "no route", "two"]
+    assert [stamped.seq for line in disk.getvalue().splitlines() for stamped in loads(line)] == [1, 2, 3]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
 from ci_dispatch.fleets.machines.fleet import CancelJob, StartJob
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import RunControl
 from ci_dispatch.run.event_bus import EventBus
-from ci_dispatch.run.loop import Every, Inbox, drive
+from ci_dispatch.run.loop import Every, Inbox, SystemClock, drive
 from ci_dispatch.run.state import RunState
 from tests.simulation import control_of, make_tests, run_started
 
@@ -45,15 +47,19 @@ class Clock:
     """A quarter of a second goes by whenever somebody looks."""
 
     at = 0.0
+    stood = 0.0
 
     def now(self) -> float:
         self.at += 0.25
         return self.at
 
+    def standstill(self) -> float:
+        stood, self.stood = self.stood, 0.0
+        return stood
+
 
 class Face:
     name = "face"
-    essential = False
 
     def __init__(self) -> None:
         self.ticks = 0
@@ -125,6 +131,40 @@ def test_whatever_goes_wrong_nothing_is_left_running() -> None:
     assert executor.closed == 1
 
 
+def test_a_standstill_is_said_to_the_control() -> None:
+    clock, inbox = Clock(), Still()
+    bus = EventBus(RunState(), clock, [])
+    clock.stood = 25.0
+    drive(control_for(bus), [ScriptedExecutor(inbox)], bus, inbox, clock)
+    assert [warning.text for warning in bus.state.warnings] == ["this computer, or the process, stood still for 25 s"]
+
+
+@pytest.mark.parametrize(("running", "asleep"), [(25.0, 25.0), (0.25, 25.0)], ids=["it was stopped", "it slept"])
+def test_the_clock_leaves_out_what_nobody_looked_at(
+    monkeypatch: pytest.MonkeyPatch, running: float, asleep: float
+) -> None:
+    """A stopped process (SIGSTOP) sees its monotonic clock go on, a computer that sleeps does not."""
+    times = {"monotonic": 100.0, "boot": 500.0}
+    monkeypatch.setattr("ci_dispatch.run.loop.time.monotonic", lambda: times["monotonic"])
+    monkeypatch.setattr("ci_dispatch.run.loop._since_boot", lambda: times["boot"])
+    clock = SystemClock()
+    begun = clock.now()
+    for _ in range(40):
+        times = {"monotonic": times["monotonic"] + 0.25, "boot": times["boot"] + 0.25}
+        assert clock.standstill() == 0.0
+    assert clock.now() == pytest.approx(begun + 10.0)
+    times = {"monotonic": times["monotonic"] + running, "boot": times["boot"] + asleep}
+    assert clock.standstill() == asleep
+    assert clock.now() == pytest.approx(begun + 10.0)
+    assert clock.standstill() == 0.0
+
+
+def test_a_runs_time_never_goes_back() -> None:
+    ahead = time.time() + 3600.0
+    assert SystemClock(ahead).now() >= ahead
+    assert SystemClock().now() < ahead
+
+
 def test_messages_come_in_order_and_silence_is_a_tick() -> None:
     inbox = Inbox()
     inbox.post(m.Signalled(2))
@@ -137,3 +177,15 @@ def test_every_is_due_once_a_period_however_often_it_is_asked() -> None:
     assert [every.due(at) for at in (10.0, 10.1, 10.49, 10.5, 10.6, 12.0, 12.1)] == [
         True, False, False, True, False, True, False,
     ]  # fmt: skip
+
+
+def test_trouble_of_this_computer_ends_the_loop_and_leaves_the_run_without_a_verdict() -> None:
+    clock, inbox = Clock(), Still()
+    bus = EventBus(RunState(), clock, [])
+    control, executor = control_for(bus), ScriptedExecutor(inbox, silent=True)
+    inbox.post(m.ControllerFailed(ControllerError("no disk")))
+    with pytest.raises(ControllerError, match="no disk"):
+        drive(control, [executor], bus, inbox, clock)
+    assert bus.state.finished is None, "so it may be resumed"
+    assert {type(command) for command in executor.commands} == {StartJob, CancelJob}
+    assert executor.closed == 1

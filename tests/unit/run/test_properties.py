@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.events import Stamped
 from ci_dispatch.core.model import MachineName, MachineSpec, TestId, Verdict
-from ci_dispatch.run.journal import dumps, loads
+from ci_dispatch.run.journal import Journal, loads, replay
 from ci_dispatch.run.state import RunState
 from tests.simulation import Behaviour, Outage, World, make_tests, simulate
 
@@ -32,20 +32,16 @@ TRUTH = {
 }
 
 
-class Recorder:
-    """An essential reporter that keeps every event as its journal line."""
-
-    name = "recorder"
-    essential = True
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def handle(self, stamped: Stamped, state: RunState) -> None:
-        self.lines.append(dumps(stamped))
-
-    def tick(self, now: float, state: RunState) -> None: ...
-    def close(self) -> None: ...
+def replayed(journal: bytes) -> RunState:
+    """The state a journal gives. Wherever it is cut, each test is pending, under an active lease or decided."""
+    state = RunState()
+    for line in journal.splitlines():
+        replay([loads(line)], state)
+        ledger = state.ledger
+        for test, record in ledger.records.items():
+            where = [test in ledger.pending, record.lease in ledger.active, record.verdict is not None]
+            assert where.count(True) == 1, f"{test} after event {state.seq}"
+    return state
 
 
 def machine(n: int, random: Random) -> MachineSpec:
@@ -76,9 +72,9 @@ def test_every_test_has_one_verdict_and_it_is_the_true_one(seed: int, count: int
         outages=outages,
         live=random.random() < 0.8,
     )
-    recorder = Recorder()
+    disk = io.BytesIO()
 
-    state = simulate(tests, fleet, world, seed=seed, reporters=[recorder])
+    state = simulate(tests, fleet, world, seed=seed, journal=Journal(disk))
 
     assert {t: e.verdict for t, e in state.ledger.records.items()} == {t: TRUTH[word] for t, word in words.items()}
     assert state.ledger.complete
@@ -89,11 +85,9 @@ def test_every_test_has_one_verdict_and_it_is_the_true_one(seed: int, count: int
     numbers = list(state.ledger.attempts)
     assert numbers == sorted(set(numbers)), "lease numbers only grow"
 
-    replayed = RunState()
-    for line in recorder.lines:
-        replayed.apply(loads(line))
-    assert replayed.verdicts == state.verdicts
-    assert {t: e.history for t, e in replayed.ledger.records.items()} == {
+    again = replayed(disk.getvalue())
+    assert again.verdicts == state.verdicts
+    assert {t: e.history for t, e in again.ledger.records.items()} == {
         t: e.history for t, e in state.ledger.records.items()
     }
 

@@ -107,25 +107,31 @@ def test_a_lock_that_cannot_be_taken_says_why(tmp_path: Path, monkeypatch: pytes
         raise AssertionError("it holds nothing")
 
 
-@pytest.mark.parametrize(
-    ("before", "kept"),
-    [
-        (b"", b""),
-        (b"one\ntwo\n", b"one\ntwo\n"),
-        (b"one\ntwo\nthr", b"one\ntwo\n"),
-        (b"thr", b""),
-        (b"one\n" + b"x" * 200_000, b"one\n"),
-    ],
-)
-def test_a_last_line_that_was_cut_is_taken_off_before_the_journal_goes_on(
-    tmp_path: Path, before: bytes, kept: bytes
-) -> None:
+def test_the_journal_is_appended_to_and_unbuffered(tmp_path: Path) -> None:
     folder = run_folder.create(tmp_path, RunId("2026-a"))
-    if before:
-        folder.journal.write_bytes(before)
-    with folder.open_journal() as journal:
-        journal.write(b"next\n")
-        assert folder.journal.read_bytes() == kept + b"next\n", "unbuffered: it is there at once"
+    for line in (b"one\n", b"two\n"):
+        with folder.open_journal() as journal:
+            journal.write(line)
+            assert folder.journal.read_bytes().endswith(line), "it is there at once"
+    assert folder.journal.read_bytes() == b"one\ntwo\n"
+
+
+def test_the_last_attempt_is_what_the_disk_has(tmp_path: Path) -> None:
+    folder = run_folder.create(tmp_path, RunId("2026-a"))
+    assert folder.last_attempt() == 0
+    for name in ("2", "10", "9", "x", "11.old"):
+        (folder.attempts / name).mkdir()
+    assert folder.last_attempt() == 10
+
+
+def test_a_run_that_lost_its_journal_is_mentioned_and_no_other_taken_for_it(tmp_path: Path) -> None:
+    [whole] = runs(tmp_path, "2026-b")
+    for name in ("2026-a", "2026-c"):
+        (run_folder.create(tmp_path, RunId(name)).attempts / "1").mkdir()
+    for asked in ("", "2026-c", "2026-a"):
+        with pytest.raises(UsageError, match=f"Run {asked or '2026-c'} has lost its journal"):
+            run_folder.find(tmp_path, asked)
+    assert run_folder.find(tmp_path, "2026-b") == whole
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

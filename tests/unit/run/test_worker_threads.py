@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineName
 from ci_dispatch.run import messages as m
@@ -31,7 +32,7 @@ def fails(error: BaseException) -> m.Message:
     raise error
 
 
-@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError(), KeyError("x"), SystemExit(3)])
+@pytest.mark.parametrize("error", [OSError(2, "no such file"), KeyError("x"), SystemExit(3)])
 def test_work_that_dies_ends_in_its_one_message(error: BaseException) -> None:
     posted = Posted()
     posted.threads.start("work", lambda: fails(error), lambda cause: m.Noticed("failed", repr(cause)))
@@ -41,6 +42,15 @@ def test_work_that_dies_ends_in_its_one_message(error: BaseException) -> None:
     assert notices[0][0] == "ci-dispatch"
     assert "internal error in work" in notices[0][1]
     assert len(notices) == 2
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError(), ControllerError("no disk")])
+def test_work_that_this_computer_is_in_the_way_of_says_that_in_its_one_message(error: BaseException) -> None:
+    posted = Posted()
+    posted.threads.start("work", lambda: fails(error), lambda _cause: m.Tick())
+    posted.threads.enqueue("queue", lambda: fails(error), lambda _cause: m.Tick())
+    posted.after_all()
+    assert [type(message) for message in posted.messages] == [m.ControllerFailed] * 2
 
 
 def second_fails(number: int) -> m.Message:
@@ -63,21 +73,20 @@ def test_a_system_without_another_thread_says_so_in_the_same_one_message(monkeyp
     posted.threads.start("work", m.Tick, lambda _error: m.Signalled(1))
     for _ in range(2):
         posted.threads.enqueue("queue", m.Tick, lambda _error: m.Signalled(2))
-    assert posted.messages == [m.Signalled(1), m.Signalled(2), m.Signalled(2)]
+    assert [type(message) for message in posted.messages] == [m.ControllerFailed] * 3
 
 
 def test_a_health_check_that_dies_is_an_answer() -> None:
-    """EMFILE in a child process killed the thread, and the run waited for it until its deadline."""
     posted = Posted()
 
     def check(_name: MachineName, _busy: bool) -> MachineChecked:
-        raise OSError(24, "Too many open files")
+        raise KeyError("a defect of ours")
 
     CheckExecutor(check, posted.threads).carry_out(m.CheckMachine(A))
     [answer] = posted.after_all()
     assert isinstance(answer, m.Checked)
     assert (answer.event.machine, answer.event.healthy, answer.event.reachable) == (A, False, False)
-    assert "Too many open files" in answer.event.problems[0]
+    assert "a defect of ours" in answer.event.problems[0]
 
 
 def test_a_check_knows_whether_our_own_work_may_load_the_machine() -> None:

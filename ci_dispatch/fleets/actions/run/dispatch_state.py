@@ -93,7 +93,8 @@ def _restored(dispatch: SavedDispatch, ledger: Ledger, now: float) -> WorkflowRu
     for shard, job in run.jobs.items():
         number = dispatch.leases.get(shard)
         attempt = ledger.attempts.get(number) if number is not None else None
-        if attempt is None:
+        if attempt is None:  # in a shared queue: nobody has it
+            _narrow(job, ledger)
             continue
         run.jobs[shard] = ShardJob(
             job=replace(job.job, shard=attempt.lease.shard),
@@ -110,6 +111,12 @@ def _restored(dispatch: SavedDispatch, ledger: Ledger, now: float) -> WorkflowRu
 def narrow(run: WorkflowRun, ledger: Ledger) -> None:
     """After the earlier attempts were told: each shard for the tests that are still without a verdict."""
     for job in run.jobs.values():
-        left = tuple(test for test in job.job.shard.tests if ledger.records[test].verdict is None)
-        job.job = replace(job.job, shard=replace(job.job.shard, tests=left))
-        job.settled = job.passed = not left
+        _narrow(job, ledger)
+
+
+def _narrow(job: ShardJob, ledger: Ledger) -> None:
+    """For the tests that nobody has decided or holds."""
+    records = [ledger.records[test] for test in job.job.shard.tests]
+    left = tuple(record.test.id for record in records if record.verdict is None and record.lease is None)
+    job.job = replace(job.job, shard=replace(job.job.shard, tests=left))
+    job.settled = job.passed = not left

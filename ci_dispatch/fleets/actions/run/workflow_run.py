@@ -207,7 +207,7 @@ class WorkflowRun:
             if job.outcome is JobOutcome.WAITING and waited > queue_timeout:
                 labels = ", ".join(job.job.labels)
                 why = f"no runner with the labels {labels} took it within {queue_timeout:.0f} s"
-                findings.append(JobEnded(shard, _nothing(Ended.NOT_STARTED, why)))
+                findings.append(JobEnded(shard, AttemptResult(ended=Ended.NOT_STARTED, reason=why)))  # no sickness
             elif job.outcome is JobOutcome.RUNNING and job.started is not None and now - job.started > shard_timeout:
                 why = f"GitHub shows it running for more than {shard_timeout:.0f} s, longer than it may"
                 findings.append(JobEnded(shard, _nothing(Ended.LOST, why)))
