@@ -19,7 +19,7 @@ from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.machines.supervisor.archive import CHUNK
 from ci_dispatch.machines.supervisor.content import LINK, mode_and_content, state_of
-from ci_dispatch.machines.work_tree import committed, files_of, is_source
+from ci_dispatch.machines.work_tree import committed, files_of, is_watched, seen
 from ci_dispatch.run.ports import WorkTree
 
 _SNAPSHOT, _WHOLE, _REST = "snapshot.json", "whole.tar.gz", "rest.tar.gz"
@@ -66,11 +66,6 @@ class Snapshot(Value):
     def rest(self) -> frozenset[str]:
         """What a machine does not get with the commit."""
         return frozenset(entry.name for entry in self.entries if not entry.committed)
-
-
-def seen(status: os.stat_result) -> tuple[int, ...]:
-    """What shows without reading that a file was touched."""
-    return status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def unread(status: os.stat_result) -> str:
@@ -189,7 +184,7 @@ class _Reader:
                 size, content = self._pack(path, name, mode) if self._tar else self._hash(path, status)
         except FileNotFoundError:
             return None
-        watched = tracked or is_source(name, status.st_mode)
+        watched = is_watched(name, status, tracked=tracked)
         return TreeEntry(
             name=name, mode=mode, content=content, size=size, seen=seen(status), watched=watched, committed=ours
         )

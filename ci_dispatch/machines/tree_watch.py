@@ -7,8 +7,9 @@ import stat
 import time
 from pathlib import Path
 
-from ci_dispatch.machines.frozen_tree import Snapshot, TreeEntry, seen, unread, unusable
+from ci_dispatch.machines.frozen_tree import Snapshot, TreeEntry, unread, unusable
 from ci_dispatch.machines.supervisor.content import mode_and_content
+from ci_dispatch.machines.work_tree import seen
 
 _SHOWN = 3  # files: the reason stands beside every test that did not run
 _COARSE_SECONDS = 2.0  # a file as young as this may be changed once more and show the same time
