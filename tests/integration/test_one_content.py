@@ -74,7 +74,8 @@ def over_ssh(loopback: Loopback, folder: Path, *names: str) -> tuple[str, dict[s
 def only(root: Path, kind: type[T]) -> T:
     """The only event of its kind in the journal of the only run."""
     [journal] = root.glob(".ci-dispatch/runs/*/events.jsonl")
-    [event] = [each.event for each in JournalReader(journal).read_all() if isinstance(each.event, kind)]
+    stamped = (each for entry in JournalReader(journal).read_all() for each in entry)
+    [event] = [each.event for each in stamped if isinstance(each.event, kind)]
     return event
 
 
