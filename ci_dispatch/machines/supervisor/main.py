@@ -70,12 +70,13 @@ def _run(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
     except ConnectionError:
         raise
     except OSError as error:
-        return _end_lost(folder, f"its files on the machine cannot be used: {error.strerror}: {error.filename}")
+        return _end_lost(folder, f"its files on the machine cannot be used: {error.strerror or error}")
 
 
 def _end_lost(folder: AttemptFolder, why: str) -> dict[str, Any]:
     """Nobody may call a job lost as long as it runs."""
     processes.end_members(folder.mark, terminate=1.0)
+    abandoned.end_supervisors(folder)
     return {"ended": "lost", "reason": why}
 
 
@@ -100,7 +101,7 @@ def _attach(folder: AttemptFolder, tails: tuple[_Tail, ...], pulse: _Pulse, leas
         if pulse.goes_on(ended=status is not None):
             protocol.send(protocol.HEARTBEAT)
         elif status is None and pulse.frozen(lease):
-            abandoned.end_holders(folder)
+            abandoned.end_supervisors(folder)
         # also between the pieces of a backlog, which must not end the lease
         received = protocol.wait_for_input(0 if any(more) else POLL_SECONDS)
         if received is None:
@@ -119,16 +120,21 @@ class _Pulse:
 
     def __init__(self, folder: AttemptFolder, *, new: bool) -> None:
         self._folder = folder
-        self._beats, self._since = None if new else folder.beats(), time.monotonic()
-        self._sent = 0.0
+        self._beats: int | None = 0 if new else -1  # -1: there is nothing yet to compare the next with
+        self._since = self._sent = time.monotonic() - protocol.HEARTBEAT_SECONDS
 
     def goes_on(self, *, ended: bool) -> bool:
-        """Whether a heartbeat is due. A job that has ended needs none; an earlier version's supervisor gives none."""
-        now, beats = time.monotonic(), self._folder.beats()
-        by_time = beats is None or ended
-        due = now - self._sent >= protocol.HEARTBEAT_SECONDS if by_time else beats != self._beats
+        """Whether a heartbeat is due: by the beats, or by time when it has ended or beats none. Raises OSError."""
+        now = time.monotonic()
+        beats = None if ended else self._folder.beats()
+        if beats is None:
+            due = now - self._sent >= protocol.HEARTBEAT_SECONDS
+        else:
+            due = self._beats not in (beats, -1)
+            if beats != self._beats:
+                self._beats, self._since = beats, now
         if due:
-            self._beats, self._since, self._sent = beats, now, now
+            self._sent = now
         return due
 
     def frozen(self, lease: float) -> bool:
