@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 from . import abandoned, processes, protocol, trees
 from .folder import OUTPUT_FILE, AttemptFolder
 from .job import POLL_SECONDS, start
+from .private_folder import NotPrivate, make_private
 
 REQUEST_SECONDS = 60  # for the whole command, until the request has said how long it may take
 PATIENCE_SECONDS = 5  # beyond the controller's own deadline
@@ -21,30 +23,58 @@ _login: list[int] = []  # the umask that the login gave us: a job has it, our ow
 _UNKNOWN_JOB = "the machine does not know this job any more: was its disk cleared?"
 
 
-def main(arguments: list[str]) -> int:
-    """NONCE COMMAND ROOT NAME; exits 0 whenever it could say what happened."""
+def main(arguments: list[str], sent: bytes = b"") -> int:
+    """NONCE COMMAND ROOT NAME; exits 0 whenever it could say what happened.
+
+    `sent` is the packed supervisor itself, when it has just come over the connection: the next one finds it here.
+    """
     _login.append(os.umask(0o077))  # what we write is ours alone
     processes.reset_signals()  # SIGALRM among them: this process must end whatever it has inherited
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # an error of the write, not the end of us
     nonce, command, root, name = arguments
+    root = os.path.abspath(root)
     signal.alarm(REQUEST_SECONDS)
     protocol.greet(nonce)
     try:
-        os.makedirs(root, mode=0o700, exist_ok=True)
+        make_private(root)
+        if sent:
+            _keep(os.path.join(root, "bin"), sent)
         request = protocol.receive_json()
         if request is not None:
             signal.alarm(int(request["seconds"]) + PATIENCE_SECONDS)
             protocol.send_result(COMMANDS[command](root, name, request))
     except ConnectionError:  # the controller is gone: nobody to answer
         return 0
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, NotPrivate) as error:
         _send_error(error)
     return 0
 
 
+def _keep(folder: str, program: bytes) -> None:
+    """Under the hash of its content. Where it cannot be written it is sent again the next time."""
+    path = os.path.join(folder, hashlib.sha256(program).hexdigest() + ".pyz")
+    new = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(new, "wb") as file:
+            file.write(program)
+        os.replace(new, path)
+    except OSError:
+        _remove(new)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
 def _send_error(error: Exception) -> None:
     try:
-        if isinstance(error, OSError) and error.strerror:
+        if isinstance(error, NotPrivate):
+            protocol.send_error(str(error), error.why, error.hint)
+        elif isinstance(error, OSError) and error.strerror:
             where = f": {error.filename}" if error.filename else ""
             protocol.send_error(f"{error.strerror}{where}")
         else:
