@@ -45,6 +45,7 @@ def report(state: RunState, context: RunContext) -> Report:
         totals=count(cases),
         machines=tuple(_machine_use(state, machine) for machine in state.machines.values()),
         verdict=verdict_word(state) if state.finished else "",
+        reason=state.finished.reason if state.finished else "",
         wall_seconds=makespan.realised if makespan else state.elapsed,
         summed_seconds=sum(attempt.seconds or 0.0 for case in cases for attempt in case.attempts),
         makespan_planned=makespan.planned if makespan else None,
