@@ -17,6 +17,7 @@ from typing import IO
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value
+from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.machines.supervisor.archive import CHUNK
 from ci_dispatch.machines.supervisor.content import LINK, mode_and_content, state_of
 from ci_dispatch.machines.work_tree import committed, files_of, is_source
@@ -119,20 +120,34 @@ def thaw(folder: Path) -> Snapshot | None:
 
 @contextmanager
 def kept(tree: WorkTree) -> Iterator[tuple[Snapshot, Path]]:
-    """The snapshot and the folder of a tree that was frozen, or of one that is frozen for now. Raises MachineError."""
+    """The snapshot and the folder of a tree that was frozen, or of one that is frozen for now.
+
+    Raises ControllerError when what was frozen is gone, and MachineError.
+    """
     if tree.frozen is None:
         with tempfile.TemporaryDirectory(prefix="ci-dispatch-") as folder:
             yield freeze(tree, Path(folder, "tree"), copy=True), Path(folder, "tree")
     elif here := thaw(tree.frozen):
         yield here, tree.frozen
     else:
-        raise MachineError("the work tree that the run began with is gone", stage="sync", why=f"no {tree.frozen}")
+        raise _unreadable(f"{tree.frozen} is gone or damaged")
 
 
 def write_copy(folder: Path, stream: IO[bytes], *, rest: bool) -> None:
-    """All files as tar.gz, or those that are in no commit. Raises OSError, and whatever `stream` raises."""
-    with (folder / (_REST if rest else _WHOLE)).open("rb") as kept:
-        shutil.copyfileobj(kept, stream, CHUNK)
+    """All files as tar.gz, or those that are in no commit. Raises ControllerError, and whatever `stream` raises."""
+    try:
+        with (folder / (_REST if rest else _WHOLE)).open("rb") as kept:
+            shutil.copyfileobj(kept, stream, CHUNK)
+    except OSError as error:  # of the file: the stream's are MachineErrors
+        raise _unreadable(str(error)) from error
+
+
+def _unreadable(why: str) -> ControllerError:
+    return ControllerError(
+        "The work tree that the run began with cannot be read",
+        why=why,
+        hint="check who owns that folder, then `ci-dispatch resume`, or start a new run",
+    )
 
 
 @contextmanager

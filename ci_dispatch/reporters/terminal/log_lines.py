@@ -168,7 +168,7 @@ class LogLines:
                     return []
                 if healthy:
                     return [((f"{name} is back", Style.GOOD),)]
-                return [self._warning(f"{name} unhealthy, gets no work: {one_line(machine.trouble)}", Style.BAD)]
+                return [self._warning(f"{name} unhealthy, gets no work: {one_line(machine.why_unusable)}", Style.BAD)]
 
     # -- followed output --------------------------------------------------------------------------------------------
 

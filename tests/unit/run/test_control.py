@@ -331,7 +331,7 @@ def test_a_check_without_an_answer_keeps_nobody_waiting() -> None:
     assert starts(script.commands) == []
     script.say(m.Tick(), 30.5)
     assert starts(script.commands) == [A], "B never answered: it counts as unreachable"
-    problem = script.state.machines[B].trouble
+    problem = script.state.machines[B].why_unusable
     assert problem == "the health check gave no answer within 30 s"
     script.say(m.Started(script.lease_of(A)), 31.0)
     asked = [command for command in script.commands if command == m.CheckMachine(B)]
