@@ -1,9 +1,9 @@
 # Everything sets itself up: `make demo` and `make test` need only Python >= 3.11, make and git.
-.PHONY: help setup demo test check lint types fmt bench docs clean
+.PHONY: help setup demo test check chaos chaos-table lint types fmt bench docs clean
 PY := .venv/bin/python
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup:  ## the virtual environment (.venv), nothing else
 	@scripts/setup
@@ -17,6 +17,14 @@ test: setup  ## everything: lint, types, all tests with real components (install
 
 check: setup lint types  ## the inner loop, under a minute: lint, types, fast tests
 	@$(PY) -m pytest -q -n auto tests/unit tests/contract tests/golden -m "not slow and not needs"
+
+SEEDS ?= 100
+JOBS ?= 2
+chaos: setup  ## whole runs under seeded faults: SEEDS=1000, SEEDS=17,18, SEED=17, FAULT="black hole", JOBS=2
+	@$(PY) -m tests.chaos.campaign $(SEEDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) $(if $(FAULT),--fault "$(FAULT)")
+
+chaos-table: setup  ## what the last campaign came to, into docs/reliability.md
+	@$(PY) -m tests.chaos.table
 
 lint:
 	@$(PY) -m ruff check -q . && $(PY) -m ruff format -q --check .

@@ -107,7 +107,7 @@ def parse(text: str) -> Expectation:
     if not shards and not tests and not wrong:
         wrong.append("it expects nothing: give shards, tests or both")
     if wrong:
-        raise BadPlan("; ".join(wrong[:10]))
+        raise BadPlan("; ".join([*wrong[:10], *([f"and {len(wrong) - 10} more"] if len(wrong) > 10 else [])]))
     return Expectation(tuple(filter(None, shards)), tuple(filter(None, tests)))
 
 

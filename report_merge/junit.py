@@ -87,14 +87,15 @@ def inside(suite: dict[str, str], around: Surroundings, playwright: bool, projec
 def write(report: Report, stream: IO[bytes]) -> None:
     """The report as one JUnit XML document with totals that add up; tests that never ran are errors in it.
 
-    Suites are made of neighbouring tests with the same suite, project and machine of their first attempt.
+    Suites are made of neighbouring tests with the same suite, project and machine of their first attempt. A project is
+    the `hostname`, as Playwright has it; then the tests name their machines themselves.
     """
     root = elements.new("testsuites", **_counts(report.cases))
     if report.context.title:
         root.set("name", elements.xml_text(report.context.title))
     for (name, project, machine, started), cases in groupby(report.cases, key=_suite_of):
         members = list(cases)
-        named = {"name": name, "hostname": machine or project, "timestamp": started}
+        named = {"name": name, "hostname": project or machine, "timestamp": started}
         suite = elements.new("testsuite", **{k: v for k, v in named.items() if v or k == "name"}, **_counts(members))
         if project:
             holder = elements.new("properties")
@@ -107,12 +108,8 @@ def write(report: Report, stream: IO[bytes]) -> None:
 
 def _suite_of(case: Case) -> tuple[str, str, str, str]:
     first = case.attempts[0] if case.attempts else None
-    return (
-        case.suite or case.key.classname,
-        case.key.project,
-        first.machine if first else "",
-        first.started if first else "",
-    )
+    machine = first.machine if first and not case.key.project else ""
+    return case.suite or case.key.classname, case.key.project, machine, first.started if first else ""
 
 
 def _counts(members: Sequence[Case]) -> dict[str, str]:

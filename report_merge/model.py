@@ -208,8 +208,9 @@ class Report:
     cases: Sequence[Case] = ()
     totals: Totals = field(default_factory=Totals)
     machines: tuple[MachineUse, ...] = ()
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[Missing, ...] = ()  # what no case stands for
     problems: tuple[FileProblem, ...] = ()
+    verdict: str = ""  # the one word (`wording.Status`) of whoever ran it; empty: the cases and files say it
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
     makespan_planned: float | None = None

@@ -54,6 +54,7 @@ class FakeMachine:
         self.jobs: list[Job] = []
         self.runs: Callable[[Job, JobListener], JobEnd] = lambda _job, _listener: EXITED
         self.syncs: Callable[[], None] = lambda: None
+        self.generation = "1"
         self.left_behind = 0
         self.breaks_at = ""
 
@@ -66,9 +67,13 @@ class FakeMachine:
         self._ask(f"check busy={busy}")
         return MachineChecked(machine=self.spec.name, healthy=True, reachable=True, seconds=deadline)
 
-    def sync(self, tree: WorkTree, deadline: float) -> None:
+    def sync(self, tree: WorkTree, deadline: float) -> str:
         self._ask("sync")
         self.syncs()
+        return self.generation
+
+    def release(self, deadline: float) -> None:
+        self._ask("release")
 
     def place(self, job_id: str) -> AttemptPaths:
         return AttemptPaths(tree="/far/tree", attempt=f"/far/{job_id}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from ci_dispatch.app.settings import FILE, Settings
 from ci_dispatch.config.sections import SETTINGS
@@ -43,12 +43,12 @@ def as_toml(settings: Settings) -> str:
     return to_toml(to_document(settings.config, defaults=True))
 
 
-def as_json(settings: Settings) -> str:
+def as_json(settings: Settings) -> dict[str, Any]:
     """The whole configuration with every value's origin."""
     document = to_document(settings.config, defaults=True)
     origins = {path: {"source": origin.source, "where": origin.where} for path, origin in settings.origins.items()}
     file = str(settings.file) if settings.file else None
-    return json.dumps({"file": file, "config": document, "origins": origins}, indent=2)
+    return {"file": file, "config": document, "origins": origins}
 
 
 def explained(settings: Settings) -> str:

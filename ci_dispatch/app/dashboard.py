@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import webbrowser
-from pathlib import Path
 
-from ci_dispatch.app.recorded import journal_of
 from ci_dispatch.app.result_files import run_context
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
@@ -20,13 +18,13 @@ def serve(
     settings: Settings,
     *,
     run: str = "",
-    journal: Path | None = None,
+    journal: str = "",
     speed: float | None = None,
     host: str,
     port: int,
     open_browser: bool = False,
 ) -> ExitCode:
-    """Serve the page of `run` (the newest without one), or of a `journal` at `speed`, until INT or TERM.
+    """Serve the page of `run` (the newest without one), or of that of a `journal` at `speed`, until INT or TERM.
 
     Raises UsageError when both are given, or the token in the environment cannot be used.
     """
@@ -41,7 +39,7 @@ def serve(
 
     if run and journal:
         raise UsageError("The dashboard was not started", why="RUN and --replay are two runs", hint="give one of them")
-    file = journal_of(journal) if journal else run_folder.find(settings.runs_folder, run).journal
+    file = run_folder.find_journal(settings.runs_folder, journal or run)
     source = ReplaySource(file, speed) if journal and speed else JournalSource(file)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

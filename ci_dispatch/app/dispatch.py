@@ -21,7 +21,7 @@ from ci_dispatch.app.run_spec import (
     read_run,
     read_spec,
 )
-from ci_dispatch.app.say import say
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config.sections import Strategy
 from ci_dispatch.core.codec import replace
@@ -211,7 +211,7 @@ def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: 
     tests = {test.id: test for test in expected.tests}
     made = batches(jobs, tests, name=new_id(), timeout_minutes=policy.timeout_minutes, extra=policy.extra)
     shown = [{**batch.inputs, "matrix": json.loads(batch.inputs["matrix"])} for batch in made]
-    say(json.dumps({"dispatches": shown}, ensure_ascii=False))
+    say_json({"dispatches": shown}, indent=None)
     first = made[0].inputs
     ActionsEnvironment(settings.environ).set_outputs(
         {"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]}

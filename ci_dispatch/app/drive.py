@@ -85,7 +85,7 @@ def drive_run(
     Raises:
         CiDispatchError: when a fleet refused and that left the run incomplete.
     """
-    clock, inbox, config = SystemClock(), Inbox(), spec.config
+    clock, inbox, config = SystemClock(state.now), Inbox(), spec.config
     with ExitStack() as stack:
         begun = state.started or next(event for event in first if isinstance(event, RunStarted))
         reports = ReportCache(result_files.run_context(begun, environ))

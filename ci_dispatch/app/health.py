@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from typing import Any
 
 from ci_dispatch.app.machines import health_policy
-from ci_dispatch.app.say import say
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, ControllerError, ExitCode, UsageError, did_you_mean
 from ci_dispatch.core.model import Connection, MachineSpec
 from ci_dispatch.machines import open_machine
@@ -22,19 +23,26 @@ from ci_dispatch.suites import open_suite
 def check(settings: Settings, *, names: Sequence[str], only: str, as_json: bool, watch: bool) -> ExitCode:
     """Check the machines called `names` (all without any) in the dimensions `only` ("ssh,disk"), and print the reports.
 
+    Where this computer is the whole fleet a run uses it at any load, so a high one is a warning here too.
+
     With `watch` again and again, over the same connections, until it is interrupted.
     Raises UsageError for a machine or a dimension that does not exist.
     """
     wanted = _dimensions(only)
     policy = health_policy(settings.config, _tools(settings) if not wanted or "tools" in wanted else ())
+    alone = [machine.connection for machine in settings.config.fleet] == [Connection.LOCAL]
+    policy = replace(policy, load_decides=not alone)
     with ExitStack() as stack:
-        machines = [open_machine(spec, policy) for spec in _chosen(settings.config.machines, names)]
+        machines = [open_machine(spec, policy) for spec in _chosen(settings.config.fleet, names)]
         for machine in machines:
             stack.enter_context(closing(machine))
         while True:
             began = time.monotonic()
             reports = examine_all(machines, policy.connect_timeout, wanted)
-            say(_document(reports, one_line=watch) if as_json else _text(reports))
+            if as_json:
+                say_json(_document(reports), indent=None if watch else 1)
+            else:
+                say(_text(reports))
             if not watch:
                 return ExitCode.PASSED if any(report.healthy for report in reports) else ExitCode.INCOMPLETE
             time.sleep(max(0.0, settings.config.health.interval - (time.monotonic() - began)))
@@ -65,12 +73,11 @@ def examine_all(
     return [reports[place] for place in sorted(reports)]
 
 
-def _document(reports: Sequence[HealthReport], *, one_line: bool) -> str:
-    document = {
+def _document(reports: Sequence[HealthReport]) -> dict[str, Any]:
+    return {
         "healthy": sum(report.healthy for report in reports),
         "machines": [report.document() for report in reports],
     }
-    return json.dumps(document, ensure_ascii=False, indent=None if one_line else 1)
 
 
 def _text(reports: Sequence[HealthReport]) -> str:
@@ -78,8 +85,7 @@ def _text(reports: Sequence[HealthReport]) -> str:
     lines = []
     for report in reports:
         lines.append(report.text(width))
-        if report.hint:
-            lines.append(f"{' ' * (width + 3)}try: {report.hint}")
+        lines += [f"{' ' * (width + 3)}try: {hint}" for hint in report.hints]
     return "\n".join([*lines, summary({report.machine: report for report in reports})])
 
 

@@ -74,6 +74,7 @@ def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tup
         machines=(*settings.config.fleet, MachineSpec(name=ANY_MACHINE)),
         max_retries=settings.config.retry.max_retries,
         flaky_is_failure=settings.config.retry.flaky_is_failure,
+        fail_if_all_skipped=settings.config.run.fail_if_all_skipped,
         settings=spec.as_data(),
     )
     return started, DispatchFile(target=target, dispatches=(saved,), earlier=past)

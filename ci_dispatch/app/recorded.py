@@ -5,12 +5,11 @@ They read the run's folder only, so they work while another process drives the r
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from ci_dispatch.app import result_files
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import LeaseNumber
@@ -24,19 +23,14 @@ from report_merge.render.escape import workflow_log
 POLL = 0.3  # seconds between looks at a run that goes on
 
 
-def journal_of(given: Path) -> Path:
-    """The journal in a run's folder, or the journal itself."""
-    return given / "events.jsonl" if given.is_dir() else given
-
-
-def replay(settings: Settings, events: Path, speed: float | None) -> RunState:
+def replay(settings: Settings, run: str, speed: float | None) -> RunState:
     """Show a recorded run again: at once, or in its own time divided by `speed`. Returns the state it ends with.
 
-    Raises UsageError for what is no journal, or a journal without a run.
+    Raises UsageError when there is no such run, for what is no journal, or a journal without a run.
     """
     from ci_dispatch.app.playback import play
 
-    journal = journal_of(events)
+    journal = run_folder.find_journal(settings.runs_folder, run)
     mode, environ = settings.config.progress.mode, settings.environ
     state = play(JournalReader(journal).read_all(), mode=mode, environ=environ, speed=speed)
     if state.started is None:
@@ -76,8 +70,8 @@ def logs(settings: Settings, run: str, *, machine: str, test: str, follow: bool)
         )
 
 
-def metrics(settings: Settings, run: str, *, as_json: bool) -> str:
-    """The figures of a run as Prometheus text or as JSON.
+def metrics(settings: Settings, run: str, *, as_json: bool) -> None:
+    """Print the figures of a run as Prometheus text or as JSON.
 
     Raises UsageError when there is no such run, or it ended before it began.
     """
@@ -91,5 +85,6 @@ def metrics(settings: Settings, run: str, *, as_json: bool) -> str:
     ended = report(state, result_files.run_context(state.started, settings.environ))
     found = figures(state, ended, slowest=settings.config.metrics.slowest_tests)
     if as_json:
-        return json.dumps({"v": 1, "run": folder.id, **json_values(found)}, ensure_ascii=False, indent=1) + "\n"
-    return prometheus(found)
+        say_json({"v": 1, "run": folder.id, **json_values(found)})
+    else:
+        say(prometheus(found).removesuffix("\n"))

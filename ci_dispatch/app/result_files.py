@@ -15,7 +15,9 @@ from ci_dispatch.core.model import TestId, TestResult, Verdict
 from ci_dispatch.planning import timings
 from ci_dispatch.planning.timings import Timings
 from ci_dispatch.reporters.metrics.figures import figures, prometheus
+from ci_dispatch.reporters.terminal import last_lines
 from ci_dispatch.run import run_folder, run_report
+from ci_dispatch.run.junit_names import under_own_names
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
@@ -24,7 +26,6 @@ from report_merge.junit import write as write_junit
 from report_merge.model import Report, RunContext
 from report_merge.render.escape import markdown
 from report_merge.render.markdown import job_summary
-from report_merge.render.text import final_lines
 
 SHOWN_WARNINGS = 20
 
@@ -39,7 +40,7 @@ def write(state: RunState, report: Report, folder: RunFolder, base: Path) -> Non
 
 def _write_files(state: RunState, report: Report, folder: RunFolder) -> None:
     merged = io.BytesIO()
-    write_junit(report, merged)
+    write_junit(under_own_names(report, state), merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
     run_folder.write_whole(folder.summary, (job_summary(report) + _warnings(state)).encode())
     run_folder.write_whole(
@@ -123,7 +124,7 @@ def say_again(state: RunState, folder: RunFolder, config: Config, environ: Mappi
         _write_files(state, report, folder)
         shown = figures(state, report, slowest=config.metrics.slowest_tests)
         run_folder.write_whole(folder.metrics, prometheus(shown).encode())
-    for line in final_lines(report, report_path=str(folder.merged_xml)):
+    for line in last_lines(state, report, str(folder.merged_xml)):
         say(line)
     say(f"Run {folder.id} had finished already.", err=True)
     return ExitCode(state.finished.exit_code)

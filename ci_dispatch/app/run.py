@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ci_dispatch.app import result_files
+from ci_dispatch.app import result_files, work_tree
 from ci_dispatch.app.drive import Machines, OpenFleet, RunParts, drive_run
 from ci_dispatch.app.run_spec import (
     RunSpec,
@@ -17,7 +17,6 @@ from ci_dispatch.app.run_spec import (
     read_run,
     read_spec,
 )
-from ci_dispatch.app.work_tree import work_tree
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.machines.executor import MachineExecutor
@@ -37,11 +36,12 @@ def begin(
 ) -> ExitCode:
     """A new run; `arrange` may put other machines in place of the opened ones (the demo's)."""
     suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-    expected = expect(spec, suite)
-    spec = spec.with_workers(expected.workers)
     folder = run_folder.create(spec.runs_folder, new_id())
-    first = first_events(spec, folder.id, suite, expected, spec.config.fleet)
     with folder.held():
+        with work_tree.freezing(spec.config, spec.root, folder) as tree:
+            expected = expect(spec, suite)
+        spec = spec.with_workers(expected.workers)
+        first = first_events(spec, folder.id, suite, expected, spec.config.fleet, tree=tree.state)
         return drive_run(
             spec,
             suite,
@@ -92,7 +92,7 @@ def open_machine_fleet(parts: RunParts) -> OpenFleet:
         run=parts.folder.id,
         machines=parts.machines,
         suite=parts.suite,
-        tree=work_tree(config, parts.spec.root),
+        tree=work_tree.frozen(config, parts.spec.root, parts.folder, parts.state),
         folder=parts.folder.attempts,
         threads=parts.threads(),
         lease_seconds=config.run.lease,
@@ -104,6 +104,8 @@ def open_machine_fleet(parts: RunParts) -> OpenFleet:
     )
 
     def finish(state: RunState, report: Report) -> None:
+        if state.finished is not None:
+            work_tree.forget(parts.folder)
         if parts.environ.get("GITHUB_ACTIONS") == "true":
             from ci_dispatch.app import github_output
             from ci_dispatch.fleets.actions.environment import ActionsEnvironment

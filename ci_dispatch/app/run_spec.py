@@ -98,9 +98,15 @@ def head_share(config: Config, known: float) -> float:
 
 
 def first_events(
-    spec: RunSpec, run: RunId, suite: Suite, expected: Expected, machines: tuple[MachineSpec, ...]
+    spec: RunSpec,
+    run: RunId,
+    suite: Suite,
+    expected: Expected,
+    machines: tuple[MachineSpec, ...],
+    *,
+    tree: str = "",
 ) -> list[Event]:
-    """How a new run begins in its journal."""
+    """How a new run begins in its journal; `tree` identifies the content that is tested."""
     fleet = spec.config.fleet
     units = planner.units_of(expected.tests, expected.seconds)
     started = RunStarted(
@@ -112,9 +118,11 @@ def first_events(
         expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
         max_retries=spec.config.retry.max_retries,
         flaky_is_failure=expected.flaky_is_failure,
+        fail_if_all_skipped=spec.config.run.fail_if_all_skipped,
         planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),
+        tree=tree,
     )
     return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
 

@@ -24,6 +24,7 @@ _RUN = "[RUN]"
     "health.skip",
     "run.machines",
     "run.shard_timeout",
+    "run.fail_if_all_skipped",
     "suite.runner",
     "suite.workdir",
     "progress.mode",

@@ -10,13 +10,16 @@ from ci_dispatch.run.health import DIMENSIONS
 
 
 @click.command()
-@configured()
+@configured("run.machines")
 @click.option("--json", "as_json", is_flag=True, help="For programs: one document, with --watch one line a round.")
 @click.option("--watch", is_flag=True, help="Again and again, over the same connections, until Ctrl-C.")
 @click.option("--only", metavar="NAME,...", default="", help=f"Only these: {', '.join(DIMENSIONS)}.")
 @click.argument("names", nargs=-1, metavar="[MACHINE]...")
 def health(settings: Settings, as_json: bool, watch: bool, only: str, names: tuple[str, ...]) -> int:
-    """Ask every machine how it is: reachable, disk, memory, load, clock, tools. Exit code 4 when none is healthy."""
+    """Ask every machine how it is: reachable, disk, memory, load, clock, tools. Exit code 4 when none is healthy.
+
+    Only some: --machine NAME, as for a run, or their names alone.
+    """
     from ci_dispatch.app.health import check
 
     return check(settings, names=names, only=only, as_json=as_json, watch=watch)

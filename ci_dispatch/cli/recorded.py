@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 from ci_dispatch.core.errors import UsageError
@@ -15,19 +14,19 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
-@click.argument("events", type=click.Path(path_type=Path), metavar="EVENTS.jsonl")
+@_RUN
 @click.option("--speed", type=_POSITIVE, metavar="FACTOR",
               help="1: as fast as it was; 10: ten times faster. Default: at once.")  # fmt: skip
 @configured("progress.mode")
-def replay(settings: Settings, events: Path, speed: float | None) -> None:
+def replay(settings: Settings, run: str, speed: float | None) -> None:
     """Show a recorded run again from its events.
 
-    EVENTS.jsonl is the journal in a run's folder, or the folder.
+    RUN is its id, the beginning of it, its folder or its journal events.jsonl; the newest when not given.
     """
     from ci_dispatch.app import recorded
 
-    if recorded.replay(settings, events, speed).finished is None:
-        click.echo("The recording ends here; the run did not: its controller died, or is still at work.", err=True)
+    if recorded.replay(settings, run, speed).finished is None:
+        say("The recording ends here; the run did not: its controller died, or is still at work.", err=True)
 
 
 @click.command()
@@ -64,15 +63,15 @@ def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) ->
     silent = True
     for line in recorded.logs(settings, run, machine=machine, test=test, follow=follow):
         silent = False
-        click.echo(line)
+        say(line)
     if silent:
-        click.echo("The attempts printed nothing.", err=True)
+        say("The attempts printed nothing.", err=True)
 
 
 @click.command()
 @_RUN
 @click.option(
-    "--replay", type=click.Path(path_type=Path), metavar="EVENTS.jsonl", help="Show this journal instead of a run."
+    "--replay", default="", metavar="RUN", help="Show this run, or a journal events.jsonl from anywhere, again."
 )
 @click.option(
     "--speed", type=_POSITIVE, metavar="FACTOR",
@@ -86,7 +85,7 @@ def dashboard(
     settings: Settings,
     *,
     run: str,
-    replay: Path | None,
+    replay: str,
     speed: float | None,
     host: str,
     port: int,
@@ -113,7 +112,7 @@ def metrics(settings: Settings, run: str, as_json: bool) -> None:
     """
     from ci_dispatch.app import recorded
 
-    click.echo(recorded.metrics(settings, run, as_json=as_json), nl=False)
+    recorded.metrics(settings, run, as_json=as_json)
 
 
 @click.command()

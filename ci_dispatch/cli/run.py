@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 from ci_dispatch.config import ValueSource
@@ -26,6 +25,7 @@ _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metav
     "suite.workdir",
     "run.deadline",
     "run.shard_timeout",
+    "run.fail_if_all_skipped",
     "progress.mode",
     "dashboard.enabled",
     "dashboard.host",
@@ -90,7 +90,10 @@ def plan(settings: Settings, as_json: bool, matrix: bool, arguments: tuple[str, 
     from ci_dispatch.app import plan
 
     data = plan.plan(settings, arguments)
-    click.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else plan.as_text(data))
+    if as_json:
+        say_json(data)
+    else:
+        say(plan.as_text(data))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings, current_folder, find
 from ci_dispatch.cli.options import configured
 from ci_dispatch.config.sections import SETTINGS
@@ -21,18 +22,16 @@ def init(force: bool, stdout: bool) -> None:
 
     _, root = find(current_folder())
     if stdout:
-        click.echo(config_file.sample_for(root)[0], nl=False)
+        say(config_file.sample_for(root)[0].removesuffix("\n"))
     else:
-        click.echo(config_file.write_sample(root, force=force))
+        say(config_file.write_sample(root, force=force))
 
 
 def _print_schema(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        import json
-
         from ci_dispatch.config.write import json_schema
 
-        click.echo(json.dumps(json_schema(), indent=2))
+        say_json(json_schema(), indent=2)
         ctx.exit()
 
 
@@ -55,8 +54,8 @@ def config(settings: Settings, form: str | None) -> None:
 
     match form:
         case "explain":
-            click.echo(terminal(config_file.explained(settings)))
+            say(terminal(config_file.explained(settings)))
         case "json":
-            click.echo(config_file.as_json(settings))
+            say_json(config_file.as_json(settings))
         case _:
-            click.echo(terminal(config_file.as_toml(settings)), nl=False)
+            say(terminal(config_file.as_toml(settings)).removesuffix("\n"))

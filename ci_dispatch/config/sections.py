@@ -145,7 +145,7 @@ class RetryConfig:
     flaky_is_failure: bool = setting(
         False,
         boolean(),
-        "A test that failed and then passed makes the run fail; always so where the test runner is told the same.",
+        "A flaky test fails the run, as it does where the runner is told so.",
         flag="--flaky-is-failure",
     )
     backoff: float = setting(5.0, duration(0, 3600), "Wait before the first retry; it doubles with each.")
@@ -185,6 +185,12 @@ class RunConfig:
     deadline: float = setting(6 * 3600.0, duration(1), "Longest time for the whole run.", flag="--deadline")
     give_up_after: float = setting(
         300.0, duration(0), "The run ends incomplete after this long without any usable machine."
+    )
+    fail_if_all_skipped: bool = setting(
+        True,
+        boolean(),
+        "A run in which every test was skipped ends with exit code 3: nothing was tested.",
+        flag="--fail-if-all-skipped",
     )
     transfer: Transfer = setting(
         Transfer.COPY,

@@ -54,16 +54,11 @@ class Test(Value):
     title: tuple[str, ...] = ()
     line: int | None = None
     runner_id: str = ""  # what the runner itself calls it
+    classname: str = ""  # in the runner's own JUnit reports, where that is not the file
 
     @property
     def name(self) -> str:
         return " › ".join(self.title) or self.id
-
-    @property
-    def full_name(self) -> str:
-        """For people: with its project and file."""
-        project = f"[{self.project}]" if self.project else ""
-        return " › ".join(part for part in (project, self.file, self.name) if part)
 
 
 class TestResult(Value):
@@ -79,6 +74,8 @@ class TestResult(Value):
     kind: str = ""  # exception or assertion type
     reason: str = ""  # why it was not run or skipped
     retries: int = 0  # by the runner itself, inside this attempt
+    classname: str = ""  # with `name`: what the runner's JUnit report calls it, where nothing else says so
+    name: str = ""
 
 
 class UnlistedResult(Value):
@@ -143,6 +140,7 @@ class FailureCause(StrEnum):
     SETUP = "setup"  # a tool, browser or package is missing on this machine: another machine may have it
     CRASH = "crash"  # the runner died of its own
     MACHINE = "machine"  # disk, memory, lost connection: another machine
+    TREE = "work tree changed"  # it ran on something else than the run's content: another machine, and this one no more
 
 
 class AttemptResult(Value):

@@ -32,9 +32,13 @@ class UnreachableMachine:
             )
         return self._machine.check(deadline, busy=busy)
 
-    def sync(self, tree: WorkTree, deadline: float) -> None:
+    def sync(self, tree: WorkTree, deadline: float) -> str:
         self._require_reachable()
-        self._machine.sync(tree, deadline)
+        return self._machine.sync(tree, deadline)
+
+    def release(self, deadline: float) -> None:
+        self._require_reachable()
+        self._machine.release(deadline)
 
     def place(self, job_id: str) -> AttemptPaths:
         return self._machine.place(job_id)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import IO
 
 from ci_dispatch.core.model import MachineSpec
+from ci_dispatch.machines import frozen_tree
 from ci_dispatch.machines.supervised import SupervisedMachine, TreeOnMachine
 from ci_dispatch.machines.supervisor_client import ConnectionLost, Stream, only_machine_errors
+from ci_dispatch.machines.tree_watch import TreeWatch
 from ci_dispatch.run.health import HealthPolicy
-from ci_dispatch.run.ports import MachineError, WorkTree
+from ci_dispatch.run.ports import Job, JobEnd, JobListener, MachineError, WorkTree, WorkTreeChanged
 
 _STDERR_BYTES = 2000
 
@@ -26,21 +28,38 @@ class LocalMachine(SupervisedMachine):
 
     def __init__(self, spec: MachineSpec, policy: HealthPolicy | None = None) -> None:
         super().__init__(spec, policy)
+        self._watch: TreeWatch | None = None
         # The programs of our own environment (node, the virtual environment's pytest) are the suite's too.
         self._environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
 
-    def sync(self, tree: WorkTree, deadline: float) -> None:  # noqa: ARG002  # nothing to wait for
+    def sync(self, tree: WorkTree, deadline: float) -> str:  # noqa: ARG002  # nothing to wait for
         if not tree.root.is_dir():
             raise MachineError(f"the work tree {tree.root} does not exist", stage="sync")
         with only_machine_errors(f"the work tree {tree.root} cannot be used", "sync"):
-            self._tree = TreeOnMachine(root=str(_root(self.spec.workdir)), path=str(tree.root.resolve()))
+            if tree.frozen is not None and self._watch is None:
+                with frozen_tree.kept(tree) as (here, _):
+                    self._watch = TreeWatch(here)
+            self._tree = TreeOnMachine(root=str(folder_of(self.spec)), path=str(tree.root.resolve()))
+        return ""
+
+    def run(self, job: Job, listener: JobListener) -> JobEnd:
+        """Also raises WorkTreeChanged: before the job, or in place of its end."""
+        self._require_unchanged(ran=False)
+        end = super().run(job, listener)
+        self._require_unchanged(ran=True)
+        return end
+
+    def _require_unchanged(self, *, ran: bool) -> None:
+        if self._watch is not None and (changed := self._watch.changed()):
+            raise WorkTreeChanged(changed, ran=ran)
 
     def _open(self, command: str, seconds: float) -> Stream:  # noqa: ARG002  # a child starts or fails at once
         return _ChildStream(command, self._environment)
 
 
-def _root(workdir: str) -> Path:
-    return Path(workdir).expanduser() if workdir else Path.home() / ".cache" / "ci-dispatch"
+def folder_of(spec: MachineSpec) -> Path:
+    """Where it keeps jobs and their files."""
+    return Path(spec.workdir).expanduser() if spec.workdir else Path.home() / ".cache" / "ci-dispatch"
 
 
 class _ChildStream:
@@ -77,9 +96,6 @@ class _ChildStream:
                 continue
             except OSError as error:
                 raise ConnectionLost("the supervisor ended", stage="command", why=self.stderr_tail()) from error
-
-    def end_input(self) -> None:
-        self._in.close()
 
     def receive(self, seconds: float) -> bytes | None:
         return os.read(self._out.fileno(), 64 * 1024) if _ready(self._out, select.POLLIN, seconds) else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,19 @@ from typing import Any
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.machines import command_lines
+from ci_dispatch.machines import command_lines, frozen_tree
+from ci_dispatch.machines.frozen_tree import Snapshot
 from ci_dispatch.machines.job_follower import JobFollower, folder_name
+from ci_dispatch.machines.report_archive import MAX_BYTES, unpack
 from ci_dispatch.machines.supervisor import protocol
 from ci_dispatch.machines.supervisor_client import (
     ConnectionLost,
+    Frame,
     Stream,
     SupervisorClient,
     only_machine_errors,
     result_of,
 )
-from ci_dispatch.machines.work_tree import MAX_BYTES, snapshot, unpack
 from ci_dispatch.run.health import HealthPolicy, HealthReport, ProbeResult, judge
 from ci_dispatch.run.ports import AttemptPaths, Job, JobEnd, JobListener, MachineError, WorkTree
 from ci_dispatch.run.probe_output import ProbeOutput, read
@@ -42,6 +44,8 @@ class TreeOnMachine:
     root: str  # the folder for everything we put there
     path: str
     state: str = ""  # what identifies the content of a tree we brought there; "" for one that is used where it lies
+    name: str = ""
+    owner: str = ""  # what it is ours by
 
 
 class SupervisedMachine:
@@ -70,7 +74,7 @@ class SupervisedMachine:
     # The port
 
     def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
-        policy = replace(self.policy, max_load_per_core=math.inf) if busy else self.policy
+        policy = replace(self.policy, load_decides=False) if busy else self.policy
         return self.examine(deadline, policy=policy).event()
 
     def examine(
@@ -128,18 +132,42 @@ class SupervisedMachine:
             stream.close()
         return answer.decode("utf-8", "replace"), first
 
-    def sync(self, tree: WorkTree, deadline: float) -> None:
+    def sync(self, tree: WorkTree, deadline: float) -> str:
         until = time.monotonic() + deadline
-        with only_machine_errors(f"the work tree {tree.root} cannot be read", "sync"):
-            here = snapshot(tree)
-        request = {"state": here.state, "sha": tree.sha, "remote_url": tree.remote_url}
-        with self.ask("sync", request, name=here.name(), seconds=deadline) as client:
+        with (
+            only_machine_errors(f"the work tree {tree.root} cannot be sent", "sync"),
+            frozen_tree.kept(tree) as (here, folder),
+        ):
+            return self._sync(tree, here, folder, until)
+
+    def _sync(self, tree: WorkTree, here: Snapshot, folder: Path, until: float) -> str:
+        state, owner, seconds = here.state, f"{tree.run} {self.spec.name}", until - time.monotonic()
+        request = {
+            "state": state,
+            "owner": owner,
+            "files": len(here.entries),
+            "size": sum(entry.size for entry in here.entries),
+            "sha": here.sha,
+            "remote_url": tree.remote_url,
+            "authorization": tree.authorization,
+            "rest": len(here.rest),
+            "exclude": tree.exclude,
+        }
+        with self.ask("sync", request, name=here.name, seconds=seconds) as client:
             for frame in client.frames_until_result(until):
                 if frame.kind == protocol.COPY_WANTED:
-                    here.write(io.BufferedWriter(_Sender(client, until)))
-                    client.end_input()
+                    sender = io.BufferedWriter(_Sender(client, until))
+                    frozen_tree.write_copy(folder, sender, rest=frame.data == protocol.REST)
+                    sender.flush()
         synced = result_of(frame, _Synced)
-        self._tree = TreeOnMachine(synced.root, synced.tree, here.state)
+        self._tree = TreeOnMachine(synced.root, synced.tree, state, here.name, owner)
+        return synced.generation
+
+    def release(self, deadline: float) -> None:
+        tree = self._tree
+        if tree is not None and tree.owner:
+            with self.ask("release", {"owner": tree.owner}, name=tree.name, seconds=deadline) as client:
+                _last(client.frames_until_result(time.monotonic() + deadline))
 
     def place(self, job_id: str) -> AttemptPaths:
         tree = self._tree_there()
@@ -180,6 +208,12 @@ class SupervisedMachine:
             for frame in client.frames_until_result(until):
                 if frame.kind == protocol.ARCHIVE:
                     archive.write(frame.data)
+                    if archive.tell() > MAX_BYTES:
+                        raise MachineError(
+                            "the machine sends more than was asked for",
+                            stage="collect",
+                            why=f"over {MAX_BYTES // 1024**2} MB of reports",
+                        )
             archive.seek(0)
             unpack(archive, into)
         left_out = result_of(frame, _Collected).left_out
@@ -194,8 +228,7 @@ class SupervisedMachine:
     def sweep(self, deadline: float) -> int:
         until = time.monotonic() + deadline
         with self.ask("sweep", {}, seconds=deadline) as client:
-            frames = list(client.frames_until_result(until))
-        return result_of(frames[-1], _Swept).ended
+            return result_of(_last(client.frames_until_result(until)), _Swept).ended
 
     def close(self) -> None:
         pass
@@ -223,6 +256,7 @@ class _Synced(Value):
 
     root: str
     tree: str
+    generation: str
 
 
 class _Collected(Value):
@@ -235,6 +269,11 @@ class _Swept(Value):
     """The result of `sweep`."""
 
     ended: int
+
+
+def _last(frames: Iterator[Frame]) -> Frame:
+    """The result; what came before is not kept."""
+    return deque(frames, maxlen=1)[0]
 
 
 def _why_incomplete(answer: bytes, stream: Stream) -> str:

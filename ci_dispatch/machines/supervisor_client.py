@@ -48,7 +48,6 @@ class Stream(Protocol):
     """The pipes of one command. `send` and `receive` raise ConnectionLost."""
 
     def send(self, data: bytes, seconds: float) -> None: ...
-    def end_input(self) -> None: ...
     def receive(self, seconds: float) -> bytes | None:
         """Some bytes, b"" at the end of the stream, None when nothing came in `seconds`."""
 
@@ -108,9 +107,6 @@ class SupervisorClient:
         """Raises MachineError."""
         with only_machine_errors("the connection broke", "command", ConnectionLost):
             self._stream.send(data, seconds)
-
-    def end_input(self) -> None:
-        self._stream.end_input()
 
     def receive(self, seconds: float) -> Frame | None:
         """The next frame, None when none is complete after `seconds`. Raises MachineError."""

@@ -13,26 +13,28 @@ from report_merge.render.wording import title
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCounts:
-    """How far a run is: verdicts, and the results that running attempts have reported so far."""
+    """How far a run is: verdicts, and the results so far of tests that have none yet."""
 
     total: int
     decided: int  # with a verdict; a result of a running attempt may still be retried
     passed: int
-    failed: int
+    failed: int  # those that are tried again included, until a later try says something else
+    retrying: int  # how many of the failed ones wait for their next try, or are in it
     flaky: int
     skipped: int
-    not_run: int
+    not_run: int  # decided without having run: never done
 
     @property
     def done(self) -> int:
-        return self.passed + self.failed + self.flaky + self.skipped + self.not_run
+        return self.passed + self.failed + self.flaky + self.skipped
 
     @property
     def percent(self) -> int:
-        """Rounded down; 100 means that every test has its verdict."""
+        """Of tests that ran, rounded down; 100 means that all of them did and have their verdict."""
         if not self.total:
             return 0
-        return 100 if self.decided == self.total else min(99, 100 * self.done // self.total)
+        most = 100 if self.decided == self.total else 99
+        return min(most, 100 * self.done // self.total)
 
 
 def run_counts(state: RunState) -> RunCounts:
@@ -43,15 +45,25 @@ def run_counts(state: RunState) -> RunCounts:
     seen = state.verdicts.copy()
     for machine in state.machines.values():
         seen.update(machine.live)
+    retrying = _retrying(state)
     return RunCounts(
         total=state.total,
         decided=state.decided,
         passed=seen[Verdict.PASSED],
-        failed=seen[Verdict.FAILED],
+        failed=seen[Verdict.FAILED] + retrying,
+        retrying=retrying,
         flaky=seen[Verdict.FLAKY],
         skipped=seen[Verdict.SKIPPED],
         not_run=seen[Verdict.NOT_RUN],
     )
+
+
+def _retrying(state: RunState) -> int:
+    """Tests whose last execution failed, and of whose next one nothing has been heard."""
+    ledger = state.ledger
+    leased = (t for n, lease in ledger.active.items() for t in lease.shard.tests if t not in ledger.attempts[n].live)
+    histories = (ledger.records[test].history for test in (*ledger.pending, *leased))
+    return sum(1 for history in histories if history and history[-1][2].verdict is Verdict.FAILED)
 
 
 def failed_on(machine: MachineState) -> int:

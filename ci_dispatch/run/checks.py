@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineName
@@ -48,6 +48,11 @@ class CheckSchedule:
         self._overdue.discard(machine)
         self._awaited.discard(machine)
         self._due[machine] = next_due
+
+    def ask_again(self, machines: Collection[MachineName], due: float) -> None:
+        """Their answers decide whether anything is handed out, once more."""
+        self._due.update(dict.fromkeys(machines, due))
+        self._awaited.update(machines)
 
     def sooner(self, machine: MachineName, due: float) -> None:
         """It matters now how this machine is."""

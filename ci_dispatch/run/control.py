@@ -94,7 +94,7 @@ class RunControl:
         self._signals = 0
         self._stopping = ""  # why nothing more is handed out
         self._unattended = LeaseNumber(0)  # leases up to it were once without a controller that renewed them
-        self._stood_still = False
+        self._asked_twice = False  # those that could not be reached at the first check
         self._stopped_by = 0.0  # when what was cancelled is waited for no longer
 
     @property
@@ -144,7 +144,7 @@ class RunControl:
             case m.Noticed():
                 self._warn(message.source, message.text)
             case m.StoodStill(seconds=seconds):
-                self._stood_still, self._unattended = True, self.ledger.last_lease
+                self._unattended = self.ledger.last_lease
                 self._warn("ci-dispatch", f"this computer, or the process, stood still for {seconds:.0f} s")
             case _:
                 pass
@@ -362,14 +362,25 @@ class RunControl:
         refused = self.refusal is not None and not self.ledger.complete
         return ExitCode.GITHUB_REFUSED if refused and not self._signals else run_end.exit_code(self.state)
 
+    def _ask_again(self, now: float) -> bool:
+        """Before a run is given up that nobody began: a machine that did not answer may only have been slow."""
+        silent = [name for name, m in self.state.machines.items() if m.checked is not None and not m.checked.reachable]
+        if self._asked_twice or not silent:
+            return False
+        self._asked_twice = True
+        self._checks.ask_again(silent, now + self._policy.lost_check_interval)
+        return True
+
     def _stuck(self, now: float) -> str:
         """Why nothing will happen any more, or an empty string while something may."""
         if self._checks.awaiting or self._usable() or any(fleet.held() for fleet in self._fleets):
             self._stuck_since = None
             return ""
         self._stuck_since = self._stuck_since if self._stuck_since is not None else now
-        nobody_ever = not self.ledger.attempts and not self._stood_still  # then answers may have been missed
-        may_come_back = any(not machine.quarantined for machine in self.state.machines.values())
-        if may_come_back and not nobody_ever and now - self._stuck_since < self._policy.give_up_after:
+        nobody_ever = not self.ledger.attempts
+        if nobody_ever and self._ask_again(now):
+            return ""
+        may_return = not nobody_ever and not all(each.quarantined for each in self.state.machines.values())
+        if may_return and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,7 @@ class HealthPolicy:
     min_disk_free: float = 0.10  # of bytes and of inodes
     max_memory_used: float = 0.95
     max_load_per_core: float = 2.0
+    load_decides: bool = True  # else a load above the limit is said, and the machine used all the same
     max_clock_skew: float = 30.0
     tools: tuple[str, ...] = ()  # programs that must be there
 
@@ -44,6 +46,7 @@ class Dimension:
     text: str
     value: float | None = None
     limit: float | None = None
+    hint: str = ""  # what to try when it fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,7 @@ class HealthReport:
     reachable: bool
     seconds: float
     cores: int = 0
-    hint: str = ""
+    hints: tuple[str, ...] = ()  # what to try, one for each failure
 
     @property
     def healthy(self) -> bool:
@@ -79,7 +82,9 @@ class HealthReport:
 
     def text(self, name_width: int = 0) -> str:
         """One line: `[moruk] OK    SSH 122 ms / Disk 91 % free / Memory 23.0 % used / Load 0.18 (0.01/core)`."""
-        verdict = "OK" if self.healthy else "FAILED" if self.reachable else "UNREACHABLE"
+        verdict = "FAILED" if self.reachable else "UNREACHABLE"
+        if self.healthy:
+            verdict = "WARN" if self.problems else "OK"
         label = f"[{self.machine}]".ljust(name_width + 2)
         shown = [one_line(each.text) for each in self.dimensions if each.text]
         return f"{label} {verdict:6} {' / '.join(shown)}"
@@ -92,7 +97,7 @@ class HealthReport:
             cores=self.cores,
             seconds=round(self.seconds, 3),
             text=self.text(),
-            problems=(*self.problems, *([f"try: {self.hint}"] if self.hint else [])),
+            problems=(*self.problems, *(f"try: {hint}" for hint in self.hints)),
         )
 
     def document(self) -> dict[str, Any]:
@@ -104,7 +109,7 @@ class HealthReport:
             "seconds": round(self.seconds, 3),
             "cores": self.cores,
             "problems": list(self.problems),
-            "try": self.hint,
+            "try": "; ".join(self.hints),
             "dimensions": {
                 each.name: {"grade": each.grade.value, "text": each.text, "value": each.value, "limit": each.limit}
                 for each in self.dimensions
@@ -128,7 +133,7 @@ def judge(result: ProbeResult, policy: HealthPolicy, only: frozenset[str] = froz
         reachable=reachable,
         seconds=result.seconds,
         cores=int(output.cores or 0) if output else 0,
-        hint=result.hint,
+        hints=tuple(filter(None, (result.hint, *(each.hint for each in dimensions)))),
     )
 
 
@@ -156,7 +161,9 @@ def _disk(output: ProbeOutput, policy: HealthPolicy) -> Dimension:
         return Dimension(name="disk", grade=Grade.OK, text=f"Disk {_percent(free)} free", value=free, limit=limit)
     share, what = (free, "free") if free <= limit else (inodes, "of inodes free")
     text = f"Disk {_percent(share)} {what} on {tightest.mount}, needs {_percent(limit)}"
-    return Dimension(name="disk", grade=Grade.FAIL, text=text, value=share, limit=limit)
+    mount, largest = shlex.quote(one_line(tightest.mount)), "-xh" if what == "free" else "--inodes -x"
+    hint = f"free space: du {largest} {mount} | sort -h | tail; old work trees are in ~/.cache/ci-dispatch/trees"
+    return Dimension(name="disk", grade=Grade.FAIL, text=text, value=share, limit=limit, hint=hint)
 
 
 def _or_one(share: float | None) -> float:
@@ -172,7 +179,8 @@ def _memory(output: ProbeOutput, policy: HealthPolicy) -> Dimension:
         text, grade = f"{text}, limit {_percent(limit)}", Grade.FAIL
     elif output.memory_critical:
         text, grade = f"{text}, memory pressure critical", Grade.FAIL
-    return Dimension(name="memory", grade=grade, text=text, value=used, limit=limit)
+    hint = "see what holds it (ps axo rss,args | sort -n | tail), or raise health.max_memory_used"
+    return Dimension(name="memory", grade=grade, text=text, value=used, limit=limit, hint=_if_failed(grade, hint))
 
 
 def _cpu(output: ProbeOutput, policy: HealthPolicy) -> Dimension:
@@ -183,7 +191,14 @@ def _cpu(output: ProbeOutput, policy: HealthPolicy) -> Dimension:
     text, grade = f"Load {output.load:.2f} ({a_core:.2f}/core)", Grade.OK
     if a_core >= limit:
         text, grade = f"Load {output.load:.2f} ({a_core:.2f}/core, limit {limit:g})", Grade.FAIL
-    return Dimension(name="cpu", grade=grade, text=text, value=a_core, limit=limit)
+        if not policy.load_decides:
+            text, grade = f"{text}: tests are slow there, and timeouts may strike", Grade.WARN
+    hint = "wait until its other work is done, or raise health.max_load_per_core"
+    return Dimension(name="cpu", grade=grade, text=text, value=a_core, limit=limit, hint=_if_failed(grade, hint))
+
+
+def _if_failed(grade: Grade, hint: str) -> str:
+    return hint if grade is Grade.FAIL else ""
 
 
 def _clock(result: ProbeResult, output: ProbeOutput, policy: HealthPolicy) -> Dimension:
@@ -196,13 +211,18 @@ def _clock(result: ProbeResult, output: ProbeOutput, policy: HealthPolicy) -> Di
     if surely <= limit:
         return Dimension(name="clock", grade=Grade.OK, text="", value=ahead, limit=limit)
     text = f"Clock {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}, limit {limit:g} s"
-    return Dimension(name="clock", grade=Grade.FAIL, text=text, value=ahead, limit=limit)
+    hint = "switch its time service on (timedatectl set-ntp true), or raise health.max_clock_skew"
+    return Dimension(name="clock", grade=Grade.FAIL, text=text, value=ahead, limit=limit, hint=hint)
 
 
 def _tools(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
     if output.missing:
         text = f"not found: {', '.join(output.missing)}"
-        return Dimension(name="tools", grade=Grade.FAIL, text=text, value=float(len(output.missing)), limit=0.0)
+        hint = (
+            "install it there, or give the machine's `env` a PATH with its folder: that of a command over SSH is short"
+        )
+        missing = float(len(output.missing))
+        return Dimension(name="tools", grade=Grade.FAIL, text=text, value=missing, limit=0.0, hint=hint)
     if not output.complete:
         return _unknown("tools", "Tools", 0.0)
     return Dimension(name="tools", grade=Grade.OK, text="", value=0.0, limit=0.0)

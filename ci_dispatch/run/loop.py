@@ -27,11 +27,13 @@ class LoopClock(Clock, Protocol):
 class SystemClock:
     """Wall time that never runs backwards: moved forward by the monotonic clock from where it stood at the start.
 
-    Time in which nobody looked (the process was stopped, the computer slept) is left out: no deadline passes in it.
+    A run that is gone on with starts no earlier than its journal ends: somebody may have set the clock back. Time in
+    which nobody looked (the process was stopped, the computer slept) is left out: no deadline passes in it.
     """
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    def __init__(self, begin: float = 0.0) -> None:
+        """`begin` is the earliest time to start with, in seconds since the epoch."""
+        self._offset = max(begin, time.time()) - time.monotonic()
         self._looked = time.monotonic(), _since_boot()
 
     def now(self) -> float:

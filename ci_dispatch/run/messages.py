@@ -145,7 +145,7 @@ class FleetRefused(LeaseNews):
 
 @dataclass(frozen=True, slots=True)
 class CheckMachine(Command):
-    """Ask a machine how it is. `busy`: our own work may be what loads it, so its load is shown and not judged."""
+    """Ask a machine how it is. `busy`: our own work may be what loads it, so its load is no reason to refuse it."""
 
     machine: MachineName
     busy: bool = False

@@ -38,6 +38,19 @@ class MachineError(CiDispatchError):
         self.stage = stage
 
 
+class WorkTreeChanged(MachineError):
+    """The tree a job is to run in, or has run in, is not what the run began with: its results are of something else."""
+
+    def __init__(self, files: str, *, ran: bool) -> None:
+        super().__init__(
+            f"the work tree changed during the run: {files}",
+            stage="tree",
+            hint="run it again; files that the tests themselves write belong into .gitignore, "
+            "or into `exclude` in the section [suite]",
+        )
+        self.ran = ran
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkTree:
     """The work tree the tests live in, on the controller.
@@ -47,8 +60,11 @@ class WorkTree:
 
     root: Path
     sha: str = ""
-    remote_url: str = ""
+    remote_url: str = ""  # without credentials
+    authorization: str = field(default="", repr=False)  # the HTTP header for it: shown nowhere, stored nowhere
     exclude: tuple[str, ...] = ()  # patterns, relative to root, besides what git ignores
+    frozen: Path | None = None  # the folder that has its content from when the run began; None: as it lies there now
+    run: str = ""  # that needs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +132,17 @@ class Machine(Protocol):
     def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
         """Its health; never raises: what went wrong is in the answer.
 
-        `busy`: the run's own work may be what loads it, so its load is shown and not judged.
+        `busy`: the run's own work may be what loads it, so its load is shown and is no reason to refuse it.
         """
 
-    def sync(self, tree: WorkTree, deadline: float) -> None:
-        """Bring the work tree there; an unchanged tree costs one round trip."""
+    def sync(self, tree: WorkTree, deadline: float) -> str:
+        """Bring the work tree there; an unchanged tree costs one round trip. It is the run's for some time.
+
+        Returns another text each time that its content was made anew.
+        """
+
+    def release(self, deadline: float) -> None:
+        """The run needs the work tree there no longer."""
 
     def place(self, job_id: str) -> AttemptPaths:
         """Where a job's files are; valid after `sync`."""

@@ -35,6 +35,8 @@ def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:
     for attempt in attempts:
         if attempt.result is None or attempt.result.ended is Ended.CANCELLED:
             continue
+        if attempt.result.cause is FailureCause.TREE:  # nor can any later one be of the run's content
+            return attempt.result.reason
         bad = _bad(attempt.result, others_pass=others_pass)
         streak = streak + 1 if bad else 0
         reason = bad or reason

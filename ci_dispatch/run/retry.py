@@ -71,13 +71,15 @@ def decide(
     `finding` says why it failed, `elsewhere` whether a usable machine is left that has not run it yet, `delay` how many
     seconds its next own retry would wait.
     """
+    # A unit that its runner repeats as a whole runs again although some of its tests were flaky, or passed.
+    failed_before = any(before.verdict in (Verdict.FAILED, Verdict.FLAKY) for _, _, before in record.history)
     match result.verdict:
         case Verdict.PASSED:
-            return Final(verdict=Verdict.FLAKY if record.failures else Verdict.PASSED)
+            return Final(verdict=Verdict.FLAKY if failed_before else Verdict.PASSED)
         case Verdict.FLAKY:
             return Final(verdict=Verdict.FLAKY, reason=result.reason)
         case Verdict.SKIPPED:
-            if record.failures:
+            if failed_before:
                 return Final(verdict=Verdict.FAILED, reason="failed, then was skipped when tried again")
             return Final(verdict=Verdict.SKIPPED, reason=result.reason)
         case Verdict.FAILED:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import VerdictReached
-from ci_dispatch.core.model import ANY_MACHINE, Makespan, TestId, Verdict
+from ci_dispatch.core.model import ANY_MACHINE, FailureCause, Makespan, TestId, Verdict
 from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import Ledger
 from ci_dispatch.run.state import MachineState, RunState
@@ -16,13 +16,27 @@ SHOWN_MACHINES = 3  # of those that are in trouble: the reason stands beside eve
 
 
 def exit_code(state: RunState) -> ExitCode:
-    """Interrupted before incomplete before failed: a lost test never reads as "tests failed"."""
+    """Interrupted before incomplete before failed: a lost test never reads as "tests failed".
+
+    A selection of which every test was skipped is as good as empty, and an empty one is never a pass.
+    """
     if state.interrupted is not None:
         return ExitCode.TERMINATED if state.interrupted == signal.SIGTERM else ExitCode.INTERRUPTED
-    if not state.ledger.complete:
+    if not state.ledger.complete or _cut_short(state.ledger):
         return ExitCode.INCOMPLETE
     flaky = state.verdicts[Verdict.FLAKY] if state.started and state.started.flaky_is_failure else 0
-    return ExitCode.TESTS_FAILED if state.verdicts[Verdict.FAILED] or flaky else ExitCode.PASSED
+    if state.verdicts[Verdict.FAILED] or flaky:
+        return ExitCode.TESTS_FAILED
+    all_skipped = state.verdicts[Verdict.SKIPPED] == state.total
+    asked = state.started is not None and state.started.fail_if_all_skipped
+    return ExitCode.NOTHING_TO_RUN if all_skipped and asked else ExitCode.PASSED
+
+
+def _cut_short(ledger: Ledger) -> bool:
+    """Whether a test had another attempt coming, and the last one was of another work tree than the run's."""
+    last = {test: attempt for attempt in ledger.attempts.values() for test in attempt.lease.shard.tests}
+    results = (attempt.result for attempt in last.values() if not attempt.stale)
+    return any(result is not None and result.cause is FailureCause.TREE for result in results)
 
 
 def expected_seconds(state: RunState) -> dict[TestId, float]:
@@ -46,7 +60,9 @@ def makespan(state: RunState, now: float, head_share: float) -> Makespan:
 def give_up(ledger: Ledger, reason: str) -> list[VerdictReached]:
     """A verdict for every test that has none: one that ran and failed has failed, whatever else was planned for it."""
     return [
-        VerdictReached(test=test, verdict=Verdict.FAILED if record.failures else Verdict.NOT_RUN, reason=reason)
+        VerdictReached(test=test, verdict=Verdict.FAILED, reason=f"failed, and was not tried again: {reason}")
+        if record.failures
+        else VerdictReached(test=test, verdict=Verdict.NOT_RUN, reason=reason)
         for test, record in ledger.records.items()
         if record.verdict is None
     ]

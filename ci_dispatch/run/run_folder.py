@@ -3,6 +3,7 @@
     events.jsonl            the journal: the run itself
     events.jsonl.lost       what was damaged at its end, when a controller had died
     attempts/<lease>/       output.log, live.jsonl and the reports of each attempt
+    tree/                   the work tree as it was when the run began, until it has finished
     merged.xml summary.md run.json metrics.prom      what it came to
     controller.lock         held by the controller that drives it
 
@@ -12,7 +13,6 @@ Disk trouble becomes a `UsageError` or `RunFolderError` that says what to do; no
 from __future__ import annotations
 
 import fcntl
-import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -48,6 +48,10 @@ class RunFolder:
     @property
     def attempts(self) -> Path:
         return self.path / "attempts"
+
+    @property
+    def tree(self) -> Path:
+        return self.path / "tree"
 
     @property
     def merged_xml(self) -> Path:
@@ -109,7 +113,7 @@ def find(base: Path, name: str = "") -> RunFolder:
 
     Raises UsageError when there is no such run, or more than one.
     """
-    if name and (Path(name) / "events.jsonl").is_file():
+    if name and os.path.isfile(Path(name) / "events.jsonl"):  # noqa: PTH113  (False for any name, however long)
         return RunFolder(Path(name).resolve())  # the name of the folder is the run's id: "." has none
     runs = all_runs(base)
     _mention_lost_journal(base, name, runs)
@@ -119,18 +123,27 @@ def find(base: Path, name: str = "") -> RunFolder:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{name} may be any of {len(found)} runs", hint=", ".join(run.id for run in found[-5:]))
-    recent = ", ".join(run.id for run in runs[-5:])
+        raise UsageError(f"{name} may be any of {len(found)} runs", hint=_newest(found))
     raise UsageError(
         f"There is no run {name}" if name else "There is no run yet",
         why=f"nothing of that name in {base / 'runs'}",
-        hint=f"one of: {recent}" if recent else "`ci-dispatch run` makes one",
+        hint=f"one of: {_newest(runs)}" if runs else "`ci-dispatch run` makes one",
     )
+
+
+def find_journal(base: Path, name: str = "") -> Path:
+    """The journal of the run that `find` finds; a journal from anywhere is named by its path."""
+    return Path(name) if name and os.path.isfile(name) else find(base, name).journal  # noqa: PTH113  (as above)
+
+
+def _newest(runs: list[RunFolder], most: int = 5) -> str:
+    more = f", and {len(runs) - most} older ones" if len(runs) > most else ""
+    return ", ".join(run.id for run in reversed(runs[-most:])) + more
 
 
 def _mention_lost_journal(base: Path, name: str, begun: list[RunFolder]) -> None:
     """Raises UsageError when the run that is meant, or the newest one, has attempts and no journal."""
-    folders = [RunFolder(path) for path in sorted((base / "runs").glob(f"{glob.escape(name)}*"))]
+    folders = [run for run in _folders(base) if run.id.startswith(name)]
     lost = [run for run in folders if not run.begun and run.attempts.is_dir() and any(run.attempts.iterdir())]
     if lost and (name or not begun or lost[-1].id > begun[-1].id):
         raise UsageError(
@@ -142,9 +155,12 @@ def _mention_lost_journal(base: Path, name: str, begun: list[RunFolder]) -> None
 
 def all_runs(base: Path) -> list[RunFolder]:
     """All runs under `base` that began, oldest first."""
+    return [run for run in _folders(base) if run.begun]
+
+
+def _folders(base: Path) -> list[RunFolder]:
     folder = base / "runs"
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [run for run in map(RunFolder, paths) if run.begun]
+    return [RunFolder(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
 
 def timings_file(base: Path) -> Path:

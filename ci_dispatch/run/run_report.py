@@ -6,7 +6,7 @@ from typing import Any
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.model import TestResult, Verdict
+from ci_dispatch.core.model import AttemptResult, Ended, TestId, TestResult, Verdict
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.model import (
@@ -14,12 +14,12 @@ from report_merge.model import (
     Case,
     CaseKey,
     MachineUse,
-    Missing,
     Outcome,
     Report,
     RunContext,
     WorkSpan,
     count,
+    verdict_of,
 )
 
 RUN_JSON_VERSION = 2  # 1 (ci-dispatch 0.1) called a `cause` "trouble", "quarantined" "fenced", "reassigned" "moved"
@@ -33,20 +33,18 @@ _OUTCOMES = {
 
 
 def report(state: RunState, context: RunContext) -> Report:
-    """Everything the renderers need; each expected test is one case with all its attempts."""
-    cases = tuple(_case(record) for record in state.ledger.records.values())
-    missing = tuple(
-        Missing(what="test", name=record.test.full_name, reason=record.reason or "no verdict")
-        for record in state.ledger.records.values()
-        if record.verdict in (None, Verdict.NOT_RUN)
-    )
+    """Everything the renderers need; each expected test is one case with all its attempts.
+
+    Once the run is over the verdict on each case, and on the report, is the run's own.
+    """
+    cases = tuple(_case(record, state) for record in state.ledger.records.values())
     makespan = state.finished.makespan if state.finished else None
     return Report(
         context=context,
         cases=cases,
         totals=count(cases),
         machines=tuple(_machine_use(state, machine) for machine in state.machines.values()),
-        missing=missing,
+        verdict=verdict_word(state) if state.finished else "",
         wall_seconds=makespan.realised if makespan else state.elapsed,
         summed_seconds=sum(attempt.seconds or 0.0 for case in cases for attempt in case.attempts),
         makespan_planned=makespan.planned if makespan else None,
@@ -70,8 +68,31 @@ class ReportCache:
         return made
 
 
-def _case(record: TestRecord) -> Case:
+def fails_without_attempt(record: TestRecord) -> bool:
+    """Whether only the verdict says that a test failed: one that took its runner down never told a result."""
+    told = verdict_of(attempt.outcome for attempt in _told_attempts(record))
+    return record.verdict is Verdict.FAILED and told is not Verdict.FAILED
+
+
+def _case(record: TestRecord, state: RunState) -> Case:
     test = record.test
+    undecided = record.verdict is None and state.finished is not None
+    return Case(
+        key=CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name),
+        suite=test.file,
+        line=test.line,
+        attempts=() if undecided or record.verdict is Verdict.NOT_RUN else tuple(attempts_of(record, state)),
+        reason=record.reason or ("no verdict" if undecided else ""),
+    )
+
+
+def attempts_of(record: TestRecord, state: RunState) -> list[Attempt]:
+    """Every execution of a test, oldest first; of a test that has a verdict they come to that verdict."""
+    told = _told_attempts(record)
+    return told + _silent_failures(record, state, len(told)) if fails_without_attempt(record) else told
+
+
+def _told_attempts(record: TestRecord) -> list[Attempt]:
     attempts: list[Attempt] = []
     for lease, machine, result in record.history:
         if result.verdict is Verdict.FLAKY:  # the runner's own retries: they failed before the last one passed
@@ -81,13 +102,21 @@ def _case(record: TestRecord) -> Case:
                 for n in range(max(1, result.retries))
             ]  # fmt: skip
         attempts.append(_attempt(len(attempts) + 1, str(lease), machine, result))
-    return Case(
-        key=CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name),
-        suite=test.file,
-        line=test.line,
-        attempts=tuple(attempts) if record.verdict is not Verdict.NOT_RUN else (),
-        reason=record.reason,
-    )
+    return attempts
+
+
+def _silent_failures(record: TestRecord, state: RunState, told: int) -> list[Attempt]:
+    """What the verdict tells, as attempts: one for each runner that died while it ran, or one without a machine."""
+    died = [a for a in state.ledger.attempts.values() if a.result and _runner_died(record.test.id, a.result)]
+    places = [(str(a.lease.number), str(a.lease.machine), str(a.result.cause) if a.result else "") for a in died]
+    return [
+        Attempt(number=told + n, outcome=Outcome.ERROR, message=record.reason, kind=kind, machine=machine, shard=shard)
+        for n, (shard, machine, kind) in enumerate(places or [("", "", "")], 1)
+    ]
+
+
+def _runner_died(test: TestId, result: AttemptResult) -> bool:
+    return test in result.suspects and result.ended in (Ended.EXITED, Ended.TIMED_OUT)
 
 
 def _attempt(number: int, shard: str, machine: str, result: TestResult) -> Attempt:

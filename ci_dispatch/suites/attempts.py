@@ -330,4 +330,6 @@ def _result_of(test: TestId, cases: Sequence[Case]) -> TestResult:
         kind=shown.kind if shown else "",
         reason=shown.message if shown and worst.verdict is Verdict.SKIPPED else worst.reason,
         retries=max(len(worst.attempts) - 1, 0),
+        classname=worst.key.classname if len(cases) == 1 else "",
+        name=worst.key.name if len(cases) == 1 else "",
     )

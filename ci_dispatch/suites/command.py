@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ci_dispatch.config.sections import Split, SuiteConfig
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
@@ -104,7 +105,8 @@ class CommandSuite:
         evidence = "; ".join(_evidence(events, junit))
         for result in junit.results:
             told = events.ended.get(result.test, result)
-            events.ended[result.test] = min(told, result, key=lambda each: WORST_FIRST.index(each.verdict))
+            worse = min(told, result, key=lambda each: WORST_FIRST.index(each.verdict))
+            events.ended[result.test] = replace(worse, classname=result.classname, name=result.name)
         others = [other for other in junit.others if not any(name in events.ended for name in other.names)]
         output = "; its output: ".join(filter(None, (evidence, output_end(folder).strip())))
         return assemble(tests, events, end, output=output, others=others)

@@ -48,6 +48,7 @@ class ListedTest(Value):
     unit: str = ""  # what the runner would not cut; empty: the test alone
     group: str = ""  # what the runner repeats as a whole; empty: the test alone
     setup: bool = False  # it runs in every invocation, whatever that selects
+    classname: str = ""  # in the runner's own JUnit reports; empty: the file
 
     def as_test(self) -> Test:
         return Test(
@@ -58,6 +59,7 @@ class ListedTest(Value):
             title=self.title,
             line=self.line,
             runner_id=self.id,
+            classname=self.classname,
         )
 
 

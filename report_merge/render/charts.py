@@ -15,6 +15,7 @@ from report_merge.render import escape
 from report_merge.render.wording import count, duration
 
 MAX_SPANS = 400  # a picture 600 pixels wide shows no more
+MAX_BARS = 20
 _EDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _LABELS = ("< 0.1s", "0.3s", "1s", "3s", "10s", "30s", "100s", "more")
 
@@ -64,7 +65,7 @@ def sparkline(case: Case) -> Markup:
     """One bar an attempt, oldest first: its colour is the outcome, its height how long it took."""
     longest = max((attempt.seconds or 0 for attempt in case.attempts), default=0.0)
     bars, words = [], []
-    for index, attempt in enumerate(case.attempts[:20]):
+    for index, attempt in enumerate(case.attempts[:MAX_BARS]):
         height = 6 + 10 * ((attempt.seconds or 0) / longest if longest else 1)
         kind = "failed" if attempt.outcome.bad else "skipped" if attempt.outcome is Outcome.SKIPPED else "passed"
         bars.append(
@@ -72,7 +73,8 @@ def sparkline(case: Case) -> Markup:
         )
         words.append(kind)
     width = max(5, 7 * len(bars) - 2)
-    label = f"attempts: {', '.join(words)}"
+    more = f" and {len(case.attempts) - MAX_BARS} more" if len(case.attempts) > MAX_BARS else ""
+    label = f"attempts: {', '.join(words)}{more}"
     return _svg(f'class="spark" viewBox="0 0 {width} 16" width="{width}" role="img" aria-label="{label}"', bars)
 
 

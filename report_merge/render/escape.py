@@ -28,8 +28,9 @@ _ADDRESS = re.compile(r"://|\bwww\.", re.IGNORECASE)
 # https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
 _COMMAND_DATA = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _COMMAND_PROPERTY = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A", ":": "%3A", ",": "%2C"})
-# The runner trims a line before it looks for `::`, and finds `##[` anywhere in it (actions/runner, ActionCommand.cs).
-_COMMAND_START = re.compile(r"^([^\S\n]*):(?=:)", re.MULTILINE)
+# The runner's lines end at \n and at \r. It trims each before it looks for `::`, and finds `##[` anywhere in it
+# (actions/runner, ActionCommand.cs and OutputManager.cs); colour codes it leaves where they are.
+_COMMAND_START = re.compile(r"(?:^|(?<=\r))([^\S\n\r]*):(?=:)", re.MULTILINE)
 
 _SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -100,8 +101,18 @@ def workflow_property(text: str) -> str:
 
 def workflow_log(text: str) -> str:
     """Text printed into the log of a GitHub job: no line of it is a workflow command."""
-    text = _COMMAND_START.sub(rf"\1:{ZERO_WIDTH_SPACE}", plain(text))
+    return no_workflow_command(plain(text))
+
+
+def no_workflow_command(text: str) -> str:
+    """The same for output of our own, whose colours and cursor movements stay."""
+    text = _COMMAND_START.sub(rf"\1:{ZERO_WIDTH_SPACE}", text)
     return text.replace("##[", f"##{ZERO_WIDTH_SPACE}[")
+
+
+def json_log(json: str) -> str:
+    """JSON printed into the log of a GitHub job: no line of it is a workflow command, and it means the same."""
+    return json.replace("##[", "#\\u0023[")
 
 
 def terminal(text: str) -> str:

@@ -26,7 +26,13 @@ from report_merge.render.view import View, context_parts, view
 from report_merge.render.wording import Status, count, signed
 
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
-STATUS_GLYPH = {Status.INCOMPLETE: "✗", Status.FAILED: "✗", Status.UNREADABLE: "!", Status.PASSED: "✓"}
+STATUS_GLYPH = {
+    Status.INTERRUPTED: "✗",
+    Status.INCOMPLETE: "✗",
+    Status.FAILED: "✗",
+    Status.UNREADABLE: "!",
+    Status.PASSED: "✓",
+}
 LIST_SHARE = 0.6  # of the budget, for the list of all tests; it gets what the rest does not need
 
 

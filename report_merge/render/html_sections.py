@@ -18,6 +18,7 @@ GROUPS = 500
 OPEN_GROUPS = 3
 ROWS = 200
 TESTS_OF_A_GROUP = 50
+NAMES = 200  # of what is missing for one reason
 
 
 def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Section]:
@@ -27,8 +28,9 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
     only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
     pages = list(_lighthouse(lighthouse)) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
+    missing = (make.missing_row(group, NAMES) for group in shown.missing)
     return [
-        *_table("Missing", ("what", "name", "why"), map(make.missing_row, shown.missing), len(shown.missing), "alarm"),
+        *_table("Missing", ("what", "name", "why"), missing, len(shown.missing), "alarm"),
         *_table(
             "Files that could not be read, or not wholly",
             ("file", "reason", "tests"),

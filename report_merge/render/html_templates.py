@@ -32,7 +32,7 @@ def templates() -> Environment:
         "title": lambda case: Markup(escape.html_name(wording.title(case.key))),  # noqa: S704  escaped for this place
         "name": lambda text: Markup(escape.html_name(text)),  # noqa: S704  escaped for this place
         "web": lambda url: Markup(escape.html_url(url)),  # noqa: S704  escaped for this place
-        "failed_on": lambda case: next((a.machine for a in reversed(case.attempts) if a.outcome.bad), ""),
+        "failed_on": lambda case: ", ".join(wording.failed_on(case)),
         "duration": wording.duration,
         "count": wording.count,
         "sparkline": charts.sparkline,

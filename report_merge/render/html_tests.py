@@ -11,7 +11,9 @@ from report_merge.model import Case, Report, Verdict
 from report_merge.plain import one_line, plain
 from report_merge.render.escape import NAME_LIMIT, script_json
 from report_merge.render.view import excerpt
+from report_merge.render.wording import count
 
+ATTEMPTS = 20  # of one test
 _ORDER = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY, Verdict.SKIPPED, Verdict.PASSED)
 
 
@@ -93,15 +95,20 @@ def _details(case: Case) -> Iterable[list[Any]]:
     if not case.attempts:
         yield [[str(Verdict.NOT_RUN), None, "", plain(case.reason)]]
         return
+    more = len(case.attempts) - ATTEMPTS
+    rest = [[f"and {count(more, 'more attempt')}", None, "", ""]] if more > 0 else []
     for head, tail in ((100, 30), (6, 3), (0, 0)):
         yield [
-            [
-                str(attempt.outcome),
-                attempt.seconds if attempt.seconds is None or abs(attempt.seconds) < 1e9 else None,
-                one_line(attempt.machine, NAME_LIMIT),
-                plain(excerpt(attempt.text or attempt.message, head, tail)) if head and attempt.outcome.bad else "",
-            ]
-            for attempt in case.attempts[:20]
+            *(
+                [
+                    str(attempt.outcome),
+                    attempt.seconds if attempt.seconds is None or abs(attempt.seconds) < 1e9 else None,
+                    one_line(attempt.machine, NAME_LIMIT),
+                    plain(excerpt(attempt.text or attempt.message, head, tail)) if head and attempt.outcome.bad else "",
+                ]
+                for attempt in case.attempts[:ATTEMPTS]
+            ),
+            *rest,
         ]
 
 

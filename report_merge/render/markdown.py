@@ -19,14 +19,15 @@ from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
 from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, view
-from report_merge.render.wording import Status, count, signed
+from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
 
 STEP_LIMIT = (
     1_048_576  # bytes a step may write; above it GitHub shows nothing at all (actions/runner FileCommandManager)
 )
 GROUPS = 200  # causes shown in detail or by name; nobody reads more, and the report has them
 OPEN_GROUPS = 3
-ROWS = 50  # of machines, changes, missing parts
+ROWS = 50  # of machines, changes, reasons why parts are missing
+NAMES = 50  # of what is missing for one reason
 
 
 def job_summary(
@@ -90,7 +91,7 @@ def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
     parts = context_parts(report, comparison)
     words = (wording.symbol(report, lighthouse), wording.headline(report), ", ".join(blame))
     head = str(pieces().head(*words, parts, links)).rstrip() + "\n\n"
-    if wording.status(report) is Status.PASSED and not report.totals.flaky:
+    if wording.symbol(report) == STATUS_SYMBOL[Status.PASSED] and not report.totals.flaky:
         return head
     rows: list[tuple[str, list[Any]]] = [("this run", _cells(report.totals))]
     if comparison:
@@ -117,8 +118,11 @@ def _attention(shown: View, groups: int) -> list[Section]:
     sections = []
     if shown.missing:
         table = "### Missing\n\n| what | name | why |\n|:--|:--|:--|\n"
-        rows = [Item((str(pieces().missing_row(missing)),)) for missing in shown.missing[:ROWS]]
-        sections.append(_table(table, rows, len(shown.missing) - len(rows)))
+        rows = [
+            Item(tuple(str(pieces().missing_row(group, most)) for most in (NAMES, 1)), stands_for=len(group.names))
+            for group in shown.missing[:ROWS]
+        ]
+        sections.append(_table(table, rows, sum(len(group.names) for group in shown.missing[ROWS:])))
     if shown.report.problems:
         table = "### Files that could not be read, or not wholly\n\n| file | reason | |\n|:--|:--|:--|\n"
         rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
@@ -236,7 +240,7 @@ def pieces() -> Any:
     environment.filters |= {
         "title": lambda case: wording.title(case.key),
         "history": lambda case: Markup(wording.history(case)),  # noqa: S704  our own three characters
-        "failed_on": lambda case: next((a.machine for a in reversed(case.attempts) if a.outcome.bad), ""),
+        "failed_on": lambda case: ", ".join(wording.failed_on(case)),
         "duration": lambda seconds: Markup(wording.duration(seconds)),  # noqa: S704
         "count": wording.count,
         "web": lambda url: Markup(escape.markdown_url(url)),  # noqa: S704  escaped for this place

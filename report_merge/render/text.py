@@ -6,7 +6,8 @@ from report_merge import failures
 from report_merge.model import Report
 from report_merge.plain import one_line
 from report_merge.render import escape
-from report_merge.render.wording import count, counts, duration, history, status, title
+from report_merge.render.view import MissingGroup, missing_groups
+from report_merge.render.wording import count, counts, duration, failed_on, history, nothing_passed, status, title
 
 REASON_LIMIT = 2000
 GROUPS_SHOWN = 20
@@ -28,14 +29,20 @@ def final_lines(
         lines += [*_group(group), ""]
     if len(groups) > GROUPS_SHOWN:
         lines += [f"... and {count(len(groups) - GROUPS_SHOWN, 'more cause')}: see the report", ""]
-    for missing in report.missing[:GROUPS_SHOWN]:
-        # A reason may end in the command that mends it: whole, or it is of no use.
-        reason = f": {escape.workflow_log(one_line(missing.reason, REASON_LIMIT))}" if missing.reason else ""
-        lines.append(f"MISSING {missing.what} {escape.terminal_name(missing.name)}{reason}")
+    missing = missing_groups(report)
+    for part in missing[:GROUPS_SHOWN]:
+        lines += _missing(part)
+    if len(missing) > GROUPS_SHOWN:
+        hidden = sum(len(part.names) for part in missing[GROUPS_SHOWN:])
+        lines.append(f"... and {hidden:,} more are MISSING for other reasons: see the report")
     for problem in report.problems[:GROUPS_SHOWN]:
         where = escape.terminal_name(problem.file) + (f":{problem.line}" if problem.line else "")
         saved = "" if problem.salvaged is None else f" ({count(problem.salvaged, 'test')} saved)"
         lines.append(f"UNREADABLE {where}: {escape.terminal_name(problem.reason)}{saved}")
+    if len(report.problems) > GROUPS_SHOWN:
+        lines.append(f"... and {count(len(report.problems) - GROUPS_SHOWN, 'more file')}: see the report")
+    if nothing := nothing_passed(report.totals.tests, report.totals.skipped):
+        lines.append(nothing.replace("nothing passed", "NOTHING PASSED"))
     return [*lines, last_line(report, program=program, report_path=report_path)]
 
 
@@ -51,14 +58,26 @@ def last_line(report: Report, *, program: str = "ci-dispatch", report_path: str 
     return "; ".join(parts)
 
 
+def _missing(group: MissingGroup) -> list[str]:
+    # A reason may end in the command that mends it: whole, or it is of no use.
+    reason = f": {escape.workflow_log(one_line(group.reason, REASON_LIMIT))}" if group.reason else ""
+    if len(group.names) == 1:
+        return [f"MISSING {group.what} {escape.terminal_name(group.names[0])}{reason}"]
+    lines = [f"MISSING {count(len(group.names), group.what)}{reason}"]
+    lines += [f"    {escape.terminal_name(name)}" for name in group.names[:TESTS_SHOWN]]
+    if len(group.names) > TESTS_SHOWN:
+        lines.append(f"    ... and {count(len(group.names) - TESTS_SHOWN, f'more {group.what}')}")
+    return lines
+
+
 def _group(group: failures.FailureGroup) -> list[str]:
     finding = group.finding
     tests = count(len(group.cases), "test")
     lines = [f"{group.verdict}: {tests}, {finding.category} [{group.fingerprint}]"]
     lines.append(f"  {escape.terminal_name(group.title)}")
     for case in group.cases[:TESTS_SHOWN]:
-        machine = next((a.machine for a in reversed(case.attempts) if a.outcome.bad and a.machine), "")
-        where = f"  on {escape.terminal_name(machine)}" if machine else ""
+        machines = failed_on(case)
+        where = f"  on {escape.terminal_name(', '.join(machines))}" if machines else ""
         lines.append(f"    {history(case)} {escape.terminal_name(title(case.key))}{where}  {duration(case.seconds)}")
     if len(group.cases) > TESTS_SHOWN:
         lines.append(f"    ... and {count(len(group.cases) - TESTS_SHOWN, 'more test')}")

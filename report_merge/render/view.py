@@ -6,7 +6,7 @@ The verdict, then what needs a person grouped by cause, then what does not come 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import dataclass
 
 from report_merge import failures
@@ -67,13 +67,22 @@ class MachineRow:
     busy_share: float | None  # of its time; None when nothing is known about it
 
 
+@dataclass(frozen=True, slots=True)
+class MissingGroup:
+    """What was expected and never came for one reason."""
+
+    what: str  # "shard", "attempt" or "test"
+    names: tuple[str, ...]
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     report: Report
     comparison: Comparison | None
     attention: tuple[ShownGroup, ...]
     elsewhere: tuple[ShownGroup, ...]
-    missing: tuple[Missing, ...]  # expected parts, then tests that did not run
+    missing: tuple[MissingGroup, ...]
     machines: tuple[MachineRow, ...]
     slowest: tuple[Case, ...]
 
@@ -91,16 +100,20 @@ def view(report: Report, comparison: Comparison | None, rules: FailureRules | No
         comparison=comparison,
         attention=tuple(attention),
         elsewhere=tuple(s for s in shown if s.elsewhere),
-        missing=(*report.missing, *_not_run(report)),
+        missing=missing_groups(report),
         machines=tuple(MachineRow(machine, _busy_share(machine)) for machine in report.machines),
         slowest=tuple(heapq.nlargest(SLOWEST_SHOWN, (c for c in report.cases if c.attempts), key=lambda c: c.seconds)),
     )
 
 
-def _not_run(report: Report) -> Iterator[Missing]:
-    for case in report.cases:
-        if case.verdict is Verdict.NOT_RUN:
-            yield Missing(what="test", name=title(case.key), reason=case.reason)
+def missing_groups(report: Report) -> tuple[MissingGroup, ...]:
+    """Expected parts that never came and tests without a verdict: each reason once, however many it stopped."""
+    not_run = (case for case in report.cases if case.verdict is Verdict.NOT_RUN)
+    missing = (*report.missing, *(Missing(what="test", name=title(c.key), reason=c.reason) for c in not_run))
+    names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in missing:
+        names[one.what, one.reason].append(one.name)
+    return tuple(MissingGroup(what, tuple(named), reason) for (what, reason), named in names.items())
 
 
 def _busy_share(machine: MachineUse) -> float | None:

@@ -11,13 +11,20 @@ from report_merge.model import Case, CaseKey, Report, Verdict
 class Status(StrEnum):
     """The one word on a run. When several apply the first one does."""
 
-    INCOMPLETE = "INCOMPLETE"  # tests without a verdict, shards that never came: never green
+    INTERRUPTED = "INTERRUPTED"  # by a signal: only whoever ran it can say so
+    INCOMPLETE = "INCOMPLETE"  # tests without a verdict, shards that never came, nothing that ran: never green
     FAILED = "FAILED"
     UNREADABLE = "UNREADABLE"  # every test that could be read passed, but not every file could be read
     PASSED = "PASSED"
 
 
-STATUS_SYMBOL = {Status.INCOMPLETE: "❌", Status.FAILED: "❌", Status.UNREADABLE: "⚠️", Status.PASSED: "✅"}
+STATUS_SYMBOL = {
+    Status.INTERRUPTED: "❌",
+    Status.INCOMPLETE: "❌",
+    Status.FAILED: "❌",
+    Status.UNREADABLE: "⚠️",
+    Status.PASSED: "✅",
+}
 VERDICT_SYMBOL = {
     Verdict.PASSED: "✓",
     Verdict.FAILED: "✗",
@@ -28,6 +35,9 @@ VERDICT_SYMBOL = {
 
 
 def status(report: Report) -> Status:
+    """The word of whoever ran it, where there is one; else what cases and files say."""
+    if report.verdict:
+        return Status(report.verdict)
     if report.incomplete:
         return Status.INCOMPLETE
     if report.totals.failed:
@@ -36,36 +46,55 @@ def status(report: Report) -> Status:
 
 
 def symbol(report: Report, lighthouse: LighthouseReport | None = None) -> str:
-    """The status as one character; a Lighthouse gate that does not hold is never shown as green."""
-    holds = lighthouse is None or lighthouse.gate_holds
-    return STATUS_SYMBOL[status(report)] if holds or status(report) is not Status.PASSED else "❌"
+    """The status as one character; what proves nothing and a Lighthouse gate that does not hold are never green."""
+    if status(report) is not Status.PASSED:
+        return STATUS_SYMBOL[status(report)]
+    if lighthouse is not None and not lighthouse.gate_holds:
+        return "❌"
+    return "⚠️" if nothing_passed(report.totals.tests, report.totals.skipped) else STATUS_SYMBOL[Status.PASSED]
 
 
 def headline(report: Report) -> str:
     """One sentence: the verdict and the number that matters."""
     totals = report.totals
-    also = [f"{totals.failed:,} failed"] if totals.failed else []
-    also += [f"{totals.flaky:,} flaky"] if totals.flaky else []
-    also += [f"{count(len(report.problems), 'file')} not wholly readable"] if report.problems else []
+    flaky = [f"{totals.flaky:,} flaky"] if totals.flaky else []
+    unread = [f"{count(len(report.problems), 'file')} not wholly readable"] if report.problems else []
     match status(report):
-        case Status.INCOMPLETE if totals.tests == 0:
-            return ", ".join(["INCOMPLETE: no test has run", *also])
-        case Status.INCOMPLETE:
-            lacking = (
-                [f"{totals.not_run:,} of {count(totals.tests, 'test')} without a verdict"] if totals.not_run else []
-            )
-            lacking += [f"{count(len(report.missing), 'expected part')} missing"] if report.missing else []
-            return "INCOMPLETE: " + ", ".join(lacking + also)
+        case Status.INTERRUPTED | Status.INCOMPLETE as word:
+            failed = [f"{totals.failed:,} failed"] if totals.failed else []
+            return f"{word}: " + ", ".join([*_lacking(report), *failed, *flaky, *unread])
+        case Status.FAILED if not totals.failed:
+            return ", ".join([f"FAILED: {totals.flaky:,} of {count(totals.tests, 'test')} flaky", *unread])
         case Status.FAILED:
-            return f"{totals.failed:,} of {count(totals.tests, 'test')} failed" + "".join(f", {a}" for a in also[1:])
+            return ", ".join([f"{totals.failed:,} of {count(totals.tests, 'test')} failed", *flaky, *unread])
         case Status.UNREADABLE:
             return f"{count(len(report.problems), 'report file')} not wholly readable; {passed(report)}"
         case Status.PASSED:
             return passed(report)
 
 
+def _lacking(report: Report) -> list[str]:
+    """What keeps a run from a verdict; when that is nothing, how far it came."""
+    totals = report.totals
+    if totals.tests == 0:
+        return ["no test has run"]
+    lacking = [f"{totals.not_run:,} of {count(totals.tests, 'test')} without a verdict"] if totals.not_run else []
+    lacking += [f"{count(len(report.missing), 'expected part')} missing"] if report.missing else []
+    return lacking or [nothing_passed(totals.tests, totals.skipped) or f"{count(totals.tests, 'test')} with a verdict"]
+
+
+def nothing_passed(tests: int, skipped: int) -> str:
+    """That every test was skipped, which proves nothing; empty when any of them ran, or none was expected."""
+    if not tests or skipped < tests:
+        return ""
+    all_of_them = f"all {tests:,} tests were" if tests > 1 else "the only test was"
+    return f"nothing passed: {all_of_them} skipped"
+
+
 def passed(report: Report) -> str:
     totals = report.totals
+    if nothing := nothing_passed(totals.tests, totals.skipped):
+        return nothing
     words = [f"{count(totals.passed + totals.flaky, 'test')} passed"]
     words += [f"{totals.flaky:,} of them flaky"] if totals.flaky else []
     words += [f"{totals.skipped:,} skipped"] if totals.skipped else []
@@ -112,6 +141,13 @@ def title(key: CaseKey) -> str:
     name = f"{where} › {key.name}" if where and where != key.name else key.name or "(no name)"
     name += f" ({key.ordinal + 1})" if key.ordinal else ""
     return f"{name} [{key.project}]" if key.project else name
+
+
+def failed_on(case: Case, most: int = 3) -> list[str]:
+    """The machines on which it failed, each once, oldest first; of more than `most` the rest is counted."""
+    machines = list(dict.fromkeys(a.machine for a in case.attempts if a.outcome.bad and a.machine))
+    more = len(machines) - most
+    return [*machines[:most], f"{more} more"] if more > 0 else machines
 
 
 def history(case: Case) -> str:

@@ -14,14 +14,23 @@ MESSAGE_CHARACTERS = 1000
 
 
 def annotations_of(report: Report, limit: int = LIMIT, rules: failures.FailureRules | None = None) -> list[str]:
-    """Workflow commands, at most `limit` errors and `limit` warnings; print them to the job's log as they are.
+    """Workflow commands, at most `limit` errors and `limit` warnings, and a notice of how many causes there are more.
+
+    Print them to the job's log as they are.
 
     A flaky test is a warning, never an error: an error on a green run is a false alarm (openMF/web-app#3991).
     """
     groups = failures.group(report.cases, rules=rules)
     flaky = [group for group in groups if group.verdict is FailureVerdict.FLAKY]
     bad = [group for group in groups if group.verdict is not FailureVerdict.FLAKY]
-    return [_command("error", group) for group in bad[:limit]] + [_command("warning", group) for group in flaky[:limit]]
+    shown = [_command("error", group) for group in bad[:limit]]
+    shown += [_command("warning", group) for group in flaky[:limit]]
+    more = len(bad[limit:]) + len(flaky[limit:])
+    return (
+        [*shown, f"::notice title=Not all is shown here::{count(more, 'more cause')}: see the summary"]
+        if more
+        else shown
+    )
 
 
 def _command(level: str, group: failures.FailureGroup) -> str:

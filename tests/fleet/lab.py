@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ci_dispatch.core.model import MachineName, MachineSpec
@@ -35,6 +36,8 @@ while kill -0 $watch 2>/dev/null; do wait $watch; done
 
 class LabHost:
     """One machine of the lab. It can be switched off and on, and anything can be run inside."""
+
+    starts_by: tuple[str, ...] = ()  # a command that starts it with fewer rights
 
     def __init__(self, folder: Path, name: str, keys: Keys) -> None:
         self.name = name
@@ -67,7 +70,7 @@ class LabHost:
         command = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         script = ["/bin/sh", "-c", _INIT, "init", self.name, str(self.folder), SSHD]
         self._outer = subprocess.Popen(
-            [*command, *script],
+            [*self.starts_by, *command, *script],
             stdin=read,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -124,15 +127,16 @@ class LabHost:
 
 
 class Lab:
-    """The reference fleet's machines, and one to spare."""
+    """The reference fleet's machines, and one to spare; or machines with these round trips in milliseconds."""
 
-    def __init__(self, folder: Path, keys: Keys) -> None:
+    def __init__(self, folder: Path, keys: Keys, round_trips: Mapping[str, float] = ROUND_TRIPS) -> None:
         self.folder = folder
         self.keys = keys
         self.config = SshConfig(folder)
-        self.hosts = {name: LabHost(folder / name, name, keys) for name in ROUND_TRIPS}
+        self.round_trips = round_trips
+        self.hosts = {name: LabHost(folder / name, name, keys) for name in round_trips}
         front, first = _free_network()
-        self._networks = {name: f"{front}.{first + number}" for number, name in enumerate(ROUND_TRIPS)}
+        self._networks = {name: f"{front}.{first + number}" for number, name in enumerate(round_trips)}
         self._wire: subprocess.Popen[str] | None = None
 
     def start(self) -> Lab:
@@ -151,14 +155,19 @@ class Lab:
 
     def heal(self) -> None:
         """Everything on, every line at its own speed, nothing pretended."""
-        for name, host in self.hosts.items():
-            if not host.on:
-                host.power_on()
-                self.wire("attach", name, str(host.pid), f"{self._networks[name]}.1", f"{self._networks[name]}.2")
-            self.wire("rtt", name, str(ROUND_TRIPS[name]))
-            self.wire("hole", name, "off")
+        for name in self.hosts:
+            self.power_on(name)
         for host in self.hosts.values():
             host.wait_until_up()
+
+    def power_on(self, name: str) -> None:
+        """On, unless it is, with its line at its own speed; its sshd comes up a moment later."""
+        host = self.hosts[name]
+        if not host.on:
+            host.power_on()
+            self.wire("attach", name, str(host.pid), f"{self._networks[name]}.1", f"{self._networks[name]}.2")
+        self.wire("rtt", name, str(self.round_trips[name]))
+        self.wire("hole", name, "off")
 
     def power_off(self, name: str) -> None:
         """At once and without a word, as if the plug had been pulled."""

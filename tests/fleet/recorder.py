@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,33 @@ def marked(folder: Path | str) -> list[int]:
             except OSError:
                 continue
     return [pid for pid in found if pid != os.getpid() and alive(pid)]
+
+
+def supervising(folder: Path | str) -> list[int]:
+    """Living processes that hold the lock of a job of a machine with this workdir: watchdogs before supervisors."""
+    pattern = re.compile(re.escape(str(folder)) + r"/\w+/[^/]+/lock( \(deleted\))?")
+    holders = [pid for pid in _all_pids() if any(map(pattern.fullmatch, _open_files(pid))) and alive(pid)]
+    return sorted(holders, key=lambda pid: _parent(pid) in holders)
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _open_files(pid: int) -> list[str]:
+    found = []
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(link.readlink()))
+    return found
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 STUBBORN = """

@@ -69,11 +69,17 @@ class Server:
     """One sshd. Extra lines of its configuration go first: sshd takes the first value it meets."""
 
     def __init__(
-        self, folder: Path, keys: Keys, *lines: str, host_key: Path | None = None, authorised: bool = True
+        self,
+        folder: Path,
+        keys: Keys,
+        *lines: str,
+        host_key: Path | None = None,
+        authorised: bool = True,
+        port: int | None = None,
     ) -> None:
         self.folder = folder
         self.keys = keys
-        self.port = free_port()
+        self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         accepted = folder / "authorized_keys"

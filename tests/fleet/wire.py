@@ -9,7 +9,7 @@ lives as long as the file that made it:
 
     attach NAME PID OURS THEIRS   a machine whose namespace is that of process PID, with both ends' addresses
     rtt NAME MS                   its round-trip time
-    hole NAME on|off              drop all its packets
+    hole NAME on|in|out|off       drop all its packets, or only those to it, or only those from it
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _IPV4 = 4
 class Link:
     ends: tuple[int, int] = (-1, -1)  # here, there
     rtt: float = 0.0
-    hole: bool = False
+    hole: str = "off"
 
 
 @dataclass
@@ -68,7 +68,8 @@ class Wire:
                 packet = os.read(source, 65536)
             except OSError:  # no more, or its namespace is gone
                 return
-            if packet and packet[0] >> 4 == _IPV4 and not link.hole:
+            lost = link.hole in ("on", "in" if source == link.ends[0] else "out")
+            if packet and packet[0] >> 4 == _IPV4 and not lost:
                 self.order += 1
                 heapq.heappush(self.waiting, (time.monotonic() + link.rtt / 2, self.order, to, packet))
 
@@ -93,7 +94,7 @@ class Wire:
                 case "rtt", (milliseconds,):
                     link.rtt = float(milliseconds) / 1000
                 case "hole", (state,):
-                    link.hole = state == "on"
+                    link.hole = state
                 case _:
                     return f"unknown command {command}"
         except (OSError, subprocess.CalledProcessError) as error:

@@ -10,6 +10,7 @@ from ci_dispatch.demo.recording import demo_events
 from ci_dispatch.reporters.terminal import last_lines
 from ci_dispatch.reporters.terminal.cells import ASCII, UNICODE, text_of
 from ci_dispatch.reporters.terminal.reporter import JsonReporter, PlainReporter, QuietReporter
+from ci_dispatch.reporters.terminal.screen import JobLog
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded, steps
@@ -41,7 +42,8 @@ def test_plain(run: str, golden: Golden) -> None:
 
 def test_plain_in_a_github_job_following_a_machine(golden: Golden) -> None:
     out = Kept()
-    reporter = PlainReporter(out, colour=False, glyphs=UNICODE, final=last_lines, github=True, follow="local")
+    log = JobLog(out)
+    reporter = PlainReporter(log, colour=False, glyphs=UNICODE, final=last_lines, command=log.command, follow="local")
     play(recorded("troubled"), reporter)
     golden("terminal-plain-github.txt", out.text)
 

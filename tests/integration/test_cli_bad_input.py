@@ -44,9 +44,11 @@ def refused(ended: Ended, *said: str, code: int = 2) -> None:
         ("progress", ["--demo"]),
         ("progress --demo --speed 0", ["--speed"]),
         ("progress --demo --speed fast", ["--speed"]),
-        ("replay", ["Missing argument", "try: ci-dispatch replay --help"]),
-        ("replay nowhere.jsonl", ["nowhere.jsonl cannot be read", "No such file"]),
-        ("replay .", ["events.jsonl cannot be read"]),
+        ("replay", ["There is no run yet", "`ci-dispatch run` makes one"]),
+        ("replay nowhere.jsonl", ["There is no run nowhere.jsonl"]),
+        ("replay .", ["There is no run ."]),
+        (f"replay {'x' * 5000}", ["There is no run xxx"]),
+        (f"logs {'x' * 5000}", ["There is no run xxx"]),
     ],
 )  # fmt: skip
 def test_a_bad_command_line(line: str, said: list[str], tmp_path: Path) -> None:

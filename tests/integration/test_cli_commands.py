@@ -107,6 +107,16 @@ class TestReplay:
         ended = ci_dispatch("replay", ".", "--progress", "none", cwd=journal.parent)
         assert ended.out.splitlines()[-1] == LAST_LINE
 
+    @pytest.mark.parametrize("name", ["", "20270115-080000-a1b2", "20270115", ".ci-dispatch/runs/20270115-080000-a1b2"])
+    def test_a_run_is_named_as_for_every_other_command(self, journal: Path, name: str) -> None:
+        folder = journal.parent / ".ci-dispatch" / "runs" / "20270115-080000-a1b2"
+        folder.mkdir(parents=True)
+        journal.rename(folder / "events.jsonl")
+        arguments = [name] if name else []
+        ended = ci_dispatch("replay", *arguments, "--progress", "none", cwd=journal.parent)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out.splitlines()[-1] == LAST_LINE
+
     def test_its_speed_changes_nothing_that_is_said_at_the_end(self, journal: Path) -> None:
         ended = ci_dispatch("replay", journal.name, "--progress", "plain", "--speed", "100", cwd=journal.parent)
         assert ended.out.splitlines()[-1] == LAST_LINE

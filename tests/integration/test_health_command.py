@@ -52,6 +52,33 @@ def test_one_healthy_machine_is_enough_and_the_other_says_why_not(configured: Pa
     assert last == "1/2 machines healthy"
 
 
+@pytest.mark.parametrize("arguments", [["--machine", "local"], ["local"], ["--machine=local", "local"]])
+def test_machines_are_selected_as_for_a_run(configured: Path, arguments: list[str]) -> None:
+    done = command(configured, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1/1 machines healthy"
+    both = command(configured, "--machine", "gone", "--machine", "local")
+    assert both.stdout.splitlines()[-1] == "1/2 machines healthy"
+
+
+def test_a_machine_that_is_not_there_is_named(configured: Path) -> None:
+    done = command(configured, "--machine", "loca")
+    assert done.returncode == 2
+    assert "did you mean local?" in done.stderr
+
+
+def test_a_lone_computer_under_load_is_used_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "ci-dispatch.toml").write_text(
+        "[health]\nmax_load_per_core = 0.01\nmin_disk_free = '0%'\nmax_memory_used = '100%'\n"
+    )
+    if os.getloadavg()[0] / (os.cpu_count() or 1) < 0.05:
+        pytest.skip("needs a computer that does something: run it with the other tests")
+    done = command(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[local] WARN   SSH ")
+    assert "/core, limit 0.01): tests are slow there, and timeouts may strike" in done.stdout
+
+
 def test_exit_4_when_none_is_healthy(configured: Path) -> None:
     done = command(configured, "gone")
     assert done.returncode == 4

@@ -162,3 +162,45 @@ def test_a_disk_that_fills_up_under_a_job_is_the_reason_in_its_status(lab: Lab, 
         host.inside(f"rm -f {host.work}/fill")
     machine.sync(WorkTree(root=tmp_path / "tree"), 30)
     machine.close()
+
+
+@pytest.mark.parametrize("full", ["nr_inodes=40", "size=256k"])
+def test_a_job_on_a_full_disk_can_be_cancelled(lab: Lab, tmp_path: Path, full: str) -> None:
+    """A cancellation that had to make a file failed on it, and the job went on to its timeout."""
+    machine, host = lab.machine("spare"), lab.hosts["spare"]
+    machine.sync(tree(tmp_path), 30)
+    place = machine.place("lab-8")
+    host.inside(f"mkdir -p {host.work}/ci/jobs && mount -t tmpfs -o {full} none {host.work}/ci/jobs")
+    script = (
+        'cd "$A"; i=0; while touch $i && [ $i -lt 500 ]; do i=$((i+1)); done; head -c 1000000 </dev/zero >0; sleep 300'
+    )
+    try:
+        running = Running(machine, job("lab-8", "/bin/sh", "-c", script, cwd=place.tree, env={"A": place.attempt}))
+        until(lambda: host.inside("pgrep -x sleep || true"))
+        machine.cancel("lab-8")
+        end = running.end()
+        assert end.ended is Ended.CANCELLED
+        assert "the disk" in end.reason
+        until(lambda: host.processes() == 0)
+    finally:
+        host.stop_pretending(f"{host.work}/ci/jobs")
+        machine.close()
+
+
+def test_a_job_whose_disk_is_read_only_ends_with_its_lease(lab: Lab, tmp_path: Path) -> None:
+    machine, host = lab.machine("spare"), lab.hosts["spare"]
+    machine.sync(tree(tmp_path), 30)
+    host.inside(f"mkdir -p {host.work}/ci/jobs && mount -t tmpfs none {host.work}/ci/jobs")
+    cwd = machine.place("lab-9").tree
+    try:
+        running = Running(machine, job("lab-9", sys.executable, "-c", STUBBORN, cwd=cwd, lease=3.0))
+        until(lambda: running.recorder.out == b"ready\n")
+        jobs = f"{host.work}/ci/jobs"
+        # a read-only copy over it: the kernel refuses to remount what somebody has open for writing
+        over = f"mount --bind {host.work}/low {jobs}; mount -o remount,bind,ro {jobs}"
+        host.inside(f"mkdir {host.work}/low; cp -a {jobs}/. {host.work}/low/; {over}")
+        assert running.end().ended in (Ended.LOST, Ended.LEASE_ENDED)
+        until(lambda: host.processes() == 0)
+    finally:
+        host.stop_pretending(f"{host.work}/ci/jobs")
+        machine.close()

@@ -15,8 +15,10 @@ from typing import IO
 import pytest
 
 from ci_dispatch.core.model import Ended
+from ci_dispatch.machines import frozen_tree
+from ci_dispatch.machines.report_archive import unpack
 from ci_dispatch.machines.ssh.machine import SshMachine
-from ci_dispatch.machines.work_tree import Snapshot, snapshot, unpack
+from ci_dispatch.machines.work_tree import files_of
 from ci_dispatch.run.ports import MachineError, WorkTree
 from tests.fleet.fixtures import Loopback
 from tests.fleet.recorder import Recorder, Running, job, until
@@ -45,6 +47,15 @@ def machine(loopback: Loopback, tmp_path: Path) -> Iterator[SshMachine]:
 def arrived(machine: SshMachine) -> set[str]:
     root = Path(machine.place("x").tree)
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+
+
+def names(tree: WorkTree) -> tuple[str, ...]:
+    return tuple(files_of(tree, sent=True))
+
+
+def state(tree: Path) -> str:
+    with frozen_tree.kept(WorkTree(root=tree)) as (here, _):
+        return here.state
 
 
 def git(folder: Path, *words: str) -> str:
@@ -152,16 +163,16 @@ def test_a_copy_that_breaks_off_leaves_nothing_stale_behind(
     (tree / "conftest.py").unlink()
     (tree / "zz-fill").write_bytes(os.urandom(500_000))
     with monkeypatch.context() as broken:
-        write = Snapshot.write
+        write = frozen_tree.write_copy
 
-        def cut(here: Snapshot, stream: IO[bytes]) -> None:
+        def cut(folder: Path, stream: IO[bytes], *, rest: bool) -> None:
             whole = io.BytesIO()
-            write(here, whole)
+            write(folder, whole, rest=rest)
             stream.write(whole.getvalue()[:200_000])
             stream.flush()
             raise MachineError("the copy broke off", stage="sync")
 
-        broken.setattr(Snapshot, "write", cut)
+        broken.setattr(frozen_tree, "write_copy", cut)
         with pytest.raises(MachineError, match="broke off"):
             machine.sync(WorkTree(root=tree), 20)
     there = Path(machine.place("x").tree)
@@ -196,7 +207,7 @@ def test_a_repository_that_git_does_not_list_is_an_error_and_not_taken_for_none(
     else:
         git(tree, "config", "core.repositoryFormatVersion", "99")
     with pytest.raises(MachineError, match="not sent") as refused:
-        snapshot(WorkTree(root=tree))
+        names(WorkTree(root=tree))
     assert refused.value.stage == "sync"
     assert "git" in refused.value.why
     assert refused.value.hint
@@ -212,12 +223,12 @@ def test_a_folder_without_a_repository_goes_as_it_is(
     monkeypatch.setenv("LC_ALL", language)
     monkeypatch.setenv("LANGUAGE", language[:2])
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tree.parent))
-    assert snapshot(WorkTree(root=tree)).files == ("link", "run.sh", "src/a.py")
+    assert names(WorkTree(root=tree)) == ("link", "run.sh", "src/a.py")
 
 
 def test_without_git_a_folder_goes_as_it_is(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tree / "empty"))
-    assert snapshot(WorkTree(root=tree)).files == ("link", "run.sh", "src/a.py")
+    assert names(WorkTree(root=tree)) == ("link", "run.sh", "src/a.py")
 
 
 def test_what_git_ignores_and_patterns_exclude_does_not_go(tree: Path) -> None:
@@ -227,34 +238,34 @@ def test_what_git_ignores_and_patterns_exclude_does_not_go(tree: Path) -> None:
     (tree / "out").mkdir()
     (tree / "out" / "deep.txt").write_text("x")
     git(tree, "add", "run.sh")
-    assert snapshot(WorkTree(root=tree)).files == (".gitignore", "link", "out/deep.txt", "run.sh", "src/a.py")
-    assert snapshot(WorkTree(root=tree, exclude=("out/", "*.sh"))).files == (".gitignore", "link", "src/a.py")
+    assert names(WorkTree(root=tree)) == (".gitignore", "link", "out/deep.txt", "run.sh", "src/a.py")
+    assert names(WorkTree(root=tree, exclude=("out/", "*.sh"))) == (".gitignore", "link", "src/a.py")
 
 
 def test_a_folder_that_git_ignores_is_not_empty(tree: Path) -> None:
     git(tree, "init", "-q")
     (tree / ".gitignore").write_text("src\n")
-    assert snapshot(WorkTree(root=tree / "src")).files == ("a.py",)
+    assert names(WorkTree(root=tree / "src")) == ("a.py",)
 
 
 def test_the_state_follows_names_modes_contents_and_links(tree: Path) -> None:
-    states = {snapshot(WorkTree(root=tree)).state}
+    states = {state(tree)}
     (tree / "run.sh").chmod(0o644)
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     (tree / "run.sh").rename(tree / "walk.sh")
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     (tree / "link").unlink()
     (tree / "link").symlink_to("walk.sh")
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     (tree / "src" / "a.py").write_text("b")
     os.utime(tree / "src" / "a.py", ns=(1, 1))
-    states.add(snapshot(WorkTree(root=tree)).state)
+    states.add(state(tree))
     assert len(states) == 5
 
 
 def test_a_tree_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="does not exist"):
-        snapshot(WorkTree(root=tmp_path / "nowhere"))
+        names(WorkTree(root=tmp_path / "nowhere"))
 
 
 def packed(*members: tuple[str, bytes, bytes]) -> io.BytesIO:
@@ -299,7 +310,7 @@ def test_an_archive_that_was_cut_is_an_error_in_words(tmp_path: Path, length: in
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_dispatch.machines.work_tree.MAX_BYTES", 1000)
+    monkeypatch.setattr("ci_dispatch.machines.report_archive.MAX_BYTES", 1000)
     with pytest.raises(MachineError, match="more than"):
         unpack(packed(("bomb", tarfile.REGTYPE, bytes(5000))), tmp_path)
     assert not (tmp_path / "bomb").exists()

@@ -51,7 +51,7 @@ def refusal(machine: SshMachine) -> tuple[str, str]:
     """(the text of the health line, the hint) of a machine that must not be reachable."""
     report = machine.examine(10)
     assert not report.reachable
-    return report.dimensions[0].text, report.hint
+    return report.dimensions[0].text, "; ".join(report.hints)
 
 
 @pytest.mark.parametrize("pipelined", [True, False])

@@ -20,7 +20,7 @@ from ci_dispatch.machines.local import LocalMachine
 from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.run.ports import WorkTree
 from tests.fleet.fixtures import Loopback
-from tests.fleet.recorder import STUBBORN, Running, job, marked, until
+from tests.fleet.recorder import STUBBORN, Running, alive, job, marked, supervising, until
 from tests.fleet.servers import descendants
 
 ROOT = Path(__file__).parents[2]
@@ -58,27 +58,13 @@ def machine(tmp_path: Path) -> Iterator[LocalMachine]:
     assert not marked(spec.workdir), "processes were left behind"
 
 
-def supervisor_of(machine: SupervisedMachine) -> int:
-    """The process that holds the lock of the only job."""
-    lock = next(Path(machine.spec.workdir, "jobs").glob("*/lock"))
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and any(_points_to(link, lock) for link in _links(entry / "fd")):
-            return int(entry.name)
-    raise AssertionError("no supervisor")
-
-
-def _links(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
-
-
-def _points_to(link: Path, file: Path) -> bool:
-    try:
-        return link.samefile(file)
-    except OSError:
-        return False
+def kill_supervisor(machine: SupervisedMachine) -> None:
+    """The supervisor of the only job, and its watchdog first, which would end the job."""
+    watching = supervising(machine.spec.workdir)
+    assert len(watching) == 2
+    for pid in watching:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(map(alive, watching)))
 
 
 def test_when_the_controller_is_killed_its_jobs_end_with_their_lease(
@@ -115,7 +101,7 @@ def test_a_killed_supervisor_is_noticed_and_its_job_ended(machine: LocalMachine)
     place = machine.place("a")
     running = Running(machine, job("a", sys.executable, "-c", STUBBORN, cwd=place.tree))
     until(lambda: len(marked(machine.spec.workdir)) >= 4)
-    os.kill(supervisor_of(machine), signal.SIGKILL)
+    kill_supervisor(machine)
     end = running.end()
     assert end.ended is Ended.LOST
     assert "supervisor was killed" in end.reason
@@ -130,11 +116,9 @@ def test_a_later_run_sweeps_what_a_killed_supervisor_left(machine: LocalMachine)
     until(lambda: running.recorder.out == b"ready\n")
     until(lambda: len(marked(machine.spec.workdir)) == 4)
     streams = streaming()
-    supervisor = supervisor_of(machine)
     for pid in streams:
         os.kill(pid, signal.SIGSTOP)  # it must not notice and clean up itself
-    os.kill(supervisor, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{supervisor}").exists())
+    kill_supervisor(machine)
     left = marked(machine.spec.workdir)
     assert len(left) == 4
     other = LocalMachine(machine.spec)

@@ -6,9 +6,11 @@ Whatever happens to a job, exactly one `LeaseEnded` message tells its end.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -26,12 +28,14 @@ from ci_dispatch.core.model import (
 )
 from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting, StartJob
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine, MachineError, Suite, WorkTree
+from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine, MachineError, Suite, WorkTree, WorkTreeChanged
 from ci_dispatch.run.worker_threads import WorkerThreads
 from report_merge.plain import one_line
 
 COLLECT_SECONDS = 120.0
 ENDING_SECONDS = 30.0  # for jobs that were cancelled to end; their machines end them anyway
+RELEASE_SECONDS = 3.0
+SYNCED_SECONDS = 600.0  # until a machine is asked again: it keeps the tree for three times as long
 SHOWN_OUTPUT = 4096  # bytes of output a watcher gets in one piece
 FOLLOWED_OUTPUT = 1 << 20  # bytes of one attempt's output shown live; the file has all of it
 
@@ -73,7 +77,8 @@ class MachineExecutor:
         self._sweep_timeout = sweep_timeout
         self._prepare = prepare
         self._extra = tuple(extra)
-        self._synced: set[MachineName] = set()  # each is written under its lock
+        self._synced: dict[MachineName, float] = {}  # when, on the monotonic clock; each is written under its lock
+        self._prepared: dict[MachineName, str] = {}  # for which generation of the tree
         self._sync_locks = {name: threading.Lock() for name in machines}
         self._jobs: dict[LeaseNumber, _RunningJob] = {}  # of the loop's thread alone
 
@@ -96,7 +101,14 @@ class MachineExecutor:
         for number, job in self._jobs.items():
             if not job.ended.is_set():
                 self._cancel(number, now=True)
+        for name in list(self._synced):
+            self._threads.start(f"release {name}", partial(self._release, name), lambda _error: m.Tick())
         self._threads.wait(ENDING_SECONDS)
+
+    def _release(self, name: MachineName) -> m.Message:
+        with suppress(MachineError):  # it cannot be reached: it gives the tree away by itself, later
+            self._machines[name].release(RELEASE_SECONDS)
+        return m.Tick()
 
     def _cancel(self, number: LeaseNumber, *, now: bool) -> None:
         if number not in self._jobs:  # granted, and the run ended before it was started
@@ -121,6 +133,9 @@ class MachineExecutor:
     def _work(self, start: StartJob, job: _RunningJob) -> AttemptResult:
         try:
             return self._attempt(start, job)
+        except WorkTreeChanged as error:
+            ended = Ended.EXITED if error.ran else Ended.NOT_STARTED
+            return AttemptResult(ended=ended, cause=FailureCause.TREE, reason=f"{error.what}; {error.hint}")
         except MachineError as error:
             return _not_started(str(error))
         except OSError as error:  # a machine's are MachineErrors: this one is of a file here
@@ -154,22 +169,31 @@ class MachineExecutor:
                 live_offset=live.tell(),
             )
             end = machine.run(job, listener)
+        if end.ended is Ended.NOT_STARTED:  # its tree may be another run's by now
+            self._synced.pop(machine.spec.name, None)
         self._threads.post(Collecting(lease.number))
         return self._read(machine, running.id, start.tests, folder, end)
 
     def _sync(self, machine: Machine, job_id: str) -> None:
-        """Once a run on each machine: end what earlier runs left behind, bring the work tree, make it ready."""
+        """Once a run on each machine: end what earlier runs left behind, bring the work tree, make it ready.
+
+        Later only see to it that the tree is still there and stays the run's.
+        """
         name = machine.spec.name
         with self._sync_locks[name]:
-            if name in self._synced:
+            synced = self._synced.get(name)
+            if synced is not None and time.monotonic() - synced < SYNCED_SECONDS:
                 return
-            if ended := machine.sweep(self._sweep_timeout):
+            if synced is None and (ended := machine.sweep(self._sweep_timeout)):
                 text = f"{ended} processes that an earlier run had left behind were ended"
                 self._threads.post(m.Noticed(name, text))
-            machine.sync(self._tree, self._sync_timeout)
-            if self._prepare and machine.spec.connection is not Connection.LOCAL:
+            began = time.monotonic()
+            generation = machine.sync(self._tree, self._sync_timeout)
+            unprepared = self._prepared.get(name) != generation
+            if self._prepare and unprepared and machine.spec.connection is not Connection.LOCAL:
                 self._make_ready(machine, f"{job_id}-prepare")
-            self._synced.add(name)
+                self._prepared[name] = generation
+            self._synced[name] = began
 
     def _make_ready(self, machine: Machine, job_id: str) -> None:
         invocation = Invocation(argv=("/bin/sh", "-c", self._prepare), cwd=machine.place(job_id).tree)

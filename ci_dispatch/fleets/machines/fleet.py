@@ -196,7 +196,8 @@ class MachineFleet:
 
     def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
         self._forget(number)
-        yield m.LeaseEnded(number, result, machine_lost=result.ended in (Ended.LOST, Ended.NOT_STARTED))
+        lost = result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.TREE
+        yield m.LeaseEnded(number, result, machine_lost=lost)
 
     def _forget(self, number: LeaseNumber) -> None:
         self._expires.pop(number, None)

@@ -46,12 +46,25 @@ class ShardQueue:
         records = self._for(machine, ready, usable, now)
         if not records:
             return None
+        expected = self._observed({machine.name: machine.speed for machine in fleet})
         suspect = next((record for record in records if record.isolate), None)
         if suspect is not None:
-            return _shard(number, _kind(suspect), planner.units_of([suspect.test], self._expected))
+            return _shard(number, _kind(suspect), planner.units_of([suspect.test], expected))
         sharing = usable if len(usable) > 1 else fleet
-        units = planner.pull(planner.units_of((r.test for r in records), self._expected), machine, sharing)
+        units = planner.pull(planner.units_of((r.test for r in records), expected), machine, sharing)
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
+
+    def _observed(self, speeds: Mapping[MachineName, float]) -> Mapping[TestId, float]:
+        """What tests are expected to take; more when those that have run did: minutes are never pulled as seconds."""
+        took = planned = 0.0
+        for attempt in self._ledger.attempts.values():
+            for result in attempt.result.results if attempt.result else attempt.live.values():
+                if result.seconds is not None:
+                    took += result.seconds * speeds.get(attempt.lease.machine, 1.0)
+                    planned += self._expected.get(result.test, 1.0)
+        if took <= planned:
+            return self._expected
+        return {test: seconds * took / planned for test, seconds in self._expected.items()}
 
     def _for(
         self, machine: MachineSpec, ready: Sequence[TestRecord], usable: Sequence[MachineSpec], now: float

@@ -148,10 +148,6 @@ class ChannelStream:
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._lost(error) from error
 
-    def end_input(self) -> None:
-        with contextlib.suppress(OSError, EOFError):
-            self._channel.shutdown_write()
-
     def receive(self, seconds: float) -> bytes | None:
         self._channel.settimeout(seconds)
         try:

@@ -12,6 +12,7 @@ Rules (measured in issue 2; each is a test in tests/integration/test_supervisor_
 - Jobs are ended by INT, TERM, KILL in that order: Playwright and pytest write their reports on INT only.
 - A process belongs to a job by descent, by session, or by the mark in its environment; that finds what called setsid
   or forked twice.
+- Ending a job depends on no file: a supervisor that dies of whatever it is, or freezes, has a watchdog that ends it.
 - What a job wrote is read by byte offset, so a stream that breaks goes on where it stopped, with nothing lost or
   doubled.
 """

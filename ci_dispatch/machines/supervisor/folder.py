@@ -16,9 +16,15 @@ from urllib.parse import quote
 UNLOCKED_PREFIX = ".new-"  # how the name of a folder begins until its supervisor holds the lock
 OUTPUT_FILE = "out.log"
 
-_INTERNAL = frozenset({OUTPUT_FILE, "lock", "lease", "cancel", "cancel.now", "status", "status.space", "tmp"})
+_RESERVED = ".space"  # the end of a name that a file has until it is needed: a full disk has no room for another one
+_INTERNAL = frozenset(
+    name + end
+    for name in (OUTPUT_FILE, "lock", "lease", "beat", "cancel", "cancel.now", "status", "tmp")
+    for end in ("", _RESERVED)
+)
 _STATUS_BYTES = 4096  # reserved on disk at the start, so that a status can be written on a full one
 _REASON_BYTES = 2000
+_HOLDERS_BYTES = 64
 
 
 class AttemptFolder:
@@ -53,9 +59,10 @@ class AttemptFolder:
                 path = folder.file(name)
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
                 _write(path, data)
-            for name in (OUTPUT_FILE, "lock", "lease"):
+            for name in (OUTPUT_FILE, "lease", "beat", "cancel" + _RESERVED, "cancel.now" + _RESERVED):
                 _write(folder.file(name), b"")
-            _write(folder.file("status.space"), b" " * _STATUS_BYTES)
+            _write(folder.file("lock"), b" " * _HOLDERS_BYTES)
+            _write(folder.file("status" + _RESERVED), b" " * _STATUS_BYTES)
             os.symlink(tempfile.mkdtemp(prefix="ci-"), folder.file("tmp"))  # short: sockets in it have 108 bytes
         except OSError:
             folder.remove()
@@ -77,7 +84,7 @@ class AttemptFolder:
     # The lock
 
     def lock(self) -> bool:
-        """Become the supervisor, until this process ends. False: somebody else is."""
+        """Become the supervisor, until this process and all it forks have ended. False: somebody else is."""
         descriptor = os.open(self.file("lock"), os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,11 +93,30 @@ class AttemptFolder:
             return False
         return True  # the descriptor stays open on purpose
 
+    def write_holders(self, *pids: int) -> None:
+        """Who holds the lock, for whoever must end them."""
+        try:
+            with open(self.file("lock"), "r+b") as file:
+                file.write(" ".join(map(str, pids)).encode())
+        except OSError:  # they need not be ended by others, as a rule
+            return
+
+    def holders(self) -> list[int]:
+        """The processes that held the lock when it was taken; none for a job of an earlier version."""
+        try:
+            with open(self.file("lock"), "rb") as file:
+                return [int(word) for word in file.read(_HOLDERS_BYTES).split()]
+        except (OSError, ValueError):
+            return []
+
     def supervised(self) -> bool:
+        """Whether somebody holds the lock; where that cannot be found out, somebody may."""
         try:
             descriptor = os.open(self.file("lock"), os.O_RDWR)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:
+            return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -99,18 +125,45 @@ class AttemptFolder:
             os.close(descriptor)
         return False
 
+    # What the supervisor says: that it goes on
+
+    def beat(self) -> None:
+        try:
+            os.utime(self.file("beat"))
+        except OSError:  # then nobody hears it, and its job ends with the lease
+            return
+
+    def beats(self) -> int | None:
+        """A number that changes with every beat; None when there are none (an earlier version's supervisor)."""
+        try:
+            return os.stat(self.file("beat")).st_mtime_ns
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return 0
+
     # What the controller wants: the lease renewed, the job cancelled
 
     def renew_lease(self) -> None:
         os.utime(self.file("lease"))
 
     def lease_renewals(self) -> int:
-        """A number that changes with every renewal; not compared with any clock, for those are set back and forth."""
-        return os.stat(self.file("lease")).st_mtime_ns
+        """A number that changes with every renewal; not compared with any clock, for those are set back and forth.
+
+        0 when it cannot be read: what nobody can read nobody has renewed.
+        """
+        try:
+            return os.stat(self.file("lease")).st_mtime_ns
+        except OSError:
+            return 0
 
     def cancel(self, *, now: bool) -> None:
-        descriptor = os.open(self.file("cancel.now" if now else "cancel"), os.O_WRONLY | os.O_CREAT, 0o600)
-        os.close(descriptor)
+        """Raises OSError."""
+        wanted = self.file("cancel.now" if now else "cancel")
+        try:
+            os.rename(wanted + _RESERVED, wanted)
+        except FileNotFoundError:  # it is cancelled already, or was started by an earlier version
+            os.close(os.open(wanted, os.O_WRONLY | os.O_CREAT, 0o600))
 
     def cancelled(self) -> bool:
         return os.path.exists(self.file("cancel")) or self.cancelled_now()
@@ -121,16 +174,18 @@ class AttemptFolder:
     # The status
 
     def write_status(self, status: dict[str, Any]) -> None:
-        """Once and whole: into space taken beforehand, on disk before it gets its name."""
+        """Once and whole: into space taken beforehand, on disk before it gets its name. The first one counts."""
+        if self.status() is not None:
+            return
         status["reason"] = str(status.get("reason", ""))[:_REASON_BYTES]
         text = json.dumps(status).encode()
-        descriptor = os.open(self.file("status.space"), os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = os.open(self.file("status" + _RESERVED), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, text + b" " * max(0, _STATUS_BYTES - len(text)))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(self.file("status.space"), self.file("status"))
+        os.rename(self.file("status" + _RESERVED), self.file("status"))
 
     def status(self) -> dict[str, Any] | None:
         try:

@@ -14,13 +14,17 @@ from typing import Any
 
 from .folder import OUTPUT_FILE, AttemptFolder
 from .processes import MARK, Children, count_of, end, names_of, reset_signals
+from .watchdog import Progress, watch
 
 POLL_SECONDS = 0.05
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def start(path: str, spec: dict[str, Any]) -> str:
-    """Start the job of `spec` in the folder `path` unless it exists; returns "" or why it could not be started."""
+def start(path: str, spec: dict[str, Any], umask: int) -> str:
+    """Start the job of `spec` in the folder `path` unless it exists; returns "" or why it could not be started.
+
+    `umask` is the job's, not ours.
+    """
     if os.path.isdir(path):
         return ""
     files = {name: base64.b64decode(data) for name, data in spec["files"].items()}
@@ -31,35 +35,56 @@ def start(path: str, spec: dict[str, Any]) -> str:
     answer, ready = os.pipe()
     middle = os.fork()
     if middle == 0:
-        os.close(answer)
-        os.setsid()
-        if os.fork() == 0:
-            _supervise(folder, path, spec, ready)  # never returns
-        os._exit(0)
+        try:
+            os.close(answer)
+            os.setsid()
+            if os.fork() == 0:
+                _begin(folder, path, spec, umask, ready)
+        finally:
+            os._exit(0)
     os.close(ready)
     os.waitpid(middle, 0)
     with os.fdopen(answer, "rb") as pipe:
         return pipe.read().decode("utf-8", "replace")
 
 
-def _supervise(folder: AttemptFolder, path: str, spec: dict[str, Any], ready: int) -> None:
-    """The supervisor's whole life, in a process of its own; `ready` is closed when the job may be attached to."""
+def _begin(folder: AttemptFolder, path: str, spec: dict[str, Any], umask: int, ready: int) -> None:
+    """The watchdog's whole life, in a process of its own; `ready` is closed when the job may be attached to."""
     try:
         _detach(ready)
         if not folder.lock():
             raise OSError("somebody else holds the lock of a folder nobody knows")  # noqa: TRY301
         os.rename(folder.path, path)  # from here on others see it, supervised from the first moment
         folder.path = path
-        os.close(ready)
+        progress = Progress(folder)
+        supervisor = os.fork()
+        if supervisor:
+            folder.write_holders(os.getpid(), supervisor)
     except OSError as error:
         folder.remove()
         if not os.path.isdir(path):  # else another `run` of the same job was faster: that one is attached to
             os.write(ready, f"cannot begin: {error}".encode())
-        os._exit(1)
+        return
+    os.close(ready)
+    if supervisor == 0:
+        _supervise(folder, spec, umask, progress)
+    else:
+        watch(supervisor, progress, folder, spec["lease"])
+
+
+def _supervise(folder: AttemptFolder, spec: dict[str, Any], umask: int, progress: Progress) -> None:
+    """The supervisor's whole life. Ends with 0 when nothing of its job runs any more; else see the watchdog."""
     try:
-        folder.write_status(_run(folder, spec))
-    except Exception as error:  # noqa: BLE001  # whatever it was, the controller must get to know it
-        folder.write_status({"ended": "lost", "reason": f"the supervisor failed: {error!r}"})
+        _adopt_orphans()
+        status = _Supervision(folder, spec, umask, progress).run()
+    except BaseException as error:  # noqa: BLE001  # whatever it was, somebody must end the job
+        progress.fail(f"its supervisor failed: {error!r}")
+        progress.wake_watchdog()
+        os._exit(1)
+    progress.advance(over=True)
+    progress.wake_watchdog()
+    try:
+        folder.write_status(status)
     finally:
         folder.remove_temporary_files()
         os._exit(0)
@@ -73,74 +98,129 @@ def _detach(ready: int) -> None:
     os.set_inheritable(ready, False)  # noqa: FBT003  # it takes no keywords
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: _signals.append(number))
+    _adopt_orphans()
+
+
+def _adopt_orphans() -> None:
+    """Orphans of the job become our children; each process has to say so for itself."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of the job become our children
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 _signals: list[int] = []  # that asked the supervisor itself to end
 
 
-def _run(folder: AttemptFolder, spec: dict[str, Any]) -> dict[str, Any]:
-    """The job from its first to its last process; returns its status."""
-    began = time.monotonic()
-    try:
-        tree = _hold_tree(spec)
-        pid = _spawn(folder, spec)
-    except (OSError, ValueError) as error:
-        return {"ended": "not started", "reason": _cannot_start(spec, error), "seconds": 0.0}
-    children = Children(pid)
-    ended = _watch(folder, spec, children, began)
-    interrupt, terminate = spec["interrupt_grace"], spec["terminate_grace"]
-    if folder.cancelled_now():
-        interrupt = terminate = 0.0
-    left_behind, survivors = end(
-        children, folder.mark, interrupt=interrupt, terminate=terminate, hurry=folder.cancelled_now
-    )
-    if tree is not None:
-        os.close(tree)
-    code, number = _exit_of(children.root_status)
-    return {
-        "ended": ended,
-        "exit_code": code,
-        "signal": number,
-        "reason": _reason(folder, ended, left_behind, survivors),
-        "seconds": round(time.monotonic() - began, 3),
-    }
+class _Supervision:
+    """One job from its first to its last process."""
 
+    def __init__(self, folder: AttemptFolder, spec: dict[str, Any], umask: int, progress: Progress) -> None:
+        self._folder, self._spec, self._umask, self._progress = folder, spec, umask, progress
+        self._began = time.monotonic()
+        self._renewals, self._renewed = folder.lease_renewals(), self._began
 
-def _hold_tree(spec: dict[str, Any]) -> int | None:
-    """Keep the work tree from being changed while the job runs in it. Raises ValueError when it was changed before."""
-    if not spec.get("tree"):
-        return None
-    descriptor = os.open(spec["tree"] + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    with open(spec["tree"] + ".state", "rb") as file:
-        if file.readline().strip().decode() != spec["state"]:
-            raise ValueError("another run has changed the work tree since it was brought here")
-    return descriptor
-
-
-def _spawn(folder: AttemptFolder, spec: dict[str, Any]) -> int:
-    environment = dict(os.environ)
-    environment.update(spec["env"])
-    environment["TMPDIR"] = os.readlink(folder.file("tmp"))
-    environment[MARK] = folder.mark
-    output = os.open(folder.file(OUTPUT_FILE), os.O_WRONLY | os.O_APPEND)
-    try:
-        job = subprocess.Popen(
-            spec["argv"],
-            cwd=spec["cwd"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=reset_signals,  # noqa: PLW1509  # this process has one thread
+    def run(self) -> dict[str, Any]:
+        """Returns its status. Whatever is raised, something of it may be running."""
+        folder, spec = self._folder, self._spec
+        try:
+            tree, ended = self._hold_tree()
+            if ended:
+                return {"ended": ended, "reason": "it waited for the work tree, which another run was changing"}
+            pid = self._spawn()
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            return {"ended": "not started", "reason": _cannot_start(spec, error), "seconds": 0.0}
+        self._progress.advance(pid)
+        children = Children(pid, self._progress.advance)
+        ended = self._wait(children)
+        interrupt, terminate = spec["interrupt_grace"], spec["terminate_grace"]
+        if folder.cancelled_now():
+            interrupt = terminate = 0.0
+        left_behind, survivors = end(
+            children, folder.mark, interrupt=interrupt, terminate=terminate, hurry=folder.cancelled_now
         )
-    finally:
-        os.close(output)
-    job.returncode = 0  # `Children` waits for it, not subprocess
-    return job.pid
+        if tree is not None:
+            os.close(tree)
+        code, number = _exit_of(children.root_status)
+        return {
+            "ended": ended,
+            "exit_code": code,
+            "signal": number,
+            "reason": _reason(folder, ended, left_behind, survivors),
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+
+    def _hold_tree(self) -> tuple[int | None, str]:
+        """Keep the work tree from being changed while the job runs in it, or say what ended the wait for that.
+
+        Raises ValueError when it was changed before.
+        """
+        spec = self._spec
+        if not spec.get("tree"):
+            return None, ""
+        descriptor = os.open(spec["tree"] + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                self._progress.advance()
+                if ended := self._what_ends_it():
+                    return None, ended
+                time.sleep(POLL_SECONDS)
+        with open(spec["tree"] + ".state", "rb") as file:
+            if file.readline().strip().decode() != spec["state"]:
+                raise ValueError("another run has changed the work tree since it was brought here")
+        return descriptor, ""
+
+    def _spawn(self) -> int:
+        folder, spec = self._folder, self._spec
+        environment = dict(os.environ)
+        environment.update(spec["env"])
+        environment["TMPDIR"] = os.readlink(folder.file("tmp"))
+        environment[MARK] = folder.mark
+        output = os.open(folder.file(OUTPUT_FILE), os.O_WRONLY | os.O_APPEND)
+        try:
+            job = subprocess.Popen(
+                spec["argv"],
+                cwd=spec["cwd"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=self._become_the_job,  # noqa: PLW1509  # this process has one thread
+            )
+        finally:
+            os.close(output)
+        job.returncode = 0  # `Children` waits for it, not subprocess
+        return job.pid
+
+    def _become_the_job(self) -> None:
+        reset_signals()
+        os.umask(self._umask)
+
+    def _wait(self, children: Children) -> str:
+        """Until the job ends or has to be ended; says which."""
+        while children.reap():
+            if ended := self._what_ends_it():
+                return ended
+            time.sleep(POLL_SECONDS)
+        return "exited"
+
+    def _what_ends_it(self) -> str:
+        """Why the job may not go on, "" while it may. A lease that cannot be read is not renewed."""
+        now = time.monotonic()
+        renewals = self._folder.lease_renewals()
+        if renewals and renewals != self._renewals:
+            self._renewals, self._renewed = renewals, now
+        if self._folder.cancelled():
+            return "cancelled"
+        if now - self._began > self._spec["timeout"]:
+            return "timed out"
+        if now - self._renewed > self._spec["lease"]:
+            return "lease ended"
+        if _signals:
+            return "lost"  # the machine is shutting down, or somebody ends us
+        return ""
 
 
 def _cannot_start(spec: dict[str, Any], error: Exception) -> str:
@@ -150,26 +230,6 @@ def _cannot_start(spec: dict[str, Any], error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{program} was not found on this machine, PATH is {spec['env'].get('PATH', os.environ.get('PATH', ''))}"
     return f"{program} cannot be started: {error}"
-
-
-def _watch(folder: AttemptFolder, spec: dict[str, Any], children: Children, began: float) -> str:
-    """Wait until the job ends or has to be ended, and say which."""
-    renewals, renewed = folder.lease_renewals(), time.monotonic()
-    while children.reap():
-        now = time.monotonic()
-        seen = folder.lease_renewals()
-        if seen != renewals:
-            renewals, renewed = seen, now
-        if folder.cancelled():
-            return "cancelled"
-        if now - began > spec["timeout"]:
-            return "timed out"
-        if now - renewed > spec["lease"]:
-            return "lease ended"
-        if _signals:
-            return "lost"  # the machine is shutting down, or somebody ends us
-        time.sleep(POLL_SECONDS)
-    return "exited"
 
 
 def _reason(folder: AttemptFolder, ended: str, left_behind: dict[int, str], survivors: dict[int, str]) -> str:

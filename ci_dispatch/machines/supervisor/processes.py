@@ -1,23 +1,17 @@
-"""Which processes belong to a job, and how to end every one of them, also when its supervisor is dead."""
+"""Which processes belong to a job, and how to end every one of them."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
-from typing import Any, Callable, NamedTuple
-from urllib.parse import quote
-
-from .folder import UNLOCKED_PREFIX, AttemptFolder
+from typing import Callable, NamedTuple
 
 MARK = "CI_DISPATCH_JOB"  # in the environment of every process of a job: the directory of its attempt
 
 LEFT_BEHIND_SECONDS = 2.0  # between TERM and KILL, for what outlived the root of its job
 KILL_SECONDS = 5.0  # KILL cannot be refused, but a process in uninterruptible sleep dies late
-UNLOCKED_SECONDS = 600.0  # far longer than any supervisor needs from making its folder to locking it
-KEEP_SECONDS = 3 * 24 * 3600.0  # an attempt's files, for a person who looks for them
 
 
 class Process(NamedTuple):
@@ -92,6 +86,18 @@ def _from_ps() -> set[Process]:
     return found
 
 
+def arguments_of(pid: int) -> list[bytes]:
+    """The words that a process was started with; empty when there is none, or none that we may look at."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        if os.path.isdir("/proc/self"):
+            return []
+    command = ["ps", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.split()
+
+
 def _mark_in(words: list[bytes]) -> str:
     prefix = MARK.encode() + b"="
     for word in words:
@@ -100,12 +106,39 @@ def _mark_in(words: list[bytes]) -> str:
     return ""
 
 
-def belonging(mark: str, root: int | None = None) -> dict[int, str]:
-    """pid -> name of what belongs to the job: marked, in the session of `root`, or descended from us or from `root`."""
+class Children:
+    """Our children, reaped as they end; orphans of the job come to us (Linux), so they are among them."""
+
+    def __init__(self, root: int = 0, look: Callable[[], None] = lambda: None) -> None:
+        """`root` is the job's first process, 0 when it is not known; `look` is called at every look."""
+        self.root = root
+        self.root_status: int | None = None
+        self._look = look
+
+    def reap(self) -> bool:
+        """Take in who ended; True while the root of the job still runs."""
+        self._look()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid == self.root:
+                self.root_status = status
+        return self.root_status is None
+
+
+def belonging(mark: str, children: Children | None = None) -> dict[int, str]:
+    """pid -> name of what belongs to the job: marked, or (given its `children`) in its session or descended from us.
+
+    Raises OSError when the system does not say which processes there are.
+    """
     everything = processes()
-    me = os.getpid()
-    family = set() if root is None else {me, root}
-    members = {p.pid for p in everything.values() if p.mark == mark or (root is not None and p.session == root)}
+    me, root = os.getpid(), children.root if children else 0
+    family = ({me, root} if root else {me}) if children else set()
+    members = {p.pid for p in everything.values() if p.mark == mark or (root and p.session == root)}
     while True:
         grown = {p.pid for p in everything.values() if p.parent in family | members} | members
         if grown == members:
@@ -123,27 +156,6 @@ def count_of(members: dict[int, str]) -> str:
     return f"{len(members)} process{'es' if len(members) != 1 else ''}"
 
 
-class Children:
-    """Our children, reaped as they end; orphans of the job come to us (Linux), so they are among them."""
-
-    def __init__(self, root: int) -> None:
-        self.root = root
-        self.root_status: int | None = None
-
-    def reap(self) -> bool:
-        """Take in who ended; True while the root of the job still runs."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            if pid == self.root:
-                self.root_status = status
-        return self.root_status is None
-
-
 def end(
     children: Children, mark: str, *, interrupt: float, terminate: float, hurry: Callable[[], bool]
 ) -> tuple[dict[int, str], dict[int, str]]:
@@ -154,43 +166,43 @@ def end(
     """
     for number, seconds in ((signal.SIGINT, interrupt), (signal.SIGTERM, terminate)):
         if seconds > 0 and children.reap():
-            _signal_group(children.root, number)
+            signal_group(children.root, number)
             _wait(lambda: not children.reap() or hurry(), seconds)
-    left_behind = belonging(mark, children.root)
+    left_behind = belonging(mark, children)
     survivors = end_members(mark, children, terminate=min(terminate, LEFT_BEHIND_SECONDS))
     left_behind.pop(children.root, None)
     return left_behind, survivors
 
 
 def end_members(mark: str, children: Children | None = None, *, terminate: float) -> dict[int, str]:
-    """TERM, then KILL for all that belongs to the mark; gives what is still there afterwards."""
-    root = children.root if children else None
+    """TERM, then KILL for all that belongs to the mark; gives what is still there afterwards. Raises OSError."""
 
     def none_left() -> bool:
         if children:
             children.reap()
-        return not belonging(mark, root)
+        return not belonging(mark, children)
 
     if terminate > 0:
-        _signal_each(mark, root, signal.SIGTERM)
+        _signal_each(mark, children, signal.SIGTERM)
         if _wait(none_left, terminate):
             return {}
     deadline = time.monotonic() + KILL_SECONDS
     while not none_left() and time.monotonic() < deadline:
-        _signal_each(mark, root, signal.SIGKILL)  # again and again: it may be forking
+        _signal_each(mark, children, signal.SIGKILL)  # again and again: it may be forking
         time.sleep(0.02)
-    return belonging(mark, root)
+    return belonging(mark, children)
 
 
-def _signal_each(mark: str, root: int | None, number: int) -> None:
-    for pid in belonging(mark, root):
+def _signal_each(mark: str, children: Children | None, number: int) -> None:
+    for pid in belonging(mark, children):
         try:
             os.kill(pid, number)
         except OSError:
             continue
 
 
-def _signal_group(root: int, number: int) -> None:
+def signal_group(root: int, number: int) -> None:
+    """To the root of a job and whoever has not left its group; needs nothing but the root's number."""
     try:
         os.killpg(root, number)
     except OSError:
@@ -204,66 +216,3 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def end_abandoned(folder: AttemptFolder) -> int:
-    """End what is left of a job whose supervisor was killed, and say so in its status. Returns how many there were.
-
-    Its lock is taken for that and kept by this process, for others may find the dead supervisor too.
-    """
-    if not folder.lock() or folder.status() is not None:
-        return 0
-    left = belonging(folder.mark)
-    survivors = end_members(folder.mark, terminate=1.0)
-    reason = "its supervisor was killed (out of memory, or a restart of the machine?)"
-    if left:
-        reason += f"; ended {count_of(left)} that it had left running: {names_of(left)}"
-    if survivors:
-        reason += f"; could not be killed: {names_of(survivors)}"
-    folder.write_status({"ended": "lost", "reason": reason})
-    folder.remove_temporary_files()
-    return len(left)
-
-
-def sweep(root: str) -> dict[str, Any]:
-    """Jobs under `root` whose supervisor is dead are ended; those with a living one belong to a run or end by lease.
-
-    Clears away what nobody will ask for any more. Returns {"ended": processes ended}.
-    """
-    jobs = os.path.join(root, "jobs")
-    ended = 0
-    for name in _entries(jobs):
-        folder = AttemptFolder(os.path.join(jobs, name))
-        if name.startswith(UNLOCKED_PREFIX):  # its lock is not ours to try: a supervisor may be about to take it
-            if folder.age() > UNLOCKED_SECONDS:
-                folder.remove()
-        elif folder.supervised():
-            continue
-        elif folder.status() is None:
-            ended += end_abandoned(folder)
-        elif folder.age("status") > KEEP_SECONDS:
-            shutil.rmtree(folder.path, ignore_errors=True)
-    return {"ended": ended + _end_escaped(jobs)}
-
-
-def _end_escaped(jobs: str) -> int:
-    """End processes that carry the mark of a job which is over."""
-    ours = quote(jobs) + "/"
-    marks: dict[str, int] = {}
-    for process in processes().values():
-        if process.mark.startswith(ours):
-            marks[process.mark] = marks.get(process.mark, 0) + 1
-    ended = 0
-    for mark, count in marks.items():
-        folder = AttemptFolder(os.path.join(jobs, mark[len(ours) :]))
-        if not folder.supervised():
-            end_members(mark, terminate=1.0)
-            ended += count
-    return ended
-
-
-def _entries(path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(path))
-    except OSError:
-        return []

@@ -19,6 +19,8 @@ HEARTBEAT = b"h"
 RESULT = b"r"
 ERROR = b"e"
 
+REST = b"rest"  # the data of COPY_WANTED when git has brought the commit
+
 # What the controller sends while a job runs, one byte each
 RENEW = b"."
 CANCEL = b"c"

@@ -1,187 +1,155 @@
-"""The work tree on the machine, brought up to date in place.
+"""Work trees on the machine: which one a run gets, and how it becomes the content that the run began with.
 
-A tree `trees/NAME` stays where it is from run to run, so that installed dependencies (which git ignores and nobody
-sends) stay too. Next to it: `NAME.lock`, held shared by every job that runs in it, and `NAME.state`: what identifies
-its content (nothing while it is being changed), then every file that we have put there or have begun to. A file is
-listed before it is written and until it is deleted, so whatever interrupts a copy, the next one finds what is stale.
-A tree that jobs of another run are using is not touched: the next name is taken.
+A tree `trees/NAME`, `trees/NAME-1` ... stays where it is from run to run, so that installed dependencies (which git
+ignores and nobody sends) stay too. It belongs to one run at a time: another run gets the newest tree that nobody needs,
+brought up to date in place, or else a new one. `TreeCopy` says what lies beside it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import gzip
+import itertools
 import os
+import re
 import shutil
-import subprocess
-import tarfile
+import stat
+import tempfile
 import time
-from typing import IO, Any, Iterable
+from typing import IO, Any, Iterator
 
 from . import protocol
+from .archive import ArchiveError, ArchiveMember, Limits, members
+from .checkout import Commit
+from .content import excluded, state_on_disk
+from .tree_copy import TreeCopy
 
-_COPIES = 8  # of one tree, for runs side by side
+KEEP_TREE_SECONDS = 14 * 24 * 3600.0  # that no run has used, for its installed dependencies
+FREE_SHARE = 0.15  # of the disk: with less, trees that nobody needs go. A machine with less than 10 % gets no work
 
-
-class TreeCopy:
-    """One copy of a work tree on this machine, with its lock and the list of our files in it."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        self._lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-
-    def lock(self) -> bool:
-        """Nobody else may use or change it from now on; False when somebody does."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def unlock(self) -> None:
-        os.close(self._lock)
-
-    def state(self) -> str:
-        """What identifies its content; "" when that is unknown."""
-        return self._record()[0]
-
-    def files(self) -> set[str]:
-        """All that we may have put there, whole or in part."""
-        return set(map(_from_line, filter(None, self._record()[1:])))
-
-    def _record(self) -> list[str]:
-        try:
-            with open(self.path + ".state", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                return file.read().split("\n")
-        except OSError:
-            return [""]
-
-    def record(self, state: str, files: Iterable[str]) -> None:
-        """Whole or not at all. Raises OSError, and the earlier record stays."""
-        text = "\n".join([state, *map(_to_line, sorted(files))]) + "\n"
-        with open(self.path + ".state.new", "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self.path + ".state.new", self.path + ".state")
-
-    def add_to_record(self, name: str) -> None:
-        """A file that is about to be written."""
-        with open(self.path + ".state", "ab", buffering=0) as file:
-            file.write(os.fsencode(_to_line(name)) + b"\n")
-
-    def delete(self, names: Iterable[str]) -> None:
-        """Delete these files of ours. What lies behind a symbolic link is another file, or somebody else's."""
-        real = os.path.realpath(self.path)
-        for name in names:
-            parent, base = os.path.split(name)
-            folder = os.path.normpath(os.path.join(real, parent))
-            if os.path.realpath(folder) != folder or not _is_inside(real, folder):
-                continue
-            try:
-                os.unlink(os.path.join(folder, base))
-            except OSError:
-                continue
-
-
-def _to_line(name: str) -> str:
-    return name.replace("%", "%25").replace("\n", "%0A")
-
-
-def _from_line(line: str) -> str:
-    return line.replace("%0A", "\n").replace("%25", "%")
+_TRASH = ".trash-"
 
 
 def sync(root: str, name: str, request: dict[str, Any], archive: IO[bytes]) -> dict[str, Any]:
     """A tree with the content `request["state"]`, from here, from git or from the controller, in this order."""
-    for copy in range(_COPIES):
-        tree = TreeCopy(os.path.join(root, "trees", name + (f"-{copy}" if copy else "")))
-        try:
-            if tree.state() == request["state"]:
-                return {"tree": tree.path, "root": root}
-            if tree.lock():
-                _renew(tree, request, archive)
-                return {"tree": tree.path, "root": root}
-        finally:
-            tree.unlock()
-    raise OSError(f"{_COPIES} other runs use this work tree here at the moment")
+    folder = os.path.join(root, "trees")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    _remove_old(folder)
+    for path in _candidates(folder, name, request):
+        with TreeCopy(path) as tree:
+            if _becomes(tree, request, archive):
+                return {"tree": tree.path, "root": root, "generation": tree.generation()}
+    raise AssertionError("there is always one more")
+
+
+def release(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The owner needs its tree no longer."""
+    for tree in _trees(os.path.join(root, "trees"), name):
+        tree.release(request["owner"])
+    return {}
+
+
+def _candidates(folder: str, name: str, request: dict[str, Any]) -> Iterator[str]:
+    """Paths of trees: the owner's, then those with its content, then the newest, then new ones without end."""
+
+    def order(tree: TreeCopy) -> Any:
+        return tree.owner() != request["owner"], tree.state() != request["state"], -tree.last_use()
+
+    yield from (tree.path for tree in sorted(_trees(folder, name), key=order))
+    for number in itertools.count():
+        path = os.path.join(folder, name + (f"-{number}" if number else ""))
+        if not os.path.lexists(path):
+            yield path
+
+
+def _trees(folder: str, name: str = "") -> list[TreeCopy]:
+    """All trees, or those that are called so."""
+    pattern = re.compile((re.escape(name) + r"(-\d+)?" if name else ".+") + r"\.lock")
+    entries = os.listdir(folder) if os.path.isdir(folder) else []
+    return [TreeCopy(os.path.join(folder, entry[: -len(".lock")])) for entry in entries if pattern.fullmatch(entry)]
+
+
+def _becomes(tree: TreeCopy, request: dict[str, Any], archive: IO[bytes]) -> bool:
+    """Whether it has that content and belongs to that owner from now on."""
+    alone = tree.lock()
+    if not alone and not tree.lock(shared=True):  # somebody is changing it
+        return False
+    ours, same = tree.owner() == request["owner"], tree.state() == request["state"]
+    if not (ours and same):
+        if not alone or (tree.is_leased() and not ours):
+            return False
+        if not same or not tree.is_intact():
+            _renew(tree, request, archive)
+    tree.give_to(request["owner"])
+    return True
 
 
 def _renew(tree: TreeCopy, request: dict[str, Any], archive: IO[bytes]) -> None:
-    os.makedirs(tree.path, mode=0o700, exist_ok=True)
-    tree.record("", tree.files())  # from here on its content is nothing anybody may rely on
-    files = None
-    if request.get("sha"):
-        files = _checkout(tree, request["remote_url"], request["sha"], request["seconds"])
+    tree.begin()  # from here on its content is nothing anybody may rely on
+    _make_space(tree, request["size"])
+    files = _from_git(tree, request, archive) if request["sha"] and request["remote_url"] else None
     if files is None:
         protocol.send(protocol.COPY_WANTED)
-        files = extract(archive, tree)
+        files = _extract(archive, tree, request)
     tree.delete(tree.files() - files)
-    tree.record(request["state"], files)
+    if not _has_content(tree, request, files):
+        raise OSError("the work tree that came is not the one that was announced")
+    tree.finish(request["state"], files)
 
 
-def _checkout(tree: TreeCopy, url: str, sha: str, seconds: float) -> set[str] | None:
-    """The files of a commit, or None when this machine cannot get it: the controller sends a copy then."""
-    deadline = time.monotonic() + seconds
-    for step in (["init", "--quiet"], ["fetch", "--quiet", "--depth=1", "--no-tags", "--", url, sha]):
-        if _git(tree, step, deadline) is None:
-            return None
-    listed = _git(tree, ["ls-tree", "-r", "-z", "--name-only", "FETCH_HEAD"], deadline)
-    if listed is None:
+def _from_git(tree: TreeCopy, request: dict[str, Any], archive: IO[bytes]) -> set[str] | None:
+    """The files of the commit, and from the controller those it does not have (submodules, new files).
+
+    None when this machine cannot get it, or gets something else (no git-lfs, other line ends): all is copied then.
+    """
+    url, authorization, sha = request["remote_url"], request["authorization"], request["sha"]
+    commit = Commit(tree.path, url, authorization, sha, request["seconds"] / 2)  # the copy needs time too
+    names = commit.fetch()
+    if names is None:
         return None
-    files = {os.fsdecode(name) for name in listed.split(b"\0") if name}
-    tree.record("", tree.files() | files)
-    if _git(tree, ["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"], deadline) is None:
+    tree.record("", tree.files().union(names))
+    if not commit.check_out():
         return None
-    return files
+    files = {name for name in names if not excluded(name, request["exclude"])}
+    if request["rest"]:
+        protocol.send(protocol.COPY_WANTED, protocol.REST)
+        files |= _extract(archive, tree, request)
+    return files if _has_content(tree, request, files) else None
 
 
-def _git(tree: TreeCopy, words: list[str], deadline: float) -> bytes | None:
-    """What git prints, None when it fails or is not done at the deadline."""
+def _has_content(tree: TreeCopy, request: dict[str, Any], files: set[str]) -> bool:
     try:
-        done = subprocess.run(
-            ["git", *words],
-            cwd=tree.path,
-            env=dict(os.environ, GIT_TERMINAL_PROMPT="0", GIT_SSH_COMMAND="ssh -o BatchMode=yes"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=max(0.1, deadline - time.monotonic()),
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return None if done.returncode else done.stdout
+        return bool(state_on_disk(tree.path, files, request["sha"]) == request["state"])
+    except OSError:  # a file that is not there, or no file
+        return False
 
 
-def extract(archive: IO[bytes], tree: TreeCopy) -> set[str]:
-    """The files of a tar.gz stream, by name. Nothing leaves the tree. Raises OSError, EOFError, tarfile.TarError."""
+def _extract(archive: IO[bytes], tree: TreeCopy, request: dict[str, Any]) -> set[str]:
+    """The files of a tar.gz stream, by name. Nothing leaves the tree. Raises OSError."""
     recorded = tree.files()
     names = set()
-    # gzip by itself: tarfile's own takes a stream that was cut at a block for the end of the archive
-    plain = gzip.GzipFile(fileobj=archive, mode="rb")
-    with tarfile.open(fileobj=plain, mode="r|") as tar:
-        for member in tar:
-            if not (member.issym() or member.isfile()):
-                continue
-            path = _make_room(tree.path, member.name)
-            if member.name not in recorded:
-                tree.add_to_record(member.name)
-            if member.issym():
-                os.symlink(member.linkname, path)
-            else:
-                source = tar.extractfile(member)
-                assert source is not None  # it is a regular file
-                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, member.mode & 0o777), "wb") as file:
-                    shutil.copyfileobj(source, file, protocol.CHUNK)
-            names.add(member.name)
-    while plain.read(protocol.CHUNK):  # up to the checksum: only then was it whole
-        pass
+    try:
+        for member in members(archive, Limits(members=request["files"], content=request["size"])):
+            if member.is_link or member.is_file:
+                path = _path_for(tree.path, member.name)
+                if member.name not in recorded:
+                    tree.add_to_record(member.name)
+                _write(member, path)
+                names.add(member.name)
+    except ArchiveError as error:
+        raise OSError(f"the copy of the work tree cannot be used: {error}") from error
     return names
 
 
-def _make_room(root: str, name: str) -> str:
+def _write(member: ArchiveMember, path: str) -> None:
+    if member.is_link:
+        os.symlink(member.target, path)
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.writelines(member.pieces())
+        os.fchmod(descriptor, member.mode)  # whatever the umask is
+
+
+def _path_for(root: str, name: str) -> str:
     """A path in the tree where nothing is, with real folders on the way: what was a file or a link there is replaced.
 
     Raises OSError for a name that leads out of the tree.
@@ -194,14 +162,65 @@ def _make_room(root: str, name: str) -> str:
         path = os.path.join(path, part)
         if os.path.islink(path) or (os.path.lexists(path) and not os.path.isdir(path)):
             os.unlink(path)
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.makedirs(path, exist_ok=True)
+        if stat.S_IMODE(os.stat(path).st_mode) != 0o755:
+            os.chmod(path, 0o755)  # noqa: S103  # the tree's own folder is the private one
     path = os.path.join(path, parts[-1])
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        remove(path)
     elif os.path.lexists(path):
         os.unlink(path)
     return path
 
 
-def _is_inside(root: str, folder: str) -> bool:
-    return folder == root or folder.startswith(root + os.sep)
+def remove(path: str) -> None:
+    """Delete a folder, also when tests have made folders in it read-only. Raises OSError."""
+    for directory, folders, _ in os.walk(path):
+        for folder in folders:
+            inner = os.path.join(directory, folder)
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
+    shutil.rmtree(path)
+
+
+def _remove_old(folder: str) -> None:
+    """Trees that no run has used for long, and what an earlier removal could not finish."""
+    for entry in os.listdir(folder):
+        if entry.startswith(_TRASH):
+            _quietly_remove(os.path.join(folder, entry))
+    for tree in _trees(folder):
+        if time.time() - tree.last_use() > KEEP_TREE_SECONDS:
+            _remove_unused(tree)
+
+
+def _make_space(tree: TreeCopy, size: int) -> None:
+    """Room for a tree of `size` bytes: others that nobody needs go, oldest first. Raises OSError when there is none."""
+    folder = os.path.dirname(tree.path)
+    for other in sorted(_trees(folder), key=TreeCopy.last_use):
+        disk = shutil.disk_usage(folder)
+        if disk.free - size > FREE_SHARE * disk.total:
+            return
+        if other.path != tree.path:
+            _remove_unused(other)
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(f"the disk has no room for the work tree: {size >> 20} MB, and {free >> 20} MB are free")
+
+
+def _remove_unused(tree: TreeCopy) -> None:
+    """Unless somebody needs it. Renamed first: half a tree is never taken for one."""
+    with tree:
+        if not tree.lock() or tree.is_leased():
+            return
+        trash = tempfile.mkdtemp(prefix=_TRASH, dir=os.path.dirname(tree.path))
+        if os.path.lexists(tree.path):
+            os.rename(tree.path, os.path.join(trash, "tree"))
+        tree.forget()
+    _quietly_remove(trash)
+
+
+def _quietly_remove(path: str) -> None:
+    try:
+        remove(path)
+    except OSError:  # the next run tries again
+        return

@@ -58,15 +58,21 @@ def not_run(reason: str) -> SharedCause:
 
 
 def groups(
-    rows: Iterable[TestRow], causes: Mapping[str, SharedCause], sample: Callable[[int], str]
+    rows: Iterable[TestRow],
+    causes: Mapping[str, SharedCause],
+    sample: Callable[[int], str],
+    places: Callable[[TestRow], set[int]],
 ) -> tuple[list[dict[str, Any]], int]:
-    """The groups to show, most needed and largest first, and how many were left out. `sample` gives a test's text."""
+    """The groups to show, most needed and largest first, and how many were left out.
+
+    `sample` gives a test's text, `places` the machines it failed on.
+    """
     members: defaultdict[tuple[str, str], list[TestRow]] = defaultdict(list)
     for row in rows:
         if row.cause:
             members[_kind(row), row.cause].append(row)
     ordered = sorted(members.items(), key=lambda item: (*_need(item[0], causes), -len(item[1]), item[1][0].n))
-    shown = [_group(kind, causes[key], found, sample(found[0].n)) for (kind, key), found in ordered[:GROUPS]]
+    shown = [_group(kind, causes[key], found, sample(found[0].n), places) for (kind, key), found in ordered[:GROUPS]]
     return shown, len(ordered) - len(shown)
 
 
@@ -79,7 +85,9 @@ def _kind(row: TestRow) -> str:
     return row.state if row.state in _KINDS else "failed"  # a test that is being retried has failed so far
 
 
-def _group(kind: str, cause: SharedCause, rows: list[TestRow], sample: str) -> dict[str, Any]:
+def _group(
+    kind: str, cause: SharedCause, rows: list[TestRow], sample: str, places: Callable[[TestRow], set[int]]
+) -> dict[str, Any]:
     return {
         "key": f"{kind}:{cause.key}",
         "kind": kind,
@@ -87,7 +95,7 @@ def _group(kind: str, cause: SharedCause, rows: list[TestRow], sample: str) -> d
         "title": cause.title,
         "hint": cause.hint,
         "count": len(rows),
-        "machines": sorted({row.machine for row in rows if row.machine >= 0}),
+        "machines": sorted(set().union(*map(places, rows)) - {-1}),
         "tests": [row.n for row in rows[:TESTS_OF_A_GROUP]],
         "retrying": sum(1 for row in rows if row.state not in _KINDS or "l" in row.flags),
         "sample": sample,

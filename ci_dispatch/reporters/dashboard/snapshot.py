@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from ci_dispatch.core.model import MachineName, Test, TestResult, Verdict
 from ci_dispatch.reporters.counts import failed_on
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
-from ci_dispatch.run.run_report import verdict_word
+from ci_dispatch.run.run_report import attempts_of, fails_without_attempt, verdict_word
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.plain import one_line, plain
-from report_merge.render.wording import count
+from report_merge.render.wording import count, nothing_passed
 
 LOST_AFTER = 60.0  # seconds without an event, twice the interval of the health checks: the controller is gone
 SLOW_FACTOR, SLOW_KNOWN, SLOW_UNKNOWN = 2.0, 5.0, 30.0  # times what was expected, and at least; without expectation
@@ -104,13 +104,24 @@ def is_slow(result: TestResult, state: RunState) -> bool:
     return result.seconds > max(SLOW_KNOWN, SLOW_FACTOR * expected)
 
 
-def last_failure(record: TestRecord, state: RunState) -> tuple[MachineName, TestResult] | None:
-    """The latest execution that failed, with its machine."""
+def last_failure(record: TestRecord, state: RunState) -> TestResult | None:
+    """The latest execution that failed; where none did and the verdict says so, that verdict's reason."""
+    if fails_without_attempt(record):
+        return TestResult(test=record.test.id, verdict=Verdict.FAILED, message=record.reason)
     attempt = state.ledger.attempts.get(record.lease) if record.lease is not None else None
     live = attempt.live.get(record.test.id) if attempt is not None else None
-    if attempt is not None and live is not None and _bad(live):
-        return attempt.lease.machine, live
-    return next(((name, result) for _, name, result in reversed(record.history) if _bad(result)), None)
+    if live is not None and _bad(live):
+        return live
+    return next((result for _, _, result in reversed(record.history) if _bad(result)), None)
+
+
+def failing_machines(record: TestRecord, state: RunState, positions: Positions) -> set[int]:
+    """The machines on which it failed, the attempt that still runs included."""
+    machines = {MachineName(a.machine) for a in attempts_of(record, state) if a.outcome.bad and a.machine}
+    attempt = state.ledger.attempts.get(record.lease) if record.lease is not None else None
+    if attempt is not None and (live := attempt.live.get(record.test.id)) is not None and _bad(live):
+        machines.add(attempt.lease.machine)
+    return {positions.machine(name) for name in machines}
 
 
 def _bad(result: TestResult) -> bool:
@@ -221,6 +232,8 @@ def sentence(state: RunState, counts: Mapping[str, int]) -> str:
     parts += [f"{count(n, 'machine')} {word}" for n, word in ((lost, "lost"), (quarantined, "quarantined")) if n]
     if parts and (failed or not_run):
         return ", ".join(parts)
+    if nothing := nothing_passed(total, counts.get("skipped", 0)):
+        return ", ".join([nothing, *parts])
     done = counts.get("passed", 0) + counts.get("skipped", 0) + counts.get("flaky", 0)
     first = (
         f"{count(total, 'test')}, nothing failed"

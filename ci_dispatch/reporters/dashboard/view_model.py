@@ -165,14 +165,14 @@ class ViewModel:
         if row.state == "not run":
             cause = failure_groups.not_run(record.reason)
         elif failure := snapshot.last_failure(record, self.state):
-            cause = failure_groups.cause_of(failure[1])
+            cause = failure_groups.cause_of(failure)
         else:
             cause = failure_groups.UNKNOWN
         self._causes[cause.key] = cause
         return cause.key
 
     def _regroup(self, delta: dict[str, Any]) -> None:
-        groups, omitted = failure_groups.groups(self._rows.values(), self._causes, self._excerpt)
+        groups, omitted = failure_groups.groups(self._rows.values(), self._causes, self._excerpt, self._places)
         if groups != self._groups or omitted != self._groups_omitted:
             self._groups, self._groups_omitted = groups, omitted
             delta["groups"], delta["groups_omitted"] = groups, omitted
@@ -181,7 +181,12 @@ class ViewModel:
         assert self.state.started is not None
         record = self.state.ledger.records[self.state.started.tests[n].id]
         failure = snapshot.last_failure(record, self.state)
-        return failure_groups.excerpt(failure[1]) if failure else ""
+        return failure_groups.excerpt(failure) if failure else ""
+
+    def _places(self, row: TestRow) -> set[int]:
+        assert self.state.started is not None
+        record = self.state.ledger.records[self.state.started.tests[row.n].id]
+        return snapshot.failing_machines(record, self.state, self._positions) or {row.machine}
 
     def _changed_machines(self) -> list[tuple[int, dict[str, Any]]]:
         made = [

@@ -14,7 +14,8 @@ from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureGroup, FailureVerdict
 from report_merge.model import Report, RunContext
 from report_merge.plain import one_line, plain
-from report_merge.render.wording import Status, count, duration, headline, history, status, title
+from report_merge.render.view import missing_groups
+from report_merge.render.wording import Status, count, duration, headline, history, nothing_passed, status, title
 
 BAR_COLUMNS = 56  # fits a phone held sideways, and has a bar
 BAR_ROWS = 24  # of an imagined terminal: fifteen machines and the total
@@ -23,8 +24,15 @@ REPLIES = 7  # causes with a reply of their own: at one message a second they fi
 SAMPLE_LINES, SAMPLE_CHARACTERS = 20, 2500
 TESTS_NAMED = 5
 WARNINGS = 3  # the newest ones
+REASONS = 3  # why tests have no verdict
 
-_SIGNS = {Status.PASSED: "🟢", Status.FAILED: "🔴", Status.INCOMPLETE: "🟣", Status.UNREADABLE: "🟠"}
+_SIGNS = {
+    Status.PASSED: "🟢",
+    Status.FAILED: "🔴",
+    Status.INTERRUPTED: "🟣",
+    Status.INCOMPLETE: "🟣",
+    Status.UNREADABLE: "🟠",
+}
 
 
 def live(state: RunState, now: float, context: RunContext) -> SlackMessage:
@@ -43,7 +51,8 @@ def live(state: RunState, now: float, context: RunContext) -> SlackMessage:
 def final(state: RunState, report: Report, groups: Sequence[FailureGroup], change: VerdictChange) -> SlackMessage:
     """How a run ended: the verdict, the numbers, what broke and whether that is new."""
     context = report.context
-    sign = "🟡" if status(report) is Status.PASSED and report.totals.flaky else _SIGNS[status(report)]
+    doubtful = report.totals.flaky or nothing_passed(report.totals.tests, report.totals.skipped)
+    sign = "🟡" if status(report) is Status.PASSED and doubtful else _SIGNS[status(report)]
     word = {Transition.BROKEN: "Broken: ", Transition.FIXED: "Fixed: "}.get(change.transition, "")
     if change.transition is Transition.STILL_FAILING:
         word = f"Still failing ({_ordinal(change.runs)} run): "
@@ -56,6 +65,7 @@ def final(state: RunState, report: Report, groups: Sequence[FailureGroup], chang
     if groups:
         shown.append(b.rich(b.bullets(_cause(group, change) for group in groups[:GROUPS])))
     notes = [f"and {count(len(groups) - GROUPS, 'more cause')}"] if len(groups) > GROUPS else []
+    notes += _missing(report)
     notes += [f"{one_line(w.source, 40)}: {one_line(w.text, 160)}" for w in state.warnings[-WARNINGS:]]
     if len(state.warnings) > WARNINGS:
         notes.append(f"and {count(len(state.warnings) - WARNINGS, 'more warning')}")
@@ -64,6 +74,16 @@ def final(state: RunState, report: Report, groups: Sequence[FailureGroup], chang
     if buttons := b.links([("Run", context.url), ("Report", context.report_url)]):
         shown.append(buttons)
     return SlackMessage(b.sentence(_summary(report, groups, change)), tuple(shown))
+
+
+def _missing(report: Report) -> list[str]:
+    """Why there is no verdict, the first reasons."""
+    missing = missing_groups(report)
+    notes = [
+        f"{count(len(group.names), group.what)} not run: {one_line(group.reason, 300)}" for group in missing[:REASONS]
+    ]
+    more = sum(len(group.names) for group in missing[REASONS:])
+    return [*notes, f"and {more:,} more not run for other reasons"] if more else notes
 
 
 def with_mentions(message: SlackMessage, mentioned: Sequence[str]) -> SlackMessage:

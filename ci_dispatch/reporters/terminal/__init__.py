@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TextIO
 
+from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.reporters import Reporter, ReporterContext
 from ci_dispatch.reporters.terminal.cells import glyphs_for
 from ci_dispatch.reporters.terminal.reporter import (
@@ -21,10 +22,10 @@ from ci_dispatch.reporters.terminal.reporter import (
     QuietReporter,
     TerminalReporter,
 )
-from ci_dispatch.reporters.terminal.screen import Screen, StreamWriter
+from ci_dispatch.reporters.terminal.screen import JobLog, Screen, StreamWriter
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
-from report_merge.model import RunContext
+from report_merge.model import Report, RunContext
 from report_merge.render.text import final_lines
 
 LEAST_WIDTH = 40  # of a live display
@@ -47,14 +48,20 @@ def open_reporter(context: ReporterContext) -> Reporter:
         stdout=context.stdout,
         stderr=context.stderr,
         environ=context.environ,
-        final=lambda state: final_lines(context.reports.of(state), report_path=merged),
+        final=lambda state: last_lines(state, context.reports.of(state), merged),
         follow=context.follow,
     )
 
 
-def last_lines(state: RunState) -> list[str]:
-    """The failures once more, by cause, and exactly one last line that scripts can find."""
-    return final_lines(report(state, RunContext()))
+def last_lines(state: RunState, shown: Report | None = None, path: str = "") -> list[str]:
+    """The failures once more, by cause, and exactly one last line that scripts can find.
+
+    `shown` is the report of `state` where there is one already, `path` where it can be read.
+    """
+    *lines, last = final_lines(shown or report(state, RunContext()), report_path=path)
+    if state.finished is not None and state.finished.exit_code == ExitCode.NOTHING_TO_RUN:
+        lines.append("  try: see why they were skipped; where a run may end so: --no-fail-if-all-skipped")
+    return [*lines, last]
 
 
 def progress(
@@ -80,7 +87,7 @@ def progress(
         chosen = Mode.PLAIN
     glyphs = glyphs_for(stdout.encoding)
     colour = use_colour(isatty=isatty, environ=environ)
-    output = StreamWriter(stdout)
+    output = JobLog(StreamWriter(stdout))
     match chosen:
         case Mode.LIVE:
             screen = Screen(colour=colour, reflows=reflows(environ))
@@ -88,10 +95,10 @@ def progress(
                 output, screen, size=lambda: _size_of(stdout), glyphs=glyphs, final=final, follow=follow
             )
         case Mode.PLAIN:
-            github = environ.get("GITHUB_ACTIONS") == "true"
-            return PlainReporter(output, colour=colour, glyphs=glyphs, final=final, github=github, follow=follow)
+            command = output.command if environ.get("GITHUB_ACTIONS") == "true" else None
+            return PlainReporter(output, colour=colour, glyphs=glyphs, final=final, command=command, follow=follow)
         case Mode.JSON:
-            return JsonReporter(output, StreamWriter(stderr), final=final, follow=follow)
+            return JsonReporter(output, JobLog(StreamWriter(stderr)), final=final, follow=follow)
         case Mode.NONE:
             return QuietReporter(output, colour=colour, final=final)
 

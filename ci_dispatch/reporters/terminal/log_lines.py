@@ -17,16 +17,22 @@ from ci_dispatch.core.events import (
     VerdictReached,
     Warned,
 )
-from ci_dispatch.core.model import FailureCause, LeaseNumber, MachineName, TestResult, Verdict
+from ci_dispatch.core.model import Ended, FailureCause, LeaseNumber, MachineName, TestResult, Verdict
 from ci_dispatch.reporters.counts import clock, name_of, what_failed
 from ci_dispatch.reporters.terminal.cells import Glyphs, Line, Style
 from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.run_report import fails_without_attempt
 from ci_dispatch.run.state import RunState
 from report_merge.plain import one_line
 from report_merge.render.escape import terminal
 from report_merge.render.wording import count
 
 _LINE_LIMIT = 4096  # characters of a followed line
+_WHY_ENDED = {  # where the attempt itself gives no reason
+    Ended.TIMED_OUT: "it took longer than --shard-timeout allows",
+    Ended.LEASE_ENDED: "its lease ended, for no controller renewed it",
+    Ended.LOST: "the machine cannot be reached, or does not know the job any more",
+}
 
 
 class LogLines:
@@ -79,6 +85,8 @@ class LogLines:
                 return self._attempt_finished(event, state)
             case VerdictReached(test=test, verdict=Verdict.FLAKY):
                 return [self._flaky(state.ledger.records[test], state)]
+            case VerdictReached(test=test, verdict=Verdict.FAILED):
+                return self._silent_failure(state.ledger.records[test], state)
             case _:
                 return []
 
@@ -94,6 +102,15 @@ class LogLines:
             (f"{attempt}{took}  ", Style.DIM),
             (what_failed(result), Style.PLAIN),
         )
+
+    def _silent_failure(self, record: TestRecord, state: RunState) -> list[Line]:
+        """A failure that no attempt told and no line has shown yet: the test took its runner down."""
+        if not fails_without_attempt(record):
+            return []
+        sign = self._glyphs.failed
+        name = name_of(state, record.test.id)
+        return [((sign if sign.endswith(" ") else sign + " ", Style.BAD), (name, Style.BOLD),
+                 (f"  {one_line(record.reason, 500)}", Style.PLAIN))]  # fmt: skip
 
     def _flaky(self, record: TestRecord, state: RunState) -> Line:
         tries = ", ".join(f"{result.verdict} on {one_line(machine)}" for _, machine, result in record.history)
@@ -114,16 +131,20 @@ class LogLines:
             shown = result.test in live and live[result.test].verdict is Verdict.FAILED
             if result.verdict is Verdict.FAILED and not shown:
                 lines.append(self._failure(result, event.machine, state))
-        shown_lost = event.result.cause is FailureCause.MACHINE and state.machines[event.machine].lost
-        if event.result.cause is not FailureCause.NONE and not shown_lost:
+        attempt = event.result
+        shown_lost = attempt.cause is FailureCause.MACHINE and state.machines[event.machine].lost
+        trouble = attempt.cause is not FailureCause.NONE or attempt.ended in _WHY_ENDED
+        if trouble and not shown_lost:
             lines.append(self._cause(event, state))
         return lines
 
     def _cause(self, event: AttemptFinished, state: RunState) -> Line:
-        shard = one_line(state.ledger.attempts[event.lease].lease.shard.id)
-        reason = f": {one_line(event.result.reason)}" if event.result.reason else ""
-        text = f"{one_line(event.machine)}: shard {shard}, {event.result.cause}{reason}"
-        left = sum(result.verdict is Verdict.NOT_RUN for result in event.result.results)
+        shard, result = one_line(state.ledger.attempts[event.lease].lease.shard.id), event.result
+        reason = one_line(result.reason) or _WHY_ENDED.get(result.ended, "")
+        text = (
+            f"{one_line(event.machine)}: shard {shard}, {result.cause or result.ended}{': ' if reason else ''}{reason}"
+        )
+        left = sum(one.verdict is Verdict.NOT_RUN for one in result.results)
         return self._warning(text + (f"; {count(left, 'test')} to run again or elsewhere" if left else ""))
 
     # -- machines ---------------------------------------------------------------------------------------------------
@@ -139,7 +160,10 @@ class LogLines:
             case MachineQuarantined(reason=reason):
                 return [self._warning(f"{name} quarantined, gets no more work: {one_line(reason)}", Style.BAD)]
             case MachineChecked(healthy=healthy):
+                first = event.machine not in self._healthy
                 before, self._healthy[event.machine] = self._healthy.get(event.machine, True), healthy
+                if first and healthy and event.problems and machine.first_work is None:  # later it may be our own load
+                    return [self._warning(f"{name}: {one_line('; '.join(event.problems))}")]
                 if before == healthy:
                     return []
                 if healthy:

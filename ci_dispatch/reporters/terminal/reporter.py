@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import TRANSIENT, AttemptOutput, RunFinished, Stamped, TestFinished
@@ -12,27 +12,18 @@ from ci_dispatch.reporters import BaseReporter
 from ci_dispatch.reporters.counts import clock, run_counts
 from ci_dispatch.reporters.terminal.cells import Glyphs, Line, Style, ansi, clip, fit, text_of
 from ci_dispatch.reporters.terminal.log_lines import LogLines, follows
-from ci_dispatch.reporters.terminal.screen import Screen
+from ci_dispatch.reporters.terminal.screen import Screen, TextWriter
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.journal import dumps
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.plain import one_line
-from report_merge.render.escape import workflow_log
+from report_merge.render.escape import json_log
 from report_merge.render.wording import count
 
 REFRESH = 0.5  # seconds between two pictures
 WIDEST = 200  # columns of a plain line
 HEARTBEAT = 30.0  # seconds between two plain heartbeats, or every tenth of the tests
 _DETAIL_LINES = 20
-
-
-class TextWriter(Protocol):
-    """Where text goes; `screen.StreamWriter` is the one that never waits."""
-
-    @property
-    def busy(self) -> bool: ...
-    def write(self, text: str) -> None: ...
-    def close(self) -> None: ...
 
 
 Size: TypeAlias = Callable[[], tuple[int, int]]  # columns, rows: asked again at each refresh
@@ -86,7 +77,7 @@ class JsonReporter(TerminalReporter):
         event = stamped.event
         followed = isinstance(event, AttemptOutput) and follows(self._follow, event, state)
         if followed or not isinstance(event, TRANSIENT):
-            self._output.write(dumps(stamped).decode() + "\n")
+            self._output.write(json_log(dumps(stamped).decode()) + "\n")
 
     def close(self) -> None:
         self._write_end(self._stderr)
@@ -137,16 +128,22 @@ class PlainReporter(TerminalReporter):
 
     [2:30] 67/88 76% ok 63 fail 2 flaky 1 | moruk 22/24 vihma 15/22 pakane LOST
 
-    Under GitHub Actions a failure's detail is folded into a `::group::`, and no foreign text can be a workflow command.
+    Under GitHub Actions, where `command` takes workflow commands, a failure's detail is folded into a `::group::`.
     """
 
     def __init__(
-        self, output: TextWriter, *, colour: bool, glyphs: Glyphs, final: FinalLines, github: bool = False,
+        self,
+        output: TextWriter,
+        *,
+        colour: bool,
+        glyphs: Glyphs,
+        final: FinalLines,
+        command: Callable[[str], None] | None = None,
         follow: str = "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(output, colour=colour, final=final)
         self._glyphs = glyphs
-        self._github = github
+        self._command = command
         self._log = LogLines(glyphs, follow)
         self._beat_at = 0.0
         self._beat_tenth = 0
@@ -156,8 +153,8 @@ class PlainReporter(TerminalReporter):
         self._beat_at = self._beat_at or stamped.at
         lines = self._log.lines(stamped, state)
         match stamped.event:
-            case TestFinished(result=result) if self._github and lines and _detail(result):
-                self._group(lines[0], result)
+            case TestFinished(result=result) if self._command and lines and _detail(result):
+                self._group(lines[0], result, self._command)
             case _:
                 self._print(lines)
         if isinstance(stamped.event, RunFinished) and self._beat_tenth < 10:
@@ -171,16 +168,14 @@ class PlainReporter(TerminalReporter):
 
     def _print(self, lines: list[Line]) -> None:
         for line in lines:
-            shown = clip(line, WIDEST, self._glyphs.ellipsis)
-            if self._github:
-                shown = tuple((workflow_log(text), style) for text, style in shown)
-            self._output.write(self._paint(shown) + "\n")
+            self._output.write(self._paint(clip(line, WIDEST, self._glyphs.ellipsis)) + "\n")
 
-    def _group(self, title: Line, result: TestResult) -> None:
+    def _group(self, title: Line, result: TestResult, command: Callable[[str], None]) -> None:
         """A foldable group; its lines start with a rule, for a group's end is only seen at the start of a line."""
-        self._output.write(f"::group::{self._paint(clip(title, WIDEST - 9, self._glyphs.ellipsis))}\n")
+        painted = self._paint(clip(title, WIDEST - 9, self._glyphs.ellipsis))
+        command(f"::group::{painted.replace('%', '%25')}")
         self._print([((f"{self._glyphs.rule} ", Style.DIM), (text, Style.PLAIN)) for text in _detail(result)])
-        self._output.write("::endgroup::\n")
+        command("::endgroup::")
 
     def _heartbeat(self, now: float, state: RunState) -> None:
         self._beat_at, self._beat_tenth = now, run_counts(state).percent // 10
@@ -192,7 +187,8 @@ def heartbeat(state: RunState, now: float) -> Line:
     counts = run_counts(state)
     text = f"[{clock(now - state.started_at)}] {counts.done}/{counts.total} {counts.percent}% ok {counts.passed}"
     for word, number in (
-        ("fail", counts.failed), ("flaky", counts.flaky), ("skipped", counts.skipped), ("not run", counts.not_run),
+        ("fail", counts.failed), ("retrying", counts.retrying), ("flaky", counts.flaky), ("skipped", counts.skipped),
+        ("not run", counts.not_run),
     ):  # fmt: skip
         text += f" {word} {number}" if number else ""
     left = state.remaining_seconds(now) if state.finished is None else None

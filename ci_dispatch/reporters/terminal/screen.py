@@ -10,14 +10,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from threading import Condition, Thread
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from ci_dispatch.reporters.terminal.cells import Line, ansi, line_cells, text_of
+from report_merge.render.escape import no_workflow_command
 
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # synchronised output: shown at once or ignored
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"  # a glyph wider than we think must not start a new row
 _MOST_WAITING = 20_000  # writes
 _CLOSE_DEADLINE = 5.0  # seconds
+
+
+class TextWriter(Protocol):
+    """Where text goes; `StreamWriter` is the one that never waits."""
+
+    @property
+    def busy(self) -> bool: ...
+    def write(self, text: str) -> None: ...
+    def close(self) -> None: ...
 
 
 class Screen:
@@ -122,6 +132,28 @@ class StreamWriter:
         data = memoryview(text.encode(self._encoding))
         while data:
             data = data[os.write(self._descriptor, data) :]
+
+
+class JobLog:
+    """Output that may become the log of a GitHub job: no line of it is a workflow command, but those of `command`."""
+
+    def __init__(self, output: TextWriter) -> None:
+        self._output = output
+
+    @property
+    def busy(self) -> bool:
+        return self._output.busy
+
+    def write(self, text: str) -> None:
+        """Whole lines, of whatever foreign text."""
+        self._output.write(no_workflow_command(text))
+
+    def command(self, line: str) -> None:
+        """A workflow command of our own; what is foreign in it is on one line."""
+        self._output.write(f"{line}\n")
+
+    def close(self) -> None:
+        self._output.close()
 
 
 def _descriptor_of(stream: TextIO) -> int | None:

@@ -168,9 +168,9 @@ class ProgressTracker:
             end = state.finished_at if state.finished_at is not None else self._clock.now()
             return Stats(
                 total=len(self._started.tests),
-                completed=counts.done,
+                completed=counts.done - counts.retrying,
                 passed=counts.passed,
-                failed=counts.failed,
+                failed=counts.failed - counts.retrying,
                 flaky=counts.flaky,
                 skipped=counts.skipped,
                 percent=counts.percent,
@@ -202,10 +202,11 @@ def _shard_as_test(number: int) -> Test:
 
 def _last_line(state: RunState) -> list[str]:
     counts = run_counts(state)
-    word = "INCOMPLETE" if counts.done < counts.total else "FAILED" if counts.failed else "PASSED"
+    failed, done = counts.failed - counts.retrying, counts.done - counts.retrying
+    word = "INCOMPLETE" if done < counts.total else "FAILED" if failed else "PASSED"
     numbers = (
-        f"{counts.passed} passed, {counts.failed} failed, {counts.flaky} flaky, {counts.skipped} skipped, "
-        f"{counts.total - counts.done} not run"
+        f"{counts.passed} passed, {failed} failed, {counts.flaky} flaky, {counts.skipped} skipped, "
+        f"{counts.total - done} not run"
     )
     where = f"{count(len(state.machines), 'machine')}; {duration(state.elapsed)}"
     return [f"ci-dispatch: {word} {count(counts.total, 'shard')}: {numbers}; {where}"]

@@ -75,11 +75,12 @@ class Reporter {
   }
 
   describe(test) {
-    const [, project, , ...title] = test.titlePath();
+    const [, project, within, ...title] = test.titlePath(); // `within`: the file as reports of its own name it
     const file = posix(chain(test.parent)[2].location.file); // root, project, file
     const setup = this.setup(project);
     const unit = setup ? { unit: key(project), group: key(project) } : unitOf(test, project, file);
-    return { id: test.id, project, file, title, line: test.location.line, setup, ...unit };
+    const classname = within === file ? '' : within;
+    return { id: test.id, project, file, title, line: test.location.line, setup, classname, ...unit };
   }
 
   onTestBegin(test) {

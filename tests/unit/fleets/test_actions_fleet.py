@@ -404,9 +404,7 @@ def test_a_runner_that_nobody_has_is_waited_for_and_is_no_sick_machine() -> None
     waiting = AttemptResult(ended=Ended.NOT_STARTED, reason="no runner took it")
     assert not quarantine.opens([AttemptRecord(lease_of(n), result=waiting) for n in range(1, 9)], others_pass=True)
     script.dispatched()
-    queued = [
-        JobView(id=n, name=f"shard head-{n}", status="queued", conclusion="", runner="", steps=()) for n in (1, 2)
-    ]
+    queued = [replace(job(n, ""), status="queued", steps=()) for n in (1, 2)]
     script.poll(*queued, at=1000.0)
     ends = script.said(AttemptFinished)
     assert [end.result.ended for end in ends] == [Ended.NOT_STARTED] * 2

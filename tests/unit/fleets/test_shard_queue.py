@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ci_dispatch.core.events import AttemptFinished, LeaseGranted, RetryScheduled
+from ci_dispatch.core.events import AttemptFinished, LeaseGranted, RetryScheduled, VerdictReached
 from ci_dispatch.core.model import (
     AttemptResult,
     Charge,
@@ -14,6 +14,8 @@ from ci_dispatch.core.model import (
     Shard,
     ShardKind,
     TestId,
+    TestResult,
+    Verdict,
 )
 from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS, ShardQueue
 from ci_dispatch.run.ledger import Ledger
@@ -74,6 +76,29 @@ def test_each_machine_gets_its_head_and_nobody_takes_what_is_promised_to_another
     table = Table(share=0.5)
     shards = [table.next(machine) for machine in (A, A, B)]
     assert [shard and shard.kind for shard in shards] == [ShardKind.HEAD, ShardKind.TAIL, ShardKind.HEAD]
+
+
+def test_a_pull_is_bounded_by_how_long_tests_really_take() -> None:
+    """Expected to take no time, a whole tail is worth no second start: a machine that returns would get nothing."""
+    table = Table(tests=40)
+    table.queue = ShardQueue(table.ledger, dict.fromkeys(table.ids, 0.01))
+    first = table.next(A)
+    assert first is not None
+    assert len(first.tests) == 40, "what is known says so"
+    table = Table(tests=40, share=0.1)
+    table.queue = ShardQueue(table.ledger, dict.fromkeys(table.ids, 0.01))
+    table.queue.plan_heads(BOTH, 0.1, [A.name, B.name])
+    head = table.next(A)
+    assert head is not None
+    number = table.ledger.last_lease
+    results = tuple(TestResult(test=test, verdict=Verdict.PASSED, seconds=20.0) for test in head.tests)
+    ended = AttemptFinished(lease=number, machine=A.name, result=AttemptResult(ended=Ended.EXITED, results=results))
+    table.ledger.apply(ended, 1.0)
+    for test in head.tests:
+        table.ledger.apply(VerdictReached(test=test, verdict=Verdict.PASSED), 1.0)
+    pulled = table.next(A)
+    assert pulled is not None
+    assert len(pulled.tests) < 15
 
 
 def test_a_head_that_somebody_else_has_by_now_is_no_head() -> None:

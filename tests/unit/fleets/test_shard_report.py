@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UnreadableReport
 from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, ShardId, TestId, TestResult, Verdict
-from ci_dispatch.fleets.actions.run.poll_budget import SLOWEST, WINDOW, PollBudget
+from ci_dispatch.fleets.actions.run.polling import SLOWEST, WINDOW, PollBudget
 from ci_dispatch.fleets.actions.shard_report import FILE, ShardReport, artifact_name, attempt_of, parse, read, write
 
 HEAD = '{"v":2,"dispatch":"d","shard":"s","attempt":1,"machine":"m","result":{'

@@ -9,7 +9,17 @@ import pytest
 
 from ci_dispatch.core.model import Ended
 from ci_dispatch.machines import job_follower
-from ci_dispatch.machines.supervisor import folder, job, main, processes, protocol, trees
+from ci_dispatch.machines.supervisor import (
+    abandoned,
+    folder,
+    job,
+    main,
+    processes,
+    protocol,
+    tree_copy,
+    trees,
+    watchdog,
+)
 from ci_dispatch.run.ports import JobEnd
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "supervisor-protocol.md").read_text(encoding="utf-8")
@@ -65,13 +75,13 @@ def test_states_and_the_fields_of_a_status() -> None:
 def test_deadlines() -> None:
     written = {name: float(seconds) for name, seconds, _ in table("Leases and deadlines", "name")}
     coded: dict[str, object] = {}
-    for module in (job_follower, protocol, main, processes):
+    for module in (job_follower, protocol, main, processes, abandoned, watchdog, trees, tree_copy):
         coded |= {name: value for name, value in constants(module, "_SECONDS").items() if not name.startswith("_")}
     del coded["POLL_SECONDS"]
     assert written == coded
 
 
-@pytest.mark.parametrize("name", ["out.log", "lock", "lease", "cancel", "cancel.now", "status", ".new-"])
+@pytest.mark.parametrize("name", ["out.log", "lock", "lease", "beat", "cancel", "cancel.now", "status", ".new-"])
 def test_names_of_files(name: str) -> None:
     assert f"`{name}`" in DOCUMENT
     assert f'"{name}"' in SUPERVISOR[folder.__name__]

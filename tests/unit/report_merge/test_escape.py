@@ -185,10 +185,26 @@ def test_a_workflow_command_has_one_line_and_no_property_of_the_texts_making(tex
 @hostile
 @given(foreign)
 def test_a_log_line_is_never_a_workflow_command(text: str) -> None:
-    for shown_text in (escape.workflow_log(text), escape.workflow_log("  " + text), escape.terminal_name(text)):
+    for shown_text in (
+        escape.workflow_log(text),
+        escape.workflow_log("  " + text),
+        escape.terminal_name(text),
+        escape.no_workflow_command(text),
+        escape.no_workflow_command("\x1b[1mours\x1b[0m\n" + text),
+    ):
         for line in re.split(r"[\r\n]", shown_text):
             assert not line.strip().startswith("::")
             assert "##[" not in line
+
+
+@hostile
+@given(foreign)
+def test_json_in_a_log_is_no_command_and_means_the_same(text: str) -> None:
+    shown = escape.json_log(json.dumps({text: [text]}, ensure_ascii=False, indent=1))
+    assert json.loads(shown) == {text: [text]}
+    for line in shown.split("\n"):
+        assert not line.strip().startswith("::")
+        assert "##[" not in line
 
 
 @hostile

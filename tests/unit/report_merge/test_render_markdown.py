@@ -209,3 +209,11 @@ def test_a_budget_is_never_exceeded(texts: list[list[str]], budget: int) -> None
     ]
     filled = fill(sections, budget)
     assert size(filled.text) <= budget
+
+
+def test_one_reason_is_one_row_however_many_tests_it_stopped() -> None:
+    lost = [sample.case(f"lost {n}", reason="no healthy machine") for n in range(161)]
+    page = markdown.job_summary(sample.report(*lost))
+    assert page.count("no healthy machine") == 1
+    assert "| 161 tests | cart.spec.ts › lost 0 &#91;desktop&#93;<br>cart.spec.ts › lost 1" in page
+    assert "<br>… and 111 more tests |" in page

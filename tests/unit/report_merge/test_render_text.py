@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from report_merge.model import FileProblem, Missing, Report
+from report_merge.model import FileProblem, Missing, Outcome, Report
 from report_merge.render import text, wording
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_escape import HOSTILE
@@ -68,6 +68,35 @@ def test_many_causes_and_tests_are_counted_not_listed() -> None:
     assert len(lines) < 250
     assert "... and 30 more causes: see the report" in lines
     assert "    ... and 15 more tests" in lines
+
+
+def test_one_reason_is_told_once_however_many_tests_it_stopped() -> None:
+    nobody = "no healthy machine - local: Disk 3 % free on /, needs 10 %"
+    lost = [sample.case(f"lost {n}", reason=nobody) for n in range(161)]
+    lines = text.final_lines(sample.report(*lost, sample.case("gone", reason="deleted")))
+    assert lines[:7] == [
+        f"MISSING 161 tests: {nobody}",
+        *(f"    cart.spec.ts › lost {n} [desktop]" for n in range(5)),
+        "    ... and 156 more tests",
+    ]
+    assert lines[7] == "MISSING test cart.spec.ts › gone [desktop]: deleted"
+
+
+def test_no_list_is_cut_without_a_word() -> None:
+    lost = [sample.case(f"lost {n}", reason=f"reason {n // 2}") for n in range(60)]
+    files = tuple(FileProblem(file=f"{n}.xml", reason="empty") for n in range(27))
+    lines = text.final_lines(sample.report(*lost, problems=files))
+    assert "... and 20 more are MISSING for other reasons: see the report" in lines
+    assert "... and 7 more files: see the report" in lines
+
+
+def test_a_failure_names_every_machine_it_struck() -> None:
+    tries = [sample.attempt(Outcome.FAILED, text="boom", machine=name) for name in "abcdea"]
+    lines = text.final_lines(sample.report(sample.case("x", *tries[:3]), sample.case("y", *tries)))
+    assert [line.rpartition("  on ")[2] for line in lines if "  on " in line] == [
+        "a, b, c  1.00s",
+        "a, b, c, 2 more  1.00s",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,11 @@ def test_one_error_a_cause_and_flaky_tests_as_warnings() -> None:
     ]
 
 
-def test_ten_at_most() -> None:
-    assert len(annotations_of(sample.large(100, 100, texts=30))) == 10
+def test_ten_at_most_and_how_many_more_there_are() -> None:
+    *errors, more = annotations_of(sample.large(100, 100, texts=30))
+    assert [line.split(" ", 1)[0] for line in errors] == ["::error"] * 10
+    assert more == "::notice title=Not all is shown here::20 more causes: see the summary"
+    assert len(annotations_of(sample.large(100, 100, texts=10))) == 10
 
 
 @pytest.mark.parametrize("text", HOSTILE)

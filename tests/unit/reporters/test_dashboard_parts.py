@@ -360,4 +360,4 @@ def test_a_result_that_says_it_was_flaky_is_a_failure_to_show() -> None:
     model = model_of(*begun(1), granted(1, "a", 0), ended(1, "a", flaky))
     found = snapshot.last_failure(model.state.ledger.records[TestId("t0")], model.state)
     assert found is not None
-    assert found[1].message == "once"
+    assert found.message == "once"

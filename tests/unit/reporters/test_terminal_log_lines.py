@@ -5,14 +5,27 @@ from __future__ import annotations
 import pytest
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.events import AttemptOutput, Stamped, TestFinished
-from ci_dispatch.core.model import LeaseNumber, MachineName, TestId, TestResult, Verdict
+from ci_dispatch.core.events import AttemptFinished, AttemptOutput, Event, MachineChecked, Stamped, TestFinished
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    FailureCause,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    TestId,
+    TestResult,
+    Verdict,
+)
 from ci_dispatch.reporters.counts import clock, what_failed
 from ci_dispatch.reporters.terminal.cells import UNICODE, text_of
 from ci_dispatch.reporters.terminal.log_lines import LogLines, follows
 from ci_dispatch.reporters.terminal.reporter import PlainReporter
+from ci_dispatch.reporters.terminal.screen import JobLog
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded
+from tests.simulation import make_tests, run_started
+from tests.unit.reporters.test_one_verdict import attempt
 
 
 class Kept:
@@ -104,9 +117,9 @@ def test_heartbeats_come_each_tenth_and_the_last_names_everything() -> None:
     kept = Kept()
     play(recorded("troubled"), reporter(kept))
     beats = heartbeats(kept)
-    assert len(beats) == 9
+    assert len(beats) == 10
     assert beats[-1] == (
-        "[0:19] 20/20 100% ok 15 fail 2 flaky 1 skipped 1 not run 1 | ilko2 LOST pi QUARANTINED local 8/8 moruk 13/13"
+        "[0:19] 19/20 95% ok 15 fail 2 flaky 1 skipped 1 not run 1 | ilko2 LOST pi QUARANTINED local 8/8 moruk 13/13"
     )
     assert kept.lines[-1].endswith("the end")
 
@@ -121,7 +134,8 @@ def test_a_heartbeat_comes_every_thirty_seconds_when_nothing_happens() -> None:
 
 def test_a_detail_that_is_cut_says_how_many_lines_more() -> None:
     out, state = Kept(), play(recorded("troubled")[:6])
-    github = PlainReporter(out, colour=False, glyphs=UNICODE, final=lambda _: [], github=True)
+    log = JobLog(out)
+    github = PlainReporter(log, colour=False, glyphs=UNICODE, final=lambda _: [], command=log.command)
     failed = TestResult(test=next(iter(state.ledger.records)), verdict=Verdict.FAILED, detail="line\n" * 30)
     github.handle(Stamped(seq=7, at=state.now, event=TestFinished(lease=LeaseNumber(1), result=failed)), state)
     assert out.lines[1:-1] == ["│ line"] * 20 + ["│ ... 10 more lines"]
@@ -153,3 +167,40 @@ def test_clock() -> None:
     assert [clock(seconds) for seconds in (-1, 0, 59.9, 60, 3599, 3600, 90_061)] == [
         "0:00", "0:00", "0:59", "1:00", "59:59", "1:00:00", "25:01:01",
     ]  # fmt: skip
+
+
+def of_one_event(event: Event, *before: Event) -> list[str]:
+    log, state = LogLines(UNICODE), RunState()
+    started = run_started(make_tests(2), [MachineSpec(name=MachineName("local"), cores=1)], {})
+    lines: list[str] = []
+    for seq, each in enumerate((started, *before, event), 1):
+        stamped = Stamped(seq=seq, at=float(seq), event=each)
+        state.apply(stamped)
+        lines = [text_of(line) for line in log.lines(stamped, state)]
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("ended", "cause", "reason", "words"),
+    [
+        (Ended.LEASE_ENDED, FailureCause.MACHINE, "", "machine: its lease ended, for no controller renewed it"),
+        (Ended.TIMED_OUT, FailureCause.NONE, "", "timed out: it took longer than --shard-timeout allows"),
+        (Ended.EXITED, FailureCause.CRASH, "SIGKILL", "crash: SIGKILL"),
+    ],
+)
+def test_why_an_attempt_came_to_nothing_is_always_said(
+    ended: Ended, cause: FailureCause, reason: str, words: str
+) -> None:
+    granted = attempt(1, "local", suspects=("t00000", "t00001"))[0]
+    lines = tuple(TestResult(test=TestId(f"t0000{n}"), verdict=Verdict.NOT_RUN) for n in range(2))
+    result = AttemptResult(ended=ended, cause=cause, reason=reason, results=lines)
+    event = AttemptFinished(lease=LeaseNumber(1), machine=MachineName("local"), result=result)
+    assert of_one_event(event, granted) == [f"! local: shard s1, {words}; 2 tests to run again or elsewhere"]
+
+
+def test_a_healthy_machine_with_a_warning_says_it_once_before_its_first_work() -> None:
+    slow = "Load 40.00 (10.00/core, limit 2): tests are slow there, and timeouts may strike"
+    checked = MachineChecked(machine=MachineName("local"), healthy=True, reachable=True, problems=(slow,))
+    assert of_one_event(checked) == [f"! local: {slow}"]
+    assert of_one_event(checked, checked) == []
+    assert of_one_event(checked, attempt(1, "local", suspects=("t00000",))[0]) == [], "its load may be our own"

@@ -1,11 +1,47 @@
-"""Which display a stream gets: pure choices, every row of the table."""
+"""Which display a stream gets: pure choices, every row of the table. And what no display lets through."""
 
 from __future__ import annotations
 
+import io
+import json
+import re
+
 import pytest
 
-from ci_dispatch.reporters.terminal import Mode, choose, reflows, use_colour
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.events import (
+    AttemptFinished,
+    AttemptOutput,
+    Event,
+    LeaseGranted,
+    MachineLost,
+    RunFinished,
+    Stamped,
+    TestFinished,
+    VerdictReached,
+    Warned,
+)
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    FailureCause,
+    Lease,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    Makespan,
+    Shard,
+    ShardId,
+    ShardKind,
+    TestResult,
+    Verdict,
+)
+from ci_dispatch.reporters.terminal import Mode, choose, progress, reflows, use_colour
 from ci_dispatch.reporters.terminal.cells import ASCII, UNICODE, glyphs_for
+from tests.recorded_runs import play
+from tests.simulation import make_tests, run_started
+
+A = MachineName("a")
 
 TERMINAL = {"TERM": "xterm-256color"}
 
@@ -67,3 +103,46 @@ def test_the_terminals_that_do_not_wrap_anew() -> None:
     assert reflows({"TERM": "xterm-256color"})
     assert not reflows({"TERM": "xterm", "XTERM_VERSION": "XTerm(390)"})
     assert not reflows({"TERM": "screen", "STY": "1.pts-0"})
+
+
+HOSTILE = "##[error]a\r::add-mask::b\n  ::error::c\n##[group]d\u2028::stop-commands::e"
+
+
+def hostile_run() -> list[Stamped]:
+    tests = [replace(test, title=(HOSTILE,), file=HOSTILE, project=HOSTILE) for test in make_tests(2)]
+    started = replace(run_started(tests, [MachineSpec(name=A, cores=1)], {}), title=HOSTILE)
+    first, second = (test.id for test in tests)
+    failed = TestResult(test=first, verdict=Verdict.FAILED, message=HOSTILE, detail=HOSTILE, kind=HOSTILE)
+    shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=(first, second))
+    crashed = AttemptResult(ended=Ended.EXITED, cause=FailureCause.CRASH, reason=HOSTILE, results=(failed,))
+    events: list[Event] = [
+        started,
+        Warned(source=HOSTILE, text=HOSTILE),
+        LeaseGranted(lease=Lease(number=LeaseNumber(1), shard=shard, machine=A, granted=0.0)),
+        AttemptOutput(lease=LeaseNumber(1), machine=A, text=HOSTILE + "\n"),
+        TestFinished(lease=LeaseNumber(1), result=failed),
+        AttemptFinished(lease=LeaseNumber(1), machine=A, result=crashed),
+        MachineLost(machine=A, reason=HOSTILE),
+        VerdictReached(test=first, verdict=Verdict.FAILED, reason=HOSTILE),
+        VerdictReached(test=second, verdict=Verdict.NOT_RUN, reason=HOSTILE),
+        RunFinished(exit_code=4, makespan=Makespan(planned=0, realised=1, lower_bound=0), reason=HOSTILE),
+    ]
+    return [Stamped(seq=seq, at=float(seq), event=event) for seq, event in enumerate(events, 1)]
+
+
+@pytest.mark.parametrize("colour", ["0", "1"])
+@pytest.mark.parametrize("mode", ["plain", "json", "live", "none"])
+def test_in_a_github_job_no_text_of_a_test_is_a_command(mode: str, colour: str) -> None:
+    """By the runner's own rules: lines end at \\r and \\n, blanks before `::` do not count, `##[` counts anywhere."""
+    out, err = io.StringIO(), io.StringIO()
+    environ = {"GITHUB_ACTIONS": "true", "FORCE_COLOR": colour, "TERM": "xterm"}
+    play(hostile_run(), progress(mode, stdout=out, stderr=err, environ=environ, follow="a"))
+    lines = re.split(r"[\r\n]", out.getvalue() + "\n" + err.getvalue())
+    commands = [line.strip() for line in lines if line.strip().startswith("::")]
+    assert len([line for line in commands if line.startswith("::group::")]) == (mode == "plain")
+    assert [line for line in commands if not line.startswith("::group::")] == ["::endgroup::"] * (mode == "plain")
+    assert not [line for line in lines if "##[" in line and not line.startswith("::group::")]
+    assert "##" in out.getvalue() + err.getvalue()
+    if mode == "json":
+        told = [json.loads(line) for line in out.getvalue().rstrip("\n").split("\n")]
+        assert told[0]["data"]["title"] == HOSTILE, "JSON means what it meant"

@@ -11,6 +11,7 @@ from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
     LeaseGranted,
+    MachineChecked,
     MachineLost,
     MachineQuarantined,
     RunResumed,
@@ -46,8 +47,8 @@ def test_nothing_is_handed_out_before_every_machine_was_asked_how_it_is() -> Non
 
 def test_no_healthy_machine_ends_the_run_at_once_and_incomplete() -> None:
     script = Script(check_first=True)
-    script.say(checked(A, healthy=False))
-    script.say(checked(B, healthy=False))
+    for name in (A, B):
+        script.say(m.Checked(MachineChecked(machine=name, healthy=False, reachable=True)))
     assert script.state.finished is not None
     assert script.state.finished.exit_code == ExitCode.INCOMPLETE
     assert {entry.reason for entry in script.state.ledger.records.values()} == {"no healthy machine"}
@@ -341,8 +342,8 @@ def test_a_check_without_an_answer_keeps_nobody_waiting() -> None:
 
 def test_a_run_that_nobody_is_left_for_says_why() -> None:
     script = Script(check_first=True)
-    script.say(checked(A, healthy=False))
-    script.say(checked(B, healthy=False))
+    for name in (A, B):
+        script.say(m.Checked(MachineChecked(machine=name, healthy=False, reachable=True)))
     assert script.state.finished is not None
     assert script.state.finished.reason == "no healthy machine"
 
@@ -400,14 +401,24 @@ def test_while_the_controller_stood_still_a_machine_that_ended_its_jobs_did_righ
     assert not any(record.reassignments for record in script.state.ledger.records.values())
 
 
-def test_answers_that_a_standing_controller_missed_are_asked_for_again() -> None:
-    script = Script(machines=1, check_first=True, give_up_after=60.0, check_interval=30.0)
-    script.say(m.StoodStill(7.0), 7.0)
-    script.say(checked(A, healthy=False), 7.5)
-    assert script.state.finished is None, "nobody is given up for an answer that nobody heard"
-    assert m.CheckMachine(A, busy=False) in script.say(m.Tick(), 38.0)
-    script.say(checked(A, healthy=True), 39.0)
+def test_a_machine_that_did_not_answer_is_asked_again_before_a_run_is_given_up() -> None:
+    script = Script(machines=1, check_first=True)
+    script.say(checked(A, healthy=False), 5.0)
+    assert script.state.finished is None, "it may only have been slow"
+    assert m.CheckMachine(A, busy=False) in script.say(m.Tick(), 10.5)
+    script.say(checked(A, healthy=True), 11.0)
     assert script.state.ledger.active
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_run_that_nobody_can_begin_is_given_up_at_the_last_answer(*, reachable: bool) -> None:
+    script = Script(machines=1, check_first=True)
+    ill = m.Checked(MachineChecked(machine=A, healthy=False, reachable=reachable))
+    script.say(ill, 5.0)
+    assert (script.state.finished is not None) == reachable, "one that answered has said what it had to say"
+    script.say(m.Tick(), 10.5)
+    script.say(ill, 15.0)
+    assert script.state.finished is not None
 
 
 def test_time_without_a_controller_does_not_count_for_the_deadline() -> None:

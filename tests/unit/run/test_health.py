@@ -103,6 +103,9 @@ def test_each_limit_by_itself(change: dict[str, object], dimension: str, text: s
     assert {name for name, grade in grades(report).items() if grade is Grade.FAIL} == {dimension}
     assert not report.healthy
     assert report.problems == (text,)
+    [hint] = report.hints
+    assert report.event().problems == (text, f"try: {hint}")
+    assert report.document()["try"] == hint
     assert report.text().startswith("[moruk] FAILED ")
     alone = judged(replace(FIT, **change), only=dimension)
     assert set(grades(alone)) == {"ssh", dimension}
@@ -135,6 +138,22 @@ def test_a_machine_that_cannot_be_reached_says_where_it_stopped_and_what_to_try(
     assert report.text() == "[moruk] UNREACHABLE tcp: 10.0.0.1:22 does not answer"
     assert report.document()["try"] == "is it on?"
     assert not report.event().reachable
+
+
+def test_where_no_other_machine_is_left_a_high_load_is_a_warning() -> None:
+    probed = ProbeResult(machine=MachineName("moruk"), asked=NOW, seconds=0.1, output=replace(FIT, load=40.0))
+    report = judge(probed, HealthPolicy(load_decides=False))
+    assert report.healthy
+    assert report.problems == ("Load 40.00 (10.00/core, limit 2): tests are slow there, and timeouts may strike",)
+    assert report.text().startswith("[moruk] WARN   SSH 100 ms / ")
+    assert report.hints == ()
+
+
+def test_the_remedy_of_a_full_disk_is_a_command_whatever_its_mount_point_is_called() -> None:
+    [hint] = judged(replace(FIT, disks=(Disk(mount="/srv/a b; rm -rf /\n", free=0.01),))).hints
+    assert "du -xh '/srv/a b; rm -rf /' | sort" in hint
+    [hint] = judged(replace(FIT, disks=(Disk(mount="/", free=0.9, inodes_free=0.01),))).hints
+    assert "du --inodes -x / | sort" in hint
 
 
 def test_foreign_text_cannot_leave_its_line() -> None:

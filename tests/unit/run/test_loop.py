@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -156,6 +157,12 @@ def test_the_clock_leaves_out_what_nobody_looked_at(
     assert clock.standstill() == asleep
     assert clock.now() == pytest.approx(begun + 10.0)
     assert clock.standstill() == 0.0
+
+
+def test_a_runs_time_never_goes_back() -> None:
+    ahead = time.time() + 3600.0
+    assert SystemClock(ahead).now() >= ahead
+    assert SystemClock().now() < ahead
 
 
 def test_messages_come_in_order_and_silence_is_a_tick() -> None:

@@ -75,7 +75,8 @@ def test_through_github_every_test_has_one_verdict_and_it_is_the_true_one(seed: 
     check(state, disk, truth)
     sent = [command.batch.id for command in github.commands if isinstance(command, g.Dispatch)]
     arrived = [run.batch.id for run in github.runs.values()]
-    assert sorted(set(sent)) == sorted(arrived), "each batch became exactly one run"
+    assert sorted(arrived) == sorted(set(arrived)), "no batch became two runs"
+    assert set(arrived) <= set(sent)
 
 
 @settings(max_examples=60)

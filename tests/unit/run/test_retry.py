@@ -141,3 +141,11 @@ def test_backoff_doubles_up_to_its_limit_with_jitter_around_it() -> None:
     for delay, plain in zip(delays, [5, 10, 20, 30, 30], strict=True):
         assert plain * 0.9 <= delay <= plain * 1.1
     assert policy.delay(1, Random(1)) != policy.delay(1, Random(2))
+
+
+def test_a_flaky_test_of_a_unit_that_ran_again_stays_flaky_and_a_skip_does_not_excuse_it() -> None:
+    """Its runner repeats the whole unit because another test of it failed."""
+    assert after(Verdict.PASSED, entry(Verdict.FLAKY, Verdict.PASSED)) == Final(verdict=Verdict.FLAKY)
+    skipped = after(Verdict.SKIPPED, entry(Verdict.FLAKY, Verdict.SKIPPED))
+    assert isinstance(skipped, Final)
+    assert skipped.verdict is Verdict.FAILED

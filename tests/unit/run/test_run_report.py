@@ -113,12 +113,14 @@ def test_a_test_without_a_verdict_is_missing_and_never_passed() -> None:
     run = state(granted(1, FAILED, PASSED), ended(1, line(PASSED, Verdict.PASSED)), *verdicts)
     report = run_report.report(run, RunContext())
     assert {case.verdict for case in report.cases} == {Shown.NOT_RUN}
-    assert [(gone.name, gone.reason) for gone in report.missing] == [
-        (TESTS[0].full_name, "no verdict"),
-        (TESTS[1].full_name, "nobody left"),
-        (TESTS[2].full_name, "no verdict"),
-        (TESTS[3].full_name, "no verdict"),
+    assert [(case.key.name, case.reason) for case in report.cases] == [
+        (TESTS[0].name, "no verdict"),
+        (TESTS[1].name, "nobody left"),
+        (TESTS[2].name, "no verdict"),
+        (TESTS[3].name, "no verdict"),
     ]
+    assert report.incomplete
+    assert report.missing == (), "each is told once"
 
 
 def test_run_json_has_the_whole_run() -> None:

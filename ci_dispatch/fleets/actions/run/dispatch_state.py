@@ -115,6 +115,8 @@ def narrow(run: WorkflowRun, ledger: Ledger) -> None:
 
 
 def _narrow(job: ShardJob, ledger: Ledger) -> None:
-    left = tuple(test for test in job.job.shard.tests if ledger.records[test].verdict is None)
+    """For the tests that nobody has decided or holds."""
+    records = [ledger.records[test] for test in job.job.shard.tests]
+    left = tuple(record.test.id for record in records if record.verdict is None and record.lease is None)
     job.job = replace(job.job, shard=replace(job.job.shard, tests=left))
     job.settled = job.passed = not left

@@ -1,15 +1,24 @@
-"""When to poll, download and run again, and when GitHub has been silent for too long: the clocks of all runs. Pure."""
+"""When to poll, download and run again, and when GitHub has been silent for too long: the clocks of all runs. Pure.
+
+Polls are as frequent as the request budget allows, never more than asked for. A 48-shard run needs 48 downloads
+whatever we do; what is left of the budget is spread evenly over the polls.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
-from ci_dispatch.fleets.actions.run.poll_budget import PollBudget
 from ci_dispatch.fleets.actions.run.workflow_run import WorkflowRun
 
+WINDOW = 1800.0  # seconds the budget is for
+BUDGET = 120  # requests in a window at the default interval: a quarter of GITHUB_TOKEN's 1,000 an hour
+DEFAULT_INTERVAL = 15.0  # seconds; who asks for a shorter one pays with more requests
+SLOWEST = 60.0  # seconds between two polls, however little is left
+RESERVE = 6  # for a dispatch, a re-run, a listing and what else comes up
 FIRST_POLL = 5.0  # after a dispatch: its jobs take seconds to appear
 DOWNLOAD_INTERVAL = 120.0  # between two downloads while jobs still run
 DOWNLOAD_AGAIN = 20.0  # for reports of jobs that have all ended
@@ -84,3 +93,31 @@ class Polling:
         for run in runs:
             run.poll_due = max(run.poll_due, self._quiet_until)
         return error.seconds > self._patience * LONG_RATE_LIMIT
+
+
+@dataclass(slots=True)
+class PollBudget:
+    """`interval` is the shortest time between polls."""
+
+    interval: float = DEFAULT_INTERVAL
+    _window_began: float = 0.0
+    _sent_before: int = 0
+
+    @property
+    def budget(self) -> int:
+        return max(BUDGET, round(BUDGET * DEFAULT_INTERVAL / self.interval))
+
+    def next_poll(self, now: float, sent: int, owed: int, remaining: int | None = None) -> float:
+        """Seconds until the next poll. `sent`: requests so far; `owed`: those that must come, such as downloads.
+
+        `remaining` is what the token has left, which others spend too: near its end we slow down first.
+        """
+        if now - self._window_began >= WINDOW or not self._window_began:
+            self._window_began, self._sent_before = now, sent
+        left = self.budget - (sent - self._sent_before) - owed - RESERVE
+        if remaining is not None:
+            left = min(left, remaining - owed - RESERVE)
+        if left <= 0:
+            return SLOWEST
+        time_left = WINDOW - (now - self._window_began)
+        return min(SLOWEST, max(self.interval, time_left / left))

@@ -106,7 +106,7 @@ function drawBar({ counts, total }) {
   keyed(byId("counts"), words, (state) => state,
     (state) => el("li", {}, el("i", { class: `key ${state.replace(" ", "-")}` }), el("span")),
     (node, state) => setText(node.lastElementChild, `${GLYPHS[state]} ${counts[state].toLocaleString("en")} ${state}`));
-  const done = total ? order.slice(0, 5).reduce((sum, state) => sum + (counts[state] ?? 0), 0) : 0;
+  const done = order.slice(0, 4).reduce((sum, state) => sum + (counts[state] ?? 0), 0); // what did not run is not done
   const failed = counts.failed ? `✗${counts.failed} ` : "";
   const percent = model.head.finished ? model.head.word : `${total ? Math.floor((100 * done) / total) : 0} %`;
   document.title = `${failed}${percent} · ${model.head.title || "ci-dispatch"}`;

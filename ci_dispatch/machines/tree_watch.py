@@ -1,0 +1,54 @@
+"""Whether a work tree that is used where it lies is still what the run began with."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+from ci_dispatch.machines.frozen_tree import Snapshot, TreeEntry, seen, unread
+from ci_dispatch.machines.supervisor.content import mode_and_content
+
+_SHOWN = 3  # files: the reason stands beside every test that did not run
+_COARSE_SECONDS = 2.0  # a file as young as this may be changed once more and show the same time
+
+
+class TreeWatch:
+    """Compares files of a snapshot with those on disk. Only those that have been touched are read."""
+
+    def __init__(self, here: Snapshot) -> None:
+        self._root = here.root
+        self._entries = [entry for entry in here.entries if entry.watched]
+        self._known = {entry.name: (entry.seen, here.taken) for entry in self._entries}
+
+    def changed(self) -> str:
+        """Which files were changed or deleted, for people; "" for none.
+
+        New files are no change, nor are equal bytes written again.
+        """
+        files = [entry.name for entry in self._entries if not self._is_same(entry)]
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        return ", ".join(files[:_SHOWN]) + more
+
+    def _is_same(self, entry: TreeEntry) -> bool:
+        path = Path(self._root, entry.name)
+        now = time.time()
+        try:
+            status = path.lstat()
+            known, checked = self._known[entry.name]
+            touched = max(status.st_mtime, status.st_ctime)
+            if seen(status) != known or touched > checked - _COARSE_SECONDS:
+                if not _is_equal(entry, path, status):
+                    return False
+                self._known[entry.name] = (seen(status), now)
+        except OSError:
+            return False
+        return True
+
+
+def _is_equal(entry: TreeEntry, path: Path, status: os.stat_result) -> bool:
+    was = entry.seen[0]
+    if stat.S_IFMT(status.st_mode) != stat.S_IFMT(was) or bool(status.st_mode & 0o111) != bool(was & 0o111):
+        return False
+    return entry.content == (unread(status) if entry.is_unread else mode_and_content(str(path))[1])

@@ -1,0 +1,29 @@
+"""Thirty seeds of the campaign with every test run. `make chaos SEED=N` repeats one, and keeps it when it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.campaign import any_plan_of, carry_out
+from tests.chaos.plan import Kind
+
+OVER_SSH = range(0, 30, 2)
+THROUGH_GITHUB = range(1, 30, 2)
+
+
+@pytest.mark.needs("sshd")
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", OVER_SSH)
+def test_over_real_machines_every_promise_holds(seed: int) -> None:
+    assert carry_out(seed).violations == (), f"repeat it with: make chaos SEED={seed}"
+
+
+@pytest.mark.parametrize("seed", THROUGH_GITHUB)
+def test_through_github_every_promise_holds(seed: int) -> None:
+    assert carry_out(seed).violations == (), f"repeat it with: make chaos SEED={seed}"
+
+
+def test_these_seeds_have_most_of_what_can_happen() -> None:
+    kinds = {fault.kind for seed in OVER_SSH for fault in any_plan_of(seed).faults}
+    assert len(kinds) >= 15
+    assert Kind.KILLED in kinds
