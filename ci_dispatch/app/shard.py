@@ -6,13 +6,14 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from ci_dispatch.app.machines import health_policy
+from ci_dispatch.app.machines import health_policy, job_environment
 from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
+from ci_dispatch.core.job_environment import JobEnvironment
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     AttemptResult,
@@ -67,7 +68,12 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
     elif not todo:
         result = AttemptResult(ended=Ended.EXITED, exit_code=0, reason="everything had passed before")
     else:
-        result = _execute(settings, job, sent, spec, todo, folder.parent, here, dispatch_id)
+        try:
+            environment = job_environment(settings.config, settings.environ)
+        except UsageError as error:
+            result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=str(error))
+        else:
+            result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id)
     told = shard_report.ShardReport(
         dispatch=dispatch_id, shard=job.shard, attempt=here.attempt, machine=spec.name, result=result, plan=plan
     )
@@ -110,6 +116,7 @@ def _execute(
     job: WorkerJob,
     sent: DispatchPlan,
     spec: MachineSpec,
+    environment: JobEnvironment,
     tests: tuple[Test, ...],
     folder: Path,
     here: ActionsEnvironment,
@@ -123,7 +130,7 @@ def _execute(
         machine=spec.name,
         granted=clock.now(),
     )
-    with closing(open_machine(spec, health_policy(config, suite.tools()))) as machine:
+    with closing(open_machine(spec, health_policy(config, suite.tools()), environment)) as machine:
         executor = MachineExecutor(
             run=RunId(f"{dispatch_id}-{job.shard}"),
             machines={spec.name: machine},
