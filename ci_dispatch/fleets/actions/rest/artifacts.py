@@ -135,7 +135,7 @@ class _ZipBytes(io.BytesIO):
 
 
 def _safe(what: str, member: zipfile.ZipInfo) -> PurePosixPath:
-    """The member's path, when it stays inside: no `..`, no absolute or drive path, no link, no device and not too deep."""
+    """The member's path, when it stays inside: no `..`, no absolute or drive path, no link, no device, not too deep."""
     path = PurePosixPath(member.filename.replace("\\", "/"))
     mode = stat.S_IFMT(member.external_attr >> 16)
     odd = mode not in (0, stat.S_IFREG, stat.S_IFDIR) or len(path.parts) > _MAX_DEPTH
