@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -183,9 +186,16 @@ def _spec(settings: Settings, job: WorkerJob, here: ActionsEnvironment, output: 
     named = job.machine if job.machine != ANY_MACHINE else here.environ.get("RUNNER_NAME", "this machine")
     known = next((spec for spec in settings.config.machines if spec.name == named), None)
     spec = known or MachineSpec(name=MachineName(named))
-    private = Path(here.environ.get("RUNNER_TEMP") or output) / "ci-dispatch-jobs"
+    private = _temporary(here.environ, output) / "ci-dispatch-jobs"
     workers = job.workers or spec.workers
     return replace(spec, connection=Connection.LOCAL, cores=cores_here(), workers=workers, workdir=str(private))
+
+
+def _temporary(environ: Mapping[str, str], output: Path) -> Path:
+    """The runner's folder, unless it is another user's: a job in a container is root in a folder of its host's user."""
+    folder = Path(environ.get("RUNNER_TEMP") or output)
+    ours = not folder.exists() or folder.stat().st_uid == os.getuid()
+    return folder if ours else Path(tempfile.gettempdir()) / f"ci-dispatch-{os.getuid()}"
 
 
 def _counts(result: AttemptResult) -> dict[str, str]:

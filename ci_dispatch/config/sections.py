@@ -70,7 +70,7 @@ class SuiteConfig:
     env: Mapping[str, str] = setting({}, table(), "Environment variables of every runner, on every machine.")
     secrets: tuple[str, ...] = setting(
         (),
-        texts(r"[A-Za-z_][A-Za-z0-9_]*", "a list of names of environment variables, never the secrets themselves"),
+        texts(r"[A-Z_][A-Z0-9_]*", "a list of names of variables (capitals, digits, _), never the secrets themselves"),
         "Variables of this environment that every runner gets on every machine; their values are hidden in outputs.",
     )
     split: Split = setting(

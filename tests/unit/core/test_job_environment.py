@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ci_dispatch.core.job_environment import HIDDEN, JobEnvironment, is_hidden, without_hidden
@@ -27,8 +29,10 @@ def test_what_tests_may_need_is_not(name: str) -> None:
     assert not is_hidden(name)
 
 
-def test_each_has_its_reason() -> None:
-    assert all(HIDDEN.values())
+def test_the_documentation_has_each_with_its_reason() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "suites.md").read_text(encoding="utf-8")
+    table = text.partition("| hidden | because it |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [f"| `{name}` | {reason} |" for name, reason in HIDDEN.items()]
 
 
 def test_the_rest_stays() -> None:
