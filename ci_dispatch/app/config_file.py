@@ -7,7 +7,7 @@ from typing import Any
 
 from ci_dispatch.app.settings import FILE, Settings
 from ci_dispatch.config.sections import SETTINGS
-from ci_dispatch.config.write import literal, sample, to_document, to_toml
+from ci_dispatch.config.write import HIDDEN, literal, sample, to_document, to_toml, without_values
 from ci_dispatch.core.errors import UsageError
 
 
@@ -39,13 +39,13 @@ def write_sample(root: Path, *, force: bool) -> str:
 
 
 def as_toml(settings: Settings) -> str:
-    """The whole configuration as a file that would give the same."""
-    return to_toml(to_document(settings.config, defaults=True))
+    """The whole configuration as a file, but for the values of environment variables, which may be secrets."""
+    return to_toml(without_values(to_document(settings.config, defaults=True)))
 
 
 def as_json(settings: Settings) -> dict[str, Any]:
     """The whole configuration with every value's origin."""
-    document = to_document(settings.config, defaults=True)
+    document = without_values(to_document(settings.config, defaults=True))
     origins = {path: {"source": origin.source, "where": origin.where} for path, origin in settings.origins.items()}
     file = str(settings.file) if settings.file else None
     return {"file": file, "config": document, "origins": origins}
@@ -56,9 +56,10 @@ def explained(settings: Settings) -> str:
     rows: list[tuple[str, str, str]] = []
     for setting in SETTINGS:
         value = setting.write(getattr(getattr(settings.config, setting.section), setting.name))
+        value = dict.fromkeys(value, HIDDEN) if setting.value_type.name == "table" else value
         written = "not set" if value is None else literal(value)
         rows.append((setting.path, written, str(settings.origins[setting.path])))
-    given = to_document(settings.config)
+    given = without_values(to_document(settings.config))
     for name, tables in (("slack.channel", given.get("slack", {}).get("channel", [])), ("machine", given["machine"])):
         for number, table in enumerate(tables, 1):
             for key, value in table.items():

@@ -23,7 +23,7 @@ from ci_dispatch.app.run_spec import (
 )
 from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, NothingToRun
 from ci_dispatch.core.events import Event
@@ -88,7 +88,7 @@ def watch(settings: Settings, name: str) -> ExitCode:
             spec = read_spec(state, settings.config)
             spec = spec if spec.target else replace(spec, target=found[1].target)
             suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-            first = first_events_of_resume(folder, lost)
+            first = first_events_of_resume(folder, lost, notes=spec.notes)
             return go_on(spec, suite, folder, state, first, environ=settings.environ)
     spec = RunSpec(root=settings.root, config=settings.config, target=target_of(settings))
     suite = open_suite(spec.config.suite, spec.root)

@@ -12,6 +12,7 @@ from ci_dispatch.app.github_target import connect, find_run, repository_of
 from ci_dispatch.app.run_spec import RunSpec
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.config.kept import public
 from ci_dispatch.core.errors import CiDispatchError, GitHubRefused, UnreadableReport, UsageError
 from ci_dispatch.core.events import RunStarted
 from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, MachineSpec, Shard, ShardId, ShardKind
@@ -71,10 +72,10 @@ def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tup
         title=view.title or f"run {run}",
         runner="",
         tests=tuple(test for tests in sent.tests.values() for test in tests),
-        machines=(*settings.config.fleet, MachineSpec(name=ANY_MACHINE)),
+        machines=(*map(public, settings.config.fleet), MachineSpec(name=ANY_MACHINE)),
         max_retries=settings.config.retry.max_retries,
-        flaky_is_failure=settings.config.retry.flaky_is_failure,
         fail_if_all_skipped=settings.config.run.fail_if_all_skipped,
+        flaky_is_failure=settings.config.retry.flaky_is_failure,
         settings=spec.as_data(),
     )
     return started, DispatchFile(target=target, dispatches=(saved,), earlier=past)

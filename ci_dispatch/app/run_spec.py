@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ci_dispatch.app import result_files
-from ci_dispatch.config import Config, resolve
-from ci_dispatch.config.write import to_document
+from ci_dispatch.config import Config
+from ci_dispatch.config.kept import from_journal, public, to_journal
 from ci_dispatch.core import codec
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
 from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
@@ -34,6 +34,7 @@ class RunSpec:
     config: Config
     arguments: tuple[str, ...] = ()  # for the test runner
     target: DispatchTarget | None = None  # None: the machines themselves
+    notes: tuple[str, ...] = ()  # what of its environment could not be read back
 
     @property
     def runs_folder(self) -> Path:
@@ -50,7 +51,7 @@ class RunSpec:
         return codec.replace(self, config=codec.replace(self.config, machines=machines))
 
     def as_data(self) -> dict[str, Any]:
-        data = {"root": str(self.root), "config": to_document(self.config), "extra": list(self.arguments)}
+        data = {"root": str(self.root), "config": to_journal(self.config), "extra": list(self.arguments)}
         return data | ({"target": codec.to_data(self.target)} if self.target else {})
 
 
@@ -91,6 +92,20 @@ def expect(spec: RunSpec, suite: Suite) -> Expected:
     )
 
 
+def expect_more(spec: RunSpec, suite: Suite, first: Expected) -> Expected:
+    """With what a second listing finds, for a work tree that changed during the first: neither may lose a test.
+
+    One that cannot be listed any more has nothing to add: its tests will say so.
+    """
+    try:
+        second = expect(spec, suite)
+    except CiDispatchError:
+        return first
+    known = {test.id for test in first.tests}
+    more = tuple(test for test in second.tests if test.id not in known)
+    return codec.replace(first, tests=(*first.tests, *more), seconds={**second.seconds, **first.seconds})
+
+
 def head_share(config: Config, known: float) -> float:
     """How much of all work the first shards take: as configured, or by how much is known."""
     given = config.run.head_share
@@ -114,11 +129,11 @@ def first_events(
         title=suite.title,
         runner=suite.name,
         tests=expected.tests,
-        machines=machines,
+        machines=tuple(map(public, machines)),
         expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
         max_retries=spec.config.retry.max_retries,
-        flaky_is_failure=expected.flaky_is_failure,
         fail_if_all_skipped=spec.config.run.fail_if_all_skipped,
+        flaky_is_failure=expected.flaky_is_failure,
         planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),
@@ -127,7 +142,9 @@ def first_events(
     return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
 
 
-def first_events_of_resume(folder: RunFolder, lost: str, deadline: float = 0.0) -> list[Event]:
+def first_events_of_resume(
+    folder: RunFolder, lost: str, deadline: float = 0.0, notes: tuple[str, ...] = ()
+) -> list[Event]:
     """How a new controller begins in the journal of a dead one; `lost` says what of it was damaged.
 
     `deadline` is a new one for the whole run, 0 leaves it as it was.
@@ -138,7 +155,8 @@ def first_events_of_resume(folder: RunFolder, lost: str, deadline: float = 0.0) 
         last_lease=folder.last_attempt(),
         deadline=deadline,
     )
-    return [resumed, *([Warned(source="journal", text=lost)] if lost else [])]
+    warned = [Warned(source="journal", text=lost)] if lost else []
+    return [resumed, *warned, *(Warned(source="configuration", text=note) for note in notes)]
 
 
 def read_run(folder: RunFolder) -> tuple[RunState, str]:
@@ -158,10 +176,13 @@ def read_run(folder: RunFolder) -> tuple[RunState, str]:
 
 
 def read_spec(state: RunState, shown: Config, deadline: float = 0.0) -> RunSpec:
-    """What a run began with. How it is shown is of the one who goes on with it (`shown`), and so is a new deadline."""
+    """What a run began with; how it is shown, and what no journal keeps, is of the one who goes on with it (`shown`).
+
+    So is a new deadline.
+    """
     data: Mapping[str, Any] = state.started.settings if state.started else {}
     try:
-        config = resolve(data["config"], file="the journal").config
+        config, notes = from_journal(data["config"], shown)
         config = codec.replace(config, progress=shown.progress, dashboard=shown.dashboard)
         if given := [seconds for seconds in [*(r.deadline for r in state.resumed), deadline] if seconds]:
             run, github = config.run, config.github
@@ -169,7 +190,8 @@ def read_spec(state: RunState, shown: Config, deadline: float = 0.0) -> RunSpec:
                 config, run=codec.replace(run, deadline=given[-1]), github=codec.replace(github, deadline=given[-1])
             )
         target = codec.from_data(DispatchTarget, data["target"]) if "target" in data else None
-        return RunSpec(root=Path(data["root"]), config=config, arguments=tuple(data["extra"]), target=target)
+        root, arguments = Path(data["root"]), tuple(data["extra"])
+        return RunSpec(root=root, config=config, arguments=arguments, target=target, notes=notes)
     except (KeyError, ValueError) as error:
         raise UsageError(
             "The run cannot be resumed", why=f"its journal does not say {error}", hint="start a new one"

@@ -55,7 +55,7 @@ def resume(settings: Settings, follow: str, run: str) -> int:
 
     RUN is its id, the beginning of it, or its folder; the newest when not given. The run goes on under the
     configuration it began with; --deadline gives the whole run more time, in which that without a controller is
-    not counted.
+    not counted. Values of `env`, which no journal has, are read from today's configuration.
     """
     from ci_dispatch.app import run as runs
 

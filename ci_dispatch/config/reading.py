@@ -93,6 +93,20 @@ class SettingsReader:
             self.problem(where, key, invalid.given or shown(raw), allowed, nearest(str(raw), words))
             return ()
 
+    def of_file(self, setting: Setting, raw: Any, where: str, key: str) -> tuple[Any, ...]:
+        """The same for a value in a file: it may come with a repository, which must not decide where tokens go."""
+        if setting.from_file == ():
+            only = f"nothing in a file, which may come with a repository; set {setting.where_else}"
+            self.problem(where, key, "an address", only)
+            return ()
+        found = self.value(setting, raw, where, key)
+        if not found or setting.from_file is None or found[0] in setting.from_file:
+            return found
+        listed = ", ".join(setting.from_file)
+        given = "the name of another variable (not shown: it may be a secret)"
+        self.problem(where, key, given, f"one of {listed} in a file; any other name in {setting.where_else}")
+        return ()
+
     def section(self, document: Mapping[str, Any], name: str) -> dict[str, Any]:
         table = document.get(name, {})
         if not isinstance(table, dict):
@@ -115,7 +129,7 @@ class SettingsReader:
                 key = key if key in table else former
             if key in table:
                 where = self.place(*path, key)
-                for value in self.value(setting, table[key], where, f"{name}.{key}"):
+                for value in self.of_file(setting, table[key], where, f"{name}.{key}"):
                     values[setting.name] = value
                     self.origins[full] = Origin(source=ValueSource.FILE, where=where)
         former_keys = {setting.former_key for setting in settings if setting.former_key}

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, cast
 
+from ci_dispatch.config.choices import ProgressMode, Strategy, Transfer, When
 from ci_dispatch.config.setting import setting, settings_of
 from ci_dispatch.config.value_types import (
     DAY,
+    address,
     arguments,
     boolean,
     choice,
@@ -29,7 +31,6 @@ from ci_dispatch.core.model import Connection, MachineSpec
 
 MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
 _HOST = r"[A-Za-z0-9_\[][A-Za-z0-9_.:%\]-]*|"  # never begins with a dash: it is an argument of ssh
-_URL = r"https?://[^\s]+|"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*|"
 
 RUNNER_GROUP = "ci_dispatch.suites"  # the entry points of installed test runners
@@ -41,34 +42,6 @@ class Split(StrEnum):
     AUTO = "auto"  # as small as the runner itself would
     TEST = "test"
     FILE = "file"
-
-
-class Transfer(StrEnum):
-    COPY = "copy"
-    GIT = "git"
-
-
-class ProgressMode(StrEnum):
-    AUTO = "auto"
-    LIVE = "live"
-    PLAIN = "plain"
-    JSON = "json"
-    NONE = "none"
-
-
-class Strategy(StrEnum):
-    """Who decides where a shard runs in GitHub Actions."""
-
-    PINNED = "pinned"  # the plan: every shard is weighted for one machine
-    POOLED = "pooled"  # GitHub's queue: a shared label, whoever is free
-    MIXED = "mixed"  # a pinned head for each machine, a pooled tail: right even when a speed is misjudged
-
-
-class When(StrEnum):
-    ALWAYS = "always"
-    FAILURE = "failure"
-    CHANGE = "change"
-    FAILURE_AND_RECOVERY = "failure-and-recovery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +73,9 @@ class SuiteConfig:
     )
     tools: tuple[str, ...] = setting((), texts(), "Programs every machine must have besides those the runner needs.")
     exclude: tuple[str, ...] = setting(
-        (), texts(), "Patterns of files that are not copied to machines, besides what git ignores."
+        (),
+        texts(),
+        "Patterns of files that no machine gets and that may change in a run, besides what git ignores.",
     )
     prepare: str = setting(
         "",
@@ -121,12 +96,7 @@ class SuiteConfig:
 class HealthConfig:
     """When a machine gets work."""
 
-    skip: bool = setting(
-        False,
-        boolean(),
-        "Use every machine without asking how it is; only one that was lost is asked, whether it is back.",
-        flag="--skip-health-checks",
-    )
+    skip: bool = setting(False, boolean(), "Ask no machine but a lost one how it is.", flag="--skip-health-checks")
     connect_timeout: float = setting(5.0, duration(0.1, 600), "From name look-up to the answer of the first command.")
     min_disk_free: float = setting(0.10, share(), "Least free space and free inodes.")
     max_memory_used: float = setting(0.95, share(), "Most memory in use; caches count as free.")
@@ -237,16 +207,20 @@ class SlackChannel:
 class SlackConfig:
     """Messages in Slack. Secrets come from the environment only."""
 
-    token_env: str = setting("SLACK_BOT_TOKEN", variable(), "Variable that holds the bot token (xoxb-...).")
+    token_env: str = setting(
+        "SLACK_BOT_TOKEN",
+        variable(),
+        "Variable that holds the bot token (xoxb-...).",
+        from_file=("SLACK_BOT_TOKEN", "SLACK_TOKEN"),
+    )
     webhook_env: str = setting(
         "SLACK_WEBHOOK_URL",
         variable(),
         "Variable that holds a webhook's URL: one message at the end, no live progress.",
+        from_file=("SLACK_WEBHOOK_URL", "SLACK_WEBHOOK"),
     )
     api_url: str = setting(
-        "https://slack.com/api/",
-        text(_URL, "a URL beginning with https://"),
-        "Another address of Slack's API, for tests and proxies.",
+        "https://slack.com/api/", address(), "Another address of Slack's API, for tests and proxies.", from_file=()
     )
     interval: float = setting(5.0, duration(1, 600), "Shortest time between two edits of a message.")
     required: bool = setting(False, boolean(), "A message that could not be delivered fails the run.")
@@ -265,8 +239,9 @@ class MetricsConfig:
     )
     otlp_endpoint: str = setting(
         "",
-        text(_URL, "a URL beginning with https:// or http://"),
+        address(),
         "Send spans there by OTLP over HTTP; needs ci-dispatch[otel].",
+        from_file=(),
     )
 
 
@@ -306,12 +281,18 @@ class GitHubConfig:
         "Empty: GITHUB_REPOSITORY, or where git's origin points.",
         flag="--repository",
     )
-    api_url: str = setting("", text(_URL, "a URL beginning with https://"), "Empty: GITHUB_API_URL, or GitHub itself.")
+    api_url: str = setting("", address(), "Empty: GITHUB_API_URL, or GitHub itself.", from_file=())
     token_env: str = setting(
-        "GITHUB_TOKEN", variable(), "Variable that holds the token (contents: read, actions: write)."
+        "GITHUB_TOKEN",
+        variable(),
+        "Variable that holds the token (contents: read, actions: write).",
+        from_file=("GITHUB_TOKEN", "GH_TOKEN"),
     )
     runners_token_env: str = setting(
-        "CI_RUNNERS_TOKEN", variable(), "Variable that holds a token that may list self-hosted runners; optional."
+        "CI_RUNNERS_TOKEN",
+        variable(),
+        "Variable that holds a token that may list self-hosted runners; optional.",
+        from_file=("CI_RUNNERS_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"),
     )
     strategy: Strategy = setting(
         Strategy.MIXED,

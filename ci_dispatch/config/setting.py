@@ -27,6 +27,9 @@ class Setting:
     meaning: str
     flag: str = ""  # of the command line: "--max-retries"
     formerly: str = ""  # an earlier key of the same section, or an earlier flag: still accepted, with a warning
+    from_file: tuple[str, ...] | None = (
+        None  # all that a file may say, for it may come with a repository; None: anything
+    )
 
     @property
     def path(self) -> str:
@@ -62,13 +65,33 @@ class Setting:
         """A value as TOML would hold it; None, which TOML does not know, stays None."""
         return None if value is None else self.value_type.write(value)
 
+    @property
+    def where_else(self) -> str:
+        """What may say what a file may not."""
+        return " or ".join(name for name in (self.variable, self.flag) if name)
+
     def _path(self, name: str) -> str:
         return f"{self.section}.{name}" if self.section else name
 
 
-def setting(default: T, value_type: ValueType[T], meaning: str, *, flag: str = "", formerly: str = "") -> T:
+def setting(
+    default: T,
+    value_type: ValueType[T],
+    meaning: str,
+    *,
+    flag: str = "",
+    formerly: str = "",
+    from_file: tuple[str, ...] | None = None,
+) -> T:
     """Declare a setting as a dataclass field; `meaning` is one or two sentences for people."""
-    metadata = {"value_type": value_type, "meaning": meaning, "flag": flag, "formerly": formerly, "default": default}
+    metadata = {
+        "value_type": value_type,
+        "meaning": meaning,
+        "flag": flag,
+        "formerly": formerly,
+        "default": default,
+        "from_file": from_file,
+    }
     if isinstance(default, Mapping):
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)

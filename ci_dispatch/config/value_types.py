@@ -24,6 +24,9 @@ PERCENT = r"^ *[0-9]+(\.[0-9]+)? *% *$"
 _UNITS = {"d": DAY, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _AMOUNT = re.compile(r" *([0-9]+(?:\.[0-9]+)?) *(ms|d|h|m|s)")
 
+# Neither a name with a password before the host nor anything that another reader may take for the host.
+ADDRESS = r"(?:https://[^\s/?#@\\]+|http://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?)(?:[/?#][^\s\\]*)?"
+
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -76,6 +79,17 @@ def text(pattern: str = "", allowed: str = "a text on one line") -> ValueType[st
 
     schema = {"type": "string", "pattern": f"^(?:{pattern or '.*'})$", "not": _NOT_ON_A_LINE}
     return ValueType(name="text", allowed=allowed, schema=schema, read=read)
+
+
+def is_address(written: str) -> bool:
+    """Whether a token may be sent there: https to any host, http to this computer only."""
+    return re.fullmatch(ADDRESS, written) is not None
+
+
+def address() -> ValueType[str]:
+    """Where something is sent to; empty: nowhere else than by default."""
+    allowed = "an address beginning with https://, or with http:// on this computer (localhost, 127.0.0.1, [::1])"
+    return text(f"{ADDRESS}|", allowed)
 
 
 def variable() -> ValueType[str]:

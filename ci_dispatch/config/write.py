@@ -12,9 +12,11 @@ from typing import Any
 from ci_dispatch.config.sections import AUTO, SECTIONS, Config, MachineConfig, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
 
+HIDDEN = "(not shown)"
+
 
 def to_document(config: Config, *, defaults: bool = False) -> dict[str, Any]:
-    """JSON-able; without the values that are defaults unless `defaults`. Machines are always listed."""
+    """JSON-able: what a file may say; without values that are defaults unless `defaults`, machines always listed."""
     document: dict[str, Any] = {}
     for name, section in SECTIONS.items():
         table = _values(getattr(config, name), settings_of(section, name), defaults=defaults)
@@ -25,6 +27,18 @@ def to_document(config: Config, *, defaults: bool = False) -> dict[str, Any]:
         document.setdefault("slack", {})["channel"] = channels
     document["machine"] = [_values(m, settings_of(MachineConfig), defaults=defaults) for m in config.machines]
     return document
+
+
+def without_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document for people's eyes: the names of environment variables, not their values, which may be secrets."""
+    shown = dict(document)
+    if env := document.get("suite", {}).get("env"):
+        shown["suite"] = document["suite"] | {"env": dict.fromkeys(env, HIDDEN)}
+    shown["machine"] = [
+        table | {"env": dict.fromkeys(table["env"], HIDDEN)} if table.get("env") else table
+        for table in document["machine"]
+    ]
+    return shown
 
 
 def to_toml(document: Mapping[str, Any]) -> str:
@@ -54,6 +68,7 @@ def _values(section: Any, settings: tuple[Setting, ...], *, defaults: bool) -> d
         setting.name: setting.write(value)
         for setting, value in values
         if value is not None and (defaults or value != setting.default)
+        if setting.from_file is None or value in setting.from_file
     }
 
 
@@ -110,7 +125,8 @@ def _sample_lines(recognised: dict[str, Any]) -> Iterator[str]:
         yield from _prose(section.__doc__ or "")
         yield f"[{name}]"
         for setting in settings_of(section, name):
-            yield from _sample_setting(setting, recognised.get(setting.path, setting.default))
+            if setting.from_file != ():
+                yield from _sample_setting(setting, recognised.get(setting.path, setting.default))
         yield ""
         if name == "slack":
             yield from _example("[[slack.channel]]", settings_of(SlackChannel), {"id": "#tests"})
@@ -165,11 +181,21 @@ def _reference_section(title: str, text: str, settings: tuple[Setting, ...]) -> 
     for setting in settings:
         default = "" if setting.default is None else f"`{literal(setting.written_default)}`"
         former = f"<br>formerly `{setting.former_key}`" if setting.former_key else ""
-        cells = [f"`{setting.name}`{former}", default, setting.meaning, setting.value_type.allowed]
+        cells = [f"`{setting.name}`{former}", default, setting.meaning, _allowed(setting)]
         if overridable:
             cells.append("<br>".join(f"`{name}`" for name in (setting.variable, setting.flag) if name))
         yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
     yield ""
+
+
+def _allowed(setting: Setting) -> str:
+    match setting.from_file:
+        case None:
+            return setting.value_type.allowed
+        case ():
+            return f"{setting.value_type.allowed}; **never in the file**"
+        case names:
+            return f"{setting.value_type.allowed}; in the file one of {', '.join(names)}"
 
 
 # -- the JSON Schema ---------------------------------------------------------------------------------------------------
@@ -194,7 +220,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _table_schema(section: type[Any], required: str = "") -> dict[str, Any]:
-    settings = settings_of(section)
+    settings = [setting for setting in settings_of(section) if setting.from_file != ()]
     properties = {setting.name: _value_schema(setting) for setting in settings}
     for setting in settings:
         if setting.former_key:
@@ -207,4 +233,5 @@ def _table_schema(section: type[Any], required: str = "") -> dict[str, Any]:
 def _value_schema(setting: Setting) -> dict[str, Any]:
     description = f"{setting.meaning} Allowed: {setting.value_type.allowed}."
     default = {} if setting.default is None else {"default": setting.written_default}
-    return {"description": description, **setting.value_type.schema, **default}
+    allowed = setting.value_type.schema if setting.from_file is None else {"enum": list(setting.from_file)}
+    return {"description": description, **allowed, **default}

@@ -35,8 +35,8 @@ class RunStarted(Value):
     machines: tuple[MachineSpec, ...]
     expected_seconds: Mapping[str, float] = field(default_factory=dict)  # by test id, on a core of speed 1
     max_retries: int = 2
-    flaky_is_failure: bool = False  # a test that failed and then passed makes the run fail
     fail_if_all_skipped: bool = False  # a run in which nothing ran is no pass; runs of 0.1 did not ask
+    flaky_is_failure: bool = False  # a test that failed and then passed makes the run fail
     planned: float = 0.0  # makespan
     lower_bound: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)  # what a resume needs to go on the same way

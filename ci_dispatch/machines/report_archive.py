@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from ci_dispatch.core.errors import ControllerError, of_this_computer
 from ci_dispatch.machines.supervisor.archive import ArchiveError, Limits, members
 from ci_dispatch.run.ports import MachineError
 
@@ -19,7 +21,8 @@ def unpack(archive: IO[bytes], into: Path) -> int:
     What comes from a machine is foreign: nothing of it may land outside of that folder.
     The rules of tarfile's "data" filter and stricter (no links at all), for Pythons that have none.
     https://docs.python.org/3/library/tarfile.html#extraction-filters
-    Raises MachineError for an archive that is broken or too big, or a disk that is full.
+    Raises MachineError for an archive that is broken or too big, or names what no file can be called; ControllerError
+    where nothing can be stored here.
     """
     count = 0
     try:
@@ -35,9 +38,10 @@ def unpack(archive: IO[bytes], into: Path) -> int:
             "the machine's archive of reports cannot be used", stage="collect", why=str(error)
         ) from error
     except OSError as error:
-        raise MachineError(
-            "the reports cannot be stored", stage="collect", why=f"{error.strerror}: {error.filename}", hint="make room"
-        ) from error
+        why = f"{error.strerror}: {error.filename}"
+        if error.errno in (errno.EACCES, errno.EPERM) or of_this_computer(error):
+            raise ControllerError("The reports cannot be stored", why=why, hint="make room, or check owners") from error
+        raise MachineError("the machine's archive of reports cannot be used", stage="collect", why=why) from error
     return count
 
 

@@ -70,6 +70,6 @@ def give_up(ledger: Ledger, reason: str) -> list[VerdictReached]:
 
 def nobody_left(machines: Iterable[MachineState]) -> str:
     """That no machine is left to go on, and what is the matter with each."""
-    told = [f"{machine.spec.name}: {machine.trouble}" for machine in machines if machine.trouble]
+    told = [f"{machine.spec.name}: {machine.why_unusable}" for machine in machines if machine.why_unusable]
     more = [f"and {len(told) - SHOWN_MACHINES} more"] if len(told) > SHOWN_MACHINES else []
     return " - ".join(["no healthy machine", *told[:SHOWN_MACHINES], *more])

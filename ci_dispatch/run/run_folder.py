@@ -7,7 +7,8 @@
     merged.xml summary.md run.json metrics.prom      what it came to
     controller.lock         held by the controller that drives it
 
-Disk trouble becomes a `UsageError` or `RunFolderError` that says what to do; nothing here is left half written.
+Nobody but its owner can read it: names, messages and output of tests are theirs. Disk trouble becomes a `UsageError` or
+`RunFolderError` that says what to do; nothing here is left half written.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class RunFolder:
     def open_journal(self) -> IO[bytes]:
         """The journal, open for appending and unbuffered; `journal.recover` has taken off what is no whole line."""
         with _teaching(self.journal):
-            return self.journal.open("ab", buffering=0)
+            return open(self.journal, "ab", buffering=0, opener=_private)
 
     def last_attempt(self) -> LeaseNumber:
         """The highest lease that anything was stored for, whatever the journal says."""
@@ -85,7 +86,7 @@ class RunFolder:
         """Hold the run: one controller at a time drives it. The lock goes with the process, also when it is killed."""
         with ExitStack() as stack:
             with _teaching(self.path):  # only taking the lock: an error of the run itself says what it is
-                lock = stack.enter_context((self.path / "controller.lock").open("w"))
+                lock = stack.enter_context(open(self.path / "controller.lock", "w", opener=_private))
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
@@ -101,7 +102,11 @@ def create(base: Path, run: RunId) -> RunFolder:
     """A new run folder under `base`; what it holds is ignored by git."""
     folder = RunFolder(base / "runs" / run)
     with _teaching(folder.path):
-        folder.attempts.mkdir(parents=True)
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for path in (base, folder.path.parent):
+            path.mkdir(mode=0o700, exist_ok=True)
+        folder.path.mkdir(mode=0o700)
+        folder.attempts.mkdir(mode=0o700)
         ignore = base / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
@@ -167,19 +172,23 @@ def timings_file(base: Path) -> Path:
     return base / "timings.json"
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, or leave it as it was: nobody ever reads half of it."""
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace `path` by `data`, or leave it as it was: nobody ever reads half of it. `mode`: who may read it at all."""
     with _teaching(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(data)
-            Path(name).chmod(0o644)
+            Path(name).chmod(mode)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class MachineState:
         return not self.lost and not self.quarantined and (self.checked is None or self.checked.healthy)
 
     @property
-    def trouble(self) -> str:
+    def why_unusable(self) -> str:
         """Why it gets no work; empty when it is usable, or when nobody knows."""
         if self.quarantined or self.lost or self.checked is None or self.checked.healthy:
             return self.quarantined or self.lost

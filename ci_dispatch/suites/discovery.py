@@ -120,9 +120,11 @@ def recognise(root: Path, workdir: str = ".") -> SuiteLocation:
                 why=f"{top} has several: {choices}",
                 hint=f'ci-dispatch.toml with [suite] runner = "{found[0].runner}", workdir = "{found[0].workdir}"',
             )
+    if _has_pytest_files(top):
+        return SuiteLocation(PYTEST, Path(workdir).as_posix())
     raise UsageError(
         "No suite was found",
-        why=f"neither a Playwright nor a pytest configuration is in {top} or {DEPTH} folders below it",
+        why=f"no Playwright or pytest configuration, and no test_*.py, is in {top} or {DEPTH} folders below it",
         hint='`ci-dispatch init` writes a configuration; runner = "command" serves any other test runner',
     )
 
@@ -156,6 +158,16 @@ def _configures_pytest(folder: Path) -> bool:
         bool(_toml(folder / "pyproject.toml").get("tool", {}).get("pytest"))
         or _ini(folder / "tox.ini").has_section("pytest")
         or _ini(folder / "setup.cfg").has_section("tool:pytest")
+    )
+
+
+def _has_pytest_files(top: Path) -> bool:
+    """Whether pytest without any configuration finds tests here: files of the names it looks for."""
+    return top.is_dir() and any(
+        any(folder.glob(pattern))
+        for depth in range(DEPTH + 1)
+        for folder in _folders(top, depth)
+        for pattern in ("test_*.py", "*_test.py")
     )
 
 

@@ -1,6 +1,6 @@
 """The chaos campaign: whole runs under seeded faults, and what must be true of each afterwards.
 
-plan.py              a seed becomes a plan: fleet, suite, faults and their moments. The only place with dice
+plan.py              a seed becomes a plan: fleet, suite, faults and their moments; github_plan.py the same for GitHub
 suite.py, audit.py   the suite under test, and the log of what really ran where, which no run can touch
 fleet*.py            real sshd machines, in namespaces or on loopback ports, and everything that can happen to one
 controller.py        the controller's process: killed, stopped, signalled, resumed

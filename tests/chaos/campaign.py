@@ -22,11 +22,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.chaos import checks, over_ssh, through_github
+from tests.chaos.github_plan import GitHubPlan, github_plan_of
 from tests.chaos.plan import Plan, plan_of
-from tests.chaos.through_github import GitHubPlan, github_plan_of
 from tests.components import ROOT
-from tests.fleet.servers import Keys
 
 RESULTS = ROOT / ".ci-dispatch" / "chaos" / "results.jsonl"
 SHOWN = 3  # violations of one seed
@@ -70,9 +68,14 @@ def carry_out(seed: int, keep: Path | None = None) -> SeedResult:
     begin = time.monotonic()
     try:
         if isinstance(plan, GitHubPlan):
+            from tests.chaos import through_github  # each imports much that the other does not need
+
             seen, found = through_github.run(plan, folder)
             kills, outcome = seen.kills, f"exit code {seen.code}"
         else:
+            from tests.chaos import checks, over_ssh
+            from tests.fleet.servers import Keys
+
             evidence = over_ssh.run(plan, folder, Keys.make(folder / "keys"))
             found = checks.violations(evidence)
             kills, outcome = evidence.kills, [*evidence.last.split(), "", "no result"][1]

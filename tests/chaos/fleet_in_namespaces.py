@@ -26,7 +26,7 @@ class NamespaceFleet(Fleet):
         trips = {machine.name: machine.round_trip for machine in self.far.values()}
         self._lab = Lab(folder / "lab", keys, trips)
         for host in self._lab.hosts.values():
-            host.starts_by = ORDINARY
+            host.starts_by, host.users = ORDINARY, str(_users(folder))
         self.ssh_config = self._lab.config.path
         self.acts |= {
             Kind.POWER_OFF: (self._lab.power_off, self._power_on),
@@ -103,6 +103,15 @@ class NamespaceFleet(Fleet):
         own = [f"HostKey {host_key or self._keys.host}", f"MaxSessions {max_sessions}"]
         (folder / "sshd_config").write_text("\n".join([*own, *kept]) + "\n")
         self.shell(name, f"kill -KILL $(pidof sshd); {SSHD} -f {folder}/sshd_config -E {folder}/log")
+
+
+def _users(folder: Path) -> Path:
+    """Root has an empty home: nothing of whoever runs the tests runs there, and nothing of theirs is killed."""
+    home, users = folder / "lab" / "home", folder / "lab" / "passwd"
+    home.mkdir(exist_ok=True)
+    lines = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
+    users.write_text("\n".join([f"root:x:0:0::{home}:/bin/sh", *lines]) + "\n")
+    return users
 
 
 @contextmanager

@@ -69,7 +69,10 @@ def configuration(plan: Plan, fleet: Fleet) -> str:
     return f"""
 [suite]
 {runner}
-env = {{ CHAOS_AUDIT = "{fleet.folder}/audit.jsonl", CI_DISPATCH_PYTHON = "{sys.executable}" }}
+[suite.env]
+CHAOS_AUDIT = "{fleet.folder}/audit.jsonl"
+CI_DISPATCH_PYTHON = "{sys.executable}"
+PYTEST_DISABLE_PLUGIN_AUTOLOAD = "1"
 [health]
 connect_timeout = "10s"
 interval = "2s"

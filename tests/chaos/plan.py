@@ -104,9 +104,10 @@ class Plan:
 
     @property
     def well(self) -> tuple[str, ...]:
-        """Machines that nothing happens to."""
+        """Machines that nothing happens to. An edit is one for the computer that tests the tree where it lies."""
         hit = {fault.machine for fault in self.faults}
-        return tuple(machine.name for machine in self.machines if machine.name not in hit)
+        edited = self.has(Kind.EDIT)
+        return tuple(each.name for each in self.machines if each.name not in hit and not (each.local and edited))
 
     @property
     def limit(self) -> float:

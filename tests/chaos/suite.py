@@ -15,7 +15,7 @@ from random import Random
 
 from ci_dispatch.core.model import Verdict
 
-VERSION_FILE = "version.txt"
+VERSION_FILE = "version.py"  # source code, so that an edit of it is one
 
 
 class Behaviour(StrEnum):
@@ -76,7 +76,7 @@ import json, os, signal, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-VERSION = (HERE / "version.txt").read_text().strip()
+VERSION = (HERE / "version.py").read_text().split('"')[1]
 CASES = {case["key"]: case for case in json.loads((HERE / "cases.json").read_text())}
 LOG = os.environ["CHAOS_AUDIT"]
 
@@ -170,13 +170,13 @@ FILES = 3
 
 def write(folder: Path, cases: Sequence[ChaosCase], runner: str) -> None:
     """The suite's files, in version 1."""
-    (folder / VERSION_FILE).write_text("1\n")
+    (folder / VERSION_FILE).write_text('VERSION = "1"\n')
     (folder / "cases.json").write_text(json.dumps([asdict(case) for case in cases]))
     (folder / "perform.py").write_text(_PERFORM)
     if runner == "command":
         (folder / "runner.py").write_text(_COMMAND_RUNNER)
         return
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -p xdist\n")
     for number in range(FILES):
         (folder / f"test_part_{number}.py").write_text(_PYTEST_FILE.format(files=FILES, number=number))
 
@@ -184,5 +184,5 @@ def write(folder: Path, cases: Sequence[ChaosCase], runner: str) -> None:
 def edit(folder: Path) -> None:
     """Somebody mends the failing tests while a run goes on: the tree is of version 2 from here on."""
     fresh = folder / ".version"
-    fresh.write_text("2\n")
+    fresh.write_text('VERSION = "2"\n')
     fresh.replace(folder / VERSION_FILE)

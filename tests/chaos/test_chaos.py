@@ -7,8 +7,8 @@ import pytest
 from tests.chaos.campaign import any_plan_of, carry_out
 from tests.chaos.plan import Kind
 
-OVER_SSH = range(0, 30, 2)
-THROUGH_GITHUB = range(1, 30, 2)
+OVER_SSH = (0, 4, 8, 12, 14, 16, 24, 28, 34, 36, 44, 60)  # short ones, in which most of what can happen does
+THROUGH_GITHUB = range(1, 37, 2)
 
 
 @pytest.mark.needs("sshd")
@@ -25,5 +25,5 @@ def test_through_github_every_promise_holds(seed: int) -> None:
 
 def test_these_seeds_have_most_of_what_can_happen() -> None:
     kinds = {fault.kind for seed in OVER_SSH for fault in any_plan_of(seed).faults}
-    assert len(kinds) >= 15
+    assert len(kinds) >= 20
     assert Kind.KILLED in kinds

@@ -25,6 +25,7 @@ ROUND_TRIPS = {"moruk": 8.0, "ilko2": 115.0, "pi": 28.0, "spare": 20.0}
 _INIT = """
 exec 3<&0 </dev/null
 hostname "$1"; ip link set lo up
+[ -z "$4" ] || mount --bind "$4" /etc/passwd
 mkdir -p /run/sshd; mount -t tmpfs -o size=64m none "$2/work"
 "$3" -f "$2/sshd_config" -E "$2/log"
 cat <&3 >/dev/null &
@@ -38,6 +39,7 @@ class LabHost:
     """One machine of the lab. It can be switched off and on, and anything can be run inside."""
 
     starts_by: tuple[str, ...] = ()  # a command that starts it with fewer rights
+    users = ""  # a file that is its /etc/passwd
 
     def __init__(self, folder: Path, name: str, keys: Keys) -> None:
         self.name = name
@@ -68,7 +70,7 @@ class LabHost:
         (self.folder / "sshd.pid").unlink(missing_ok=True)
         read, self._pipe = os.pipe()
         command = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        script = ["/bin/sh", "-c", _INIT, "init", self.name, str(self.folder), SSHD]
+        script = ["/bin/sh", "-c", _INIT, "init", self.name, str(self.folder), SSHD, self.users]
         self._outer = subprocess.Popen(
             [*self.starts_by, *command, *script],
             stdin=read,

@@ -57,7 +57,11 @@ class Relay:
                 near.close()
                 continue
             near.settimeout(None)
-            far = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # nobody listens there
+                near.close()
+                continue
             self.connections += 1
             self._pairs.append((near, far))
             left = [2]

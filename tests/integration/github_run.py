@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
 from ci_dispatch.core.model import (
     ANY_MACHINE,

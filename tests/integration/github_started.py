@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.run.retry import RetryPolicy
 from tests.github_double import GitHubDouble
 from tests.integration.github_run import FLEET, Clock, Simulation, World, double_of, suite

@@ -97,7 +97,7 @@ def test_dispatch_from_a_desk_needs_a_token_and_nothing_else(desk: Desk, tmp_pat
     [
         ({"GITHUB_TOKEN": ""}, "the variable GITHUB_TOKEN holds no token"),
         ({"GITHUB_TOKEN": "ghs_wrong"}, "set GITHUB_TOKEN to a token that is valid"),
-        ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL is not an http or https address"),
+        ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL is no https address"),
         ({"GITHUB_REPOSITORY": ""}, "--repository OWNER/NAME"),
         ({"GITHUB_REF_NAME": ""}, "--ref BRANCH"),
         ({"CI_DISPATCH_WORKFLOW": "nowhere.yml"}, "on the default branch"),

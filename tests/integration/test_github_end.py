@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.events import AttemptFinished, RunFinished, Warned
 from ci_dispatch.run import messages as m
 from tests.github_double import Fault

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import FailureCause, ShardId, Verdict
 from ci_dispatch.fleets.actions.run.batches import unpack

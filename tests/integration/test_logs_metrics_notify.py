@@ -127,20 +127,27 @@ def test_metrics_as_prometheus_and_as_json(project: Path) -> None:
 
 def test_notify_tells_each_channel_and_why_one_was_not_told(project: Path) -> None:
     with SlackDouble() as slack:
-        (project / "ci-dispatch.toml").write_text(
-            f'[slack]\napi_url = "{slack.api_url}"\n[[slack.channel]]\nid = "#ci"\n[[slack.channel]]\nid = "C0NONE"\n'
-        )
-        told = run(project, "notify", "--test", SLACK_BOT_TOKEN="xoxb-good")
+        (project / "ci-dispatch.toml").write_text('[[slack.channel]]\nid = "#ci"\n[[slack.channel]]\nid = "C0NONE"\n')
+        here = {"CI_DISPATCH_SLACK_API_URL": slack.api_url}
+        told = run(project, "notify", "--test", SLACK_BOT_TOKEN="xoxb-good", **here)
         assert told.returncode == 2
         assert told.stdout == "#ci: delivered\n"
         assert told.stderr.startswith("C0NONE: channel_not_found: give the channel's id (C...), and invite the app")
         (message,) = slack.workspace.messages
         assert message.header == "ci-dispatch can post to this channel"
-        wrong = run(project, "notify", "--test", SLACK_BOT_TOKEN="xoxb-wrong")
+        wrong = run(project, "notify", "--test", SLACK_BOT_TOKEN="xoxb-wrong", **here)
         assert wrong.stderr.count("invalid_auth: the token is not valid") == 2
         assert "xoxb" not in wrong.stderr + wrong.stdout
         half = run(project, "notify", "--test")
         assert "neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set" in half.stderr
+
+
+@pytest.mark.parametrize("url", ["http://hooks.example.com/x", "hooks.slack.com/x"])
+def test_a_webhook_that_is_no_https_address_gets_nothing(project: Path, url: str) -> None:
+    told = run(project, "notify", "--test", SLACK_WEBHOOK_URL=url)
+    assert told.returncode == 2
+    assert "SLACK_WEBHOOK_URL holds no address that begins with https://" in told.stderr
+    assert url not in told.stderr
 
 
 def test_notify_through_a_webhook(project: Path) -> None:

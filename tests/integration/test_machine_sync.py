@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -14,6 +15,7 @@ from typing import IO
 
 import pytest
 
+from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.core.model import Ended
 from ci_dispatch.machines import frozen_tree
 from ci_dispatch.machines.report_archive import unpack
@@ -307,6 +309,37 @@ def test_an_archive_that_was_cut_is_an_error_in_words(tmp_path: Path, length: in
     whole = packed(("a", tarfile.REGTYPE, os.urandom(5000))).getvalue()
     with pytest.raises(MachineError, match="cannot be used"):
         unpack(io.BytesIO(whole[:length]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "refusal"),
+    [
+        (["x" * 300], MachineError),
+        (["a/b", "a"], MachineError),
+        (["a", "a/b"], MachineError),
+        (["here/file"], ControllerError),
+    ],
+    ids=["a name that is too long", "a folder that is a file", "a file that is a folder", "our disk takes nothing"],
+)
+def test_what_a_machine_names_is_its_trouble_and_a_full_disk_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], refusal: type[Exception]
+) -> None:
+    if refusal is ControllerError:
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", "here")
+
+        monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(refusal):
+        unpack(packed(*((name, tarfile.REGTYPE, b"x") for name in names)), tmp_path / "in")
+
+
+def test_a_frozen_tree_that_cannot_be_read_is_not_the_machines_trouble(tmp_path: Path) -> None:
+    tree = WorkTree(root=tmp_path, frozen=tmp_path / "gone", run="r")
+    with pytest.raises(ControllerError, match="is gone"), frozen_tree.kept(tree):
+        raise AssertionError("there is nothing to send")
+    with pytest.raises(ControllerError, match="was not sent"):
+        frozen_tree.write_copy(tmp_path / "gone", io.BytesIO(), rest=False)
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ def run(project: Path, slack: SlackDouble, *, passes: bool, required: bool = Fal
     (project / "pytest.ini").write_text("[pytest]\n")
     (project / "test_shop.py").write_text(SUITE.format(passes))
     (project / "ci-dispatch.toml").write_text(
-        f'[retry]\nmax_retries = 0\n[slack]\napi_url = "{slack.api_url}"\nrequired = {str(required).lower()}\n'
-        '[[slack.channel]]\nid = "C0CI"\n'
+        f'[retry]\nmax_retries = 0\n[slack]\nrequired = {str(required).lower()}\n[[slack.channel]]\nid = "C0CI"\n'
     )
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environ = {"PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "SLACK_BOT_TOKEN": "xoxb-good"}
+    environ |= {"CI_DISPATCH_SLACK_API_URL": slack.api_url}
     return subprocess.run(
         [sys.executable, "-m", "ci_dispatch", "run"], cwd=project, env={**environ, "HOME": str(project)},
         capture_output=True, text=True, timeout=120, check=False,

@@ -94,9 +94,8 @@ class ActionsFleet:
         needless = self._cancelling or self._ledger.undecided == 0
         for run in self.runs:
             if run.id is None and not run.over and not self._polling.quiet(now):
-                nobody_waits = run.settled and not run.dispatch.in_flight and run.dispatch.due is not None
-                run.over = nobody_waits  # it is not there, and its tests have gone elsewhere
-                command = None if nobody_waits else run.dispatch.next(run.batch, now, send=not needless)
+                run.over = run.settled and run.dispatch.unsent  # its tests have gone elsewhere
+                command = run.dispatch.next(run.batch, now, send=not (needless or run.over))
                 if command is not None:
                     yield command
         if self._ledger.undecided:

@@ -143,7 +143,7 @@ def machine(state: MachineState, last_seen: float | None, positions: Positions) 
     return {
         "name": one_line(spec.name, 60),
         "word": state.word,
-        "why": one_line(state.trouble),
+        "why": one_line(state.why_unusable),
         "cores": (checked.cores if checked else 0) or spec.cores,
         "health": one_line(checked.text) if checked else "",
         "done": state.done,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ci_dispatch.core.errors import UsageError
@@ -15,8 +14,8 @@ from ci_dispatch.run.run_report import ReportCache
 def open_reporter(context: ReporterContext) -> Reporter:
     """Every run has its metrics.prom; the configuration may name a second place for it."""
     settings = context.config.metrics
-    files = [context.folder.metrics, *([Path(settings.file)] if settings.file else [])]
-    return MetricsReporter(files, context.reports, slowest=settings.slowest_tests)
+    public = Path(settings.file) if settings.file else None
+    return MetricsReporter(context.folder.metrics, context.reports, public=public, slowest=settings.slowest_tests)
 
 
 def open_span_reporter(context: ReporterContext) -> Reporter | None:
@@ -43,8 +42,10 @@ class MetricsReporter(BaseReporter):
 
     name = "metrics"
 
-    def __init__(self, files: Sequence[Path], reports: ReportCache, *, slowest: int = 0) -> None:
-        self._files = files
+    def __init__(self, file: Path, reports: ReportCache, *, public: Path | None = None, slowest: int = 0) -> None:
+        """`public`: a second file, which everybody may read."""
+        self._file = file
+        self._public = public
         self._reports = reports
         self._slowest = slowest
 
@@ -54,5 +55,6 @@ class MetricsReporter(BaseReporter):
             return
         report = self._reports.of(self.state)
         data = prometheus(figures(self.state, report, slowest=self._slowest)).encode()
-        for file in self._files:
-            write_whole(file, data)
+        write_whole(self._file, data)
+        if self._public is not None:
+            write_whole(self._public, data, mode=0o644)

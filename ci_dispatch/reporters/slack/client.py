@@ -34,7 +34,7 @@ _REMEDIES = {
     "channel_not_found": "give the channel's id (C...), and invite the app: /invite @ci-dispatch",
     "is_archived": "the channel is archived: name another one",
     "invalid_auth": "the token is not valid: make a new one on the app's page, OAuth & Permissions",
-    "not_authed": "no token was sent: set the variable that slack.token_env names",
+    "not_authed": "no token was sent: set the variable SLACK_BOT_TOKEN, or the one that slack.token_env names",
     "account_inactive": "the token belongs to a deleted user or workspace: install the app again",
     "token_revoked": "the token was revoked: install the app again",
     "token_expired": "the token has expired: install the app again",

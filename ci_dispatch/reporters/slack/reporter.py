@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_dispatch.config.sections import SlackChannel, SlackConfig, When
+from ci_dispatch.config.choices import When
+from ci_dispatch.config.sections import SlackChannel, SlackConfig
+from ci_dispatch.config.value_types import is_address
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError
 from ci_dispatch.core.events import RunFinished, Stamped
@@ -225,7 +227,8 @@ def clients(settings: SlackConfig, environ: Mapping[str, str]) -> list[tuple[Sla
     found: list[tuple[SlackChannel, SlackClient]] = []
     if token := environ.get(settings.token_env, "").strip():
         found += [(channel, BotClient(token, settings.api_url)) for channel in settings.channels]
-    if not found and (url := environ.get(settings.webhook_env, "").strip()):
+    url = environ.get(settings.webhook_env, "").strip()
+    if not found and is_address(url):
         rules = settings.channels[0] if settings.channels else SlackChannel()
         found.append((rules, WebhookPoster(url)))
     return found
@@ -236,6 +239,8 @@ def missing(settings: SlackConfig, environ: Mapping[str, str]) -> str:
     token = environ.get(settings.token_env, "").strip()
     if token and not settings.channels:
         return f"{settings.token_env} is set and no channel is: add [[slack.channel]] with its id to ci-dispatch.toml"
+    if (url := environ.get(settings.webhook_env, "").strip()) and not token and not is_address(url):
+        return f"{settings.webhook_env} holds no address that begins with https://, so nothing is sent there"
     if settings.channels and not clients(settings, environ):
         return f"Slack channels are configured and neither {settings.token_env} nor {settings.webhook_env} is set"
     return ""

@@ -13,7 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ci_dispatch.config.sections import SlackChannel, When
+from ci_dispatch.config.choices import When
+from ci_dispatch.config.sections import SlackChannel
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.run.run_folder import write_whole

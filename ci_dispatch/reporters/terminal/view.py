@@ -96,7 +96,7 @@ def _machine(machine: MachineState, state: RunState, now: float, columns: Column
 def _out_of_work(machine: MachineState, now: float) -> Line:
     ago = f" {clock(now - machine.lost_at)} ago" if machine.lost and machine.lost_at is not None else ""
     after = f" after {count(machine.done, 'test')}" if machine.done else ""
-    why = one_line(machine.trouble)
+    why = one_line(machine.why_unusable)
     return ((f"{machine.word}{ago}", Style.BAD), (f"{after}{': ' if why else ''}{why}", Style.PLAIN))
 
 

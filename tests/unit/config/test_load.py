@@ -292,3 +292,62 @@ def test_a_document_of_a_configuration_gives_it_back() -> None:
     config = load(toml).config
     assert resolve(to_document(config)).config == config
     assert to_document(config)["health"] == {"interval": "1m"}
+
+
+class TestWhatAFileMayNotSay:
+    """A file may come with a repository: it says neither where tokens go, nor which variables hold them."""
+
+    @pytest.mark.parametrize(
+        ("toml", "key", "variable"),
+        [
+            ('[github]\napi_url = "https://evil.example"', "github.api_url", "CI_DISPATCH_GITHUB_API_URL"),
+            ('[slack]\napi_url = "https://evil.example"', "slack.api_url", "CI_DISPATCH_SLACK_API_URL"),
+            ('[metrics]\notlp_endpoint = "https://e"', "metrics.otlp_endpoint", "CI_DISPATCH_METRICS_OTLP_ENDPOINT"),
+        ],
+    )
+    def test_an_address(self, toml: str, key: str, variable: str) -> None:
+        found = problem(toml)
+        assert (found.where, found.key) == ("ci-dispatch.toml:2", key)
+        assert found.allowed == f"nothing in a file, which may come with a repository; set {variable}"
+        assert "evil" not in str(found)
+        section, _, name = key.partition(".")
+        config = load(environ={variable: "https://proxy.example/api/"}).config
+        assert getattr(getattr(config, section), name) == "https://proxy.example/api/"
+
+    @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "NPM_TOKEN", "AKIAIOSFODNN7EXAMPLE"])
+    @pytest.mark.parametrize(
+        "key", ["github.token_env", "github.runners_token_env", "slack.token_env", "slack.webhook_env"]
+    )
+    def test_another_variable_than_one_of_a_few(self, key: str, name: str) -> None:
+        section, _, setting = key.partition(".")
+        toml = f'[{section}]\n{setting} = "{name}"'
+        found = problem(toml)
+        assert found.key == key
+        assert f"CI_DISPATCH_{section.upper()}_{setting.upper()}" in found.allowed
+        assert name not in str(found), "it may be the secret itself"
+        environ = {f"CI_DISPATCH_{section.upper()}_{setting.upper()}": name}
+        assert getattr(getattr(load(environ=environ).config, section), setting) == name, "the user may name any"
+
+    def test_the_names_of_the_list(self) -> None:
+        toml = '[github]\ntoken_env = "GH_TOKEN"\n[slack]\ntoken_env = "SLACK_TOKEN"\nwebhook_env = "SLACK_WEBHOOK"'
+        config = load(toml).config
+        assert (config.github.token_env, config.slack.token_env) == ("GH_TOKEN", "SLACK_TOKEN")
+        assert config.slack.webhook_env == "SLACK_WEBHOOK"
+
+    @pytest.mark.parametrize(
+        "address",
+        ["http://slack.example/api/", "ftp://x", "slack.com", "https://", "https:///x", "http://127.0.0.1@evil.example/",
+         "http://localhost.evil.example/", "https://user:pass@x/", "https://a\\@b/", "http://127.0.0.1:80@evil/",
+         "http://[::1].evil/", "https://x y/"],
+    )  # fmt: skip
+    def test_only_https_and_this_computer(self, address: str) -> None:
+        for name in ("GITHUB_API_URL", "SLACK_API_URL", "METRICS_OTLP_ENDPOINT"):
+            assert "https://" in problem(environ={f"CI_DISPATCH_{name}": address}).allowed
+
+    @pytest.mark.parametrize(
+        "address",
+        ["https://slack.com/api/", "https://[2001:db8::1]:8443/x?y", "http://localhost:4318", "http://127.0.0.1/api/",
+         "http://[::1]:80"],
+    )  # fmt: skip
+    def test_addresses_that_are_taken(self, address: str) -> None:
+        assert load(environ={"CI_DISPATCH_SLACK_API_URL": address}).config.slack.api_url == address

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, ShardId, ShardKind, Test, TestId, UnitId

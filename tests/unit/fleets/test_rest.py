@@ -49,7 +49,8 @@ def test_what_each_server_can_do() -> None:
     assert server_at("https://api.octo.ghe.com/").run_details
     enterprise = server_at("https://github.example.com/api/v3")
     assert (enterprise.run_details, enterprise.api_version) == (False, None)
-    for bad in ("github.com", "ftp://github.com", "https://"):
+    assert server_at("http://127.0.0.1:8080").api_url == "http://127.0.0.1:8080"
+    for bad in ("github.com", "ftp://github.com", "https://", "http://github.example.com/api/v3"):
         with pytest.raises(UsageError, match="GITHUB_API_URL"):
             server_at(bad)
 

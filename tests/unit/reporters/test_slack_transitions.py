@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.sections import SlackChannel, When
+from ci_dispatch.config.choices import When
+from ci_dispatch.config.sections import SlackChannel
 from ci_dispatch.reporters.slack.transitions import (
     LastNotified,
     MessagePlace,

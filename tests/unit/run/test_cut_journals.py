@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.events import LeaseGranted, MachineLost, MachineQuarantined, VerdictReached
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import AttemptFinished
 from ci_dispatch.core.model import Ended, MachineSpec, TestId, Verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,22 @@ def test_the_last_attempt_is_what_the_disk_has(tmp_path: Path) -> None:
     assert folder.last_attempt() == 10
 
 
+def test_only_its_owner_reads_a_run(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        run = run_folder.create(tmp_path / "deep" / ".ci-dispatch", RunId("2026-a"))
+        run.open_journal().close()
+        with run.held():
+            pass
+    finally:
+        os.umask(before)
+    for folder in (run.path.parent.parent, run.path.parent, run.path, run.attempts):
+        assert folder.stat().st_mode & 0o777 == 0o700, folder
+    for file in (run.journal, run.path / "controller.lock"):
+        assert file.stat().st_mode & 0o777 == 0o600, file
+    assert (tmp_path / "deep").stat().st_mode & 0o777 == 0o755, "not ours"
+
+
 def test_a_run_that_lost_its_journal_is_mentioned_and_no_other_taken_for_it(tmp_path: Path) -> None:
     [whole] = runs(tmp_path, "2026-b")
     for name in ("2026-a", "2026-c"):
@@ -137,7 +154,9 @@ def test_a_run_that_lost_its_journal_is_mentioned_and_no_other_taken_for_it(tmp_
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "deep" / "run.json"
     run_folder.write_whole(file, b"old")
-    assert file.stat().st_mode & 0o777 == 0o644
+    assert file.stat().st_mode & 0o777 == 0o600
+    run_folder.write_whole(tmp_path / "x.prom", b"", mode=0o644)
+    assert (tmp_path / "x.prom").stat().st_mode & 0o777 == 0o644
 
     def fails(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
@@ -149,3 +168,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     assert error.value.exit_code == ExitCode.INCOMPLETE
     assert file.read_bytes() == b"old"
     assert [path.name for path in file.parent.iterdir()] == ["run.json"], "nothing half written stays"
+
+
+@pytest.mark.parametrize("name", ["/nowhere/runs", "../x", ".", "x" * 5000, "a\0b", "[", "*"])
+def test_a_name_of_no_run_is_only_not_found(tmp_path: Path, name: str) -> None:
+    begun = run_folder.create(tmp_path, RunId("20270101-000000-aaaa"))
+    begun.journal.write_bytes(b"{}\n")
+    for find in (run_folder.find, run_folder.find_journal):
+        with pytest.raises(UsageError, match="There is no run"):
+            find(tmp_path, name)

@@ -119,19 +119,19 @@ def test_retries_and_moves_are_told_apart() -> None:
 
 def test_the_words_for_a_machine_and_what_is_the_matter_with_it() -> None:
     run = Fold()
-    assert (run.a.usable, run.a.word, run.a.trouble) == (True, "idle", "")
+    assert (run.a.usable, run.a.word, run.a.why_unusable) == (True, "idle", "")
     run.say(checked(False, "disk 2 % free", "load 9"), at=101.0)
-    assert (run.a.usable, run.a.word, run.a.trouble) == (False, "unhealthy", "disk 2 % free; load 9")
+    assert (run.a.usable, run.a.word, run.a.why_unusable) == (False, "unhealthy", "disk 2 % free; load 9")
     run.say(MachineLost(machine=A, reason="no heartbeat"), at=102.0)
-    assert (run.a.usable, run.a.word, run.a.trouble, run.a.lost_at) == (False, "lost", "no heartbeat", 102.0)
+    assert (run.a.usable, run.a.word, run.a.why_unusable, run.a.lost_at) == (False, "lost", "no heartbeat", 102.0)
     run.say(checked(False, "disk 2 % free"), at=103.0)
     assert run.a.word == "lost", "only a healthy check brings it back"
     run.say(checked(True, cores=4), at=104.0)
-    assert (run.a.usable, run.a.word, run.a.trouble, run.a.lost_at) == (True, "idle", "", None)
+    assert (run.a.usable, run.a.word, run.a.why_unusable, run.a.lost_at) == (True, "idle", "", None)
     assert (run.a.spec.cores, run.a.losses) == (4, 1)
     run.say(MachineQuarantined(machine=A, reason="three in a row"), at=105.0)
     run.say(checked(True, cores=8), at=106.0)
-    assert (run.a.usable, run.a.word, run.a.trouble) == (False, "quarantined", "three in a row")
+    assert (run.a.usable, run.a.word, run.a.why_unusable) == (False, "quarantined", "three in a row")
     assert run.a.spec.cores == 4, "cores once known are not learnt anew"
 
 

@@ -60,6 +60,12 @@ def test_what_configures_nothing_is_not_taken_for_a_suite(tmp_path: Path, files:
         recognise(put(tmp_path, **files))
 
 
+@pytest.mark.parametrize("name", ["test_a.py", "tests/test_a.py", "src/pkg/a_test.py"])
+def test_pytest_needs_no_configuration(tmp_path: Path, name: str) -> None:
+    put(tmp_path, **{name: "", "pyproject.toml": "[project]\nname = 'x'"})
+    assert recognise(tmp_path) == SuiteLocation("pytest", ".")
+
+
 def test_the_nearest_suite_is_meant(tmp_path: Path) -> None:
     put(tmp_path, **{"pytest.ini": "", "e2e/playwright.config.ts": ""})
     assert recognise(tmp_path) == SuiteLocation("pytest", ".")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ci_dispatch.config.value_types import is_address
 from ci_dispatch.core.errors import UsageError
 
 PUBLIC_API = "https://api.github.com"
@@ -30,16 +31,15 @@ def server_at(api_url: str) -> Server:
     """The server at `api_url` (GITHUB_API_URL; empty: github.com).
 
     Raises:
-        UsageError: when it is not an http(s) address.
+        UsageError: when no token may be sent there: neither https nor this computer.
     """
     url = (api_url or PUBLIC_API).rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not is_address(url):
         raise UsageError(
             f"GitHub cannot be asked at {url!r}",
-            why="GITHUB_API_URL is not an http or https address",
-            hint=f"unset it for github.com ({PUBLIC_API}), or set it to https://HOST/api/v3 for an Enterprise Server",
+            why="GITHUB_API_URL is no https address, and a token goes nowhere else (by http to this computer only)",
+            hint=f"unset GITHUB_API_URL for github.com ({PUBLIC_API}), or set it to https://HOST/api/v3",
         )
-    if parts.path.endswith("/api/v3"):  # GitHub Enterprise Server
+    if urlsplit(url).path.endswith("/api/v3"):  # GitHub Enterprise Server
         return Server(api_url=url, run_details=False, api_version=None)
     return Server(api_url=url)

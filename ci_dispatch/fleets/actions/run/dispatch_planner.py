@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.model import MachineName, MachineSpec, ShardKind, Test
 from ci_dispatch.fleets.actions.run.batches import MAX_INPUTS, Batch, batches
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob, matrix_jobs

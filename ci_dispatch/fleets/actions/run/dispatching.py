@@ -27,6 +27,11 @@ class DispatchState:
     search_back: float = SEARCH_BACK
     error: GitHubRefused | None = None  # the last one
 
+    @property
+    def unsent(self) -> bool:
+        """No run came of it, for all we know, and none is on its way."""
+        return self.due is not None and not self.in_flight
+
     def search(self, now: float, back: float = SEARCH_BACK) -> None:
         """It may have started a run: look for that before anything is sent again."""
         self.due, self.search_since, self.search_due, self.search_back = None, now, now, back

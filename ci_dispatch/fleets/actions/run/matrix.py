@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ci_dispatch.config.sections import Strategy
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import NothingToRun
 from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, Shard, ShardId, ShardKind
