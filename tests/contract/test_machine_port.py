@@ -139,8 +139,12 @@ def test_a_folder_that_others_can_write_is_refused_in_words(machine: SupervisedM
         machine.sweep(10)
     assert "everybody may write in" in refused.value.why
     assert f"chmod go-w {machine.spec.workdir}" in refused.value.hint
+    report = machine.examine(10)
+    assert f"Folder: everybody may write in {machine.spec.workdir}" in report.problems
+    assert not report.healthy
     Path(machine.spec.workdir).chmod(0o700)
     assert machine.sweep(10) == 0
+    assert not [problem for problem in machine.examine(10).problems if "Folder" in problem]
 
 
 def test_a_job_has_the_umask_of_its_login_and_our_files_are_ours(machine: SupervisedMachine, cwd: str) -> None:
