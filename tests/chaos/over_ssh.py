@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class Evidence:
 
 def run(plan: Plan, folder: Path, keys: Keys) -> Evidence:
     """Carry the plan out in an empty folder."""
+    if plan.runner == "playwright" and not present("playwright"):
+        plan = replace(plan, runner="command")
     tier = NamespaceFleet if present("namespaces") else LoopbackFleet
     with tier(plan, folder, keys) as fleet:
         return _Seed(plan, folder, fleet).run()
@@ -63,6 +65,8 @@ def configuration(plan: Plan, fleet: Fleet) -> str:
     )
     if plan.runner == "pytest":
         runner = 'runner = "pytest"'
+    elif plan.runner == "playwright":
+        runner = f'runner = "playwright"\nprepare = "ln -sfn {suite.NODE_MODULES} node_modules"'
     else:
         words = f"{sys.executable} runner.py"
         runner = f'runner = "command"\nlist = "{words} --list"\ncommand = "{words} {{live}} {{junit}} {{tests_file}}"'
