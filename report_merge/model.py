@@ -211,6 +211,7 @@ class Report:
     missing: tuple[Missing, ...] = ()  # what no case stands for
     problems: tuple[FileProblem, ...] = ()
     verdict: str = ""  # the one word (`wording.Status`) of whoever ran it; empty: the cases and files say it
+    reason: str = ""  # why it ended before all was done, in the words of whoever ran it
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
     makespan_planned: float | None = None

@@ -10,6 +10,7 @@ from ci_dispatch.app.drive import Machines, OpenFleet, RunParts, drive_run
 from ci_dispatch.app.run_spec import (
     RunSpec,
     expect,
+    expect_more,
     first_events,
     first_events_of_resume,
     head_share,
@@ -36,11 +37,14 @@ def begin(
 ) -> ExitCode:
     """A new run; `arrange` may put other machines in place of the opened ones (the demo's)."""
     suite = open_suite(spec.config.suite, spec.root, spec.arguments)
+    before = work_tree.stamps(spec.config, spec.root)
+    expected = expect(spec, suite)
+    if work_tree.stamps(spec.config, spec.root) != before:
+        expected = expect_more(spec, suite, expected)
+    spec = spec.with_workers(expected.workers)
     folder = run_folder.create(spec.runs_folder, new_id())
     with folder.held():
-        with work_tree.freezing(spec.config, spec.root, folder) as tree:
-            expected = expect(spec, suite)
-        spec = spec.with_workers(expected.workers)
+        tree = work_tree.freeze(spec.config, spec.root, folder)
         first = first_events(spec, folder.id, suite, expected, spec.config.fleet, tree=tree.state)
         return drive_run(
             spec,

@@ -15,7 +15,7 @@ from ci_dispatch.app import result_files
 from ci_dispatch.config import Config
 from ci_dispatch.config.kept import from_journal, public, to_journal
 from ci_dispatch.core import codec
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
 from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
@@ -90,6 +90,20 @@ def expect(spec: RunSpec, suite: Suite) -> Expected:
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
         notes=notes,
     )
+
+
+def expect_more(spec: RunSpec, suite: Suite, first: Expected) -> Expected:
+    """With what a second listing finds, for a work tree that changed during the first: neither may lose a test.
+
+    One that cannot be listed any more has nothing to add: its tests will say so.
+    """
+    try:
+        second = expect(spec, suite)
+    except CiDispatchError:
+        return first
+    known = {test.id for test in first.tests}
+    more = tuple(test for test in second.tests if test.id not in known)
+    return codec.replace(first, tests=(*first.tests, *more), seconds={**second.seconds, **first.seconds})
 
 
 def head_share(config: Config, known: float) -> float:

@@ -6,8 +6,6 @@ import base64
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -17,6 +15,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import Connection
 from ci_dispatch.machines import frozen_tree
+from ci_dispatch.machines import work_tree as work_tree_files
 from ci_dispatch.machines.frozen_tree import Snapshot
 from ci_dispatch.machines.local import folder_of
 from ci_dispatch.machines.tree_watch import TreeWatch
@@ -72,25 +71,15 @@ def without_credentials(url: str) -> tuple[str, str]:
     return ("" if parts.query else urlunsplit(parts._replace(netloc=host))), f"Basic {token}"
 
 
-@contextmanager
-def freezing(config: Config, root: Path, folder: RunFolder) -> Iterator[Snapshot]:
-    """Keep what lies under `root` for a new run, then list its tests: in the end it must still be the same.
+def stamps(config: Config, root: Path) -> dict[str, tuple[int, ...]]:
+    """How the files of the tree lie now, without reading them. Raises UsageError or MachineError."""
+    return work_tree_files.stamps(work_tree(config, root), sent=_is_sent(config))
 
-    Whatever goes wrong, `folder` is gone. Raises UsageError or MachineError.
-    """
+
+def freeze(config: Config, root: Path, folder: RunFolder) -> Snapshot:
+    """Keep what lies under `root` for a new run. Raises UsageError, MachineError or ControllerError."""
     _forget_old(folder)
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder.path, ignore_errors=True)
-        here = frozen_tree.freeze(work_tree(config, root), folder.tree, copy=_is_sent(config))
-        yield here
-        if changed := TreeWatch(here).changed():
-            raise UsageError(
-                "The run did not begin",
-                why=f"the work tree changed while its tests were listed: {changed}",
-                hint="run it again; a file that listing itself writes belongs into .gitignore, "
-                "or into `exclude` in the section [suite]",
-            )
-        stack.pop_all()
+    return frozen_tree.freeze(work_tree(config, root), folder.tree, copy=_is_sent(config))
 
 
 def frozen(config: Config, root: Path, folder: RunFolder, state: RunState) -> WorkTree:

@@ -111,10 +111,7 @@ class RetryConfig:
 
     max_retries: int = setting(2, integer(0, 100), "How often a failed test is tried again.", flag="--max-retries")
     flaky_is_failure: bool = setting(
-        False,
-        boolean(),
-        "A test that failed and then passed makes the run fail; always so where the test runner is told the same.",
-        flag="--flaky-is-failure",
+        False, boolean(), "A flaky test fails the run; always where the runner is told so.", flag="--flaky-is-failure"
     )
     backoff: float = setting(5.0, duration(0, 3600), "Wait before the first retry; it doubles with each.")
     max_backoff: float = setting(60.0, duration(0, 3600), "Longest wait before a retry.")

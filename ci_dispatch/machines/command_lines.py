@@ -85,28 +85,48 @@ NEED = b"need"  # the machine's answer when it has no copy of this supervisor ye
 NO_PYTHON = b"no-python"
 
 _SUPERVISOR = (
-    "PATH=$PATH:/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin; export PATH; umask 077; n=$0; "
-    'case $1 in "") d=$HOME/.cache/ci-dispatch;; "~/"*) d=$HOME/${1#??};; *) d=$1;; esac; '
-    "p=$d/bin/$2.pyz; "
-    'if command -v python3 >/dev/null 2>&1; then :; else echo; echo "@ci-dispatch $n no-python"; exit 98; fi; '
-    'if [ -s "$p" ]; then :; else '
-    'mkdir -p "$d/bin" && echo && echo "@ci-dispatch $n need" && head -c $3 >"$p.$$" '
-    '&& [ $(wc -c <"$p.$$") -eq $3 ] && mv "$p.$$" "$p" || exit 97; fi; '
-    'exec python3 -I -S "$p" "$n" "$4" "$d" "$5"'
+    "PATH=$PATH:/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin; export PATH; "
+    'case $2 in "") d=$HOME/.cache/ci-dispatch;; "~/"*) d=$HOME/${2#??};; *) d=$2;; esac; '
+    'if command -v python3 >/dev/null 2>&1; then :; else echo; echo "@ci-dispatch $0 no-python"; exit 98; fi; '
+    'exec python3 -I -S -c "import sys;exec(sys.argv[-1].replace(chr(124),chr(10)))" "$0" "$1" "$d" "$3" "$4" "$5" "$6"'
 )
 
-_ENTRY = """\
-import sys
-if sys.version_info < (3, 8):
-    sys.exit("ci-dispatch needs Python 3.8 or newer on this machine, python3 is " + sys.version.split()[0])
-from supervisor.main import main
-sys.exit(main(sys.argv[1:]))
+# Nothing is run that has not been read and found to be what we mean: what lies on a disk others may have written.
+# Ends by its alarm when nobody sends what it asks for: sshd keeps it alive for minutes after a connection has died.
+_LOADER = """\
+import hashlib,io,os,signal,sys,zipfile
+signal.signal(signal.SIGALRM,signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK,[signal.SIGALRM])
+signal.alarm(60)
+nonce,action,root,name,digest,size=sys.argv[1:7]
+path=os.path.join(root,"bin",digest+".pyz")
+def ours(data):
+ return hashlib.sha256(data).hexdigest()==digest
+try:
+ with open(path,"rb") as file:
+  data=file.read(int(size)+1)
+except OSError:
+ data=b""
+sent=not ours(data)
+if sent:
+ print("","@ci-dispatch "+nonce+" need",sep=chr(10),flush=True)
+ data=b""
+ while len(data)<int(size):
+  piece=os.read(0,int(size)-len(data))
+  if not piece:
+   sys.exit(97)
+  data+=piece
+ if not ours(data):
+  sys.exit("what came is not the program that was announced")
+archive=zipfile.ZipFile(io.BytesIO(data))
+known={"__name__":"__main__","archive":archive,"sent":data if sent else b""}
+exec(compile(archive.read("__main__.py"),path,"exec"),known)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorProgram:
-    """The supervisor as one file, and what it is cached under on machines."""
+    """The supervisor as one file, and the SHA-256 of it, which it is kept under on machines."""
 
     data: bytes
     digest: str
@@ -116,15 +136,16 @@ class SupervisorProgram:
 def program() -> SupervisorProgram:
     """The supervisor package as a file that python3 runs; the same bytes for the same sources."""
     packed = io.BytesIO()
-    sources = {"__main__.py": _ENTRY}
+    sources = {}
     for file in resources.files("ci_dispatch.machines.supervisor").iterdir():
         if file.name.endswith(".py"):
-            sources[f"supervisor/{file.name}"] = file.read_text(encoding="utf-8")
+            folder = "" if file.name == "__main__.py" else "supervisor/"
+            sources[folder + file.name] = file.read_text(encoding="utf-8")
     with zipfile.ZipFile(packed, "w") as archive:
         for name in sorted(sources):
             archive.writestr(zipfile.ZipInfo(name), sources[name])  # ZipInfo's date is 1980: no clock in the hash
     data = packed.getvalue()
-    return SupervisorProgram(data, hashlib.sha256(data).hexdigest()[:20])
+    return SupervisorProgram(data, hashlib.sha256(data).hexdigest())
 
 
 def supervisor(nonce: str, action: str, *, root: str = "", name: str = "-") -> str:
@@ -134,8 +155,9 @@ def supervisor(nonce: str, action: str, *, root: str = "", name: str = "-") -> s
     Raises MachineError for words that no shell could be trusted with.
     """
     _refuse_special((nonce, action, name, root))
-    packed = program()
-    return f"/bin/sh -c '{_SUPERVISOR}' {nonce} '{root}' {packed.digest} {len(packed.data)} {action} '{name}'"
+    packed, loader = program(), _LOADER.replace("\n", "|")
+    words = f"{nonce} {action} '{root}' '{name}' {packed.digest} {len(packed.data)}"
+    return f"/bin/sh -c '{_SUPERVISOR}' {words} '{loader}'"
 
 
 def _refuse_special(words: Iterable[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -20,8 +19,8 @@ from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import ControllerError
 from ci_dispatch.machines.supervisor.archive import CHUNK
 from ci_dispatch.machines.supervisor.content import LINK, mode_and_content, state_of
-from ci_dispatch.machines.work_tree import committed, files_of, is_source
-from ci_dispatch.run.ports import MachineError, WorkTree
+from ci_dispatch.machines.work_tree import committed, files_of, is_watched, seen
+from ci_dispatch.run.ports import WorkTree
 
 _SNAPSHOT, _WHOLE, _REST = "snapshot.json", "whole.tar.gz", "rest.tar.gz"
 _HASHED_BYTES = 1 << 30  # of a tree that goes nowhere: what is beyond is known by size and time alone
@@ -69,11 +68,6 @@ class Snapshot(Value):
         return frozenset(entry.name for entry in self.entries if not entry.committed)
 
 
-def seen(status: os.stat_result) -> tuple[int, ...]:
-    """What shows without reading that a file was touched."""
-    return status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
 def unread(status: os.stat_result) -> str:
     """In place of the content of a file that was not read."""
     return f"{_UNREAD}{status.st_size}, {status.st_mtime_ns}"
@@ -84,7 +78,7 @@ def freeze(tree: WorkTree, folder: Path, *, copy: bool) -> Snapshot:
 
     Each file is read once, so that the copy is what the snapshot says. A tree without a copy is only watched: what
     cannot be read is known by its time.
-    Raises MachineError when the tree cannot be listed or read, or the disk does not take the copy.
+    Raises MachineError when the tree cannot be listed, ControllerError when it cannot be read or kept.
     """
     root, began = tree.root.resolve(), time.time()
     names = files_of(tree, sent=copy)
@@ -101,28 +95,31 @@ def freeze(tree: WorkTree, folder: Path, *, copy: bool) -> Snapshot:
             _pack_rest(here, folder)
         (folder / _SNAPSHOT).write_bytes(codec.encode(here))  # the last: without it nothing is there
     except OSError as error:
-        raise MachineError(
-            f"the work tree {root} cannot be kept for the run",
-            stage="sync",
-            why=f"{error.filename}: {error.strerror}" if error.errno else str(error),
-            hint="run it again",
-        ) from error
+        raise unusable(f"The work tree {root} could not be kept for the run", error) from error
     return here
 
 
 def thaw(folder: Path) -> Snapshot | None:
-    """The snapshot in a folder; None when there is none, or it is damaged."""
+    """The snapshot in a folder; None when there is none, or it is damaged. Raises ControllerError."""
     try:
         return codec.decode(Snapshot, (folder / _SNAPSHOT).read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
+    except OSError as error:
+        raise unusable(f"What {folder} keeps was not used", error) from error
+
+
+def unusable(what: str, error: OSError) -> ControllerError:
+    """This computer cannot read or write what a work tree is made of."""
+    why = f"{error.filename}: {error.strerror}" if error.errno else str(error)
+    return ControllerError(what, why=why, hint="free space, or check who owns it; then run it again")
 
 
 @contextmanager
 def kept(tree: WorkTree) -> Iterator[tuple[Snapshot, Path]]:
     """The snapshot and the folder of a tree that was frozen, or of one that is frozen for now.
 
-    Raises ControllerError when what was frozen is gone, and MachineError.
+    Raises MachineError and ControllerError.
     """
     if tree.frozen is None:
         with tempfile.TemporaryDirectory(prefix="ci-dispatch-") as folder:
@@ -130,24 +127,21 @@ def kept(tree: WorkTree) -> Iterator[tuple[Snapshot, Path]]:
     elif here := thaw(tree.frozen):
         yield here, tree.frozen
     else:
-        raise _unreadable(f"{tree.frozen} is gone or damaged")
+        raise ControllerError(
+            "The work tree that the run began with is gone", why=f"it was in {tree.frozen}", hint="ci-dispatch resume"
+        )
 
 
 def write_copy(folder: Path, stream: IO[bytes], *, rest: bool) -> None:
     """All files as tar.gz, or those that are in no commit. Raises ControllerError, and whatever `stream` raises."""
-    try:
-        with (folder / (_REST if rest else _WHOLE)).open("rb") as kept:
-            shutil.copyfileobj(kept, stream, CHUNK)
-    except OSError as error:  # of the file: the stream's are MachineErrors
-        raise _unreadable(str(error)) from error
-
-
-def _unreadable(why: str) -> ControllerError:
-    return ControllerError(
-        "The work tree that the run began with cannot be read",
-        why=why,
-        hint="check who owns that folder, then `ci-dispatch resume`, or start a new run",
-    )
+    path = folder / (_REST if rest else _WHOLE)
+    with ExitStack() as stack:
+        try:
+            stored = stack.enter_context(path.open("rb"))
+            while piece := stored.read(CHUNK):
+                stream.write(piece)
+        except OSError as error:
+            raise unusable(f"The copy of the work tree in {folder} was not sent", error) from error
 
 
 @contextmanager
@@ -190,7 +184,7 @@ class _Reader:
                 size, content = self._pack(path, name, mode) if self._tar else self._hash(path, status)
         except FileNotFoundError:
             return None
-        watched = tracked or is_source(name, status.st_mode)
+        watched = is_watched(name, status, tracked=tracked)
         return TreeEntry(
             name=name, mode=mode, content=content, size=size, seen=seen(status), watched=watched, committed=ours
         )

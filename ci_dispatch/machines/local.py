@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -112,7 +113,8 @@ class _ChildStream:
             self._child.wait(1.0)
         except subprocess.TimeoutExpired:
             self._child.kill()
-            self._child.wait()
+            with suppress(subprocess.TimeoutExpired):  # stuck on a disk, it dies when that answers
+                self._child.wait(1.0)
         self._stderr.close()
 
 

@@ -174,6 +174,7 @@ class _Refusal(codec.Value):
 
     what: str
     why: str = ""
+    hint: str = ""
 
 
 def _refusal(frame: Frame) -> MachineError:
@@ -181,7 +182,7 @@ def _refusal(frame: Frame) -> MachineError:
         refusal = codec.decode(_Refusal, frame.data)
     except ValueError:
         refusal = _Refusal(what="the machine refused, and its reason cannot be read")
-    return MachineError(refusal.what, stage="machine", why=refusal.why)
+    return MachineError(refusal.what, stage="machine", why=refusal.why, hint=refusal.hint)
 
 
 def result_of(frame: Frame, cls: type[T]) -> T:

@@ -7,8 +7,9 @@ import stat
 import time
 from pathlib import Path
 
-from ci_dispatch.machines.frozen_tree import Snapshot, TreeEntry, seen, unread
+from ci_dispatch.machines.frozen_tree import Snapshot, TreeEntry, unread, unusable
 from ci_dispatch.machines.supervisor.content import mode_and_content
+from ci_dispatch.machines.work_tree import seen
 
 _SHOWN = 3  # files: the reason stands beside every test that did not run
 _COARSE_SECONDS = 2.0  # a file as young as this may be changed once more and show the same time
@@ -25,9 +26,12 @@ class TreeWatch:
     def changed(self) -> str:
         """Which files were changed or deleted, for people; "" for none.
 
-        New files are no change, nor are equal bytes written again.
+        New files are no change, nor are equal bytes written again. Raises ControllerError when nobody can tell.
         """
-        files = [entry.name for entry in self._entries if not self._is_same(entry)]
+        try:
+            files = [entry.name for entry in self._entries if not self._is_same(entry)]
+        except OSError as error:
+            raise unusable(f"Whether {self._root} has changed is not known", error) from error
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
         return ", ".join(files[:_SHOWN]) + more
 
@@ -42,7 +46,7 @@ class TreeWatch:
                 if not _is_equal(entry, path, status):
                     return False
                 self._known[entry.name] = (seen(status), now)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return False
         return True
 

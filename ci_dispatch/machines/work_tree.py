@@ -7,6 +7,7 @@ import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from ci_dispatch.machines.supervisor.content import excluded
@@ -16,12 +17,10 @@ from ci_dispatch.run.ports import MachineError, WorkTree
 _MADE = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".benchmarks", ".coverage",
          "htmlcov", ".nyc_output", "test-results", "playwright-report", "blob-report")  # fmt: skip
 _NEVER = (".git", ".ci-dispatch", "node_modules", ".venv")  # besides, where no git says what to leave out
-_SOURCE = (
-    ".bash", ".c", ".cc", ".cfg", ".cjs", ".cpp", ".cs", ".css", ".cts", ".feature", ".go", ".graphql", ".groovy",
-    ".h", ".hpp", ".ini", ".java", ".js", ".jsx", ".kt", ".kts", ".less", ".lua", ".mjs", ".mts", ".php", ".pl",
-    ".proto", ".ps1", ".py", ".pyi", ".pyx", ".rb", ".robot", ".rs", ".scala", ".scss", ".sh", ".sql", ".svelte",
-    ".swift", ".toml", ".ts", ".tsx", ".vue", ".yaml", ".yml"
-)  # fmt: skip
+_SOURCE = (".bash", ".c", ".cc", ".cfg", ".cjs", ".cpp", ".cs", ".css", ".cts", ".feature", ".go", ".graphql",
+           ".groovy", ".h", ".hpp", ".ini", ".java", ".js", ".jsx", ".kt", ".kts", ".less", ".lua", ".mjs", ".mts",
+           ".php", ".pl", ".proto", ".ps1", ".py", ".pyi", ".pyx", ".rb", ".robot", ".rs", ".scala", ".scss", ".sh",
+           ".sql", ".svelte", ".swift", ".toml", ".ts", ".tsx", ".vue", ".yaml", ".yml")  # fmt: skip
 _SOURCE_NAMES = ("Dockerfile", "Gemfile", "Makefile", "Rakefile", "package.json", "tsconfig.json")
 _GIT_SECONDS = 60
 _NO_REPOSITORY = "not a git repository (or any "  # "of the parent directories", "parent up to mount point"
@@ -47,10 +46,31 @@ def files_of(tree: WorkTree, *, sent: bool) -> dict[str, bool]:
     return {name: names[name] for name in sorted(names) if not excluded(name, tree.exclude)}
 
 
-def is_source(name: str, mode: int) -> bool:
-    """Whether an untracked file looks like what people write, and not like what tests do: logs, reports, databases."""
+def stamps(tree: WorkTree, *, sent: bool) -> dict[str, tuple[int, ...]]:
+    """How each watched file lies there now: the same again means that nobody has touched any. Raises MachineError."""
+    root = tree.root.resolve()
+    found = {}
+    for name, tracked in files_of(tree, sent=sent).items():
+        with suppress(OSError):  # it is gone
+            status = (root / name).lstat()
+            if is_watched(name, status, tracked=tracked):
+                found[name] = seen(status)
+    return found
+
+
+def seen(status: os.stat_result) -> tuple[int, ...]:
+    """What shows without reading that a file was touched."""
+    return status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def is_watched(name: str, status: os.stat_result, *, tracked: bool) -> bool:
+    """Whether it is a file that people write: one that git tracks, or that looks like source.
+
+    Tests write logs, reports and databases into their tree, and may: nobody has to tell git about these.
+    """
     path = PurePath(name)
-    return path.suffix.lower() in _SOURCE or path.name in _SOURCE_NAMES or bool(mode & 0o111)
+    looks_so = path.suffix.lower() in _SOURCE or path.name in _SOURCE_NAMES or bool(status.st_mode & 0o111)
+    return tracked or looks_so
 
 
 def committed(root: Path, sha: str) -> frozenset[str]:

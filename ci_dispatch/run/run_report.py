@@ -45,6 +45,7 @@ def report(state: RunState, context: RunContext) -> Report:
         totals=count(cases),
         machines=tuple(_machine_use(state, machine) for machine in state.machines.values()),
         verdict=verdict_word(state) if state.finished else "",
+        reason=state.finished.reason if state.finished else "",
         wall_seconds=makespan.realised if makespan else state.elapsed,
         summed_seconds=sum(attempt.seconds or 0.0 for case in cases for attempt in case.attempts),
         makespan_planned=makespan.planned if makespan else None,
@@ -108,10 +109,10 @@ def _told_attempts(record: TestRecord) -> list[Attempt]:
 def _silent_failures(record: TestRecord, state: RunState, told: int) -> list[Attempt]:
     """What the verdict tells, as attempts: one for each runner that died while it ran, or one without a machine."""
     died = [a for a in state.ledger.attempts.values() if a.result and _runner_died(record.test.id, a.result)]
-    places = [(str(a.lease.number), str(a.lease.machine), str(a.result.cause) if a.result else "") for a in died]
+    places = [(str(a.lease.number), str(a.lease.machine)) for a in died] or [("", "")]
     return [
-        Attempt(number=told + n, outcome=Outcome.ERROR, message=record.reason, kind=kind, machine=machine, shard=shard)
-        for n, (shard, machine, kind) in enumerate(places or [("", "", "")], 1)
+        Attempt(number=told + n, outcome=Outcome.ERROR, message=record.reason, machine=machine, shard=shard)
+        for n, (shard, machine) in enumerate(places, 1)
     ]
 
 

@@ -7,6 +7,7 @@ nothing was selected; a reporter's last line can be missing. Every expected test
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ OUTPUT_END = 4096  # bytes
 MAX_JUNIT = 256 << 20  # bytes
 NOT_FOUND = {126: FailureCause.SETUP, 127: FailureCause.SETUP}  # a missing program, by the shell and our launchers
 SHOWN_SUSPECTS = 3
+_SUITE = re.compile(rb"<testsuites?\s([^<>]*)>")
+_FAILURES = re.compile(rb"""\b(?:failures|errors)\s*=\s*["'](\d{1,9})["']""")
 DESELECTED = "the suite's own configuration deselects it on this machine"
 
 
@@ -105,16 +108,25 @@ def _unreported(tests: Sequence[Test], events: LiveEvents) -> list[Test]:
 def _has_unexplained_failure(
     tests: Sequence[Test], events: LiveEvents, end: JobEnd, others: Sequence[UnlistedResult]
 ) -> bool:
-    """Whether the runner reports a failure that is none of its tests': of a hook, a worker, a plugin."""
-    if end.ended is not Ended.EXITED or not end.exit_code:
-        return False
+    """Whether the runner reports a failure that is none of its tests': of a hook, a worker, a plugin, a teardown."""
+    exited = end.ended is Ended.EXITED
     if events.problems:  # a file that cannot be loaded explains the exit code and says nothing about the others
-        return any(problem.cause is FailureCause.CRASH for problem in events.problems)
-    return not _unreported(tests, events) and _reported(tests, events, others) <= {Verdict.PASSED, Verdict.SKIPPED}
+        return exited and any(problem.cause is FailureCause.CRASH for problem in events.problems)
+    if not (exited and (end.exit_code or end.signal)) and end.ended is not Ended.TIMED_OUT:
+        return False
+    fine = {Verdict.PASSED, Verdict.SKIPPED, Verdict.FLAKY} - _failures(events)
+    return not _unreported(tests, events) and _reported(tests, events, others) <= fine
+
+
+def _failures(events: LiveEvents) -> set[Verdict]:
+    """What a test has to be to explain that its runner failed."""
+    return {Verdict.FAILED, Verdict.FLAKY} if events.flaky_is_failure else {Verdict.FAILED}
 
 
 def _without_pass(result: TestResult, why: str) -> TestResult:
     """A pass is not trusted when its own runner reports a failure: the test runs again and cannot make a run green."""
+    if result.verdict is Verdict.FLAKY:
+        return replace(result, verdict=Verdict.FAILED, reason=f"it failed, then passed, but {why}")
     if result.verdict is not Verdict.PASSED:
         return result
     return replace(result, verdict=Verdict.NOT_RUN, reason=f"it passed, but {why}")
@@ -163,7 +175,7 @@ def _cause_by_results(
     unreported = _unreported(tests, events)
     if unreported and end.exit_code:
         return FailureCause.CRASH, _quoting(output, f"{_how(end)} with {len(unreported)} tests to go")
-    if end.exit_code and not _reported(tests, events, others) & {Verdict.FAILED, Verdict.FLAKY}:
+    if end.exit_code and not _reported(tests, events, others) & _failures(events):
         return FailureCause.CRASH, _quoting(output, f"{_how(end)} although no test failed")
     return FailureCause.NONE, ""
 
@@ -244,7 +256,8 @@ def junit_results(file: Path, tests: Sequence[Test]) -> JUnitResults:
         return JUnitResults(problem="there is none")
     if size > MAX_JUNIT:
         return JUnitResults(problem=f"it has {size} bytes, more than {MAX_JUNIT}")
-    reading = report_merge.read(file.read_bytes(), file.name)
+    data = file.read_bytes()
+    reading = report_merge.read(data, file.name)
     expected = {test.runner_id: test.id for test in tests}
     cases: dict[TestId, list[Case]] = {}
     others: dict[str, list[Case]] = {}
@@ -254,15 +267,37 @@ def junit_results(file: Path, tests: Sequence[Test]) -> JUnitResults:
             others.setdefault(next(_names(case)), []).append(case)
         else:
             cases.setdefault(expected[name], []).append(case)
+    problem = reading.problem.reason if reading.problem else ""
+    results = [_result_of(test, several) for test, several in cases.items()]
+    if problem:  # what is lost may be cases of the same file or class
+        whole = {expected[name] for case in reading.cases for name in _own_names(case) if name in expected}
+        results = [
+            result if result.test in whole else _without_pass(result, "its JUnit file is damaged") for result in results
+        ]
+    elif (failures := _failures_counted(data)) and not any(
+        attempt.outcome.bad for case in reading.cases for attempt in case.attempts
+    ):
+        problem = f"it counts {failures} failures and shows none"
+        results = [_without_pass(result, f"of its JUnit file: {problem}") for result in results]
     return JUnitResults(
-        results=tuple(_result_of(test, several) for test, several in cases.items()),
-        others=tuple(_other(several) for several in others.values()),
-        problem=reading.problem.reason if reading.problem else "",
+        results=tuple(results), others=tuple(_other(several) for several in others.values()), problem=problem
     )
+
+
+def _failures_counted(data: bytes) -> int:
+    """The largest number of failures and errors that a suite of this JUnit file says it has."""
+    counted = [_FAILURES.findall(attributes) for attributes in _SUITE.findall(data)]
+    return max((sum(int(number) for number in numbers) for numbers in counted), default=0)
 
 
 def _names(case: Case) -> Iterator[str]:
     """How a list command may call this case, the most exact first."""
+    yield from _own_names(case)
+    yield from filter(None, (case.key.file, case.key.classname))
+
+
+def _own_names(case: Case) -> Iterator[str]:
+    """Those that are not its file's or class's."""
     key = case.key
     yield "::".join(filter(None, (key.file, key.classname, key.name)))
     if key.file:
@@ -271,7 +306,6 @@ def _names(case: Case) -> Iterator[str]:
         yield f"{key.classname}::{key.name}"
         yield f"{key.classname}.{key.name}"
     yield key.name
-    yield from filter(None, (key.file, key.classname))
 
 
 def _other(cases: Sequence[Case]) -> UnlistedResult:

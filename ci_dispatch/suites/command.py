@@ -26,7 +26,7 @@ from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobE
 from ci_dispatch.suites import runner_files
 from ci_dispatch.suites.attempts import JUnitResults, assemble, junit_results, output_end
 from ci_dispatch.suites.listing import NOT_LISTED, run_listing, same_names, suite_folder
-from ci_dispatch.suites.live_events import LiveEvents, live_result, read_live_file
+from ci_dispatch.suites.live_events import WORST_FIRST, LiveEvents, live_result, read_live_file
 from report_merge.plain import one_line
 
 PLACEHOLDERS = ("tests", "tests_file", "shard", "workers", "junit", "live", "attempt", "tree")
@@ -99,13 +99,14 @@ class CommandSuite:
         return live_result(line)
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
-        """What the live file says and, for tests it does not mention, what the JUnit file does."""
+        """What the live file and the JUnit file say; where they differ, the worse."""
         events = read_live_file(folder)
         junit = junit_results(folder / "junit.xml", tests) if self._writes_junit else JUnitResults()
         evidence = "; ".join(_evidence(events, junit))
         for result in junit.results:
-            told = events.ended.setdefault(result.test, result)
-            events.ended[result.test] = replace(told, classname=result.classname, name=result.name)
+            told = events.ended.get(result.test, result)
+            worse = min(told, result, key=lambda each: WORST_FIRST.index(each.verdict))
+            events.ended[result.test] = replace(worse, classname=result.classname, name=result.name)
         others = [other for other in junit.others if not any(name in events.ended for name in other.names)]
         output = "; its output: ".join(filter(None, (evidence, output_end(folder).strip())))
         return assemble(tests, events, end, output=output, others=others)

@@ -35,6 +35,9 @@ ONE_AT_A_TIME = (
     "install it in the suite's Python to use all"
 )
 INSTALL = "install it for the suite's Python, or name that Python with CI_DISPATCH_PYTHON in `env` of [suite]"
+# Names and order of tests that come out of a set are the same in the listing, on every machine and in every process of
+# xdist, which refuses to run where they differ. Whoever wants another seed sets it in `env`.
+SAME_HASHES = {"PYTHONHASHSEED": "0"}
 RUNNER_FILES = ("pytest_launcher.py", "pytest_plugin.py", "pytest_reports.py", "suite_python.py")
 
 
@@ -60,7 +63,7 @@ class PytestSuite:
     def list_tests(self, deadline: float) -> Listing:
         cwd = suite_folder(self._root, self._settings.workdir)
         launcher = str(runner_files.path("pytest_launcher.py"))
-        env = {**self._settings.env, "CI_DISPATCH_TREE": str(self._root.absolute())}
+        env = {**SAME_HASHES, **self._settings.env, "CI_DISPATCH_TREE": str(self._root.absolute())}
         argv = ("python3", launcher, "--collect-only", "-q", *self._settings.args)
         listing = listing_of(
             run_listing(argv, cwd=cwd, env=env, deadline=deadline),
@@ -86,6 +89,7 @@ class PytestSuite:
             cwd=posixpath.normpath(posixpath.join(place.tree, self._settings.workdir)),
             env={
                 "PYTHONUNBUFFERED": "1",
+                **SAME_HASHES,
                 **self._settings.env,
                 "CI_DISPATCH_LIVE": posixpath.join(place.attempt, "live.jsonl"),
                 "CI_DISPATCH_TESTS": posixpath.join(place.attempt, "tests.json"),

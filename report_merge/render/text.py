@@ -7,7 +7,17 @@ from report_merge.model import Report
 from report_merge.plain import one_line
 from report_merge.render import escape
 from report_merge.render.view import MissingGroup, missing_groups
-from report_merge.render.wording import count, counts, duration, failed_on, history, nothing_passed, status, title
+from report_merge.render.wording import (
+    Status,
+    count,
+    counts,
+    duration,
+    failed_on,
+    history,
+    nothing_passed,
+    status,
+    title,
+)
 
 REASON_LIMIT = 2000
 GROUPS_SHOWN = 20
@@ -35,6 +45,8 @@ def final_lines(
     if len(missing) > GROUPS_SHOWN:
         hidden = sum(len(part.names) for part in missing[GROUPS_SHOWN:])
         lines.append(f"... and {hidden:,} more are MISSING for other reasons: see the report")
+    if report.reason and not missing and status(report) in (Status.INCOMPLETE, Status.INTERRUPTED):
+        lines.append(f"{status(report)}: {escape.workflow_log(one_line(report.reason, REASON_LIMIT))}")
     for problem in report.problems[:GROUPS_SHOWN]:
         where = escape.terminal_name(problem.file) + (f":{problem.line}" if problem.line else "")
         saved = "" if problem.salvaged is None else f" ({count(problem.salvaged, 'test')} saved)"

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from report_merge.lighthouse_results import LighthouseReport
 from report_merge.model import Case, CaseKey, Report, Verdict
+from report_merge.plain import one_line
 
 
 class Status(StrEnum):
@@ -80,7 +81,8 @@ def _lacking(report: Report) -> list[str]:
         return ["no test has run"]
     lacking = [f"{totals.not_run:,} of {count(totals.tests, 'test')} without a verdict"] if totals.not_run else []
     lacking += [f"{count(len(report.missing), 'expected part')} missing"] if report.missing else []
-    return lacking or [nothing_passed(totals.tests, totals.skipped) or f"{count(totals.tests, 'test')} with a verdict"]
+    nothing = nothing_passed(totals.tests, totals.skipped)
+    return lacking or [nothing or one_line(report.reason, 200) or f"{count(totals.tests, 'test')} with a verdict"]
 
 
 def nothing_passed(tests: int, skipped: int) -> str:

@@ -129,6 +129,29 @@ def test_a_folder_that_does_not_exist_is_named(machine: SupervisedMachine, cwd: 
     assert f"{cwd}/nowhere does not exist" in end.reason
 
 
+def test_a_folder_that_others_can_write_is_refused_in_words(machine: SupervisedMachine) -> None:
+    Path(machine.spec.workdir).mkdir(exist_ok=True)
+    Path(machine.spec.workdir).chmod(0o777)
+    with pytest.raises(MachineError, match="nothing is run from") as refused:
+        machine.sweep(10)
+    assert "everybody may write in" in refused.value.why
+    assert f"chmod go-w {machine.spec.workdir}" in refused.value.hint
+    Path(machine.spec.workdir).chmod(0o700)
+    assert machine.sweep(10) == 0
+
+
+def test_a_job_has_the_umask_of_its_login_and_our_files_are_ours(machine: SupervisedMachine, cwd: str) -> None:
+    place, recorder, umask = machine.place("umask"), Recorder(), os.umask(0o022)
+    os.umask(umask)
+    machine.run(job("umask", "/bin/sh", "-c", "umask; touch made", cwd=cwd), recorder)
+    assert recorder.out == b"%04o\n" % umask
+    assert Path(cwd, "made").stat().st_mode & 0o777 == 0o666 & ~umask
+    ours = [Path(machine.spec.workdir), *Path(place.attempt).parent.rglob("*")]
+    assert {path.name: path.stat().st_mode & 0o077 for path in ours if path.exists()} == {
+        p.name: 0 for p in ours if p.exists()
+    }
+
+
 def test_cancel_lets_the_runner_write_its_reports(machine: SupervisedMachine, cwd: str) -> None:
     script = "trap 'echo written > \"$A/report\"; exit 130' INT; echo ready; while :; do sleep 0.05; done"
     attempt = machine.place("gentle").attempt

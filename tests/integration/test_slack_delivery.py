@@ -276,7 +276,12 @@ def test_trouble_during_the_run_is_told_during_the_run(slack: SlackDouble, tmp_p
         (SlackConfig(), {}, ""),
         (SlackConfig(), {"SLACK_BOT_TOKEN": "x"}, "SLACK_BOT_TOKEN is set and no channel is"),
         (SlackConfig(channels=(CHANNEL,)), {}, "neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set"),
-        (SlackConfig(channels=(CHANNEL,)), {"SLACK_WEBHOOK_URL": "http://x"}, ""),
+        (SlackConfig(channels=(CHANNEL,)), {"SLACK_WEBHOOK_URL": "https://x"}, ""),
+        (
+            SlackConfig(channels=(CHANNEL,)),
+            {"SLACK_WEBHOOK_URL": "http://x"},
+            "holds no address that begins with https://",
+        ),
     ],
 )
 def test_half_a_configuration_is_said(settings: SlackConfig, environ: dict[str, str], words: str) -> None:

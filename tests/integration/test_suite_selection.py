@@ -130,6 +130,25 @@ def test_what_one_machine_deselects_another_may_run(tmp_path: Path) -> None:
         assert "deselects it on this machine" in reading.results[0].reason
 
 
+def test_a_file_that_is_skipped_as_a_whole_is_said_and_its_tests_may_run_elsewhere(tmp_path: Path) -> None:
+    pytest_suite(tmp_path / "tree")
+    source = "import os\nimport pytest\n\nif 'POOR' in os.environ:\n    pytest.importorskip('no_such')\n\n\n"
+    (tmp_path / "tree" / "test_rich.py").write_text(f"{source}def test_rich():\n    pass\n")
+    tests = pytest_suite(tmp_path / "tree").list_tests(60).tests
+    poor = pytest_suite(tmp_path / "tree", POOR="1")
+    (note,) = poor.list_tests(60).notes
+    assert note.startswith(
+        "skipped as a whole, so that their tests do not count: test_rich.py (could not import 'no_such'"
+    )
+    for workers in (1, 2):
+        reading = attempt(poor, tests, tmp_path / str(workers), root=tmp_path / "tree", workers=workers)
+        assert reading.cause is FailureCause.SETUP
+        rich = dict(zip((test.title[-1] for test in tests), reading.results, strict=True))["test_rich"]
+        assert rich.verdict is Verdict.NOT_RUN
+        assert rich.reason.startswith("test_rich.py is skipped as a whole on this machine: could not import 'no_such'")
+        assert [result.verdict for result in reading.results].count(Verdict.PASSED) == 5
+
+
 @PLAYWRIGHT
 @pytest.mark.parametrize(
     ("config", "env"),

@@ -115,3 +115,20 @@ def test_a_listing_that_hangs_leaves_nothing_running(tmp_path: Path) -> None:
         suite.list_tests(1.0)
     running = [entry.read_bytes() for entry in Path("/proc").glob("[0-9]*/cmdline") if entry.exists()]
     assert not [line for line in running if b"61.25" in line]
+
+
+def test_tests_made_from_a_set_have_one_order_in_every_process(tmp_path: Path) -> None:
+    """Each process of Python orders strings of a set in its own way, and xdist runs nothing where workers differ."""
+    names = [f"name{n}" for n in range(40)]
+    root = tmp_path / "suite"
+    root.mkdir()
+    (root / "pytest.ini").write_text("[pytest]\n")
+    (root / "test_set.py").write_text(
+        f"import pytest\n@pytest.mark.parametrize('name', set({names!r}))\ndef test_it(name): assert name\n"
+        "@pytest.mark.parametrize('pair', [object() for _ in set('abc')])\ndef test_numbered(pair): pass\n"
+    )
+    suite = PytestSuite(SuiteConfig(env=OWN_PYTHON), root)
+    tests = suite.list_tests(60.0).tests
+    reading = attempt(suite, tests, tmp_path / "attempt", root=root, workers=3)
+    assert len(tests) == 43
+    assert {result.verdict for result in reading.results} == {Verdict.PASSED}, reading

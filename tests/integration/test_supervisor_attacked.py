@@ -69,13 +69,18 @@ def remove_what_the_supervisor_reads(jobs: Path) -> None:
         (jobs / "a" / name).unlink()
 
 
+def remove_the_beat(jobs: Path) -> None:
+    (jobs / "a" / "beat").unlink()
+
+
 def replace_the_lease_by_a_loop(jobs: Path) -> None:
     (jobs / "a" / "lease").unlink()
     (jobs / "a" / "lease").symlink_to("lease")  # ELOOP, as good as EIO
 
 
 @pytest.mark.parametrize(
-    "attack", [remove, replace_by_a_file, remove_what_the_supervisor_reads, replace_the_lease_by_a_loop]
+    "attack",
+    [remove, replace_by_a_file, remove_what_the_supervisor_reads, remove_the_beat, replace_the_lease_by_a_loop],
 )
 def test_a_job_whose_files_are_gone_ends(machine: LocalMachine, attack: Callable[[Path], None]) -> None:
     running = stubborn(machine)
@@ -263,6 +268,18 @@ def test_all_that_supervises_frozen_is_ended_by_whoever_attaches(machine: LocalM
     for pid in supervising(machine.spec.workdir):
         os.kill(pid, signal.SIGSTOP)
     assert running.end().ended is Ended.LOST
+    assert not marked(machine.spec.workdir)
+
+
+def test_what_was_frozen_and_forgotten_is_ended_by_sweeps(machine: LocalMachine) -> None:
+    with unfollowed(machine) as controller:
+        for pid in supervising(machine.spec.workdir):
+            os.kill(pid, signal.SIGSTOP)
+        controller.kill()
+    os.utime(Path(machine.spec.workdir) / "jobs" / "a" / "beat", (0, 0))
+    first = machine.sweep(10)
+    until(lambda: not supervising(machine.spec.workdir))
+    assert first + machine.sweep(10) >= 4
     assert not marked(machine.spec.workdir)
 
 

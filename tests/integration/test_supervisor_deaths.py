@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -274,6 +276,22 @@ def test_the_supervisor_is_cached_and_a_broken_copy_is_not_used(tmp_path: Path) 
     cached.write_bytes(b"")  # what a crash may leave
     assert machine.sweep(10) == 0
     assert cached.read_bytes() == command_lines.program().data
+
+
+def test_what_somebody_else_has_put_in_its_place_is_not_run(tmp_path: Path) -> None:
+    machine = LocalMachine(
+        MachineSpec(name=MachineName("local"), connection=Connection.LOCAL, workdir=str(tmp_path / "work"))
+    )
+    cached = tmp_path / "work" / "bin" / f"{command_lines.program().digest}.pyz"
+    assert machine.sweep(10) == 0
+    foreign = io.BytesIO(command_lines.program().data)
+    with zipfile.ZipFile(foreign, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("__main__.py", f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    for planted in (foreign.getvalue(), b"x" * len(command_lines.program().data)):
+        cached.write_bytes(planted)
+        assert machine.sweep(10) == 0
+        assert not (tmp_path / "run").exists()
+        assert cached.read_bytes() == command_lines.program().data
 
 
 def test_a_machine_without_python_says_so(tmp_path: Path) -> None:

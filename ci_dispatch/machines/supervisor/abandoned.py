@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 from .folder import UNLOCKED_PREFIX, AttemptFolder
-from .processes import Children, arguments_of, belonging, count_of, end_members, names_of, processes
+from .processes import Children, belonging, count_of, end_members, names_of, processes, started_with
 
 KILLED = "its supervisor was killed (out of memory, or a restart of the machine?)"
 UNLOCKED_SECONDS = 600.0  # far longer than any supervisor needs from making its folder to locking it
-FROZEN_SECONDS = 3.0  # the least time without progress that means anything
+FROZEN_SECONDS = 2.0  # the least time without progress that means anything
+FORGOTTEN_SECONDS = 2 * 3600.0  # longer than any lease: nobody attaches to a job whose supervisor froze so long ago
 KEEP_SECONDS = 3 * 24 * 3600.0  # an attempt's files, for a person who looks for them
 
 
@@ -32,7 +33,9 @@ def end_abandoned(folder: AttemptFolder) -> tuple[int, dict[str, Any] | None]:
         if not folder.lock():
             return 0, None
     except (FileNotFoundError, NotADirectoryError):
-        pass
+        ended = end_what_is_left(folder, "its files are gone")
+        end_supervisors(folder)  # last: until then they keep the lease
+        return ended
     status = folder.status()
     return (0, status) if status is not None else end_what_is_left(folder, KILLED)
 
@@ -55,15 +58,17 @@ def end_what_is_left(folder: AttemptFolder, why: str, children: Children | None 
     return len(left), status if left else folder.status() or status  # who was ended by us did not exit by itself
 
 
-def end_holders(folder: AttemptFolder) -> None:
-    """Kill those who hold the lock and do nothing. Their numbers may be others' by now: their arguments tell."""
-    name = os.fsencode(os.path.basename(folder.path))
-    for pid in folder.holders():
-        if name in arguments_of(pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                continue
+def end_supervisors(folder: AttemptFolder) -> None:
+    """Kill those who should supervise a job and do nothing, found by their arguments: its files may be gone.
+
+    What streams it elsewhere has the same arguments, and is ended too: its controller comes back.
+    """
+    jobs, name = os.path.split(folder.path)
+    for pid in started_with("run", os.path.dirname(jobs), name):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
 
 
 def sweep(root: str) -> dict[str, Any]:
@@ -79,7 +84,8 @@ def sweep(root: str) -> dict[str, Any]:
             if folder.age() > UNLOCKED_SECONDS:
                 folder.remove()
         elif folder.supervised():
-            continue
+            if folder.age("beat") > FORGOTTEN_SECONDS:
+                end_supervisors(folder)  # what is left of it is the next sweep's
         elif folder.status() is None:
             ended += end_abandoned(folder)[0]
         elif folder.age("status") > KEEP_SECONDS:

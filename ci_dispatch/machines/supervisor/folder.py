@@ -24,7 +24,6 @@ _INTERNAL = frozenset(
 )
 _STATUS_BYTES = 4096  # reserved on disk at the start, so that a status can be written on a full one
 _REASON_BYTES = 2000
-_HOLDERS_BYTES = 64
 
 
 class AttemptFolder:
@@ -61,7 +60,7 @@ class AttemptFolder:
                 _write(path, data)
             for name in (OUTPUT_FILE, "lease", "beat", "cancel" + _RESERVED, "cancel.now" + _RESERVED):
                 _write(folder.file(name), b"")
-            _write(folder.file("lock"), b" " * _HOLDERS_BYTES)
+            _write(folder.file("lock"), b"beat\n")  # its supervisor beats: an earlier version's does not
             _write(folder.file("status" + _RESERVED), b" " * _STATUS_BYTES)
             os.symlink(tempfile.mkdtemp(prefix="ci-"), folder.file("tmp"))  # short: sockets in it have 108 bytes
         except OSError:
@@ -93,22 +92,6 @@ class AttemptFolder:
             return False
         return True  # the descriptor stays open on purpose
 
-    def write_holders(self, *pids: int) -> None:
-        """Who holds the lock, for whoever must end them."""
-        try:
-            with open(self.file("lock"), "r+b") as file:
-                file.write(" ".join(map(str, pids)).encode())
-        except OSError:  # they need not be ended by others, as a rule
-            return
-
-    def holders(self) -> list[int]:
-        """The processes that held the lock when it was taken; none for a job of an earlier version."""
-        try:
-            with open(self.file("lock"), "rb") as file:
-                return [int(word) for word in file.read(_HOLDERS_BYTES).split()]
-        except (OSError, ValueError):
-            return []
-
     def supervised(self) -> bool:
         """Whether somebody holds the lock; where that cannot be found out, somebody may."""
         try:
@@ -134,13 +117,13 @@ class AttemptFolder:
             return
 
     def beats(self) -> int | None:
-        """A number that changes with every beat; None when there are none (an earlier version's supervisor)."""
+        """A number that changes with every beat; None when there are none (an earlier version's). Raises OSError."""
         try:
             return os.stat(self.file("beat")).st_mtime_ns
         except FileNotFoundError:
+            if os.stat(self.file("lock")).st_size:
+                raise
             return None
-        except OSError:
-            return 0
 
     # What the controller wants: the lease renewed, the job cancelled
 

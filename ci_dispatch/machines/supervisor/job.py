@@ -58,8 +58,6 @@ def _begin(folder: AttemptFolder, path: str, spec: dict[str, Any], umask: int, r
         folder.path = path
         progress = Progress(folder)
         supervisor = os.fork()
-        if supervisor:
-            folder.write_holders(os.getpid(), supervisor)
     except OSError as error:
         folder.remove()
         if not os.path.isdir(path):  # else another `run` of the same job was faster: that one is attached to
@@ -82,11 +80,11 @@ def _supervise(folder: AttemptFolder, spec: dict[str, Any], umask: int, progress
         progress.wake_watchdog()
         os._exit(1)
     progress.advance(over=True)
-    progress.wake_watchdog()
     try:
         folder.write_status(status)
     finally:
         folder.remove_temporary_files()
+        progress.wake_watchdog()
         os._exit(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 from . import abandoned, processes, protocol, trees
 from .folder import OUTPUT_FILE, AttemptFolder
 from .job import POLL_SECONDS, start
+from .private_folder import NotPrivate, make_private
 
 REQUEST_SECONDS = 60  # for the whole command, until the request has said how long it may take
 PATIENCE_SECONDS = 5  # beyond the controller's own deadline
@@ -21,30 +23,58 @@ _login: list[int] = []  # the umask that the login gave us: a job has it, our ow
 _UNKNOWN_JOB = "the machine does not know this job any more: was its disk cleared?"
 
 
-def main(arguments: list[str]) -> int:
-    """NONCE COMMAND ROOT NAME; exits 0 whenever it could say what happened."""
+def main(arguments: list[str], sent: bytes = b"") -> int:
+    """NONCE COMMAND ROOT NAME; exits 0 whenever it could say what happened.
+
+    `sent` is the packed supervisor itself, when it has just come over the connection: the next one finds it here.
+    """
     _login.append(os.umask(0o077))  # what we write is ours alone
     processes.reset_signals()  # SIGALRM among them: this process must end whatever it has inherited
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # an error of the write, not the end of us
     nonce, command, root, name = arguments
+    root = os.path.abspath(root)
     signal.alarm(REQUEST_SECONDS)
     protocol.greet(nonce)
     try:
-        os.makedirs(root, mode=0o700, exist_ok=True)
+        make_private(root)
+        if sent:
+            _keep(os.path.join(root, "bin"), sent)
         request = protocol.receive_json()
         if request is not None:
             signal.alarm(int(request["seconds"]) + PATIENCE_SECONDS)
             protocol.send_result(COMMANDS[command](root, name, request))
     except ConnectionError:  # the controller is gone: nobody to answer
         return 0
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, NotPrivate) as error:
         _send_error(error)
     return 0
 
 
+def _keep(folder: str, program: bytes) -> None:
+    """Under the hash of its content. Where it cannot be written it is sent again the next time."""
+    path = os.path.join(folder, hashlib.sha256(program).hexdigest() + ".pyz")
+    new = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(new, "wb") as file:
+            file.write(program)
+        os.replace(new, path)
+    except OSError:
+        _remove(new)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
 def _send_error(error: Exception) -> None:
     try:
-        if isinstance(error, OSError) and error.strerror:
+        if isinstance(error, NotPrivate):
+            protocol.send_error(str(error), error.why, error.hint)
+        elif isinstance(error, OSError) and error.strerror:
             where = f": {error.filename}" if error.filename else ""
             protocol.send_error(f"{error.strerror}{where}")
         else:
@@ -70,12 +100,13 @@ def _run(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
     except ConnectionError:
         raise
     except OSError as error:
-        return _end_lost(folder, f"its files on the machine cannot be used: {error.strerror}: {error.filename}")
+        return _end_lost(folder, f"its files on the machine cannot be used: {error.strerror or error}")
 
 
 def _end_lost(folder: AttemptFolder, why: str) -> dict[str, Any]:
     """Nobody may call a job lost as long as it runs."""
     processes.end_members(folder.mark, terminate=1.0)
+    abandoned.end_supervisors(folder)
     return {"ended": "lost", "reason": why}
 
 
@@ -100,7 +131,7 @@ def _attach(folder: AttemptFolder, tails: tuple[_Tail, ...], pulse: _Pulse, leas
         if pulse.goes_on(ended=status is not None):
             protocol.send(protocol.HEARTBEAT)
         elif status is None and pulse.frozen(lease):
-            abandoned.end_holders(folder)
+            abandoned.end_supervisors(folder)
         # also between the pieces of a backlog, which must not end the lease
         received = protocol.wait_for_input(0 if any(more) else POLL_SECONDS)
         if received is None:
@@ -119,16 +150,21 @@ class _Pulse:
 
     def __init__(self, folder: AttemptFolder, *, new: bool) -> None:
         self._folder = folder
-        self._beats, self._since = None if new else folder.beats(), time.monotonic()
-        self._sent = 0.0
+        self._beats: int | None = 0 if new else -1  # -1: there is nothing yet to compare the next with
+        self._since = self._sent = time.monotonic() - protocol.HEARTBEAT_SECONDS
 
     def goes_on(self, *, ended: bool) -> bool:
-        """Whether a heartbeat is due. A job that has ended needs none; an earlier version's supervisor gives none."""
-        now, beats = time.monotonic(), self._folder.beats()
-        by_time = beats is None or ended
-        due = now - self._sent >= protocol.HEARTBEAT_SECONDS if by_time else beats != self._beats
+        """Whether a heartbeat is due: by the beats, or by time when it has ended or beats none. Raises OSError."""
+        now = time.monotonic()
+        beats = None if ended else self._folder.beats()
+        if beats is None:
+            due = now - self._sent >= protocol.HEARTBEAT_SECONDS
+        else:
+            due = self._beats not in (beats, -1)
+            if beats != self._beats:
+                self._beats, self._since = beats, now
         if due:
-            self._beats, self._since, self._sent = beats, now, now
+            self._sent = now
         return due
 
     def frozen(self, lease: float) -> bool:

@@ -86,16 +86,21 @@ def _from_ps() -> set[Process]:
     return found
 
 
-def arguments_of(pid: int) -> list[bytes]:
-    """The words that a process was started with; empty when there is none, or none that we may look at."""
+def started_with(*words: str) -> list[int]:
+    """The living processes besides this one that have all these words among their arguments."""
+    wanted = {os.fsencode(word) for word in words}
+    return [pid for pid in processes() if pid != os.getpid() and wanted <= set(_arguments_of(pid))]
+
+
+def _arguments_of(pid: int) -> list[bytes]:
+    if not os.path.isdir("/proc/self"):
+        command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+        return subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.split()
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().split(b"\0")
     except OSError:
-        if os.path.isdir("/proc/self"):
-            return []
-    command = ["ps", "-o", "args=", "-p", str(pid)]
-    return subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.split()
+        return []
 
 
 def _mark_in(words: list[bytes]) -> str:

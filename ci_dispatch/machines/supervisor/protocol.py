@@ -42,8 +42,8 @@ def send_result(result: dict[str, Any]) -> None:
     send(RESULT, json.dumps(result).encode())
 
 
-def send_error(what: str, why: str = "") -> None:
-    send(ERROR, json.dumps({"what": what, "why": why}).encode())
+def send_error(what: str, why: str = "", hint: str = "") -> None:
+    send(ERROR, json.dumps({"what": what, "why": why, "hint": hint}).encode())
 
 
 def receive_json() -> dict[str, Any] | None:

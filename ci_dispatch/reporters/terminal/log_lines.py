@@ -162,7 +162,7 @@ class LogLines:
             case MachineChecked(healthy=healthy):
                 first = event.machine not in self._healthy
                 before, self._healthy[event.machine] = self._healthy.get(event.machine, True), healthy
-                if first and healthy and event.problems and machine.first_work is None:  # later it may be our own load
+                if first and healthy and event.problems and not state.resumed:  # later it may be our own load
                     return [self._warning(f"{name}: {one_line('; '.join(event.problems))}")]
                 if before == healthy:
                     return []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_reports import LiveEventWriter, plain_id, write_event
+from pytest_reports import LiveEventWriter, from_here, plain_id, skip_reason, write_event
 
 # Every expected test gets its verdict: `addopts` and PYTEST_ADDOPTS have no say in which of them run, or how far.
 LIFTED = {
@@ -28,6 +28,7 @@ LIFTED = {
     "setupplan": "--setup-plan",
     "looponfail": "--looponfail",
 }
+SHOWN = 5  # files that are skipped as a whole
 SELECTING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect"}
 ELSEWHERE = {**SELECTING, "file_or_dir": "paths", "ignore": "--ignore", "ignore_glob": "--ignore-glob",
              "inifilename": "-c", "override_ini": "-o"}  # fmt: skip
@@ -90,23 +91,32 @@ def pytest_configure(config: Any) -> None:
     if not hasattr(config, "workerinput"):  # xdist reports its workers' tests in its controller
         config.pluginmanager.register(LiveEventWriter(config, units or {}))
     if units is None:
-        config.pluginmanager.register(DeselectedNote(config))
+        config.pluginmanager.register(LeftOutNotes(config))
     coverage = config.pluginmanager.getplugin("_cov")
     if coverage is not None:
         coverage.options.cov_fail_under = 0  # a part of a suite never covers everything
 
 
-class DeselectedNote:
-    """Says how many tests the suite's own options, files and plugins leave out of a listing."""
+class LeftOutNotes:
+    """Says what the suite's own options, files and plugins leave out of a listing."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
         self.collected = 0
+        self.skipped: list[str] = []  # files
 
     def pytest_itemcollected(self) -> None:
         self.collected += 1
 
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.skipped:
+            self.skipped.append(f"{report.nodeid} ({skip_reason(report)})")
+
     def pytest_collection_finish(self, session: Any) -> None:
+        if self.skipped:
+            more = [f"{len(self.skipped) - SHOWN} more"] if len(self.skipped) > SHOWN else []
+            shown = ", ".join([*self.skipped[:SHOWN], *more])
+            write_event("note", message=f"skipped as a whole, so that their tests do not count: {shown}")
         left_out = self.collected - len(session.items)
         if left_out > 0:
             given = [(option, self.config.getoption(name, None)) for name, option in SELECTING.items()]
@@ -120,6 +130,7 @@ class SelectedUnits:
 
     def __init__(self, units: dict[str, str], root: Path) -> None:
         self.units = units
+        self.root = root
         self.files = {root / node_id.partition("::")[0] for node_id in units}
         self.found: set[str] = set()
 
@@ -130,6 +141,13 @@ class SelectedUnits:
 
     def pytest_itemcollected(self, item: Any) -> None:
         self.found.add(item.nodeid)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """A file that is skipped here has tests that were listed elsewhere: something is missing on this machine."""
+        if report.skipped:
+            file = from_here(self.root / report.nodeid.partition("::")[0])
+            message = f"{report.nodeid} is skipped as a whole on this machine: {skip_reason(report)}"
+            write_event("problem", cause="setup", message=message, file=file)
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
         rest = [item for item in items if plain_id(item.nodeid, self.units) not in self.units]

@@ -21,10 +21,16 @@ BY_SCOPE = ("loadfile", "loadscope")  # xdist modes in which a file or a class s
 ENDS = ("passed", "failed", "skipped")  # any other outcome is a plugin's word for a failure that is tried again
 
 
+LIVE = os.environ["CI_DISPATCH_LIVE"]  # a test may clear the environment
+PROCESS = os.getpid()
+
+
 def write_event(kind: str, **fields: object) -> None:
-    """Append one line in one call: lines of two processes never mix."""
+    """Append one line in one call: lines of two processes never mix. What a test forks off has no say."""
+    if os.getpid() != PROCESS:
+        return
     line = json.dumps({"kind": kind, **fields}).encode() + b"\n"
-    live = os.open(os.environ["CI_DISPATCH_LIVE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    live = os.open(LIVE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(live, line)
     finally:

@@ -67,11 +67,17 @@ def line(test: str, verdict: Verdict, message: str = "") -> TestResult:
     return TestResult(test=test, verdict=verdict, seconds=1.0, message=message)  # type: ignore[arg-type]
 
 
-def attempt(number: int, machine: str, *results: TestResult, suspects: tuple[str, ...] = ()) -> History:
+def attempt(
+    number: int,
+    machine: str,
+    *results: TestResult,
+    suspects: tuple[str, ...] = (),
+    cause: FailureCause = FailureCause.CRASH,
+) -> History:
     tests = (*(result.test for result in results), *suspects)
     shard = Shard(id=ShardId(f"s{number}"), kind=ShardKind.HEAD, tests=tests)  # type: ignore[arg-type]
     lease = Lease(number=LeaseNumber(number), shard=shard, machine=MachineName(machine), granted=0.0)
-    cause = FailureCause.CRASH if suspects else FailureCause.NONE
+    cause = cause if suspects else FailureCause.NONE
     ended = AttemptResult(ended=Ended.EXITED, cause=cause, results=results, suspects=suspects)  # type: ignore[arg-type]
     return [LeaseGranted(lease=lease), AttemptFinished(lease=lease.number, machine=lease.machine, result=ended)]
 
@@ -80,14 +86,19 @@ def verdicts(*pairs: tuple[str, Verdict], reason: str = "") -> History:
     return [VerdictReached(test=test, verdict=verdict, reason=reason) for test, verdict in pairs]  # type: ignore[arg-type]
 
 
-def run(*parts: History, strict: bool = True) -> list[Stamped]:
+def run(*parts: History, strict: bool = True, flaky_is_failure: bool = False, reason: str = "") -> list[Stamped]:
     """A whole run; its exit code is what `run_end` says."""
-    started = run_started(TESTS, MACHINES, {test.id: 1.0 for test in TESTS})
-    events: History = [replace(started, fail_if_all_skipped=strict), *(event for part in parts for event in part)]
+    started = replace(
+        run_started(TESTS, MACHINES, {test.id: 1.0 for test in TESTS}),
+        fail_if_all_skipped=strict,
+        flaky_is_failure=flaky_is_failure,
+    )
+    events: History = [started, *(event for part in parts for event in part)]
     stamped = [Stamped(seq=seq, at=100.0 + seq, event=event) for seq, event in enumerate(events, 1)]
     code = run_end.exit_code(folded(stamped))
     makespan = Makespan(planned=1.0, realised=2.0, lower_bound=1.0)
-    return [*stamped, Stamped(seq=len(stamped) + 1, at=200.0, event=RunFinished(exit_code=code, makespan=makespan))]
+    finished = RunFinished(exit_code=code, makespan=makespan, reason=reason)
+    return [*stamped, Stamped(seq=len(stamped) + 1, at=200.0, event=finished)]
 
 
 def folded(events: list[Stamped]) -> RunState:
@@ -103,6 +114,8 @@ SKIPS = [attempt(1, "a", *(line(test.id, Verdict.SKIPPED) for test in TESTS)),
          verdicts(*((test.id, Verdict.SKIPPED) for test in TESTS))]  # fmt: skip
 DIES = [attempt(2, "a", suspects=(FIRST,)), attempt(3, "b", suspects=(FIRST,)),
         verdicts((FIRST, Verdict.FAILED), reason=WHY)]  # fmt: skip
+FLAKY = [attempt(2, "a", line(FIRST, Verdict.FAILED)), attempt(3, "b", line(FIRST, Verdict.PASSED)),
+         verdicts((FIRST, Verdict.FLAKY))]  # fmt: skip
 STOPPED: list[History] = [[Interrupted(signal=2)]]
 
 RUNS: dict[str, tuple[list[Stamped], ExitCode, str]] = {
@@ -117,10 +130,21 @@ RUNS: dict[str, tuple[list[Stamped], ExitCode, str]] = {
         "FAILED",
     ),
     "flaky": (
-        run(*PASSES, attempt(2, "a", line(FIRST, Verdict.FAILED)), attempt(3, "b", line(FIRST, Verdict.PASSED)),
-            verdicts((FIRST, Verdict.FLAKY))),
+        run(*PASSES, *FLAKY),
         ExitCode.PASSED,
         "PASSED",
+    ),
+    "flaky, which is a failure": (
+        run(*PASSES, *FLAKY, flaky_is_failure=True),
+        ExitCode.TESTS_FAILED,
+        "FAILED",
+    ),
+    "failed, and the work tree changed before it was tried again": (
+        run(*PASSES, attempt(2, "a", line(FIRST, Verdict.FAILED, "boom")),
+            attempt(3, "a", suspects=(FIRST,), cause=FailureCause.TREE), verdicts((FIRST, Verdict.FAILED)),
+            reason="no healthy machine - a: the work tree has changed"),
+        ExitCode.INCOMPLETE,
+        "INCOMPLETE",
     ),
     "took its runner down": (run(*PASSES, *DIES), ExitCode.TESTS_FAILED, "FAILED"),
     "passed, then took its runner down": (
@@ -174,7 +198,7 @@ def ledger(state: RunState) -> tuple[int, ...]:
 def in_headline(text: str) -> str:
     """The word that the headline of a page stands for."""
     first = text.strip().splitlines()[0]
-    named = next((word for word in ("INTERRUPTED", "INCOMPLETE") if word in first), "")
+    named = next((word for word in ("INTERRUPTED", "INCOMPLETE", "FAILED") if word in first), "")
     return named or ("FAILED" if "failed" in first else "PASSED" if "passed" in first else first)
 
 
@@ -317,6 +341,13 @@ def test_that_nothing_passed_is_in_every_headline(name: str) -> None:
         model.apply(stamped)
     model.flush(0.0)
     assert json.loads(model.snapshot(0.0))["head"]["sentence"] == nothing
+
+
+def test_why_a_run_is_incomplete_although_every_test_has_a_verdict() -> None:
+    _, report, _ = words("failed, and the work tree changed before it was tried again")
+    why = "no healthy machine - a: the work tree has changed"
+    assert markdown.job_summary(report).startswith(f"## ❌ INCOMPLETE: {why}, 1 failed")
+    assert f"INCOMPLETE: {why}" in final_lines(report)
 
 
 # -- whatever happens -------------------------------------------------------------------------------------------------

@@ -63,7 +63,11 @@ def test_all_is_well_only_when_all_is_well() -> None:
             FailureCause.LOAD,
             "SyntaxError: no",
         ),
-        ([{"kind": "problem"}, PLAN, *ALL_PASSED], exited(0), "passed passed passed", FailureCause.CRASH, ""),
+        ([{"kind": "problem"}, PLAN, *ALL_PASSED], exited(0), "not run not run not run", FailureCause.CRASH, ""),
+        ([PLAN, *ALL_PASSED], exited(137), "not run not run not run", FailureCause.CRASH, "SIGKILL"),
+        ([PLAN, *ALL_PASSED], JobEnd(ended=Ended.EXITED, signal=9), "not run not run not run", FailureCause.CRASH, ""),
+        ([PLAN, *ALL_PASSED], JobEnd(ended=Ended.TIMED_OUT), "not run not run not run", FailureCause.NONE, ""),
+        ([PLAN, *ALL_PASSED], JobEnd(ended=Ended.LOST), "passed passed passed", FailureCause.NONE, ""),
     ],
 )
 def test_what_an_end_means(events: list[object], end: JobEnd, verdicts: str, cause: FailureCause, says: str) -> None:
@@ -84,6 +88,15 @@ def test_a_failed_test_explains_an_exit_code_but_not_an_error_outside_of_tests()
     assert words(read(PLAN, load, *ALL_PASSED[:2], end=exited(1))) == "passed passed not run"
     gone = {"kind": "plan", "tests": [{"id": "a"}, {"id": "b"}]}
     assert words(read(gone, *ALL_PASSED[:2], end=exited(1))) == "not run not run not run"  # c explains nothing
+
+
+def test_a_flaky_test_explains_an_exit_code_only_where_the_runner_minds_it() -> None:
+    flaky = {"kind": "end", "id": "c", "verdict": "flaky", "message": "at first"}
+    reading = read(PLAN, *ALL_PASSED[:2], flaky, end=exited(1))
+    assert (words(reading), reading.cause) == ("not run not run failed", FailureCause.CRASH)
+    assert reading.results[2].reason.startswith("it failed, then passed, but the runner exited 1 although")
+    minded = read({**PLAN, "flaky_is_failure": True}, *ALL_PASSED[:2], flaky, end=exited(1))
+    assert (words(minded), minded.cause) == ("passed passed flaky", FailureCause.NONE)
 
 
 def test_a_test_the_runner_does_not_know_says_so_and_is_no_suspect() -> None:

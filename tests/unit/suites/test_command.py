@@ -130,9 +130,27 @@ def test_a_failing_case_that_nobody_listed_is_no_case_of_the_shard_and_is_not_dr
     assert [other.test.id for other in read(None, tmp_path).unlisted] == ["other::x"]  # told once, by the live file
 
 
-def test_live_events_come_before_the_report(tmp_path: Path) -> None:
+def test_the_worse_of_live_events_and_report_counts(tmp_path: Path) -> None:
     (tmp_path / "live.jsonl").write_text('{"kind": "end", "id": "m::a b", "verdict": "flaky"}\n')
     assert words(read(f"<testsuite>{CASE}</testsuite>", tmp_path)) == "flaky not run not run not run"
+    (tmp_path / "live.jsonl").write_text('{"kind": "end", "id": "m::a b", "verdict": "passed"}\n')
+    failed = CASE.replace("/>", "><failure/></testcase>")
+    assert words(read(f"<testsuite>{failed}</testsuite>", tmp_path)) == "failed not run not run not run"
+
+
+def test_a_report_that_counts_a_failure_and_shows_none_is_not_trusted(tmp_path: Path) -> None:
+    for suite_tag in ('<testsuite tests="1" failures="1">', "<testsuite name='x' errors='2' >"):
+        reading = read(f"{suite_tag}{CASE}</testsuite>", tmp_path)
+        assert words(reading) == "not run not run not run not run"
+        assert "failures and shows none" in reading.results[0].reason
+    assert words(read(f'<testsuite failures="0" errors="0">{CASE}</testsuite>', tmp_path)).startswith("passed")
+
+
+def test_a_file_or_class_whose_report_is_cut_has_not_passed(tmp_path: Path) -> None:
+    (tmp_path / "j.xml").write_text('<testsuite><testcase classname="m" name="a"/><testcase classname="n" name="b"/>')
+    tests = [Test(id=TestId(name), unit=UnitId(name), runner_id=name) for name in ("m", "n::b")]
+    verdicts = {result.test: result.verdict for result in junit_results(tmp_path / "j.xml", tests).results}
+    assert verdicts == {"m": Verdict.NOT_RUN, "n::b": Verdict.PASSED}
 
 
 @pytest.mark.parametrize("name", ["f.py::m::t", "f.py::t", "m::t", "m.t", "t", "f.py", "m"])
