@@ -195,7 +195,7 @@ def _kills(random: Random, tests: int) -> list[Fault]:
     """One to three, each at a line of the journal; the longest pause outlives every lease."""
     line, kills = 0, []
     for number in range(random.choice([1, 1, 2, 3])):
-        line += random.randint(1, (2 * tests + 20) // (2 if number else 1))
+        line += random.randint(1, tests // 2 + 10 if number else tests + 30)  # about as many as a run has
         kills.append(
             Fault(
                 kind=Kind.KILLED,
