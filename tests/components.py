@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 JS = ROOT / "tests" / "integration" / "js"
 REFERENCE_SUITE = ROOT / "examples" / "reference-suite"  # Playwright: 12 spec files x 3 projects
+PUBLIC = ROOT / ".tools" / "public"  # source archives of suites that others wrote
 
 HOW_TO_GET = {
     "sshd": "apt-get install openssh-server openssh-client",
@@ -23,6 +24,7 @@ HOW_TO_GET = {
     "actionlint": "install Go, then scripts/install-test-tools",
     "octokit": "npm ci in tests/integration/js/octokit",
     "workflow-tools": "npm ci in tests/integration/js/workflow-tools",
+    "public suites": "scripts/install-test-tools",
 }
 
 
@@ -64,4 +66,6 @@ def present(component: str) -> bool:
             return shutil.which("node") is not None and (JS / component / "node_modules").is_dir()
         case "act" | "actionlint":
             return tool(component) is not None
+        case "public suites":
+            return any(PUBLIC.glob("*.tar.gz"))
     raise ValueError(f"no such component: {component}; known: {', '.join(HOW_TO_GET)}")

@@ -73,7 +73,9 @@ class SuiteConfig:
     )
     tools: tuple[str, ...] = setting((), texts(), "Programs every machine must have besides those the runner needs.")
     exclude: tuple[str, ...] = setting(
-        (), texts(), "Patterns of files that are not copied to machines, besides what git ignores."
+        (),
+        texts(),
+        "Patterns of files that no machine gets and that may change during a run, besides what git ignores.",
     )
     prepare: str = setting(
         "",

@@ -209,6 +209,7 @@ def run_json(state: RunState) -> dict[str, Any]:
 def _test_json(record: TestRecord) -> dict[str, Any]:
     return {
         "id": record.test.id,
+        "name": record.test.name,
         "project": record.test.project,
         "file": record.test.file,
         "verdict": record.verdict,

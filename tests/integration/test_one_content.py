@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -200,3 +201,27 @@ def test_a_test_that_is_saved_while_the_others_are_listed_is_expected_too(tmp_pa
     ended = ci_dispatch("run", cwd=root)
     assert (ended.code, ended.run["verdict"]) == (0, "PASSED"), ended.reasons
     assert ended.run["counts"]["passed"] == 2
+
+
+@pytest.mark.needs("sshd")
+def test_two_runs_with_different_content_on_one_machine_keep_out_of_each_others_way(
+    loopback: Loopback, tmp_path: Path
+) -> None:
+    """The first one lost the machine between two of its attempts: "another run has changed the work tree"."""
+    machines, environ = over_ssh(loopback, tmp_path, "content-a")
+    root = project(tmp_path / "shop", WRONG, machines=machines)
+    first = start("run", cwd=root, environ=environ)
+    wait_for(root, '"RetryScheduled"', process=first)
+    (root / "product.py").write_text(RIGHT)
+    second = ci_dispatch("run", cwd=root, environ=environ)
+    assert (second.code, second.run["verdict"]) == (0, "PASSED"), second.reasons
+    first.communicate(timeout=90)
+    runs = {
+        run["verdict"]: run for run in (json.loads(f.read_text()) for f in root.glob(".ci-dispatch/runs/*/run.json"))
+    }
+    assert first.returncode == 1
+    assert [attempt["how"] for attempt in runs["FAILED"]["attempts"]] == ["exited"] * 3
+    assert [machine["condition"] for machine in runs["FAILED"]["machines"]] == ["idle"]
+    third = ci_dispatch("run", cwd=root, environ=environ)
+    assert third.code == 0, "the trees are free again"
+    assert len(list((tmp_path / "content-a" / "trees").glob("*.lock"))) == 2

@@ -49,8 +49,9 @@ def with_a_cache(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("place", ["addopts", "PYTEST_ADDOPTS"])
-def test_options_that_would_leave_tests_out_have_no_say(tmp_path: Path, place: str) -> None:
+def test_options_that_would_leave_tests_out_have_no_say(tmp_path: Path, place: str, workers: int) -> None:
     """Each of them alone would keep some of the tests from running."""
     options = ["--lf", "--ff", "--sw", "--sw-skip", "-x", "--setup-only", "--setup-plan"]
     tree = with_a_cache(tmp_path / "tree")
@@ -61,7 +62,7 @@ def test_options_that_would_leave_tests_out_have_no_say(tmp_path: Path, place: s
     (note,) = listing.notes
     assert note.endswith("without effect, every expected test is run")
     assert all(option in note for option in options)
-    results = attempt(suite, listing.tests, tmp_path / "a", root=tree).results
+    results = attempt(suite, listing.tests, tmp_path / "a", root=tree, workers=workers).results
     assert [result.verdict for result in results] == [
         Verdict.FAILED if number == 1 else Verdict.PASSED for number in range(6)
     ]

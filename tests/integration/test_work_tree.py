@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from ci_dispatch.app.work_tree import work_tree
+from ci_dispatch.app.work_tree import without_credentials, work_tree
 from ci_dispatch.config import Config
 from ci_dispatch.config.choices import Transfer
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.model import Connection, MachineName, MachineSpec
 
 BY_GIT = replace(Config(), run=replace(Config().run, transfer=Transfer.GIT))
 
@@ -55,3 +57,49 @@ def test_a_folder_that_is_no_clone_is_refused_with_a_way_out(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="not sent") as refused:
         work_tree(BY_GIT, tmp_path)
     assert 'transfer = "copy"' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "url", "user"),
+    [
+        ("https://user:t%40ken@host/a.git", "https://host/a.git", "user:t@ken"),
+        ("https://token@host:8443/a.git", "https://host:8443/a.git", "token:"),
+        ("https://host/a.git", "https://host/a.git", ""),
+        ("https://host/a.git?private_token=secret", "", ""),
+        ("https://user:pass@host/a.git?private_token=secret", "", "user:pass"),
+        ("ssh://git@host/a.git", "ssh://git@host/a.git", ""),
+        ("ssh://git:pass@host/a.git", "ssh://git@host/a.git", ""),
+        ("git@host:a.git", "git@host:a.git", ""),
+        ("/srv/a.git", "/srv/a.git", ""),
+        ("file:///srv/a.git", "file:///srv/a.git", ""),
+    ],
+)
+def test_the_address_of_an_origin_is_one_that_anybody_may_see(address: str, url: str, user: str) -> None:
+    header = f"Basic {base64.b64encode(user.encode()).decode()}" if user else ""
+    assert without_credentials(address) == (url, header)
+
+
+def test_the_address_of_an_origin_goes_without_its_credentials(clone: Path) -> None:
+    git(clone, "remote", "set-url", "origin", "https://user:secret@example.org/shop.git")
+    tree = work_tree(BY_GIT, clone)
+    assert tree.remote_url == "https://example.org/shop.git"
+    assert "secret" not in repr(tree)
+    assert "Basic" not in repr(tree)
+
+
+def test_a_folder_of_a_repository_is_no_commit(clone: Path) -> None:
+    (clone / "e2e").mkdir()
+    with pytest.raises(UsageError, match="not sent") as refused:
+        work_tree(BY_GIT, clone / "e2e")
+    assert "the folder e2e/ of one" in str(refused.value)
+
+
+def test_what_we_write_ourselves_in_the_tree_is_not_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / ".home"))
+    near = MachineSpec(
+        name=MachineName("near"), connection=Connection.LOCAL, workdir=str(tmp_path / "machines" / "near")
+    )
+    here = MachineSpec(name=MachineName("here"), connection=Connection.LOCAL)
+    far = MachineSpec(name=MachineName("far"), workdir=str(tmp_path / "far"))
+    tree = work_tree(replace(Config(), machines=(near, here, far)), tmp_path)
+    assert tree.exclude == (".ci-dispatch", "machines/near", ".home/.cache/ci-dispatch")

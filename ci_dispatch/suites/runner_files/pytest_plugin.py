@@ -53,11 +53,12 @@ def pytest_load_initial_conftests(parser: Any) -> Any:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_cmdline_main(config: Any) -> Any:
-    """Before any plugin acts on its options. A worker of xdist has those of its controller."""
-    if not hasattr(config, "workerinput"):
-        lift(config.option)
-        if "CI_DISPATCH_TESTS" in os.environ:
-            arrange(config.option)
+    """Before any plugin acts on its options; in workers of xdist too, which read them anew."""
+    lift(config.option)
+    if "CI_DISPATCH_TESTS" in os.environ:
+        arrange(config.option)
+        if hasattr(config.option, "numprocesses") and not hasattr(config, "workerinput"):
+            distribute(config.option)
     yield
 
 
@@ -76,12 +77,15 @@ def arrange(option: Any) -> None:
     option.continue_on_collection_errors = True  # the tests of the other files still get their verdicts
     if hasattr(option, "xmlpath"):
         option.xmlpath = str(Path(os.environ["CI_DISPATCH_LIVE"]).with_name("junit.xml"))
-    if hasattr(option, "numprocesses"):
-        workers = int(os.environ["CI_DISPATCH_WORKERS"])
-        option.numprocesses = workers if workers > 1 else 0
-        # When a worker crashes, some xdist schedulers wait for ever: github.com/pytest-dev/pytest-xdist/issues/1327.
-        # Without restarts the invocation ends instead, and the tests without a result run again elsewhere.
-        option.maxworkerrestart = "0"
+
+
+def distribute(option: Any) -> None:
+    """As many workers of xdist as the machine has room for."""
+    workers = int(os.environ["CI_DISPATCH_WORKERS"])
+    option.numprocesses = workers if workers > 1 else 0
+    # When a worker crashes, some xdist schedulers wait for ever: github.com/pytest-dev/pytest-xdist/issues/1327.
+    # Without restarts the invocation ends instead, and the tests without a result run again elsewhere.
+    option.maxworkerrestart = "0"
 
 
 def pytest_configure(config: Any) -> None:

@@ -217,4 +217,6 @@ def detail_of(report: Any) -> str:
 
 
 def last_line(text: str) -> str:
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    """Without the `E` that pytest writes before an error."""
+    line = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    return line[1:].strip() if line.startswith("E  ") else line

@@ -13,11 +13,13 @@ from ci_dispatch.core.model import (
     Ended,
     FailureCause,
     LeaseNumber,
+    MachineName,
 )
 from ci_dispatch.fleets.machines import executor
 from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting
+from ci_dispatch.machines.supervisor.tree_copy import TREE_LEASE_SECONDS
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.ports import Job, JobEnd, JobListener
+from ci_dispatch.run.ports import Job, JobEnd, JobListener, WorkTreeChanged
 from tests.executor_room import EXITED, FAR, NEAR, TESTS, FakeMachine, Room
 
 
@@ -326,3 +328,63 @@ def test_a_watcher_gets_pieces_and_not_without_end_but_the_file_has_everything(
     room.work()
     assert [each.text for each in room.posted if isinstance(each, m.Output)] == ["abcd", "ef", "ghij"]
     assert (tmp_path / "attempts/1/output.log").read_bytes() == b"abcdefghijklmn"
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_what_ran_on_another_content_is_no_result(tmp_path: Path, ran: bool) -> None:
+    machine = FakeMachine()
+
+    def refuses(_job: Job, listener: JobListener) -> JobEnd:
+        listener.started()
+        raise WorkTreeChanged("a.py", ran=ran)
+
+    machine.runs = refuses
+    result = Room(tmp_path, machine).work().result
+    assert (result.cause, result.results) == (FailureCause.TREE, ())
+    assert result.ended is (Ended.EXITED if ran else Ended.NOT_STARTED)
+    assert "the work tree changed during the run: a.py" in result.reason
+    assert "collect r-1" not in machine.asked
+
+
+def test_a_machine_is_asked_again_after_a_while_whether_it_still_has_the_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, now = FakeMachine(), 1000.0
+    monkeypatch.setattr("ci_dispatch.fleets.machines.executor.time.monotonic", lambda: now)
+    room = Room(tmp_path, machine, prepare="npm ci")
+    room.work(1)
+    now += executor.SYNCED_SECONDS - 1
+    room.work(2)
+    now += 2
+    room.work(3)
+    machine.generation = "2"  # another run had it meanwhile
+    now += executor.SYNCED_SECONDS + 1
+    room.work(4)
+    assert [what for what in machine.asked if not what.startswith("collect")] == [
+        "sweep", "sync", "run r-1-prepare", "run r-1", "run r-2",
+        "sync", "run r-3", "sync", "run r-4-prepare", "run r-4",
+    ]  # fmt: skip
+    assert executor.SYNCED_SECONDS < TREE_LEASE_SECONDS / 2
+
+
+def test_a_job_that_could_not_begin_may_have_lost_its_tree(tmp_path: Path) -> None:
+    """The machine says "another run has changed the work tree": it is brought again before the next job."""
+    machine = FakeMachine()
+    machine.runs = lambda _job, _listener: JobEnd(ended=Ended.NOT_STARTED, reason="another run has changed it")
+    room = Room(tmp_path, machine)
+    room.work(1)
+    machine.runs = lambda _job, _listener: EXITED
+    assert room.work(2).result.ended is Ended.EXITED
+    assert machine.asked.count("sync") == 2
+
+
+def test_the_trees_are_given_back_when_the_run_is_over(tmp_path: Path) -> None:
+    far, near, idle = FakeMachine(), FakeMachine(NEAR), FakeMachine(MachineName("idle"))
+    far.breaks_at = "release"
+    room = Room(tmp_path, far, near, idle)
+    room.work(1, FAR)
+    room.work(2, NEAR)
+    room.executor.close()
+    assert "release" in far.asked, "it cannot be reached, and that is nobody's trouble"
+    assert "release" in near.asked
+    assert idle.asked == []

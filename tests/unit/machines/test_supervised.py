@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +16,8 @@ from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh.machine import SshMachine
 from ci_dispatch.machines.ssh.settings import ask_openssh
 from ci_dispatch.machines.supervised import SupervisedMachine
-from ci_dispatch.machines.supervisor_client import Stream
+from ci_dispatch.machines.supervisor import protocol
+from ci_dispatch.machines.supervisor_client import Frame, Stream
 from ci_dispatch.run.ports import MachineError
 
 OURS: list[Exception] = [
@@ -89,6 +93,20 @@ def test_what_this_computer_lacks_is_not_the_machines_trouble(error: Exception, 
     assert refused.value.hint
     with pytest.raises(ControllerError):
         Broken(where, error).check(1.0)
+
+
+class Endless(SupervisedMachine):
+    """Answers every request with an archive that does not end."""
+
+    def ask(self, *_args: Any, **_kwargs: Any) -> Any:
+        frames = (Frame(protocol.ARCHIVE, bytes(1000)) for _ in range(1_000_000))
+        return nullcontext(SimpleNamespace(frames_until_result=lambda _until: frames))
+
+
+def test_an_archive_without_end_is_taken_up_to_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ci_dispatch.machines.supervised.MAX_BYTES", 50_000)
+    with pytest.raises(MachineError, match="sends more than was asked for"):
+        Endless(MachineSpec(name=MachineName("endless"))).collect("job", tmp_path, 10.0)
 
 
 def test_no_file_descriptors_left_for_ssh_is_said_by_the_check(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -500,3 +500,43 @@ def test_two_ready_but_slow_machines_do_not_hand_a_test_to_and_fro() -> None:
     for second in range(18, 60):
         script.say(m.Tick(), float(second))
     assert starts(script.commands[before:]) == []
+
+
+def other_tree(script: Script, *, ran: bool = True) -> AttemptResult:
+    ended = Ended.EXITED if ran else Ended.NOT_STARTED
+    return AttemptResult(ended=ended, cause=FailureCause.TREE, reason="the work tree changed during the run: a.py")
+
+
+def test_a_machine_whose_work_tree_changed_gets_no_more_work_and_the_others_go_on() -> None:
+    script = Script()
+    script.say(m.LeaseEnded(script.lease_of(A), other_tree(script)), 1.0)
+    [event] = script.said(MachineQuarantined)
+    assert isinstance(event, MachineQuarantined)
+    assert event.machine == A
+    assert script.state.machines[A].quarantined == "the work tree changed during the run: a.py"
+    script.finish(B, at=2.0)
+    script.finish(B, at=3.0)
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.PASSED, "they ran the run's own content"
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_a_run_with_no_machine_left_that_has_its_content_ends_incomplete_at_once(ran: bool) -> None:
+    script = Script(machines=1, give_up_after=60.0, head_share=1.0, check_first=False)
+    script.say(m.LeaseEnded(script.lease_of(A), other_tree(script, ran=ran)), 1.0)
+    script.say(m.Tick(), 1.1)
+    finished = script.state.finished
+    assert finished is not None, "nothing it waits for could come"
+    assert (finished.exit_code, script.state.verdicts[Verdict.PASSED]) == (ExitCode.INCOMPLETE, 0)
+    assert "the work tree changed during the run: a.py" in finished.reason
+    assert not script.said(MachineLost), "it is well"
+
+
+def test_a_failure_whose_retry_would_have_run_on_another_content_leaves_the_run_incomplete() -> None:
+    """It has failed, and nobody knows whether it is flaky."""
+    script = Script(tests=1, machines=1, head_share=1.0, check_first=False, retry=RetryPolicy(backoff=0.0))
+    script.finish(A, Verdict.FAILED, 1.0)
+    script.say(m.LeaseEnded(script.lease_of(A), other_tree(script)), 2.0)
+    assert script.state.finished is not None
+    assert script.state.finished.exit_code == ExitCode.INCOMPLETE
+    assert script.state.verdicts == {Verdict.FAILED: 1}

@@ -27,6 +27,8 @@ TOTAL_SECONDS = 120.0
 _PIECE = 1 << 16
 _ZIP_MAGIC = b"PK\x03\x04"
 _EMPTY_ZIP_MAGIC = b"PK\x05\x06"
+_ENTRY_BYTES = 512  # of a file's entry in the table at a zip's end, with its name; twelve times that in memory
+_MAX_DEPTH = 64  # folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def unpack(what: str, data: bytes, into: Path, limits: ArtifactLimits) -> None:
         )
     left = limits.unpacked
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(_ZipBytes(data, largest=max(_PIECE, limits.files * _ENTRY_BYTES))) as archive:
             members = archive.infolist()
             if len(members) > limits.files:
                 raise BadArtifact(what, why=f"it holds {len(members)} files, more than {limits.files}")
@@ -119,11 +121,24 @@ def unpack(what: str, data: bytes, into: Path, limits: ArtifactLimits) -> None:
         raise BadArtifact(what, why=f"it cannot be unpacked: {error.strerror or error}") from error
 
 
+class _ZipBytes(io.BytesIO):
+    """The bytes of a zip; zipfile reads its table of files whole, and makes an object of each, before one can count."""
+
+    def __init__(self, data: bytes, *, largest: int) -> None:
+        super().__init__(data)
+        self._largest = largest
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > self._largest:
+            raise zipfile.BadZipFile(f"its table of files has {size >> 20} MB")
+        return super().read(size)
+
+
 def _safe(what: str, member: zipfile.ZipInfo) -> PurePosixPath:
-    """The member's path, when it stays inside: no `..`, no absolute or drive path, no link, no device."""
+    """The member's path, when it stays inside: no `..`, no absolute or drive path, no link, no device, not too deep."""
     path = PurePosixPath(member.filename.replace("\\", "/"))
     mode = stat.S_IFMT(member.external_attr >> 16)
-    odd = mode not in (0, stat.S_IFREG, stat.S_IFDIR)
+    odd = mode not in (0, stat.S_IFREG, stat.S_IFDIR) or len(path.parts) > _MAX_DEPTH
     if odd or path.is_absolute() or ".." in path.parts or ":" in member.filename or "\0" in member.filename:
         raise BadArtifact(what, why=f"it holds a path that leads elsewhere: {member.filename!r}")
     return path
