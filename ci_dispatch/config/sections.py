@@ -75,7 +75,7 @@ class SuiteConfig:
     exclude: tuple[str, ...] = setting(
         (),
         texts(),
-        "Patterns of files that no machine gets and that may change during a run, besides what git ignores.",
+        "Patterns of files that no machine gets and that may change in a run, besides what git ignores.",
     )
     prepare: str = setting(
         "",

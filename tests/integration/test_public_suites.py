@@ -1,4 +1,4 @@
-"""Suites that others wrote, as they come from the package index, run by a ci-dispatch that is installed as people do it."""
+"""Suites that others wrote, as the package index has them, run by a ci-dispatch that is installed as people do it."""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ def _restored(dispatch: SavedDispatch, ledger: Ledger, now: float) -> WorkflowRu
         number = dispatch.leases.get(shard)
         attempt = ledger.attempts.get(number) if number is not None else None
         if attempt is None:  # in a shared queue: nobody has it
-            _narrow(job, ledger)
+            if ledger.records:  # not of an adopted run, whose journal begins later
+                _narrow(job, ledger)
             continue
         run.jobs[shard] = ShardJob(
             job=replace(job.job, shard=attempt.lease.shard),
