@@ -92,7 +92,7 @@ head_share = 0.5
 give_up_after = "10s"
 sync_timeout = "10s"
 shard_timeout = "30s"
-deadline = "100s"
+deadline = "300s"
 {machines}"""
 
 

@@ -115,7 +115,8 @@ class Plan:
         """Seconds that the whole run may take, its resumes included: what its settings and faults add up to."""
         work = sum(case.seconds for case in self.cases)
         waits = sum(4 * LEASE + min(fault.lasts, 20.0) for fault in self.faults if fault.kind is not Kind.CLOCK)
-        return 60.0 + 4 * work + 2 * waits
+        slow = 120.0 if self.runner == "playwright" else 0.0
+        return 60.0 + slow + 4 * work + 2 * waits
 
 
 def plan_of(seed: int) -> Plan:
