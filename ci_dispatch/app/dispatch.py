@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 
-from ci_dispatch.app import github_output, result_files
+from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
 from ci_dispatch.app.merge import adopt
@@ -47,8 +48,20 @@ from report_merge.model import Report
 WORKER_GRACE = 300.0  # beyond a shard's own limit: checkout, set-up, upload, and GitHub noticing
 
 
-def begin(settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[str, ...]) -> ExitCode:
-    """A new run, from listing to verdict."""
+def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
+    """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
+    _refuse_forks(ActionsEnvironment(settings.environ))
+    config = settings.config
+    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
+    count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
+    say(f"{count} tests are listed in {file}.", err=True)
+    return ExitCode.PASSED
+
+
+def begin(
+    settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[str, ...], listing: Path | None = None
+) -> ExitCode:
+    """A new run, from listing to verdict; `listing` is a file that `list_only` has written."""
     _refuse_forks(ActionsEnvironment(settings.environ))
     config = settings.config
     target = None if matrix_only else target_of(settings)
@@ -56,7 +69,7 @@ def begin(settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[st
         token_of(config, settings.environ)  # a missing one is said before a minute is spent on listing
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra), target=target)
     suite = open_suite(config.suite, settings.root, spec.arguments)
-    expected = expect(spec, suite)
+    expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
     spec = spec.with_workers(expected.workers)
     policy = actions_policy(spec, expected.known, shards)
     if target is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from ci_dispatch.app import result_files
-from ci_dispatch.app.machines import open_machines
+from ci_dispatch.app.machines import job_environment, open_machines
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_spec import RunSpec, head_share
 from ci_dispatch.app.signals import signals
@@ -101,7 +101,8 @@ def drive_run(
         )
         bus = EventBus(state, clock, shown, Journal(folder.open_journal()))
         stack.callback(bus.close)
-        machines = arrange(open_machines(config, suite.tools()))
+        given = job_environment(config, environ) if spec.target is None else None  # GitHub's workers have their own
+        machines = arrange(open_machines(config, suite.tools(), given))
         for machine in machines.values():
             stack.enter_context(closing(machine))
         opened = open_fleet(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from ci_dispatch.config import Config
+from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.job_environment import JobEnvironment
+from ci_dispatch.core.masking import SHORTEST, secret_lines
 from ci_dispatch.core.model import MachineName
 from ci_dispatch.machines import open_machine
 from ci_dispatch.run.health import HealthPolicy
@@ -23,7 +26,32 @@ def health_policy(config: Config, tools: Iterable[str] = ()) -> HealthPolicy:
     )
 
 
-def open_machines(config: Config, tools: Iterable[str] = ()) -> dict[MachineName, Machine]:
+def open_machines(
+    config: Config, tools: Iterable[str] = (), environment: JobEnvironment | None = None
+) -> dict[MachineName, Machine]:
     """Every machine this run may use. Nothing is connected to yet; close them when done."""
     policy = health_policy(config, tools)
-    return {spec.name: open_machine(spec, policy) for spec in config.fleet}
+    return {spec.name: open_machine(spec, policy, environment) for spec in config.fleet}
+
+
+def job_environment(config: Config, environ: Mapping[str, str]) -> JobEnvironment:
+    """What jobs get of `environ`. Raises UsageError for a secret that it has not, or that could not be hidden."""
+    names = config.suite.secrets
+    if missing := [name for name in names if not environ.get(name)]:
+        raise UsageError(
+            "Nothing was run",
+            why=f"`secrets` names {', '.join(missing)}, and the environment has no value for {_them(missing)}",
+            hint="set it, or take it out of `secrets` in the section [suite]",
+        )
+    if short := [name for name in names if not secret_lines(environ[name])]:
+        raise UsageError(
+            "Nothing was run",
+            why=f"the value of {', '.join(short)} has less than {SHORTEST} characters in each line: it would be hidden "
+            "wherever these occur in an output",
+            hint="use a longer one, or give it to the tests as `env` in the section [suite] if it is no secret",
+        )
+    return JobEnvironment(hidden=config.suite.hidden, secrets={name: environ[name] for name in names})
+
+
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"

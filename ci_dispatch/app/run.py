@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ci_dispatch.app import result_files, work_tree
 from ci_dispatch.app.drive import Machines, OpenFleet, RunParts, drive_run
+from ci_dispatch.app.machines import job_environment
 from ci_dispatch.app.run_spec import (
     RunSpec,
     expect,
@@ -36,6 +37,7 @@ def begin(
     arrange: Callable[[Machines], Machines] = lambda machines: machines,
 ) -> ExitCode:
     """A new run; `arrange` may put other machines in place of the opened ones (the demo's)."""
+    job_environment(spec.config, environ)  # a missing secret is said before a minute is spent on listing
     suite = open_suite(spec.config.suite, spec.root, spec.arguments)
     before = work_tree.stamps(spec.config, spec.root)
     expected = expect(spec, suite)

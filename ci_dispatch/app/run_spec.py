@@ -21,7 +21,7 @@ from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
 from ci_dispatch.run.journal import recover
-from ci_dispatch.run.ports import Suite
+from ci_dispatch.run.ports import Listing, Suite
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
 
@@ -72,12 +72,12 @@ class Expected:
     notes: tuple[str, ...] = ()
 
 
-def expect(spec: RunSpec, suite: Suite) -> Expected:
-    """List the suite and look up how long its tests took before.
+def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expected:
+    """List the suite, unless its `listing` is known, and look up how long its tests took before.
 
     Raises NothingToRun or UsageError when the suite cannot be listed.
     """
-    listing = suite.list_tests(spec.config.suite.list_timeout)
+    listing = listing or suite.list_tests(spec.config.suite.list_timeout)
     history, note = result_files.read_timings(spec.runs_folder)
     ids = [test.id for test in listing.tests]
     known = sum(test in history.samples for test in ids) / max(1, len(ids))

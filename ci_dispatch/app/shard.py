@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from ci_dispatch.app.machines import health_policy
+from ci_dispatch.app.machines import health_policy, job_environment
 from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
+from ci_dispatch.core.job_environment import JobEnvironment
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     AttemptResult,
@@ -67,7 +71,12 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
     elif not todo:
         result = AttemptResult(ended=Ended.EXITED, exit_code=0, reason="everything had passed before")
     else:
-        result = _execute(settings, job, sent, spec, todo, folder.parent, here, dispatch_id)
+        try:
+            environment = job_environment(settings.config, settings.environ)
+        except UsageError as error:
+            result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=str(error))
+        else:
+            result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id)
     told = shard_report.ShardReport(
         dispatch=dispatch_id, shard=job.shard, attempt=here.attempt, machine=spec.name, result=result, plan=plan
     )
@@ -110,6 +119,7 @@ def _execute(
     job: WorkerJob,
     sent: DispatchPlan,
     spec: MachineSpec,
+    environment: JobEnvironment,
     tests: tuple[Test, ...],
     folder: Path,
     here: ActionsEnvironment,
@@ -123,7 +133,7 @@ def _execute(
         machine=spec.name,
         granted=clock.now(),
     )
-    with closing(open_machine(spec, health_policy(config, suite.tools()))) as machine:
+    with closing(open_machine(spec, health_policy(config, suite.tools()), environment)) as machine:
         executor = MachineExecutor(
             run=RunId(f"{dispatch_id}-{job.shard}"),
             machines={spec.name: machine},
@@ -176,9 +186,16 @@ def _spec(settings: Settings, job: WorkerJob, here: ActionsEnvironment, output: 
     named = job.machine if job.machine != ANY_MACHINE else here.environ.get("RUNNER_NAME", "this machine")
     known = next((spec for spec in settings.config.machines if spec.name == named), None)
     spec = known or MachineSpec(name=MachineName(named))
-    private = Path(here.environ.get("RUNNER_TEMP") or output) / "ci-dispatch-jobs"
+    private = _temporary(here.environ, output) / "ci-dispatch-jobs"
     workers = job.workers or spec.workers
     return replace(spec, connection=Connection.LOCAL, cores=cores_here(), workers=workers, workdir=str(private))
+
+
+def _temporary(environ: Mapping[str, str], output: Path) -> Path:
+    """The runner's folder, unless it is another user's: a job in a container is root in a folder of its host's user."""
+    folder = Path(environ.get("RUNNER_TEMP") or output)
+    ours = not folder.exists() or folder.stat().st_uid == os.getuid()
+    return folder if ours else Path(tempfile.gettempdir()) / f"ci-dispatch-{os.getuid()}"
 
 
 def _counts(result: AttemptResult) -> dict[str, str]:

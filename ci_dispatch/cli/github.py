@@ -36,8 +36,13 @@ _RUN = "[RUN]"
               help="Cut the plan into about so many jobs. 0: one for each slot of a machine, and a tail.")  # fmt: skip
 @click.option("--matrix-only", is_flag=True, envvar="DISPATCH_MATRIX_ONLY",
               help="Make the plan, print its matrix and dispatch nothing.")  # fmt: skip
+@click.option("--listing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="The tests, as --list-only wrote them there: no code of the repository is executed.")  # fmt: skip
+@click.option("--list-only", is_flag=True, help="List the tests into the FILE of --listing and dispatch nothing.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
-def dispatch(settings: Settings, shards: int, matrix_only: bool, extra: tuple[str, ...]) -> int:
+def dispatch(
+    settings: Settings, shards: int, matrix_only: bool, listing: Path | None, list_only: bool, extra: tuple[str, ...]
+) -> int:
     """Run the suite through GitHub Actions and watch it to its end.
 
     Checks the machines, plans a matrix, starts the worker workflow, runs failed jobs again, sends what a dead machine
@@ -45,7 +50,11 @@ def dispatch(settings: Settings, shards: int, matrix_only: bool, extra: tuple[st
     """
     from ci_dispatch.app import dispatch
 
-    return dispatch.begin(settings, shards=shards, matrix_only=matrix_only, extra=extra)
+    if list_only:
+        if listing is None:
+            raise click.UsageError("--list-only needs --listing FILE")
+        return dispatch.list_only(settings, listing, extra)
+    return dispatch.begin(settings, shards=shards, matrix_only=matrix_only, extra=extra, listing=listing)
 
 
 @click.command()

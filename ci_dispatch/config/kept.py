@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ci_dispatch.config.load import resolve
-from ci_dispatch.config.sections import SETTINGS, Config
+from ci_dispatch.config.sections import SETTINGS, Config, complete
 from ci_dispatch.config.write import to_document
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineSpec
@@ -34,7 +34,8 @@ def from_journal(document: Mapping[str, Any], today: Config) -> tuple[Config, tu
     Journals of 0.1 have the values themselves, and those count. Raises ConfigError for what is no configuration.
     """
     kept = _without(document)
-    notes: list[str] = []
+    suite = kept.get("suite")
+    secrets, notes = _secrets_again(suite.pop("secrets", []) if isinstance(suite, dict) else [], today.suite.secrets)
     now = {str(machine.name): machine.env for machine in today.machines}
     for name, table in _tables_with_env(kept):
         values = today.suite.env if name == "suite" else now.get(str(table.get("name")), {})
@@ -42,10 +43,11 @@ def from_journal(document: Mapping[str, Any], today: Config) -> tuple[Config, tu
             table["env"], different = _again(name, table.get("env"), values)
             notes += different
     config = resolve(kept, file="the journal").config
+    config = replace(config, suite=replace(config.suite, secrets=secrets))
     for setting in OF_THE_USER:
         section = replace(getattr(config, setting.section), **{setting.name: _value(today, setting.path)})
         config = replace(config, **{setting.section: section})
-    return config, tuple(notes)
+    return complete(config), tuple(notes)
 
 
 def public(machine: MachineSpec) -> MachineSpec:
@@ -86,6 +88,14 @@ def _again(name: str, names: Any, values: Mapping[str, str]) -> tuple[dict[str, 
     )
     notes += [f"{name}: the run began without {', '.join(new)} of today's `env`, and goes on without"] * bool(new)
     return {one: values[one] for one in then if one in values}, notes
+
+
+def _secrets_again(then: Any, today: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
+    """The secrets of then that today's configuration allows too: a journal does not decide what is given away."""
+    names = [str(one) for one in then] if isinstance(then, list) else []
+    gone = [one for one in names if one not in today]
+    note = f"suite: today's `secrets` have no {', '.join(gone)}, which the run began with: it goes on without"
+    return tuple(one for one in names if one in today), [note] * bool(gone)
 
 
 def _value(config: Config, path: str) -> Any:

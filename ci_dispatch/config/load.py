@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ci_dispatch.config.reading import KeyPath, Origin, SettingsReader, lines_of
-from ci_dispatch.config.sections import COMMAND, SECTIONS, Config
+from ci_dispatch.config.reading import KeyPath, Origin, SettingsReader, ValueSource, lines_of
+from ci_dispatch.config.sections import COMMAND, SECTIONS, Config, complete
 from ci_dispatch.config.value_types import in_words
 from ci_dispatch.core.errors import ConfigError, ConfigProblem, nearest
+from ci_dispatch.core.job_environment import is_hidden
 from ci_dispatch.core.model import Connection, MachineName, MachineSpec
 
 THIS_MACHINE = "local"
@@ -73,7 +74,7 @@ def resolve(
     sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
     if "machine" not in document:
         machines = (MachineSpec(name=MachineName(THIS_MACHINE), connection=Connection.LOCAL, cores=max(1, cores)),)
-    config = Config(**sections, machines=machines)
+    config = complete(Config(**sections, machines=machines))
     if reader.complete:
         reader.problems += _problems_between(config, reader)
     if reader.problems:
@@ -140,6 +141,12 @@ def _selection(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem
 
 def _suite(config: Config, reader: SettingsReader) -> Iterator[ConfigProblem]:
     suite = config.suite
+    if reader.origins["suite.secrets"].source is ValueSource.FILE:
+        for name in suite.secrets:
+            if is_hidden(name, suite.hidden):
+                where = reader.place("suite", "secrets")
+                allowed = "no token of ours in a file, which may come with a repository; set CI_DISPATCH_SUITE_SECRETS"
+                yield ConfigProblem(where=where, key="suite.secrets", given=f'"{name}"', allowed=allowed)
     if suite.runner == COMMAND:
         if not suite.command:
             allowed = 'a command line, as runner = "command" needs one'

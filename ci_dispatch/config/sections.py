@@ -27,6 +27,8 @@ from ci_dispatch.config.value_types import (
     texts,
     variable,
 )
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.job_environment import HIDDEN
 from ci_dispatch.core.model import Connection, MachineSpec
 
 MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
@@ -66,6 +68,11 @@ class SuiteConfig:
         (), arguments(), "Further arguments for the runner; those after -- on the command line follow them."
     )
     env: Mapping[str, str] = setting({}, table(), "Environment variables of every runner, on every machine.")
+    secrets: tuple[str, ...] = setting(
+        (),
+        texts(r"[A-Z_][A-Z0-9_]*", "a list of names of variables (capitals, digits, _), never the secrets themselves"),
+        "Variables of this environment that every runner gets on every machine; their values are hidden in outputs.",
+    )
     split: Split = setting(
         Split.AUTO,
         choice(Split),
@@ -90,6 +97,7 @@ class SuiteConfig:
     junit: str = setting(
         "", text(), 'For runner = "command": the JUnit file it writes by itself, where the command line has no {junit}.'
     )
+    hidden: tuple[str, ...] = tuple(HIDDEN)  # patterns of variables that no runner gets; `complete` adds the tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +380,13 @@ class Config:
     def fleet(self) -> tuple[MachineSpec, ...]:
         """The machines this run may use: all, or those that were asked for."""
         return tuple(m for m in self.machines if not self.run.machines or m.name in self.run.machines)
+
+
+def complete(config: Config) -> Config:
+    """With all that no runner gets: the variables that hold tokens are named in other sections."""
+    github, slack = config.github, config.slack
+    tokens = (github.token_env, github.runners_token_env, slack.token_env, slack.webhook_env)
+    return replace(config, suite=replace(config.suite, hidden=tuple(dict.fromkeys((*HIDDEN, *tokens)))))
 
 
 SECTIONS = {f.name: cast("type[Any]", f.default_factory) for f in fields(Config) if f.name != "machines"}

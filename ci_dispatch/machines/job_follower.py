@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import Ended
 from ci_dispatch.machines.supervisor import protocol
 from ci_dispatch.machines.supervisor_client import ConnectionLost, Frame, SupervisorClient, result_of
@@ -22,12 +23,19 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # between connections
 
 
 class JobFollower:
-    """Byte offsets and the lease of one job; `follow` may be called once."""
+    """Byte offsets and the lease of one job; `follow` may be called once.
+
+    With secrets a stream is masked, so what the listener has of it says nothing about what the machine has sent: a job
+    of an earlier controller is read from its beginning then, and as much of what that comes to is passed over.
+    """
 
     def __init__(self, machine: SupervisedMachine, job: Job, listener: JobListener) -> None:
         self._machine, self._job, self._listener = machine, job, listener
         self._name = folder_name(job.id)
-        self._offsets = {protocol.OUTPUT: job.output_offset, protocol.LIVE: job.live_offset}
+        known = {protocol.OUTPUT: job.output_offset, protocol.LIVE: job.live_offset}
+        self._masked = {kind: machine.mask.stream() for kind in known} if machine.mask else {}
+        self._offsets = dict.fromkeys(known, 0) if self._masked else known  # of the machine's bytes
+        self._passed_over = known if self._masked else dict.fromkeys(known, 0)  # still to be, of masked bytes
         self._may_run = bool(job.output_offset or job.live_offset)  # a request to start it may have arrived
         self._started = False
         self._last_frame = time.monotonic()
@@ -97,7 +105,10 @@ class JobFollower:
                 self._started = True
                 self._listener.started()
             if frame.kind == protocol.RESULT:
-                return result_of(frame, JobEnd)
+                for kind, stream in self._masked.items():
+                    self._tell(kind, stream.end())
+                end = result_of(frame, JobEnd)
+                return replace(end, reason=self._machine.mask.text(end.reason))
             self._take(frame)
 
     def _take(self, frame: Frame) -> None:
@@ -106,11 +117,16 @@ class JobFollower:
                 data = frame.data[max(0, self._offsets[frame.kind] - frame.offset) :]
                 if frame.offset > self._offsets[frame.kind]:
                     raise ConnectionLost("the stream has a gap", stage="command")
-                if data:
-                    self._offsets[frame.kind] += len(data)
-                    (self._listener.output if frame.kind == protocol.OUTPUT else self._listener.live)(data)
+                self._offsets[frame.kind] += len(data)
+                self._tell(frame.kind, self._masked[frame.kind].feed(data) if self._masked else data)
             case protocol.HEARTBEAT:
                 self._listener.beat()
+
+    def _tell(self, kind: bytes, data: bytes) -> None:
+        over = min(self._passed_over[kind], len(data))
+        self._passed_over[kind] -= over
+        if data := data[over:]:
+            (self._listener.output if kind == protocol.OUTPUT else self._listener.live)(data)
 
 
 def folder_name(job_id: str) -> str:

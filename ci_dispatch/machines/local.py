@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from ci_dispatch.core.job_environment import JobEnvironment, without_hidden
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.machines import frozen_tree
 from ci_dispatch.machines.supervised import SupervisedMachine, TreeOnMachine
@@ -27,11 +28,14 @@ class LocalMachine(SupervisedMachine):
     """The machine the controller runs on. Jobs are as detached from it as remote ones: they outlive its sudden death
     by no more than their lease, and a `resume` within the lease finds them."""
 
-    def __init__(self, spec: MachineSpec, policy: HealthPolicy | None = None) -> None:
-        super().__init__(spec, policy)
+    def __init__(
+        self, spec: MachineSpec, policy: HealthPolicy | None = None, environment: JobEnvironment | None = None
+    ) -> None:
+        super().__init__(spec, policy, environment)
         self._watch: TreeWatch | None = None
         # The programs of our own environment (node, the virtual environment's pytest) are the suite's too.
-        self._environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+        ours = without_hidden(os.environ, self.environment.hidden)
+        self._environment = {**ours, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
 
     def sync(self, tree: WorkTree, deadline: float) -> str:  # noqa: ARG002  # nothing to wait for
         if not tree.root.is_dir():

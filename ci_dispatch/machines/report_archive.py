@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ci_dispatch.core.errors import ControllerError, of_this_computer
+from ci_dispatch.core.masking import SecretMask
 from ci_dispatch.machines.supervisor.archive import ArchiveError, Limits, members
 from ci_dispatch.run.ports import MachineError
 
@@ -15,9 +17,10 @@ MAX_BYTES = 512 * 1024 * 1024  # of all its files together, unpacked
 _MAX_DEPTH = 64  # folders
 
 
-def unpack(archive: IO[bytes], into: Path) -> int:
+def unpack(archive: IO[bytes], into: Path, mask: SecretMask | None = None) -> int:
     """The regular files of a machine's tar.gz, below `into`; the rest of it is passed over. Returns their number.
 
+    Texts are masked before they are written. What has a NUL in its first piece is none.
     What comes from a machine is foreign: nothing of it may land outside of that folder.
     The rules of tarfile's "data" filter and stricter (no links at all), for Pythons that have none.
     https://docs.python.org/3/library/tarfile.html#extraction-filters
@@ -32,7 +35,7 @@ def unpack(archive: IO[bytes], into: Path) -> int:
                 path = into / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as file:
-                    file.writelines(member.pieces())
+                    file.writelines(_masked(member.pieces(), mask) if mask else member.pieces())
     except ArchiveError as error:
         raise MachineError(
             "the machine's archive of reports cannot be used", stage="collect", why=str(error)
@@ -43,6 +46,17 @@ def unpack(archive: IO[bytes], into: Path) -> int:
             raise ControllerError("The reports cannot be stored", why=why, hint="make room, or check owners") from error
         raise MachineError("the machine's archive of reports cannot be used", stage="collect", why=why) from error
     return count
+
+
+def _masked(pieces: Iterable[bytes], mask: SecretMask) -> Iterator[bytes]:
+    stream = mask.stream()
+    for number, piece in enumerate(pieces):
+        if number == 0 and b"\0" in piece:
+            yield piece
+            yield from pieces
+            return
+        yield stream.feed(piece)
+    yield stream.end()
 
 
 def _harmless(name: str) -> bool:

@@ -16,6 +16,8 @@ from typing import Any
 
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.job_environment import JobEnvironment
+from ci_dispatch.core.masking import SecretMask
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.machines import command_lines, frozen_tree
 from ci_dispatch.machines.frozen_tree import Snapshot
@@ -51,9 +53,13 @@ class TreeOnMachine:
 class SupervisedMachine:
     """Everything of the Machine port but how a command is opened (`_open`). May be used from several threads."""
 
-    def __init__(self, spec: MachineSpec, policy: HealthPolicy | None = None) -> None:
+    def __init__(
+        self, spec: MachineSpec, policy: HealthPolicy | None = None, environment: JobEnvironment | None = None
+    ) -> None:
         self.spec = spec
         self.policy = policy or HealthPolicy()
+        self.environment = environment or JobEnvironment()
+        self.mask = SecretMask(self.environment.secrets.values())
         self._cancellations: dict[str, bytes] = {}
         self._cancellations_lock = threading.Lock()
         self._tree: TreeOnMachine | None = None  # replaced as a whole, so that no thread sees half of it
@@ -215,7 +221,7 @@ class SupervisedMachine:
                             why=f"over {MAX_BYTES // 1024**2} MB of reports",
                         )
             archive.seek(0)
-            unpack(archive, into)
+            unpack(archive, into, self.mask)
         left_out = result_of(frame, _Collected).left_out
         if left_out:
             raise MachineError(
@@ -240,7 +246,8 @@ class SupervisedMachine:
         return {
             "argv": list(invocation.argv),
             "cwd": invocation.cwd,
-            "env": {**self.spec.env, **invocation.env},
+            "hidden": self.environment.hidden,
+            "env": {**self.spec.env, **invocation.env, **self.environment.secrets},
             "files": {name: base64.b64encode(data).decode() for name, data in invocation.files.items()},
             "interrupt_grace": invocation.interrupt_grace,
             "terminate_grace": invocation.terminate_grace,

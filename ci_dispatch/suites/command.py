@@ -25,7 +25,7 @@ from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import runner_files
 from ci_dispatch.suites.attempts import JUnitResults, assemble, junit_results, output_end
-from ci_dispatch.suites.listing import NOT_LISTED, run_listing, same_names, suite_folder
+from ci_dispatch.suites.listing import NOT_LISTED, run_listing, same_names, secret_name, suite_folder
 from ci_dispatch.suites.live_events import WORST_FIRST, LiveEvents, live_result, read_live_file
 from report_merge.plain import one_line
 
@@ -58,13 +58,16 @@ class CommandSuite:
 
     def list_tests(self, deadline: float) -> Listing:
         cwd = suite_folder(self._root, self._settings.workdir)
-        listed = run_listing(self._list, cwd=cwd, env=self._settings.env, deadline=deadline)
+        env = self._settings.env
+        listed = run_listing(self._list, cwd=cwd, env=env, deadline=deadline, settings=self._settings)
         if listed.exit_code:
             raise UsageError(
                 NOT_LISTED,
                 why=f"`{self._list[0]}` exited {listed.exit_code}: {one_line(listed.errors or listed.output, 500)}",
                 hint=f"run it by hand in {self._settings.workdir}; `list` in the section [suite] says what is called",
             )
+        if listed.masked:
+            raise secret_name()
         names = [line for line in listed.output.splitlines() if line.strip()]
         if not names:
             raise NothingToRun("There is nothing to run", why=f"`{self._list[0]}` printed no tests")

@@ -11,9 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_dispatch.config.sections import Split
+from ci_dispatch.config.sections import Split, SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
+from ci_dispatch.core.job_environment import without_hidden
+from ci_dispatch.core.masking import SecretMask
 from ci_dispatch.core.model import FailureCause, Test, TestId, UnitId
 from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.live_events import ListedTest, LiveEvents, read_live_file
@@ -33,6 +35,7 @@ class ListingOutput:
     output: str
     errors: str
     events: LiveEvents  # what our reporter wrote
+    masked: bool = False  # its output had a secret in it
 
 
 def suite_folder(root: Path, workdir: str) -> Path:
@@ -47,15 +50,27 @@ def suite_folder(root: Path, workdir: str) -> Path:
     return path
 
 
-def run_listing(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: float) -> ListingOutput:
+def run_listing(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    deadline: float,
+    settings: SuiteConfig | None = None,
+) -> ListingOutput:
     """Run `argv` to its end, `deadline` seconds at most, with CI_DISPATCH_LIVE naming a fresh file.
 
-    Raises UsageError when the program does not exist or does not end in time; then nothing of it is left running.
+    It gets this environment without what `settings` hide, and with their secrets and `env`; the secrets are masked in
+    what it leaves behind. Raises UsageError when the program does not exist or does not end in time; then nothing of it
+    is left running. Also for names of tests that hold a secret: everybody sees those.
     """
+    settings = settings or SuiteConfig()
     with tempfile.TemporaryDirectory(prefix="ci-dispatch-list-") as scratch:
         live = Path(scratch) / "live.jsonl"
-        inherited = {name: value for name, value in os.environ.items() if name != "CI_DISPATCH_TESTS"}  # of an attempt
-        process = _start(argv, cwd=cwd, env={**inherited, **env, "CI_DISPATCH_LIVE": str(live)})
+        inherited = without_hidden(os.environ, (*settings.hidden, "CI_DISPATCH_TESTS"))  # that one is of an attempt
+        given = {name: os.environ[name] for name in settings.secrets if name in os.environ}
+        mask = SecretMask(given.values())
+        process = _start(argv, cwd=cwd, env={**inherited, **given, **env, "CI_DISPATCH_LIVE": str(live)})
         try:
             output, errors = process.communicate(timeout=deadline)
         except subprocess.TimeoutExpired as error:
@@ -68,10 +83,31 @@ def run_listing(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadl
             _end(process)
         return ListingOutput(
             exit_code=process.returncode,
-            output=output.decode("utf-8", "replace"),
-            errors=errors.decode("utf-8", "replace"),
-            events=read_live_file(Path(scratch)),
+            output=mask.data(output).decode("utf-8", "replace"),
+            errors=mask.data(errors).decode("utf-8", "replace"),
+            events=_masked_events(Path(scratch), mask),
+            masked=mask.data(output) != output,
         )
+
+
+def _masked_events(folder: Path, mask: SecretMask) -> LiveEvents:
+    """What the live file says, masked. Raises UsageError when that changes which tests there are."""
+    events, live = read_live_file(folder), folder / "live.jsonl"
+    if not mask or not live.exists():
+        return events
+    live.write_bytes(mask.data(live.read_bytes()))
+    masked = read_live_file(folder)
+    if (masked.planned or {}).keys() != (events.planned or {}).keys():
+        raise secret_name()
+    return masked
+
+
+def secret_name() -> UsageError:
+    return UsageError(
+        NOT_LISTED,
+        why="the name of a test holds the value of one of `secrets`, and names are shown to everybody",
+        hint="give the test a name of its own: pytest.param(..., id=...)",
+    )
 
 
 def _start(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:

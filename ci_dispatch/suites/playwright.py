@@ -70,7 +70,8 @@ class PlaywrightSuite:
             *self._settings.args,
             *WHOLE,
         )
-        output = run_listing(argv, cwd=cwd, env={**self._settings.env, **SWITCHED_OFF}, deadline=deadline)
+        env = {**self._settings.env, **SWITCHED_OFF}
+        output = run_listing(argv, cwd=cwd, env=env, deadline=deadline, settings=self._settings)
         _check_version(output.events.version)
         listing = listing_of(
             output, self._settings.split, runner="Playwright", workdir=self._settings.workdir, install="npm ci"

@@ -66,7 +66,7 @@ class PytestSuite:
         env = {**SAME_HASHES, **self._settings.env, "CI_DISPATCH_TREE": str(self._root.absolute())}
         argv = ("python3", launcher, "--collect-only", "-q", *self._settings.args)
         listing = listing_of(
-            run_listing(argv, cwd=cwd, env=env, deadline=deadline),
+            run_listing(argv, cwd=cwd, env=env, deadline=deadline, settings=self._settings),
             self._settings.split,
             runner="pytest",
             workdir=self._settings.workdir,

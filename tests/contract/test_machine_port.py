@@ -11,10 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ci_dispatch.core.job_environment import JobEnvironment
+from ci_dispatch.core.masking import SecretMask
 from ci_dispatch.core.model import Ended
 from ci_dispatch.machines.supervised import SupervisedMachine
 from ci_dispatch.run.ports import MachineError, WorkTree
@@ -277,3 +280,58 @@ def test_no_thread_outlives_the_machine(machine: SupervisedMachine, cwd: str) ->
     machine.run(job("threads", "true", cwd=cwd), Recorder())
     machine.close()
     until(lambda: threading.active_count() <= before)
+
+
+HUSH = "hush-5f2a/9&x"
+PRINTS = (
+    'for c in hush -5f2a/ "9&" x; do printf %s "$c"; sleep 0.1; done; echo "$KEY"; '
+    'printf "|$KEY|" >> "$A/live.jsonl"; echo "$KEY" > "$A/junit.xml"'
+)
+
+
+@pytest.fixture
+def with_secret(machine: SupervisedMachine) -> SupervisedMachine:
+    """The same machine with a secret for its jobs."""
+    machine.environment = JobEnvironment(secrets={"KEY": HUSH, "KEYS": f"{HUSH}\nsecond-line"})
+    machine.mask = SecretMask(machine.environment.secrets.values())
+    return machine
+
+
+def test_a_secret_reaches_the_job_and_comes_back_masked(
+    with_secret: SupervisedMachine, cwd: str, tmp_path: Path
+) -> None:
+    machine, recorder = with_secret, Recorder()
+    env = {"A": machine.place("secret").attempt}
+    end = machine.run(job("secret", "/bin/sh", "-c", f'{PRINTS}; echo "$KEYS"', cwd=cwd, env=env), recorder)
+    assert end.exit_code == 0
+    assert recorder.out == b"******\n***\n***\n"
+    assert recorder.live_bytes == b"|***|"
+    machine.collect("secret", tmp_path / "back", 10)
+    assert (tmp_path / "back" / "junit.xml").read_text() == "***\n"
+    assert (tmp_path / "back" / "live.jsonl").read_text() == "|***|"
+
+
+def test_a_secret_is_in_no_argument_and_no_file_of_the_machine(with_secret: SupervisedMachine, cwd: str) -> None:
+    machine = with_secret
+    running = Running(machine, job("kept", "/bin/sh", "-c", "echo ready; sleep 1", cwd=cwd))
+    until(lambda: running.recorder.out == b"ready\n")
+    for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            assert HUSH.encode() not in arguments.read_bytes()
+    assert running.end().exit_code == 0
+    files = [path for path in Path(machine.spec.workdir).rglob("*") if path.is_file()]
+    assert files
+    assert [path for path in files if HUSH.encode() in path.read_bytes()] == []
+
+
+def test_a_masked_stream_goes_on_where_an_earlier_controller_stopped(with_secret: SupervisedMachine, cwd: str) -> None:
+    """Its offset counts masked bytes, the machine's its own."""
+    machine, whole = with_secret, Recorder()
+    script, env = 'echo "a $KEY b $KEY c"; echo "$KEY" > "$A/live.jsonl"', {"A": machine.place("again").attempt}
+    asked = job("again", "/bin/sh", "-c", script, cwd=cwd, env=env)
+    machine.run(asked, whole)
+    assert (whole.out, whole.live_bytes) == (b"a *** b *** c\n", b"***\n")
+    for offset in range(len(whole.out) + 1):
+        rest = Recorder()
+        machine.run(replace(asked, output_offset=offset, live_offset=2), rest)
+        assert (whole.out[:offset] + rest.out, rest.live_bytes) == (whole.out, b"*\n")

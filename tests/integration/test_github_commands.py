@@ -120,6 +120,74 @@ def matrix(desk: Desk) -> dict[str, str]:
     return made[0] | {"matrix": json.dumps(made[0]["matrix"])}
 
 
+def test_what_was_listed_without_a_token_is_dispatched_without_executing_anything(desk: Desk, tmp_path: Path) -> None:
+    listing = str(tmp_path / "listing.json")
+    code, _, err = desk.run("dispatch", "--list-only", "--listing", listing, GITHUB_TOKEN="")
+    assert code == 0, err
+    assert desk.double.exchanges == []
+    (tmp_path / "test_suite.py").write_text("import os\nos.kill(os.getppid(), 9)\n")
+    desk.world.fails = {}
+    code, out, err = desk.run("dispatch", "--listing", listing)
+    assert code == 0, err
+    assert "PASSED 12 tests" in out
+
+
+def test_a_listing_of_something_else_is_refused(desk: Desk, tmp_path: Path) -> None:
+    listing = str(tmp_path / "listing.json")
+    assert desk.run("dispatch", "--list-only", "--listing", listing)[0] == 0
+    code, _, err = desk.run("dispatch", "--listing", listing, "--", "-k", "3")
+    assert (code, "the listing of another suite" in err) == (2, True)
+    Path(listing).write_text("{}")
+    code, _, err = desk.run("dispatch", "--listing", listing)
+    assert (code, "is no listing" in err) == (2, True)
+    assert desk.run("dispatch", "--list-only")[0] == 2
+    assert desk.double.hub.runs == {}
+
+
+CHECKS = """
+import os
+def test_it():
+    assert os.environ["KEY"] == "hush-5f2a"
+    assert not [name for name in os.environ if name in ("GITHUB_TOKEN", "GITHUB_OUTPUT", "GITHUB_ENV")]
+    print("said", os.environ["KEY"])
+    assert os.environ.get("FAIL") is None, os.environ["KEY"]
+"""
+
+
+def shard(desk: Desk, **env: str) -> tuple[int, str, str]:
+    """A worker job's step."""
+    (desk.folder / "test_suite.py").write_text(CHECKS)
+    code, out, err = desk.run("dispatch", "--matrix-only", "--shards", "1", GITHUB_OUTPUT="")
+    assert code == 0, err
+    made = json.loads(out)["dispatches"][0]
+    words = {
+        "entry": json.dumps(made["matrix"]["include"][0]),
+        "plan": made["plan"],
+        "dispatch-id": made["dispatch_id"],
+    }
+    options = [f"--{name}={value}" for name, value in words.items()]
+    files = {name: str(desk.folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_ENV", "RUNNER_TEMP")}
+    return desk.run("shard", *options, **files, **env, GITHUB_ACTIONS="true", CI_DISPATCH_SUITE_SECRETS="KEY")
+
+
+def test_a_shard_s_tests_have_the_job_s_secrets_and_no_token(desk: Desk) -> None:
+    code, out, err = shard(desk, KEY="hush-5f2a", FAIL="1")
+    assert code == 1, out + err
+    assert "hush" not in out + err
+    kept = [file for file in (desk.folder / ".ci-dispatch").rglob("*") if file.is_file()]
+    assert [file for file in kept if b"hush" in file.read_bytes()] == []
+    assert any(b"said ***" in file.read_bytes() for file in kept)
+    assert shard(desk, KEY="hush-5f2a")[0] == 0
+
+
+def test_a_shard_without_its_secrets_says_so_and_is_not_tried_again(desk: Desk) -> None:
+    code, _, err = shard(desk)
+    assert code == 4
+    assert "`secrets` names KEY, and the environment has no value for it" in err
+    report = next((desk.folder / ".ci-dispatch" / "shard").rglob("attempt.json")).read_text()
+    assert '"cause":"usage error"' in report
+
+
 def dispatched(desk: Desk) -> int:
     hub = desk.double.hub
     with desk.double.lock:

@@ -117,6 +117,20 @@ def test_self_hosted_machines_are_reached_by_dispatch_only() -> None:
             assert all(job["strategy"]["fail-fast"] is False for job in machines)
 
 
+def test_the_repository_s_code_is_executed_before_tokens_and_keys_are_there() -> None:
+    """Listing a suite imports it: what it can read and leave behind then is all it ever gets."""
+    steps = load(ACTION)["runs"]["steps"]
+    at = {step.get("id", step["name"]): number for number, step in enumerate(steps)}
+    assert at["list"] < at["ssh"] < at["run"] < at["Take the key away"]
+    assert "--list-only" in steps[at["list"]]["run"]
+    for step in steps[: at["ssh"]]:
+        assert not [value for value in step["env"].values() if re.search(r"token|key|secret", value)], step["name"]
+    assert '--listing "$LISTING"' in steps[at["run"]]["run"]
+    for file in (*WORKFLOWS, *EXAMPLES):
+        for job in load(file)["jobs"].values():
+            assert not [step for step in job["steps"] if "run" in step and "secrets." in str(step)], file
+
+
 # -- action.yml = command line = documentation ------------------------------------------------------------------------
 
 NOT_AN_OPTION = {"command", "working-directory", "token", "runners-token", "upload", "retention-days", "python"}
@@ -139,10 +153,8 @@ def test_every_input_reaches_the_program_under_a_name_it_knows() -> None:
     parameters = {str(p.envvar) for command in commands for p in command.params if p.envvar}
     known = settings | parameters | {"COMMAND", "GITHUB_TOKEN", "CI_RUNNERS_TOKEN"}
     assert set(variables().values()) <= known
-    unused = (
-        set(load(ACTION)["inputs"]) - set(variables()) - {"working-directory", "upload", "retention-days", "python"}
-    )
-    assert unused == set()
+    elsewhere = {"working-directory", "upload", "retention-days", "python", "ssh-key", "ssh-known-hosts"}
+    assert set(load(ACTION)["inputs"]) - set(variables()) == elsewhere
     assert parameters <= set(variables().values()), "an option that the action cannot set"
 
 
@@ -158,6 +170,8 @@ def test_every_option_of_a_github_command_has_its_input() -> None:
         "output",
         "help",
         "extra",
+        "listing",  # the action's own
+        "list-only",
     }
     for command in (github.dispatch, github.watch, github.cancel, github.shard, github.merge):
         for parameter in command.params:

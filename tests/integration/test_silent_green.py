@@ -31,7 +31,7 @@ def run(trap: Trap, folder: Path) -> Whole:
 def rows() -> Iterator[object]:
     for trap in TRAPS:
         marks = [NEEDS_PLAYWRIGHT] if trap.runner == "playwright" else []
-        yield pytest.param(trap, id=f"{trap.runner}: {trap.names[0]}", marks=marks)
+        yield pytest.param(trap, id=f"{trap.runner}: {next(iter(trap.traps))}", marks=marks)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def rows() -> Iterator[object]:
 )
 def test_the_suites_of_the_traps_are_green_when_nothing_is_wrong(suite: object, tmp_path: Path) -> None:
     """Or none of the traps would show anything."""
-    ended = run(Trap(names=(), alone="", code=ExitCode.PASSED, suite=suite), tmp_path)  # type: ignore[arg-type]
+    ended = run(Trap(traps={}, code=ExitCode.PASSED, suite=suite), tmp_path)  # type: ignore[arg-type]
     assert (ended.code, ended.run["verdict"], ended.run["counts"]["passed"]) == (0, "PASSED", 2), ended
 
 
@@ -84,9 +84,9 @@ def table() -> str:
                 ExitCode.NOTHING_TO_RUN: "nothing to run"}  # fmt: skip
     lines = ["| trap | runner | alone | here | exit code |", "|---|---|---|---|--:|"]
     told = dict.fromkeys(
-        f"| {name} | {trap.runner} | {trap.alone} | {meanings[trap.code]} | {int(trap.code)} |"
+        f"| {name} | {trap.runner} | {alone} | {meanings[trap.code]} | {int(trap.code)} |"
         for trap in TRAPS
-        for name in trap.names
+        for name, alone in trap.traps.items()
     )
     return "\n".join([*lines, *told])
 

@@ -148,7 +148,7 @@ print(job.start(work + "/jobs/a", json.loads(spec), 0o022))
 def test_whatever_the_supervisor_dies_of_all_of_its_job_ends(tmp_path: Path, method: str, error: str) -> None:
     spec = {
         "argv": [sys.executable, "-c", STUBBORN], "cwd": str(tmp_path), "env": {}, "files": {}, "interrupt_grace": 0.2,
-        "terminate_grace": 0.2, "lease": LEASE, "timeout": 60, "tree": "", "state": "",
+        "terminate_grace": 0.2, "lease": LEASE, "timeout": 60, "tree": "", "state": "", "hidden": [],
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", FAILING, str(tmp_path), method, error, json.dumps(spec)],
@@ -158,8 +158,10 @@ def test_whatever_the_supervisor_dies_of_all_of_its_job_ends(tmp_path: Path, met
     until(lambda: (tmp_path / "jobs/a/out.log").read_bytes() == b"ready\n" or list(tmp_path.glob("jobs/a/status")))
     until(lambda: not marked(tmp_path))
     until(lambda: not supervising(tmp_path))
-    status = json.loads((tmp_path / "jobs/a/status").read_text()) if method != "write_status" else {}
-    assert status.get("ended", "lost") in ("lost", "lease ended")
+    if method not in ("write_status", "cancelled_now"):  # those are asked when the job is being ended
+        status = json.loads((tmp_path / "jobs/a/status").read_text())
+        assert status["ended"] == "lost"
+        assert f"its supervisor failed: {error.partition('(')[0]}" in status["reason"]
 
 
 # -- its limits --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from ci_dispatch.core.job_environment import JobEnvironment
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.machines.ssh.settings import SshSettings, resolve
 from ci_dispatch.machines.ssh.transport import TcpConnect
@@ -28,9 +29,14 @@ class SshMachine(SupervisedMachine):
     """Connections are made when a command needs one and used again while they live; from any thread."""
 
     def __init__(
-        self, spec: MachineSpec, policy: HealthPolicy | None = None, *, config_file: str | None = None
+        self,
+        spec: MachineSpec,
+        policy: HealthPolicy | None = None,
+        environment: JobEnvironment | None = None,
+        *,
+        config_file: str | None = None,
     ) -> None:
-        super().__init__(spec, policy)
+        super().__init__(spec, policy, environment)
         self._config_file = os.environ.get(CONFIG_VARIABLE, "") if config_file is None else config_file
         self._connecting = threading.Lock()  # one at a time: sshd turns floods of connections away (MaxStartups)
         self._lock = threading.Lock()  # for the two below

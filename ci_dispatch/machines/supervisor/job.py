@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, Iterable
 
 from .folder import OUTPUT_FILE, AttemptFolder
 from .processes import MARK, Children, count_of, end, names_of, reset_signals
@@ -171,7 +172,7 @@ class _Supervision:
 
     def _spawn(self) -> int:
         folder, spec = self._folder, self._spec
-        environment = dict(os.environ)
+        environment = {name: value for name, value in os.environ.items() if not _matches(name, spec["hidden"])}
         environment.update(spec["env"])
         environment["TMPDIR"] = os.readlink(folder.file("tmp"))
         environment[MARK] = folder.mark
@@ -219,6 +220,10 @@ class _Supervision:
         if _signals:
             return "lost"  # the machine is shutting down, or somebody ends us
         return ""
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _cannot_start(spec: dict[str, Any], error: Exception) -> str:

@@ -91,3 +91,20 @@ def test_a_journal_that_makes_no_sense_is_refused_or_means_nothing(wrong: dict[s
     except ConfigError:
         return
     assert config.suite.env == {}
+
+
+def test_secrets_are_kept_by_name_and_given_only_while_today_s_configuration_gives_them() -> None:
+    """A journal may come from others: it does not decide what is given away."""
+    began = load('[suite]\nsecrets = ["KEY", "OTHER"]').config
+    assert kept(began)["suite"] == {"secrets": ["KEY", "OTHER"]}
+    assert from_journal(kept(began), began) == (began, ())
+    config, notes = from_journal(kept(began), load('[suite]\nsecrets = ["KEY", "NEW"]').config)
+    assert config.suite.secrets == ("KEY",)
+    assert notes == ("suite: today's `secrets` have no OTHER, which the run began with: it goes on without",)
+    for hostile in ({"suite": {"secrets": "KEY"}}, {"suite": {"secrets": ["PATH", 1, {}]}}):
+        assert from_journal({**kept(began), **hostile}, began)[0].suite.secrets == ()
+
+
+def test_a_run_that_goes_on_hides_the_variables_that_hold_tokens_today() -> None:
+    today = load("", environ={"CI_DISPATCH_GITHUB_TOKEN_ENV": "TEAM_TOKEN_5"}).config
+    assert "TEAM_TOKEN_5" in from_journal(kept(), today)[0].suite.hidden

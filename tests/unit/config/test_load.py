@@ -328,6 +328,21 @@ class TestWhatAFileMayNotSay:
         environ = {f"CI_DISPATCH_{section.upper()}_{setting.upper()}": name}
         assert getattr(getattr(load(environ=environ).config, section), setting) == name, "the user may name any"
 
+    @pytest.mark.parametrize("name", ["GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "SSH_AUTH_SOCK", "TEAM_TOKEN"])
+    def test_that_tests_get_a_token_of_ours(self, name: str) -> None:
+        toml, environ = f'[suite]\nsecrets = ["KEY", "{name}"]', {"CI_DISPATCH_GITHUB_TOKEN_ENV": "TEAM_TOKEN"}
+        found = problem(toml, environ=environ)
+        assert (found.where, found.key, found.given) == ("ci-dispatch.toml:2", "suite.secrets", f'"{name}"')
+        assert found.allowed.endswith("set CI_DISPATCH_SUITE_SECRETS")
+        given = load(toml, environ={**environ, "CI_DISPATCH_SUITE_SECRETS": f"{name}, KEY"}).config.suite
+        assert given.secrets == (name, "KEY"), "the user may"
+        assert load('[suite]\nsecrets = ["KEY"]').config.suite.secrets == ("KEY",)
+
+    @pytest.mark.parametrize("value", ["hunter2", "tr0ub4dor&3", "a b"])
+    def test_a_secret_instead_of_its_name(self, value: str) -> None:
+        assert value not in str(problem(f'[suite]\nsecrets = ["{value}"]'))
+        assert value not in str(problem(environ={"CI_DISPATCH_SUITE_SECRETS": value}))
+
     def test_the_names_of_the_list(self) -> None:
         toml = '[github]\ntoken_env = "GH_TOKEN"\n[slack]\ntoken_env = "SLACK_TOKEN"\nwebhook_env = "SLACK_WEBHOOK"'
         config = load(toml).config
