@@ -9,8 +9,8 @@ results file has are skipped, but for those that are named.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -18,13 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests.chaos import checks, over_ssh, through_github
 from tests.chaos.github_plan import GitHubPlan, github_plan_of
 from tests.chaos.plan import Plan, plan_of
 from tests.components import ROOT
+from tests.fleet.servers import Keys
 
 RESULTS = ROOT / ".ci-dispatch" / "chaos" / "results.jsonl"
 SHOWN = 3  # violations of one seed
@@ -68,14 +72,9 @@ def carry_out(seed: int, keep: Path | None = None) -> SeedResult:
     begin = time.monotonic()
     try:
         if isinstance(plan, GitHubPlan):
-            from tests.chaos import through_github  # each imports much that the other does not need
-
             seen, found = through_github.run(plan, folder)
             kills, outcome = seen.kills, f"exit code {seen.code}"
         else:
-            from tests.chaos import checks, over_ssh
-            from tests.fleet.servers import Keys
-
             evidence = over_ssh.run(plan, folder, Keys.make(folder / "keys"))
             found = checks.violations(evidence)
             kills, outcome = evidence.kills, [*evidence.last.split(), "", "no result"][1]
@@ -128,17 +127,18 @@ def campaign(seeds: Sequence[int], jobs: int, results: Path, keep: Path) -> Iter
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     waiting = list(seeds)
-    running: dict[subprocess.Popen[str], tuple[int, float]] = {}
+    running: dict[_SeedProcess, tuple[int, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 seed = waiting.pop(0)
-                running[_start(seed, keep)] = (seed, time.monotonic())
+                running[_SeedProcess(seed, keep)] = (seed, time.monotonic())
             for process, (seed, began) in list(running.items()):
-                if process.poll() is None and time.monotonic() - began < SEED_SECONDS:
+                seconds = time.monotonic() - began
+                if process.runs() and seconds < SEED_SECONDS:
                     continue
                 del running[process]
-                result = _result(process, seed, time.monotonic() - began)
+                result = process.result() or _failed(seed, seconds, f"it ended without a word after {seconds:.0f} s")
                 result = SeedResult(**{**asdict(result), "revision": revision})
                 with results.open("a") as file:
                     file.write(json.dumps(asdict(result)) + "\n")
@@ -146,29 +146,49 @@ def campaign(seeds: Sequence[int], jobs: int, results: Path, keep: Path) -> Iter
             time.sleep(0.05)
     finally:
         for process in running:
-            process.terminate()
-        for process in running:
-            process.communicate()
+            process.end()
 
 
-def _start(seed: int, keep: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.campaign", "--one", str(seed), "--keep", str(keep)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class _SeedProcess:
+    """A process for one seed: forked, since starting Python and importing everything costs more than a seed."""
+
+    def __init__(self, seed: int, keep: Path) -> None:
+        fork = multiprocessing.get_context("fork")
+        self._result, told = fork.Pipe(duplex=False)
+        self._process = fork.Process(target=_tell, args=(told, seed, keep), name=f"seed {seed}")
+        self._process.start()
+        told.close()
+
+    def runs(self) -> bool:
+        return self._process.is_alive() and not self._result.poll()
+
+    def result(self) -> SeedResult | None:
+        try:
+            return self._result.recv() if self._result.poll() else None
+        except EOFError:
+            return None
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """What it has started ends with it."""
+        self._process.join(10 if self._result.poll() else 0)
+        self._process.terminate()
+        self._process.join(30)
+        self._process.kill()
 
 
-def _result(process: subprocess.Popen[str], seed: int, seconds: float) -> SeedResult:
-    if process.poll() is None:
-        process.kill()
-    out, err = process.communicate()
-    with contextlib.suppress(ValueError, TypeError):
-        return SeedResult(**json.loads(out.splitlines()[-1] if out else ""))
-    why = f"the harness itself failed: {err.strip()[-1500:]}"
-    return _told(seed, kills=0, outcome="no result", seconds=seconds, violations=[why])
+def _tell(told: Connection, seed: int, keep: Path) -> None:
+    try:
+        result = carry_out(seed, keep)
+    except Exception:  # whatever it was, the campaign goes on
+        result = _failed(seed, 0.0, traceback.format_exc()[-1500:])
+    told.send(result)
+
+
+def _failed(seed: int, seconds: float, why: str) -> SeedResult:
+    failed = [f"the harness itself failed: {why}"]
+    return _told(seed, kills=0, outcome="no result", seconds=seconds, violations=failed)
 
 
 def main() -> int:
@@ -176,15 +196,11 @@ def main() -> int:
     parser.add_argument("seeds", nargs="?", default="100")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--fault")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     keep = given.keep or given.results.parent / "failed"
-    if given.one is not None:
-        print(json.dumps(asdict(carry_out(given.one, keep))))
-        return 0
     seeds = [given.seed] if given.seed is not None else seeds_of(given.seeds, list(read_results(given.results)))
     if given.fault:
         seeds = [seed for seed in seeds if given.fault in {fault.kind for fault in any_plan_of(seed).faults}]

@@ -25,7 +25,7 @@ from ci_dispatch.run.state import RunState
 from tests.chaos import audit
 from tests.chaos.over_ssh import Evidence
 from tests.chaos.plan import Kind
-from tests.chaos.suite import ChaosCase
+from tests.chaos.suite import Behaviour
 
 GREEN = (Verdict.PASSED, Verdict.FLAKY)
 _NEVER_SAID = ("Traceback", "itself failed", "internal error")
@@ -40,7 +40,7 @@ def violations(evidence: Evidence) -> list[str]:
 def _once_each(found: list[str]) -> list[str]:
     alike: dict[str, list[str]] = {}
     for why in found:
-        alike.setdefault(re.sub(r"^\S*k\d{3}.*? (is|was|passed|got|has) ", r"\1 ", why), []).append(why)
+        alike.setdefault(re.sub(r"^(second controller: )?k\d{3} ", "", why), []).append(why)
     return [each[0] + (f" (and {len(each) - 1} more like it)" if len(each) > 1 else "") for each in alike.values()]
 
 
@@ -89,65 +89,65 @@ class _Facts:
         self.cases = {case.key: case for case in self.plan.cases}
         self.executions = audit.read(evidence.audit)
         self.interrupted = self.plan.has(Kind.INTERRUPTED, Kind.TERMINATED) and state.interrupted is not None
+        self.keys = {test: key_of(f"{test} {record.test.name}") for test, record in state.ledger.records.items()}
         self.suspected: Counter[str] = Counter()
         for event in events:
             if isinstance(event, AttemptFinished):
-                self.suspected.update(key_of(test) for test in event.result.suspects)
+                self.suspected.update(self.keys[test] for test in event.result.suspects)
 
-    def _case(self, test: str) -> ChaosCase:
-        return self.cases[key_of(test)]
-
-    def _excused(self, test: str) -> bool:
+    def _excused(self, key: str) -> bool:
         """Whether this test may have no verdict: see above."""
-        return not self.plan.well or self.interrupted or self.suspected[key_of(test)] >= 2
+        return not self.plan.well or self.interrupted or self.suspected[key] >= 2
 
     def complete(self) -> Iterator[str]:
-        listed = Counter(key_of(test) for test in self.state.ledger.records)
-        if listed != Counter(list(self.cases)):
-            yield f"other tests were expected than there are: {listed - Counter(list(self.cases))}"
+        listed, cases = Counter(self.keys.values()), Counter(list(self.cases))
+        if listed != cases:
+            yield f"other tests were expected than there are: {(listed - cases) or (cases - listed)}"
         for test, record in self.state.ledger.records.items():
+            key = self.keys[test]
             if record.verdict is None:
-                yield f"{test} has no verdict"
-            elif record.verdict is Verdict.NOT_RUN and not self._excused(test):
-                yield f"{test} was not run although a machine was well: {record.reason}"
+                yield f"{key} has no verdict"
+            elif record.verdict is Verdict.NOT_RUN and not self._excused(key):
+                yield f"{key} was not run although a machine was well: {record.reason}"
 
     def exactly_once(self) -> Iterator[str]:
         told = Counter(event.test for event in self.events if isinstance(event, VerdictReached))
         for test, times in told.items():
             if times != 1:
-                yield f"{test} got {times} verdicts"
+                yield f"{self.keys[test]} got {times} verdicts"
         numbers = list(self.state.ledger.attempts)
         if numbers != sorted(set(numbers)):
             yield f"lease numbers do not grow: {numbers}"
 
     def verdicts(self) -> Iterator[str]:
         for test, record in self.state.ledger.records.items():
-            allowed = self._case(test).allowed(self.version)
-            poisonous = self.suspected[key_of(test)] >= 2 and record.verdict is Verdict.FAILED
-            if record.verdict in (None, Verdict.NOT_RUN) or record.verdict in allowed or poisonous:
+            key = self.keys[test]
+            if record.verdict in (None, Verdict.NOT_RUN) or key not in self.cases:
                 continue
-            if not self._given_up(test, record.verdict):
-                yield f"{test} is {record.verdict} ({record.reason}), right would be {' or '.join(sorted(allowed))}"
+            allowed = self.cases[key].allowed(self.version)
+            poisonous = self.suspected[key] >= 2 and record.verdict is Verdict.FAILED
+            if record.verdict not in allowed and not poisonous and not self._given_up(key, record.verdict):
+                yield f"{key} is {record.verdict} ({record.reason}), right would be {' or '.join(sorted(allowed))}"
 
-    def _given_up(self, test: str, verdict: Verdict | None) -> bool:
+    def _given_up(self, key: str, verdict: Verdict | None) -> bool:
         """Failed once and could not be tried again: a run that ends early says failed, as it must."""
-        return verdict is Verdict.FAILED and self._excused(test) and self._case(test).behaviour == "flaky"
+        return verdict is Verdict.FAILED and self._excused(key) and self.cases[key].behaviour is Behaviour.FLAKY
 
     def nothing_invented(self) -> Iterator[str]:
         """Behind a green verdict there is a passing execution of this content, behind a failure a failing one."""
         for test, record in self.state.ledger.records.items():
-            key = key_of(test)
+            key = self.keys[test]
             mine = [each for each in self.executions if each.test == key and each.version == self.version]
             outcomes = {each.outcome for each in mine}
             if record.verdict in GREEN and "passed" not in outcomes:
                 versions = {each.version for each in self.executions if each.test == key}
-                yield f"{test} is {record.verdict}, and no execution of version {self.version} passed (ran: {versions})"
+                yield f"{key} is {record.verdict}, and no execution of version {self.version} passed (ran: {versions})"
             if record.verdict is Verdict.PASSED and record.failures:
-                yield f"{test} passed although a failure of it was reported"
+                yield f"{key} passed although a failure of it was reported"
             if record.verdict is Verdict.SKIPPED and "skipped" not in outcomes:
-                yield f"{test} is skipped, and no execution was"
+                yield f"{key} is skipped, and no execution was"
             if record.verdict is Verdict.FAILED and "failed" not in outcomes and self.suspected[key] < 2:
-                yield f"{test} is failed, and no execution failed: {record.reason}"
+                yield f"{key} is failed, and no execution failed: {record.reason}"
 
     def blame(self) -> Iterator[str]:
         """Machines that nothing happened to are neither lost nor in quarantine."""

@@ -13,6 +13,7 @@ from tests.chaos.plan import Kind, Plan
 from tests.fleet.lab import Lab, LabHost
 from tests.fleet.servers import SSHD, Keys
 
+FRONTS = ("100.64", "100.65")  # shared address space (RFC 6598), not that of other tests' machines
 SLOW = 900.0  # milliseconds
 USED_UP = "MemTotal: 1000000 kB\nMemFree: 1000 kB\nMemAvailable: 1000 kB\n"
 
@@ -24,9 +25,12 @@ class NamespaceFleet(Fleet):
         super().__init__(plan, folder)
         self._keys = keys
         trips = {machine.name: machine.round_trip for machine in self.far.values()}
-        self._lab = Lab(folder / "lab", keys, trips)
-        for host in self._lab.hosts.values():
-            host.starts_by, host.users = ORDINARY, str(_users(folder))
+        with _one_at_a_time():  # networks are looked for, then taken
+            self._lab = Lab(folder / "lab", keys, trips, FRONTS)
+            for host in self._lab.hosts.values():
+                host.starts_by, host.users = ORDINARY, str(_users(folder))
+            if self.far:
+                self._lab.start()
         self.ssh_config = self._lab.config.path
         self.acts |= {
             Kind.POWER_OFF: (self._lab.power_off, self._power_on),
@@ -47,9 +51,6 @@ class NamespaceFleet(Fleet):
                 lambda name: self._host(name).stop_pretending("/proc/meminfo"),
             ),
         }
-        if self.far:
-            with _one_at_a_time():  # networks are looked for, then taken
-                self._lab.start()
 
     def work(self, name: str) -> Path:
         return self._host(name).work

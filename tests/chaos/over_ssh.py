@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class Evidence:
 
 def run(plan: Plan, folder: Path, keys: Keys) -> Evidence:
     """Carry the plan out in an empty folder."""
+    if plan.runner == "playwright" and not present("playwright"):
+        plan = replace(plan, runner="command")
     tier = NamespaceFleet if present("namespaces") else LoopbackFleet
     with tier(plan, folder, keys) as fleet:
         return _Seed(plan, folder, fleet).run()
@@ -63,6 +65,8 @@ def configuration(plan: Plan, fleet: Fleet) -> str:
     )
     if plan.runner == "pytest":
         runner = 'runner = "pytest"'
+    elif plan.runner == "playwright":
+        runner = f'runner = "playwright"\nprepare = "ln -sfn {suite.NODE_MODULES} node_modules"'
     else:
         words = f"{sys.executable} runner.py"
         runner = f'runner = "command"\nlist = "{words} --list"\ncommand = "{words} {{live}} {{junit}} {{tests_file}}"'
@@ -88,7 +92,7 @@ head_share = 0.5
 give_up_after = "10s"
 sync_timeout = "10s"
 shard_timeout = "30s"
-deadline = "100s"
+deadline = "300s"
 {machines}"""
 
 
@@ -113,7 +117,7 @@ class _Seed:
         self.undo: list[tuple[float, Callable[[], None]]] = []
         self.began: float | None = None  # the run, by its journal
         self.disk_trouble = False
-        self.second: subprocess.Popen[bytes] | None = None
+        self.second: Controller | None = None
 
     def run(self) -> Evidence:
         start = time.monotonic()
@@ -125,7 +129,6 @@ class _Seed:
             self.controller.kill()
             if self.second is not None:
                 self.second.kill()
-                self.second.wait()
             if self.small_disk:
                 self._keep_runs()
         return self.evidence
@@ -230,15 +233,10 @@ class _Seed:
         return folder is not None and b'"RunFinished"' in (folder / "events.jsonl").read_bytes()
 
     def _start_second(self) -> None:
-        other = Controller(self.root, self._second_folder() / "controller.log", self.fleet.ssh_config)
-        self.second = other.start("run")
-        self._second_controller = other
-
-    def _second_folder(self) -> Path:
         folder = self.folder / "second"
-        folder.mkdir()
-        (folder / "home").mkdir()
-        return folder
+        (folder / "home").mkdir(parents=True)
+        self.second = Controller(self.root, folder / "controller.log", self.fleet.ssh_config)
+        self.second.start("run")
 
     def _afterwards(self) -> None:
         """What is looked at once the run is over."""
@@ -246,35 +244,30 @@ class _Seed:
         for _, undo in self.undo:
             undo()
         if self.second is not None:
-            self._wait_for_second()
+            evidence.second = self._see_second(self.second)
         wait_until(lambda: not self.fleet.processes(), LEASE + GRACE)
         evidence.left = self.fleet.processes()
         evidence.run = self.journal.folder
         if evidence.run is None:
             evidence.trouble.append("there is no run")
             return
-        evidence.last = last_line((self.folder / "controller.log").read_text(errors="replace"))
+        evidence.last = last_line(self.controller.log.read_text(errors="replace"))
         evidence.again = self.controller.say_again(evidence.run.name)
 
-    def _wait_for_second(self) -> None:
-        assert self.second is not None
-        first = self.journal.folder
-        other = Evidence(self.plan, self.folder)
-        self.evidence.second = other
-        wait_until(lambda: self.second is None or self.second.poll() is not None, self.plan.limit)
-        if self.second.poll() is None:
-            other.trouble.append(f"the second controller did not end within {self.plan.limit:.0f} s more")
-            return
-        other.code = self.second.returncode
-        journal = Journal(self.runs / "runs")
-        if first is not None and journal.look(ignore=frozenset({first})):
-            other.run = journal.folder
+    def _see_second(self, second: Controller) -> Evidence:
+        """What the second controller's run came to."""
+        evidence, journal = Evidence(self.plan, self.folder), Journal(self.runs / "runs")
+        process, first = second.process, self.journal.folder
+        if process is None or not wait_until(lambda: process.poll() is not None, self.plan.limit):
+            evidence.trouble.append(f"it did not end within {self.plan.limit:.0f} s more")
+        elif first is None or not journal.look(ignore=frozenset({first})):
+            evidence.trouble.append("its run did not begin")
         else:
-            other.trouble.append("the second controller's run did not begin")
-            return
-        other.last = last_line((self.folder / "second" / "controller.log").read_text(errors="replace"))
-        assert other.run is not None
-        other.again = self._second_controller.say_again(other.run.name)
+            assert journal.folder is not None
+            evidence.code, evidence.run = process.returncode, journal.folder
+            evidence.last = last_line(second.log.read_text(errors="replace"))
+            evidence.again = second.say_again(journal.folder.name)
+        return evidence
 
     def _keep_runs(self) -> None:
         """What lies on the small disk, in the seed's folder."""

@@ -1,7 +1,7 @@
 """The suite under test: short tests that write down what they do, in a log outside of the work tree.
 
-The same cases run under pytest or as a command suite. What each one comes to depends on its kind, on what the log
-says of its earlier executions, and on the version of the tree it is run from.
+The same cases run under pytest, under Playwright or as a command suite. What each one comes to depends on its kind, on
+what the log says of its earlier executions, and on the version of the tree it is run from.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 from random import Random
 
 from ci_dispatch.core.model import Verdict
+from tests.components import REFERENCE_SUITE
 
+NODE_MODULES = REFERENCE_SUITE / "node_modules"
 VERSION_FILE = "version.py"  # source code, so that an edit of it is one
 
 
@@ -165,6 +167,43 @@ finally:
 sys.exit(bad)
 """
 
+_PLAYWRIGHT_FILE = """\
+const fs = require('fs');
+const path = require('path');
+const { test } = require('@playwright/test');
+
+const VERSION = fs.readFileSync(path.join(__dirname, 'version.py'), 'utf8').split('"')[1];
+const LOG = process.env.CHAOS_AUDIT;
+
+function tell(what) {
+  const at = Number(process.hrtime.bigint()) / 1e9;
+  const line = { pid: process.pid, machine: process.env.CHAOS_MACHINE, version: VERSION, at, ...what };
+  fs.appendFileSync(LOG, JSON.stringify(line) + '\\n');
+}
+
+function told(key, what) {
+  const lines = fs.readFileSync(LOG, 'utf8').split('\\n').slice(0, -1).map(line => JSON.parse(line));
+  return lines.filter(line => line.test === key && line.version === VERSION && line.what === what);
+}
+
+const CASES = JSON.parse(fs.readFileSync(path.join(__dirname, 'cases.json'), 'utf8'));
+for (const { key, name, seconds, behaviour } of CASES) {
+  test(name, async () => {
+    const begun = told(key, 'begin').length > 0;
+    const failedBefore = told(key, 'end').some(line => line.outcome === 'failed');
+    tell({ test: key, what: 'begin' });
+    if (behaviour === 'kills once' && !begun) process.kill(process.pid, 'SIGKILL');
+    await new Promise(done => setTimeout(done, seconds * 1000));
+    let outcome = 'passed';
+    if ((behaviour === 'fails' && VERSION === '1') || (behaviour === 'flaky' && !failedBefore)) outcome = 'failed';
+    if (behaviour === 'skips') outcome = 'skipped';
+    tell({ test: key, what: 'end', outcome });
+    test.skip(outcome === 'skipped', 'not today');
+    if (outcome === 'failed') throw new Error(`${key} is not what it should be: expected 1, got 2`);
+  });
+}
+"""
+
 FILES = 3
 
 
@@ -175,6 +214,11 @@ def write(folder: Path, cases: Sequence[ChaosCase], runner: str) -> None:
     (folder / "perform.py").write_text(_PERFORM)
     if runner == "command":
         (folder / "runner.py").write_text(_COMMAND_RUNNER)
+        return
+    if runner == "playwright":
+        (folder / "playwright.config.js").write_text("module.exports = { testDir: '.', fullyParallel: true };\n")
+        (folder / "chaos.spec.js").write_text(_PLAYWRIGHT_FILE)
+        (folder / "node_modules").symlink_to(NODE_MODULES)
         return
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -p xdist\n")
     for number in range(FILES):

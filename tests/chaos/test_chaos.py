@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.chaos.campaign import any_plan_of, carry_out
@@ -11,6 +13,7 @@ OVER_SSH = (0, 4, 8, 12, 14, 16, 24, 28, 34, 36, 44, 60)  # short ones, in which
 THROUGH_GITHUB = range(1, 37, 2)
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc: Linux only")
 @pytest.mark.needs("sshd")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", OVER_SSH)

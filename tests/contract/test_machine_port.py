@@ -286,6 +286,18 @@ def test_no_thread_outlives_the_machine(machine: SupervisedMachine, cwd: str) ->
     until(lambda: threading.active_count() <= before)
 
 
+def test_a_tree_is_the_same_until_its_content_is_made_anew(machine: SupervisedMachine, tree: Path) -> None:
+    assert machine.sync(WorkTree(root=tree), 20) == machine.sync(WorkTree(root=tree), 20)
+
+
+def test_a_tree_that_was_released_is_there_again_when_it_is_asked_for(machine: SupervisedMachine, tree: Path) -> None:
+    machine.release(5)
+    machine.sync(WorkTree(root=tree), 20)
+    recorder = Recorder()
+    machine.run(job("again", "cat", "sub/hello.txt", cwd=machine.place("again").tree), recorder)
+    assert recorder.out == b"hello"
+
+
 HUSH = "hush-5f2a/9&x"
 PRINTS = (
     'for c in hush -5f2a/ "9&" x; do printf %s "$c"; sleep 0.1; done; echo "$KEY"; '

@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ci_dispatch.core.model import MachineName, MachineSpec
@@ -131,13 +131,20 @@ class LabHost:
 class Lab:
     """The reference fleet's machines, and one to spare; or machines with these round trips in milliseconds."""
 
-    def __init__(self, folder: Path, keys: Keys, round_trips: Mapping[str, float] = ROUND_TRIPS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keys: Keys,
+        round_trips: Mapping[str, float] = ROUND_TRIPS,
+        fronts: Sequence[str] = ("198.18", "198.19"),
+    ) -> None:
+        """`fronts`: how its addresses may begin; 198.18.0.0/15 is for measurements (RFC 2544)."""
         self.folder = folder
         self.keys = keys
         self.config = SshConfig(folder)
         self.round_trips = round_trips
         self.hosts = {name: LabHost(folder / name, name, keys) for name in round_trips}
-        front, first = _free_network()
+        front, first = _free_network(fronts)
         self._networks = {name: f"{front}.{first + number}" for number, name in enumerate(round_trips)}
         self._wire: subprocess.Popen[str] | None = None
 
@@ -204,8 +211,8 @@ class Lab:
             self._wire.stdout.close()
 
 
-def _free_network() -> tuple[str, int]:
-    """(A.B, first C) of eight networks A.B.C.0/24 nobody here uses: 198.18.0.0/15 is for measurements (RFC 2544)."""
+def _free_network(fronts: Sequence[str]) -> tuple[str, int]:
+    """(A.B, first C) of eight networks A.B.C.0/24 that nobody here uses."""
     used = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
-    choices = [(f"198.{second}", first) for second in (18, 19) for first in range(0, 256, 8)]
+    choices = [(front, first) for front in fronts for first in range(0, 256, 8)]
     return random.choice([(front, first) for front, first in choices if f" {front}.{first}." not in used])

@@ -90,8 +90,9 @@ def test_a_playwright_that_is_not_installed(tmp_path: Path) -> None:
 
 def test_a_pytest_that_is_not_installed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
-    root = repository(tmp_path, 'runner = "pytest"', **{"test_it.py": "def test_it(): pass\n"})
-    refused(ci_dispatch("run", cwd=root), "pytest is not installed for", "install pytest")
+    named = f'env = {{ CI_DISPATCH_PYTHON = "{tmp_path}/.venv/bin/python" }}'
+    root = repository(tmp_path, f'runner = "pytest"\n{named}', **{"test_it.py": "def test_it(): pass\n"})
+    refused(ci_dispatch("run", cwd=root), "pytest is not installed for", "CI_DISPATCH_PYTHON")
 
 
 def test_a_list_command_that_is_not_installed(tmp_path: Path) -> None:

@@ -90,6 +90,13 @@ def test_a_rerun_that_kills_its_runner_has_no_verdict(tmp_path: Path, workers: i
         assert reading.suspects == (results["test_dies"].test,)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_part_of_a_suite_is_not_asked_for_all_of_its_coverage(tmp_path: Path, workers: int) -> None:
+    files = {"pytest.ini": "[pytest]\naddopts = --cov=. --cov-fail-under=99\n", "test_it.py": TRY}
+    reading, results = run(tmp_path, workers=workers, **files)
+    assert (reading.cause, results["test_fine"].verdict) == (FailureCause.NONE, Verdict.PASSED)
+
+
 TWINS = """
 import pytest
 

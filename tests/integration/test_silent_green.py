@@ -10,7 +10,7 @@ import pytest
 from ci_dispatch.core.errors import ExitCode
 from tests.components import ROOT
 from tests.integration.traps import of_command, of_playwright, of_pytest
-from tests.integration.traps.of_command import command_suite, passes
+from tests.integration.traps.of_command import FAILS, command_suite, passes
 from tests.integration.traps.of_playwright import ONE_TWO, playwright_suite
 from tests.integration.traps.of_pytest import GOOD, pytest_suite
 from tests.integration.traps.trap import Trap
@@ -31,7 +31,7 @@ def run(trap: Trap, folder: Path) -> Whole:
 def rows() -> Iterator[object]:
     for trap in TRAPS:
         marks = [NEEDS_PLAYWRIGHT] if trap.runner == "playwright" else []
-        yield pytest.param(trap, id=f"{trap.runner}: {trap.names[0]}", marks=marks)
+        yield pytest.param(trap, id=f"{trap.runner}: {next(iter(trap.traps))}", marks=marks)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def rows() -> Iterator[object]:
 )
 def test_the_suites_of_the_traps_are_green_when_nothing_is_wrong(suite: object, tmp_path: Path) -> None:
     """Or none of the traps would show anything."""
-    ended = run(Trap(names=(), alone="", code=ExitCode.PASSED, suite=suite), tmp_path)  # type: ignore[arg-type]
+    ended = run(Trap(traps={}, code=ExitCode.PASSED, suite=suite), tmp_path)  # type: ignore[arg-type]
     assert (ended.code, ended.run["verdict"], ended.run["counts"]["passed"]) == (0, "PASSED", 2), ended
 
 
@@ -66,6 +66,16 @@ def test_a_trap_is_no_pass(trap: Trap, tmp_path: Path) -> None:
     assert all(words in ended.reasons for words in trap.said), ended.reasons
 
 
+def test_a_failure_that_nobody_listed_is_wherever_people_look(tmp_path: Path) -> None:
+    root = command_suite(passes(FAILS.format("unlisted")))(tmp_path)
+    ended = ci_dispatch("run", cwd=root)
+    [folder] = root.glob(".ci-dispatch/runs/*/")
+    for text in (ended.out, (folder / "summary.md").read_text(), (folder / "merged.xml").read_text()):
+        assert "unlisted" in text
+        assert "boom" in text
+    assert "FAILED 3 tests: 2 passed, 1 failed" in ended.out
+
+
 def test_a_fleet_that_is_not_there_is_incomplete_and_not_red(tmp_path: Path) -> None:
     root = pytest_suite(test_it=GOOD)(tmp_path)
     text = (root / "ci-dispatch.toml").read_text()
@@ -84,9 +94,9 @@ def table() -> str:
                 ExitCode.NOTHING_TO_RUN: "nothing to run"}  # fmt: skip
     lines = ["| trap | runner | alone | here | exit code |", "|---|---|---|---|--:|"]
     told = dict.fromkeys(
-        f"| {name} | {trap.runner} | {trap.alone} | {meanings[trap.code]} | {int(trap.code)} |"
+        f"| {name} | {trap.runner} | {alone} | {meanings[trap.code]} | {int(trap.code)} |"
         for trap in TRAPS
-        for name in trap.names
+        for name, alone in trap.traps.items()
     )
     return "\n".join([*lines, *told])
 

@@ -7,6 +7,7 @@ brought up to date in place, or else a new one. `TreeCopy` says what lies beside
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -204,7 +205,8 @@ def _make_space(tree: TreeCopy, size: int) -> None:
             _remove_unused(other)
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise OSError(f"the disk has no room for the work tree: {size >> 20} MB, and {free >> 20} MB are free")
+        told = f"the work tree has {size >> 10} KB, and {free >> 10} KB are free in {folder}"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), told)
 
 
 def _remove_unused(tree: TreeCopy) -> None:

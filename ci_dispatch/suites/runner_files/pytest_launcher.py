@@ -37,6 +37,8 @@ def main(arguments: list[str]) -> int:
         return become_suite_python(arguments)
     if find_spec("pytest") is None:
         return fail(f"pytest is not installed for {sys.executable}, which CI_DISPATCH_PYTHON names")
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        del os.environ[name]  # of a pytest around us
     sys.path[:] = [HERE, *(entry for entry in sys.path if entry != HERE)]
     sys.path.append(str(Path.cwd()))  # as `python -m pytest` would, but behind everything that is installed
     import pytest  # noqa: PLC0415  only now is it known to be there

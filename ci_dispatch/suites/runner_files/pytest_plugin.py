@@ -41,9 +41,15 @@ def wanted() -> dict[str, str] | None:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_load_initial_conftests(parser: Any) -> Any:
-    """The environment is another on every machine: what selects tests in it would select here and not there."""
+def pytest_load_initial_conftests(early_config: Any, parser: Any) -> Any:
+    if "CI_DISPATCH_TESTS" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+        distribute(early_config.known_args_namespace)  # pytest-cov looks there, and then never again
     yield  # conftest files may add options
+    refuse_selection(parser)
+
+
+def refuse_selection(parser: Any) -> None:
+    """The environment is another on every machine: what selects tests in it would select here and not there."""
     given = parser.parse_known_args(shlex.split(os.environ.get("PYTEST_ADDOPTS", "")))
     selecting = [option for name, option in ELSEWHERE.items() if getattr(given, name, None)]
     if selecting and "CI_DISPATCH_TESTS" not in os.environ:
@@ -57,7 +63,7 @@ def pytest_cmdline_main(config: Any) -> Any:
     lift(config.option)
     if "CI_DISPATCH_TESTS" in os.environ:
         arrange(config.option)
-        if hasattr(config.option, "numprocesses") and not hasattr(config, "workerinput"):
+        if not hasattr(config, "workerinput"):
             distribute(config.option)
     yield
 
@@ -80,7 +86,9 @@ def arrange(option: Any) -> None:
 
 
 def distribute(option: Any) -> None:
-    """As many workers of xdist as the machine has room for."""
+    """As many workers of xdist as the machine has room for, where the suite uses xdist."""
+    if not hasattr(option, "numprocesses"):
+        return
     workers = int(os.environ["CI_DISPATCH_WORKERS"])
     option.numprocesses = workers if workers > 1 else 0
     # When a worker crashes, some xdist schedulers wait for ever: github.com/pytest-dev/pytest-xdist/issues/1327.

@@ -19,14 +19,15 @@ cases = "".join(f'<testcase name="{name}"/>' for name in names)
 
 
 def command_suite(
-    runner: str, tests: str = "one\ntwo\n", *, rest: str = "", command: str = ""
+    runner: str, tests: str = "one\ntwo\n", *, rest: str = "", command: str = "", more: str = "", **files: str
 ) -> Callable[[Path], Path]:
-    """The runner is called with the JUnit file's path and the names of the tests."""
+    """The runner gets the JUnit file's path and the names of the tests; `more` are further keys of [suite]."""
 
     def command_in(folder: Path) -> Path:
         call = command or f"{sys.executable} runner.py {{junit}} {{tests}}"
-        suite = f'runner = "command"\nlist = "cat tests.txt"\ncommand = "{call}"'
-        return repository(folder, suite, rest=rest or IMPATIENT, **{"runner.py": runner, "tests.txt": tests})
+        suite = f'runner = "command"\nlist = "cat tests.txt"\ncommand = "{call}"\n{more}'
+        written = {"runner.py": runner, "tests.txt": tests, **{f"{name}.xml": text for name, text in files.items()}}
+        return repository(folder, suite, rest=rest or IMPATIENT, **written)
 
     return command_in
 
@@ -74,46 +75,40 @@ ONE_FAILED = {"one": "failed", "two": "passed"}
 
 TRAPS = (
     Trap(
-        names=("a list command that prints nothing",),
-        alone="green",
+        traps={"a list command that prints nothing": "green"},
         code=NOTHING,
         suite=command_suite("", tests="\n\n"),
         said=("`cat` printed no tests",),
     ),
     Trap(
-        names=("a name in the list that the runner drops without a word",),
-        alone="exit 0",
+        traps={"a name in the list that the runner drops without a word": "exit 0"},
         code=INCOMPLETE,
         suite=command_suite(reports('<testsuite><testcase name="one"/></testsuite>'), tests="one\nstale\n"),
         verdicts={"one": "passed", "stale": "not run"},
     ),
     Trap(
-        names=("exit code 0 and no report",),
-        alone="green",
+        traps={"exit code 0 and no report": "green"},
         code=INCOMPLETE,
         suite=command_suite(""),
         verdicts=NONE_RAN,
         said=(NOTHING_SAID,),
     ),
     Trap(
-        names=("an empty report",),
-        alone="green",
+        traps={"an empty report": "green"},
         code=INCOMPLETE,
         suite=command_suite(reports('<testsuites tests="0" failures="0"/>')),
         verdicts=NONE_RAN,
         said=(NOTHING_SAID,),
     ),
     Trap(
-        names=("a report of no bytes",),
-        alone="green",
+        traps={"a report of no bytes": "green"},
         code=INCOMPLETE,
         suite=command_suite(reports("")),
         verdicts=NONE_RAN,
         said=("its JUnit file",),
     ),
     Trap(
-        names=("a report that is another page",),
-        alone="green",
+        traps={"a report that is another page": "green"},
         code=INCOMPLETE,
         suite=command_suite(reports("<html><body>Sign in</body></html>")),
         verdicts=NONE_RAN,
@@ -121,8 +116,7 @@ TRAPS = (
     ),
     *(
         Trap(
-            names=("half a report",),
-            alone="green",
+            traps={"half a report": "green"},
             code=INCOMPLETE,
             suite=command_suite(reports(half)),
             verdicts={"one": "passed", "two": "not run"},
@@ -130,92 +124,99 @@ TRAPS = (
         for half in HALVES
     ),
     Trap(
-        names=("half a report where the list names files",),
-        alone="green",
+        traps={"a report of an earlier run": "green"},
+        code=INCOMPLETE,
+        suite=command_suite(
+            "",
+            command=f"{sys.executable} runner.py {{tests}}",
+            more='junit = "report.xml"\nexclude = ["report.xml"]',
+            report='<testsuite><testcase name="one"/><testcase name="two"/></testsuite>',
+        ),
+        verdicts=NONE_RAN,
+        said=(NOTHING_SAID,),
+    ),
+    Trap(
+        traps={"the runner is not there": "every test is missing"},
+        code=INCOMPLETE,
+        suite=command_suite("", command="no-such-runner {junit} {tests}"),
+        verdicts=NONE_RAN,
+        said=("no-such-runner",),
+    ),
+    Trap(
+        traps={"half a report where the list names files": "green"},
         code=INCOMPLETE,
         suite=command_suite(reports(OF_FILES)),
         verdicts=NONE_RAN,
         said=("it passed, but its JUnit file is damaged",),
     ),
     Trap(
-        names=("a report about other tests",),
-        alone="green",
+        traps={"a report about other tests": "green"},
         code=INCOMPLETE,
         suite=command_suite(reports('<testsuite><testcase name="three"/></testsuite>')),
         verdicts=NONE_RAN,
         said=("names 'three' and no test as `list` does",),
     ),
     Trap(
-        names=("a report that counts a failure and shows none",),
-        alone="green",
+        traps={"a report that counts a failure and shows none": "green"},
         code=INCOMPLETE,
         suite=command_suite(passes(tag='<testsuite tests="2" failures="1">')),
         verdicts=NONE_RAN,
         said=("it counts 1 failures and shows none",),
     ),
     Trap(
-        names=("exit code 1 although no test failed",),
-        alone="a green report",
+        traps={"exit code 1 although no test failed": "a green report"},
         code=INCOMPLETE,
         suite=command_suite(passes(then="sys.exit(3)")),
         verdicts=NONE_RAN,
         said=("exited 3 although no test failed",),
     ),
     Trap(
-        names=("the runner is killed after it has written its report",),
-        alone="a green report",
+        traps={"the runner is killed after it has written its report": "a green report"},
         code=INCOMPLETE,
         suite=command_suite(passes(then="import os\nos.kill(os.getpid(), 9)")),
         verdicts=NONE_RAN,
         said=("the runner was ended by SIGKILL",),
     ),
     Trap(
-        names=("exit code 0 in the middle of a test",),
-        alone="green",
+        traps={"exit code 0 in the middle of a test": "green"},
         code=RED,
         suite=command_suite(BEGINS, tests="one\n", command=WITH_LIVE_EVENTS),
         verdicts={"one": "failed"},
         said=("the runner exited 0 while it ran one",),
     ),
     Trap(
-        names=("a failing case that the list does not name",),
-        alone="green",
+        traps={"a failing case that the list does not name": "green"},
         code=RED,
         suite=command_suite(passes(FAILS.format("unlisted"))),
         verdicts={**BOTH_PASSED, "unlisted": "failed"},
         said=("the listing does not name it, and nobody asked for it",),
     ),
     Trap(
-        names=("an error of a whole suite, outside of its tests",),
-        alone="green",
+        traps={"an error of a whole suite, outside of its tests": "green"},
         code=RED,
         suite=command_suite(passes('<error message="the teardown broke"/>')),
         verdicts={**BOTH_PASSED, "(suite)": "failed"},
     ),
     Trap(
-        names=("two cases of one name, of which one fails",),
-        alone="green",
+        traps={"two cases of one name, of which one fails": "green"},
         code=RED,
         suite=command_suite(passes(FAILS.format("one"))),
         verdicts=ONE_FAILED,
     ),
     Trap(
-        names=("a case that failed by its attribute only",),
-        alone="green",
+        traps={"a case that failed by its attribute only": "green"},
         code=RED,
         suite=command_suite(reports(BY_ATTRIBUTE)),
         verdicts=ONE_FAILED,
     ),
     Trap(
-        names=("live events that pass what the report fails",),
-        alone="green",
+        traps={"live events that pass what the report fails": "green"},
         code=RED,
         suite=command_suite(CONTRADICTS, command=WITH_LIVE_EVENTS),
         verdicts=ONE_FAILED,
     ),
     Trap(
-        names=("a flaky test, with `retry.flaky_is_failure`",),
-        alone="green",
+        traps={"a flaky test, with `retry.flaky_is_failure`": "green"},
         code=RED,
         suite=command_suite(reports(FLAKY), rest=FLAKY_IS_FAILURE),
         verdicts={"one": "flaky", "two": "passed"},

@@ -77,46 +77,43 @@ EXIT_CODE_0 = "if (atRun) process.on('exit', () => { process.exitCode = 0; });"
 
 TRAPS = (
     Trap(
-        names=("a selection that matches nothing", "a list of tests that is empty"),
-        alone="exit 1; with an empty list exit 0",
+        traps={"a selection that matches nothing": "exit 1; by `--test-list` exit 0"},
         code=NOTHING,
         suite=playwright_suite(it=ONE_TWO),
         arguments=("--grep", "nobody"),
         said=("Playwright finds no tests",),
     ),
     Trap(
-        names=("a file name that has gone stale",),
-        alone="exit 1; among others skipped, exit 0",
+        traps={"a file name that has gone stale": "exit 1; in a list, beside others, exit 0"},
         code=NOTHING,
         suite=playwright_suite(it=ONE_TWO),
         arguments=("gone.spec.ts",),
         said=("Playwright finds no tests",),
     ),
     Trap(
-        names=("a spec file that cannot be loaded",),
-        alone="a JUnit file without tests or failures",
+        traps={"a spec file that cannot be loaded": "a JUnit file without tests or failures"},
         code=USAGE,
         suite=playwright_suite(it=ONE_TWO, broken="import './nowhere';\n"),
         said=("The suite cannot be loaded", "nowhere"),
     ),
     Trap(
-        names=("a `test.only` that was left behind",),
-        alone="1 of 3, exit 0",
+        traps={"a `test.only` that was left behind": "1 of 3, exit 0"},
         code=USAGE,
         suite=playwright_suite(it=f"{ONE_TWO}test.only('three', () => {{}});\n"),
         said=("item focused with '.only' is not allowed",),
     ),
     Trap(
-        names=("a spec file that cannot be loaded on a machine",),
-        alone="a JUnit file without tests or failures",
+        traps={"a spec file that cannot be loaded on a machine": "a JUnit file without tests or failures"},
         code=INCOMPLETE,  # Playwright then runs nothing at all
         suite=playwright_suite(it=ONE_TWO, broken=f"{THREE_FOUR}if (atRun) require('./nowhere');\n"),
         verdicts={"one": "not run", "three": "not run"},
         said=("nowhere",),
     ),
     Trap(
-        names=("a test that is gone on a machine", "a spec file that is gone on a machine"),
-        alone="runs the others, exit 0",
+        traps={
+            "a test that is gone on a machine": "runs the others, exit 0",
+            "a spec file that is gone on a machine": "runs the others, exit 0",
+        },
         code=INCOMPLETE,
         suite=playwright_suite(
             more="testIgnore: atRun ? 'gone*' : [],",
@@ -127,14 +124,12 @@ TRAPS = (
         said=("the runner does not know it",),
     ),
     Trap(
-        names=("`process.exit(0)` while a spec file is loaded on a machine",),
-        alone="exit 0",
+        traps={"`process.exit(0)` while a spec file is loaded on a machine": "exit 0"},
         code=INCOMPLETE,
         suite=playwright_suite(it=ONE_TWO, exits=f"{THREE_FOUR}if (atRun) process.exit(0);\n"),
     ),
     Trap(
-        names=("a browser that is not there",),
-        alone="every test fails",
+        traps={"a browser that is not there": "every test fails"},
         code=INCOMPLETE,
         suite=playwright_suite(
             browser="/nowhere/chromium", it=f"{SPEC}test('opens', async ({{ page }}) => {{ await page.reload(); }});"
@@ -143,8 +138,7 @@ TRAPS = (
         said=("/nowhere/chromium",),
     ),
     Trap(
-        names=("a web server that does not start",),
-        alone="a JUnit file without tests or failures",
+        traps={"a web server that does not start": "a JUnit file without tests or failures"},
         code=INCOMPLETE,
         suite=playwright_suite(
             more="webServer: { command: 'exit 9', url: 'http://127.0.0.1:9/', timeout: 5000 },", it=ONE_TWO
@@ -153,8 +147,7 @@ TRAPS = (
         said=("webServer",),
     ),
     Trap(
-        names=("a `globalSetup` that throws",),
-        alone="a JUnit file without tests or failures",
+        traps={"a `globalSetup` that throws": "a JUnit file without tests or failures"},
         code=INCOMPLETE,
         suite=playwright_suite(
             more="globalSetup: './setup.js',",
@@ -165,8 +158,7 @@ TRAPS = (
         said=("no database",),
     ),
     Trap(
-        names=("`process.exit(0)` in `globalSetup`",),
-        alone="exit 0",
+        traps={"`process.exit(0)` in `globalSetup`": "exit 0"},
         code=INCOMPLETE,
         suite=playwright_suite(
             more="globalSetup: './setup.js',",
@@ -176,8 +168,7 @@ TRAPS = (
         verdicts={"one": "not run", "two": "not run"},
     ),
     Trap(
-        names=("a `globalTeardown` that throws, while something sets the exit code to 0",),
-        alone="exit 0",
+        traps={"a `globalTeardown` that throws, while something sets the exit code to 0": "exit 0"},
         code=INCOMPLETE,
         suite=playwright_suite(
             before=EXIT_CODE_0,
@@ -186,11 +177,10 @@ TRAPS = (
             it=ONE_TWO,
         ),
         verdicts={"one": "not run", "two": "not run"},
-        said=("it passed, but", "left behind"),
+        said=("Error: left behind",),
     ),
     Trap(
-        names=("a project that others depend on fails",),
-        alone="exit 1, the others skipped",
+        traps={"a project that others depend on fails": "exit 1, the others skipped"},
         code=INCOMPLETE,
         suite=playwright_suite(
             more=DEPEND,
@@ -201,24 +191,28 @@ TRAPS = (
         said=("what it depends on failed",),
     ),
     Trap(
-        names=("a worker ends itself with exit code 0", "a worker ends itself with another exit code"),
-        alone="the test failed",
+        traps={
+            "a worker ends itself with exit code 0": "the test failed",
+            "a worker ends itself with another exit code": "the test failed",
+        },
         code=RED,
         suite=playwright_suite(it=ONE_TWO + DIE),
         verdicts={"one": "passed", "two": "passed", "dies": "failed", "crashes": "failed", "after": "passed"},
         said=("worker process exited unexpectedly",),
     ),
     Trap(
-        names=("the runner is killed in a test",),
-        alone="exit 137, no report",
+        traps={"the runner is killed in a test": "exit 137, no report"},
         code=RED,
         suite=playwright_suite(it=f"{ONE_TWO}test('kills', () => {{ process.kill(process.ppid, 'SIGKILL'); }});\n"),
         verdicts={"one": "passed", "two": "passed", "kills": "failed"},
         said=("SIGKILL while it ran it.spec.js › kills",),
     ),
     Trap(
-        names=("`shard` in the configuration", "`maxFailures` in the configuration", "`PWTEST_SHARD_WEIGHTS`"),
-        alone="1 of 3, exit 0",
+        traps={
+            "`shard` in the configuration": "2 of 4, exit 0",
+            "`maxFailures` in the configuration": "not the tests after the first failure",
+            "`PWTEST_SHARD_WEIGHTS`": "a part of all tests, exit 0",
+        },
         code=RED,
         suite=playwright_suite(
             more="fullyParallel: true, maxFailures: 1, shard: { current: 1, total: 3 },",
@@ -228,8 +222,7 @@ TRAPS = (
         verdicts={"one": "passed", "two": "passed", "three": "failed", "four": "failed"},
     ),
     Trap(
-        names=("`failOnFlakyTests` in the configuration",),
-        alone="exit 1",
+        traps={"`failOnFlakyTests` in the configuration": "exit 1"},
         code=RED,
         suite=playwright_suite(
             more="failOnFlakyTests: true, retries: 1,",
@@ -238,15 +231,14 @@ TRAPS = (
         verdicts={"one": "passed", "two": "passed", "flaky": "flaky"},
     ),
     Trap(
-        names=(
-            "something sets the exit code to 0",
-            "a hook fails before its tests",
-            "a hook fails after a test",
-            "a test that has to fail passes",
-            "a soft assertion fails",
-            "a rejection that nobody waits for",
-        ),
-        alone="exit 0",
+        traps={
+            "something sets the exit code to 0": "exit 0",
+            "a hook fails before its tests": "exit 1",
+            "a hook fails after a test": "exit 1",
+            "a test that has to fail passes": "exit 1",
+            "a soft assertion fails": "exit 1",
+            "a rejection that nobody waits for": "exit 1",
+        },
         code=RED,
         suite=playwright_suite(before=EXIT_CODE_0, it=BROKEN),
         verdicts={

@@ -16,8 +16,7 @@ USAGE, NOTHING = ExitCode.USAGE, ExitCode.NOTHING_TO_RUN
 class Trap:
     """One whole run. Several traps share it where each has a test of its own to show it, or a word of `said`."""
 
-    names: tuple[str, ...]  # what is wrong, as the documentation says it
-    alone: str  # what the runner alone makes of it
+    traps: Mapping[str, str]  # what is wrong, with what the runner alone makes of it
     code: ExitCode
     suite: Callable[[Path], Path]  # makes the repository
     arguments: tuple[str, ...] = ()  # for the runner

@@ -303,7 +303,7 @@ def test_a_full_disk_costs_the_trees_that_nobody_needs_oldest_first(
 def test_a_tree_that_does_not_fit_is_refused_before_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil._ntuple_diskusage(total=100 << 30, used=0, free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: full)
-    with pytest.raises(OSError, match="no room for the work tree: 2048 MB, and 1 MB are free"):
+    with pytest.raises(OSError, match="No space left on device: 'the work tree has 2097152 KB, and 1024 KB are free"):
         send(tmp_path, {"a.py": "1"}, b"not asked for", size=2 << 30)
 
 
@@ -373,3 +373,14 @@ def test_a_copy_with_other_content_than_announced_is_refused(tmp_path: Path) -> 
     with pytest.raises(OSError, match="not the one that was announced"):
         send(tmp_path, {"a.py": "1"}, archive({"a.py": "2"}))
     assert send(tmp_path, {"a.py": "2"}) == tmp_path / "trees" / "tree", "it was not taken for whole"
+
+
+def test_a_file_system_without_locks_is_an_error_and_no_search_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available"):
+        send(tmp_path, {"a.py": "1"})
