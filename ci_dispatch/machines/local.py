@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -116,7 +117,8 @@ class _ChildStream:
         try:
             self._child.wait(1.0)
         except subprocess.TimeoutExpired:
-            self._child.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)  # the shell, and what streams below it
             with suppress(subprocess.TimeoutExpired):  # stuck on a disk, it dies when that answers
                 self._child.wait(1.0)
         self._stderr.close()

@@ -273,6 +273,17 @@ def test_all_that_supervises_frozen_is_ended_by_whoever_attaches(machine: LocalM
     assert not marked(machine.spec.workdir)
 
 
+def test_a_frozen_process_that_streams_is_not_left_behind(machine: LocalMachine) -> None:
+    """Its shell was ended, and it stayed, with whatever it held."""
+    running = stubborn(machine)
+    frozen = streaming(machine)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    running.end()
+    until(lambda: not any(map(alive, frozen)))
+    until(lambda: not marked(machine.spec.workdir))
+
+
 def test_what_was_frozen_and_forgotten_is_ended_by_sweeps(machine: LocalMachine) -> None:
     with unfollowed(machine) as controller:
         for pid in supervising(machine.spec.workdir):
