@@ -243,8 +243,10 @@ def _orphans(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
 
 def _folder(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
     """Whether our folder is ours alone: the supervisor runs nothing from one that is not."""
-    text = f"Folder: {output.others}" if output.others else ""
-    return Dimension(name="folder", grade=Grade.FAIL if text else Grade.OK, text=text, value=float(bool(text)))
+    if not output.others:
+        return Dimension(name="folder", grade=Grade.OK, text="", value=0.0)
+    hint = "take that away (chmod go-w, chown), or give the machine another `workdir`"
+    return Dimension(name="folder", grade=Grade.FAIL, text=f"Folder: {output.others}", value=1.0, hint=hint)
 
 
 _CHECKS: Mapping[str, Callable[[ProbeOutput, HealthPolicy], Dimension]] = {

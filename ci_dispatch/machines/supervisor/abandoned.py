@@ -14,13 +14,14 @@ from .processes import Children, belonging, count_of, end_members, names_of, pro
 KILLED = "its supervisor was killed (out of memory, or a restart of the machine?)"
 UNLOCKED_SECONDS = 600.0  # far longer than any supervisor needs from making its folder to locking it
 FROZEN_SECONDS = 2.0  # the least time without progress that means anything
+SURELY_FROZEN_SECONDS = 60.0  # however long the lease is: somebody may wait for it to obey
 FORGOTTEN_SECONDS = 2 * 3600.0  # longer than any lease: nobody attaches to a job whose supervisor froze so long ago
 KEEP_SECONDS = 3 * 24 * 3600.0  # an attempt's files, for a person who looks for them
 
 
 def frozen_after(lease: float) -> float:
     """Seconds without any progress after which a supervisor counts as frozen: so early that the lease is still kept."""
-    return max(FROZEN_SECONDS, lease * 2 / 3)
+    return min(SURELY_FROZEN_SECONDS, max(FROZEN_SECONDS, lease * 2 / 3))
 
 
 def end_abandoned(folder: AttemptFolder) -> tuple[int, dict[str, Any] | None]:
