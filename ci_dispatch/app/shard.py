@@ -105,7 +105,7 @@ def exit_code(result: AttemptResult) -> ExitCode:
     """The worker job's: a test that did not run is never green."""
     if result.ended is Ended.CANCELLED:
         return ExitCode.TERMINATED
-    verdicts = {line.verdict for line in result.results}
+    verdicts = {line.verdict for line in (*result.results, *(other.result for other in result.unlisted))}
     codes = [ExitCode.PASSED]
     if Verdict.FAILED in verdicts:
         codes.append(ExitCode.TESTS_FAILED)

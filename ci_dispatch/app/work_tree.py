@@ -6,13 +6,14 @@ import base64
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ci_dispatch.config import Config
 from ci_dispatch.config.choices import Transfer
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.model import Connection
 from ci_dispatch.machines import frozen_tree
 from ci_dispatch.machines import work_tree as work_tree_files
@@ -124,9 +125,11 @@ def forget(folder: RunFolder) -> None:
 
 
 def _forget_old(folder: RunFolder) -> None:
-    for old in folder.path.parent.glob("*/tree"):
-        if time.time() - old.stat().st_mtime > KEEP_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+    for old in map(RunFolder, folder.path.parent.iterdir()):
+        with suppress(OSError, CiDispatchError):  # it has none, or is being driven
+            if time.time() - old.tree.stat().st_mtime > KEEP_SECONDS:
+                with old.held():
+                    forget(old)
 
 
 def _is_sent(config: Config) -> bool:

@@ -19,7 +19,7 @@ OTHER_VARIABLES = {  # variables that are no settings of a run
     "CI_DISPATCH_CONFIG": "names the file.",
     "CI_DISPATCH_DEBUG": "shows a traceback with every error.",
     "CI_DISPATCH_SSH_CONFIG": "names a file that is read instead of `~/.ssh/config`.",
-    "CI_DISPATCH_PYTHON": "names the Python of a pytest suite, where it is neither in `.venv` nor active.",
+    "CI_DISPATCH_PYTHON": "names the Python of a pytest suite, where none of the usual places has it.",
     "CI_DISPATCH_DASHBOARD_TOKEN": "keeps the link of a dashboard the same when it is started again.",
 }
 IN_JOBS = ("JOB", "LAUNCHED", "LIVE", "TESTS", "TREE", "WORKERS")  # what a runner finds in its environment

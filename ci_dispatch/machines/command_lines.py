@@ -65,6 +65,9 @@ if [ -d "$root/jobs" ]; then
 p orphans $o;
 for t in "$@"; do
   if command -v "$t" >/dev/null; then :; else p missing $t; fi; done;
+p uid $(id -u); set -- "$d/."; while :; do set -- "$@" "$d"; case $d in /) break;; */*) d=${d%/*};; *) d=;; esac;
+  case $d in "") d=/;; esac; done;
+p way; ls -ldn "$@";
 p end $n
 """.strip().splitlines()
 )

@@ -69,8 +69,8 @@ def is_watched(name: str, status: os.stat_result, *, tracked: bool) -> bool:
     Tests write logs, reports and databases into their tree, and may: nobody has to tell git about these.
     """
     path = PurePath(name)
-    looks_so = path.suffix.lower() in _SOURCE or path.name in _SOURCE_NAMES or bool(status.st_mode & 0o111)
-    return tracked or looks_so
+    script = not path.suffix and stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
+    return tracked or script or path.suffix.lower() in _SOURCE or path.name in _SOURCE_NAMES
 
 
 def committed(root: Path, sha: str) -> frozenset[str]:

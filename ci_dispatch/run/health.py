@@ -241,6 +241,12 @@ def _orphans(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
     return Dimension(name="orphans", grade=Grade.WARN if count else Grade.OK, text=text, value=float(count))
 
 
+def _folder(output: ProbeOutput, _policy: HealthPolicy) -> Dimension:
+    """Whether our folder is ours alone: the supervisor runs nothing from one that is not."""
+    text = f"Folder: {output.others}" if output.others else ""
+    return Dimension(name="folder", grade=Grade.FAIL if text else Grade.OK, text=text, value=float(bool(text)))
+
+
 _CHECKS: Mapping[str, Callable[[ProbeOutput, HealthPolicy], Dimension]] = {
     "disk": _disk,
     "memory": _memory,
@@ -248,6 +254,7 @@ _CHECKS: Mapping[str, Callable[[ProbeOutput, HealthPolicy], Dimension]] = {
     "tools": _tools,
     "power": _power,
     "orphans": _orphans,
+    "folder": _folder,
 }
 DIMENSIONS = ("ssh", *_CHECKS, "clock")
 

@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+_LISTED = re.compile(r"([dl][rwxsStT-]{9})[.+@]?\s+\d+\s+(\d+)\s+\d+\s+\d+\s+\S+\s+\S+\s+\S+\s+(/.*?)(?: -> .*)?$")
+"""A line of `ls -ldn`: mode, owner, path."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
@@ -37,6 +40,7 @@ class ProbeOutput:
     throttled: int | None = None  # Raspberry Pi: the firmware's bits
     orphans: int = 0  # jobs of earlier runs that nobody ended
     missing: tuple[str, ...] = ()  # tools that are not there
+    others: str = ""  # which folder, of ours or on the way to it, somebody else can change
 
 
 def read(text: str, nonce: str) -> ProbeOutput | None:
@@ -60,6 +64,7 @@ def read(text: str, nonce: str) -> ProbeOutput | None:
         throttled=_hexadecimal(first.get("throttled", "")),
         orphans=int(_number(first.get("orphans", "")) or 0),
         missing=tuple(sections.get("missing", ())),
+        others=_others(sections.get("way", []), first.get("uid", "")),
     )
 
 
@@ -140,6 +145,23 @@ def _df(line: str) -> tuple[str, float | None]:
     """POSIX: device, total, used, available, capacity, mount point; both ends may hold blanks."""
     found = re.match(r"\S.*?\s(\d+)\s+(-?\d+)\s+(-?\d+)\s+(?:-?\d+%|-)\s+(/.*)$", line)
     return (found[4], _ratio(float(found[3]), float(found[1]))) if found else ("", None)
+
+
+def _others(listed: Iterable[str], uid: str) -> str:
+    """The first folder that is not ours alone to change, by `ls -ldn` of our own one and those above it, "" for none.
+
+    The rules of machines/supervisor/private_folder.py, which decides, but for groups: only the machine knows them.
+    """
+    found = [_LISTED.match(line) for line in listed]
+    way = [(match[1], match[2], match[3].removesuffix("/.") or "/") for match in found if match]
+    trusted = {"0", uid, *(owner for _, owner, path in way if path == "/")}
+    for place, (mode, owner, path) in enumerate(way):
+        if owner not in trusted:
+            return f"{path} belongs to user {owner}"
+        sticky = mode[9] in "tT" and place > 0
+        if mode[0] == "d" and mode[8] == "w" and not sticky:
+            return f"everybody may write in {path}"
+    return ""
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

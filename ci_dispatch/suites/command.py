@@ -24,7 +24,8 @@ from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, TestResult, UnitId
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd, Listing
 from ci_dispatch.suites import runner_files
-from ci_dispatch.suites.attempts import JUnitResults, assemble, junit_results, output_end
+from ci_dispatch.suites.attempts import assemble, output_end
+from ci_dispatch.suites.junit_results import JUnitResults, junit_results
 from ci_dispatch.suites.listing import NOT_LISTED, run_listing, same_names, secret_name, suite_folder
 from ci_dispatch.suites.live_events import WORST_FIRST, LiveEvents, live_result, read_live_file
 from report_merge.plain import one_line

@@ -139,8 +139,12 @@ def test_a_folder_that_others_can_write_is_refused_in_words(machine: SupervisedM
         machine.sweep(10)
     assert "everybody may write in" in refused.value.why
     assert f"chmod go-w {machine.spec.workdir}" in refused.value.hint
+    report = machine.examine(10)
+    assert f"Folder: everybody may write in {machine.spec.workdir}" in report.problems
+    assert not report.healthy
     Path(machine.spec.workdir).chmod(0o700)
     assert machine.sweep(10) == 0
+    assert not [problem for problem in machine.examine(10).problems if "Folder" in problem]
 
 
 def test_a_job_has_the_umask_of_its_login_and_our_files_are_ours(machine: SupervisedMachine, cwd: str) -> None:
@@ -280,6 +284,18 @@ def test_no_thread_outlives_the_machine(machine: SupervisedMachine, cwd: str) ->
     machine.run(job("threads", "true", cwd=cwd), Recorder())
     machine.close()
     until(lambda: threading.active_count() <= before)
+
+
+def test_a_tree_is_the_same_until_its_content_is_made_anew(machine: SupervisedMachine, tree: Path) -> None:
+    assert machine.sync(WorkTree(root=tree), 20) == machine.sync(WorkTree(root=tree), 20)
+
+
+def test_a_tree_that_was_released_is_there_again_when_it_is_asked_for(machine: SupervisedMachine, tree: Path) -> None:
+    machine.release(5)
+    machine.sync(WorkTree(root=tree), 20)
+    recorder = Recorder()
+    machine.run(job("again", "cat", "sub/hello.txt", cwd=machine.place("again").tree), recorder)
+    assert recorder.out == b"hello"
 
 
 HUSH = "hush-5f2a/9&x"

@@ -10,7 +10,7 @@ import pytest
 from ci_dispatch.core.errors import ExitCode
 from tests.components import ROOT
 from tests.integration.traps import of_command, of_playwright, of_pytest
-from tests.integration.traps.of_command import command_suite, passes
+from tests.integration.traps.of_command import FAILS, command_suite, passes
 from tests.integration.traps.of_playwright import ONE_TWO, playwright_suite
 from tests.integration.traps.of_pytest import GOOD, pytest_suite
 from tests.integration.traps.trap import Trap
@@ -64,6 +64,16 @@ def test_a_trap_is_no_pass(trap: Trap, tmp_path: Path) -> None:
     found = {test["name"].rpartition(" › ")[2]: test["verdict"] for test in ended.run["tests"]}
     assert {test: found[test] for test in trap.verdicts} == trap.verdicts
     assert all(words in ended.reasons for words in trap.said), ended.reasons
+
+
+def test_a_failure_that_nobody_listed_is_wherever_people_look(tmp_path: Path) -> None:
+    root = command_suite(passes(FAILS.format("unlisted")))(tmp_path)
+    ended = ci_dispatch("run", cwd=root)
+    [folder] = root.glob(".ci-dispatch/runs/*/")
+    for text in (ended.out, (folder / "summary.md").read_text(), (folder / "merged.xml").read_text()):
+        assert "unlisted" in text
+        assert "boom" in text
+    assert "FAILED 3 tests: 2 passed, 1 failed" in ended.out
 
 
 def test_a_fleet_that_is_not_there_is_incomplete_and_not_red(tmp_path: Path) -> None:

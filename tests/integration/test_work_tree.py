@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from ci_dispatch.app.work_tree import without_credentials, work_tree
+from ci_dispatch.app.work_tree import freeze, without_credentials, work_tree
 from ci_dispatch.config import Config
 from ci_dispatch.config.choices import Transfer
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.model import Connection, MachineName, MachineSpec
+from ci_dispatch.core.model import Connection, MachineName, MachineSpec, RunId
+from ci_dispatch.run import run_folder
 
 BY_GIT = replace(Config(), run=replace(Config().run, transfer=Transfer.GIT))
 
@@ -103,3 +105,15 @@ def test_what_we_write_ourselves_in_the_tree_is_not_of_it(tmp_path: Path, monkey
     far = MachineSpec(name=MachineName("far"), workdir=str(tmp_path / "far"))
     tree = work_tree(replace(Config(), machines=(near, here, far)), tmp_path)
     assert tree.exclude == (".ci-dispatch", "machines/near", ".home/.cache/ci-dispatch")
+
+
+def test_the_copies_of_runs_that_nobody_resumes_go_after_a_week(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1")
+    folders = {name: run_folder.create(tmp_path / ".ci-dispatch", RunId(name)) for name in ("old", "driven", "young")}
+    for folder in folders.values():
+        freeze(Config(), tmp_path, folder)
+    for name in ("old", "driven"):
+        os.utime(folders[name].tree, (1e9, 1e9))
+    with folders["driven"].held():
+        freeze(Config(), tmp_path, run_folder.create(tmp_path / ".ci-dispatch", RunId("new")))
+    assert {name for name, folder in folders.items() if folder.tree.exists()} == {"driven", "young"}

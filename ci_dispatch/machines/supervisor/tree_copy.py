@@ -46,7 +46,7 @@ class TreeCopy:
                     return True
             except FileNotFoundError:  # somebody has removed the tree, and its lock, since we opened it
                 pass
-            except OSError:
+            except BlockingIOError:
                 os.close(descriptor)
                 return False
             os.close(descriptor)

@@ -29,7 +29,9 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         os.utime(folder / name, (1e9, 1e9))
     (folder / "run").write_text("#!/bin/sh\n")
     (folder / "run").chmod(0o755)
-    (folder / "link").symlink_to("a.py")
+    (folder / "link.py").symlink_to("a.py")
+    (folder / "latest").symlink_to("a.py")
+    (folder / "app.bin").touch(0o777)
     return folder
 
 
@@ -70,7 +72,7 @@ EDITS: dict[str, Callable[[Path], object]] = {
     "a folder in its place": instead(Path.mkdir),
     "a pipe in its place": instead(os.mkfifo),
     "a link in its place": instead(lambda path: path.symlink_to("b.py")),
-    "a link that leads elsewhere": instead(lambda path: path.symlink_to("b.py"), "link"),
+    "a link that leads elsewhere": instead(lambda path: path.symlink_to("b.py"), "link.py"),
     "executable now": lambda tree: (tree / "a.py").chmod(0o755),
     "executable no more": lambda tree: (tree / "run").chmod(0o644),
 }
@@ -92,6 +94,8 @@ NO_EDITS: dict[str, Callable[[Path], object]] = {
     "written anew": instead(lambda path: path.write_text("a.py")),
     "for nobody else": lambda tree: (tree / "a.py").chmod(0o600),
     "a new file": lambda tree: (tree / "new.py").write_text("1"),
+    "a link to the newest result": instead(lambda path: path.symlink_to("b.py"), "latest"),
+    "a program that was built": lambda tree: (tree / "app.bin").write_text("2"),
     "a result": lambda tree: (tree / "data.json").write_text("2"),
     "a result is deleted": lambda tree: (tree / "data.json").unlink(),
 }

@@ -373,3 +373,14 @@ def test_a_copy_with_other_content_than_announced_is_refused(tmp_path: Path) -> 
     with pytest.raises(OSError, match="not the one that was announced"):
         send(tmp_path, {"a.py": "1"}, archive({"a.py": "2"}))
     assert send(tmp_path, {"a.py": "2"}) == tmp_path / "trees" / "tree", "it was not taken for whole"
+
+
+def test_a_file_system_without_locks_is_an_error_and_no_search_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available"):
+        send(tmp_path, {"a.py": "1"})

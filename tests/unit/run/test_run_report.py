@@ -153,7 +153,7 @@ def test_the_keys_of_run_json_change_only_with_its_version() -> None:
     assert " ".join(data) == (
         "version run title started verdict exit_code makespan expected counts tests attempts machines warnings"
     )
-    assert " ".join(data["tests"][0]) == "id project file verdict reason attempts"
+    assert " ".join(data["tests"][0]) == "id name project file verdict reason attempts"
     assert " ".join(data["attempts"][0]) == "lease machine kind tests started ended how cause reason stale"
     assert " ".join(data["machines"][0]) == "name condition tests busy_seconds idle_seconds losses"
 

@@ -10,8 +10,8 @@ from ci_dispatch.config.sections import Split, SuiteConfig
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, UnitId, Verdict
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd
-from ci_dispatch.suites.attempts import junit_results
 from ci_dispatch.suites.command import CommandSuite
+from ci_dispatch.suites.junit_results import junit_results
 
 PLACE = AttemptPaths(tree="/t", attempt="/t/.a")
 NAMES = ["m::a b", "m::$(touch owned)", 'm::"q"', "n::c"]
