@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -129,6 +130,30 @@ def test_the_repository_s_code_is_executed_before_tokens_and_keys_are_there() ->
     for file in (*WORKFLOWS, *EXAMPLES):
         for job in load(file)["jobs"].values():
             assert not [step for step in job["steps"] if "run" in step and "secrets." in str(step)], file
+
+
+@pytest.mark.needs("sshd")
+def test_the_key_is_its_owner_s_alone_and_openssh_uses_it(tmp_path: Path) -> None:
+    step = next(step for step in load(ACTION)["runs"]["steps"] if step.get("id") == "ssh")
+    output = tmp_path / "output"
+    environ = {
+        "PATH": os.environ["PATH"],
+        "RUNNER_TEMP": str(tmp_path / "with blank"),
+        "GITHUB_OUTPUT": str(output),
+        "SSH_KEY": "-----BEGIN\nKEY",
+        "SSH_KNOWN_HOSTS": "moruk ssh-ed25519 AAAA",
+    }
+    (tmp_path / "with blank").mkdir()
+    subprocess.run(["bash", "-c", step["run"]], env=environ, check=True)
+    folder = Path(output.read_text().removeprefix("folder=").strip())
+    assert {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
+        "key": 0o600, "known_hosts": 0o600, "config": 0o600,
+    }  # fmt: skip
+    assert (folder / "key").read_text() == "-----BEGIN\nKEY\n"
+    code, text = ran("ssh", "-G", "-F", folder / "config", "moruk")
+    assert code == 0, text
+    assert f"identityfile {folder}/key\n" in text
+    assert f"userknownhostsfile {folder}/known_hosts" in text
 
 
 # -- action.yml = command line = documentation ------------------------------------------------------------------------
