@@ -23,7 +23,7 @@ def table(results: Sequence[SeedResult]) -> str:
     total = (
         f"{len(results)} seeds ({first} to {last}) in {hours:.1f} hours of runs: {len(bad)} with violations. In "
         f"{len(killed)} of them the controller was killed with `kill -9` and resumed, "
-        f"{sum(result.kills for result in results)} times in all. Revisions: {', '.join(revisions)}."
+        f"{sum(result.kills for result in results)} times in all. Revisions of this repository: {', '.join(revisions)}."
     )
     lines = [
         total,

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from ci_dispatch.core import codec
 from ci_dispatch.machines.ssh.machine import CONFIG_VARIABLE
+from ci_dispatch.run.journal import JournalReader
 from tests.components import REFERENCE_SUITE
 from tests.fleet.lab import ROUND_TRIPS, Lab
 
@@ -76,7 +78,12 @@ def run(fleet: Lab, tree: Path, meanwhile: Callable[[Path], None] | None = None)
         thread.join(10)
     [folder] = (tree / ".ci-dispatch" / "runs").iterdir()
     assert (folder / "run.json").exists(), output
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    entries = JournalReader(folder / "events.jsonl").read_all()
+    events = [
+        {"kind": type(each.event).__name__, "at": each.at, "data": codec.to_data(each.event)}
+        for entry in entries
+        for each in entry
+    ]
     return Outcome(process.returncode, json.loads((folder / "run.json").read_text()), events, output)
 
 

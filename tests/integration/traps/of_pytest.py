@@ -207,9 +207,10 @@ TRAPS = (
     ),
     Trap(
         traps={"files that change while the tests are listed": "some of both, exit 0"},
-        code=USAGE,
+        code=INCOMPLETE,
         suite=pytest_suite(conftest=LISTING_WRITES, test_it=GOOD),
-        said=("the work tree changed while its tests were listed: test_it.py",),
+        verdicts={"test_one": "passed", "test_two": "not run"},
+        said=("it was listed, but the runner does not know it",),
     ),
     Trap(
         traps={"a file that cannot be imported on a machine": "runs nothing, exit 2"},
