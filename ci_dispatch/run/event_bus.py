@@ -36,13 +36,17 @@ class EventBus:
         The state has each event at once, the reporters see them when the journal has them all. Nothing that leaves the
         process may be done before the step is over.
         """
-        self._step, self._step_at = [], self._now()
+        entry: list[Stamped] = []
+        self._step, self._step_at, was_over = entry, self._now(), self.state.finished is not None
         try:
             yield
-            entry = self._step
+            self._write(entry)
+        except BaseException:
+            if not was_over:
+                self.state.take_back_end()  # reporters are closed next
+            raise
         finally:
             self._step = None
-        self._write(entry)
         self._show(entry)
 
     def publish(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""The fold of all events so far: what every reporter shows. Only `RunState.apply` writes it."""
+"""The fold of all events so far: what every reporter shows. Only `RunState` itself writes it."""
 
 from __future__ import annotations
 
@@ -160,6 +160,10 @@ class RunState:
                 self.finished, self.finished_at = event, at
             case _:
                 pass
+
+    def take_back_end(self) -> None:
+        """The journal does not have it: nobody may be shown how the run ended."""
+        self.finished = self.finished_at = None
 
     def _machine(self, event: Event, at: float) -> None:
         match event:

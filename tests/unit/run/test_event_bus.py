@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 
 import pytest
 
-from ci_dispatch.core.events import AttemptOutput, Stamped, Warned
-from ci_dispatch.core.model import LeaseNumber, MachineName
+from ci_dispatch.core.events import AttemptOutput, RunFinished, Stamped, Warned
+from ci_dispatch.core.model import LeaseNumber, MachineName, Makespan
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.journal import Journal, JournalError, loads, replay
 from ci_dispatch.run.ports import BaseReporter
@@ -215,3 +216,28 @@ def test_a_reporter_that_fails_at_a_step_becomes_a_warning_after_it() -> None:
         bus.publish(warned("two"))
     assert [text.rpartition(": ")[2] for _, text in well.events] == ["one", "no route", "two"]
     assert [stamped.seq for line in disk.getvalue().splitlines() for stamped in loads(line)] == [1, 2, 3]
+
+
+def test_an_end_that_the_journal_does_not_have_is_shown_to_nobody() -> None:
+    """The disk fills with the last line: a reporter that is closed then must not say how the run ended."""
+
+    class Closing(Fake):
+        ends: bool | None = None
+
+        def close(self) -> None:
+            self.ends = bus.state.finished is not None
+
+    reporter = Closing("terminal")
+    bus = EventBus(RunState(), VirtualClock(), [reporter], Journal(Full(0)))
+    end = RunFinished(exit_code=0, makespan=Makespan(planned=1.0, realised=1.0, lower_bound=1.0))
+
+    def last_step() -> None:
+        with bus.step():
+            bus.publish(end)
+            assert bus.state.finished is not None, "who decides sees what it said"
+
+    with pytest.raises(JournalError):
+        last_step()
+    with suppress(OSError):
+        bus.close()
+    assert reporter.ends is False
