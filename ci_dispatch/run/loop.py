@@ -42,10 +42,8 @@ class SystemClock:
 
     def standstill(self) -> float:
         """Seconds since the last call when they were so many that this process cannot have been running; else 0."""
-        running, slept = (
-            after - before for after, before in zip((time.monotonic(), _since_boot()), self._looked, strict=True)
-        )
-        self._looked = self._looked[0] + running, self._looked[1] + slept
+        before, self._looked = self._looked, (time.monotonic(), _since_boot())
+        running, slept = self._looked[0] - before[0], self._looked[1] - before[1]
         stood = max(running, slept)
         if stood < STANDSTILL_SECONDS:
             return 0.0
@@ -95,6 +93,7 @@ def drive(control: RunControl, executors: Sequence[Executor], bus: EventBus, inb
 def _loop(control: RunControl, executors: Sequence[Executor], bus: EventBus, inbox: Inbox, clock: LoopClock) -> None:
     refresh = Every(REFRESH_SECONDS, clock.now())
     tick = Every(TICK_SECONDS, clock.now())
+    clock.standstill()  # from here on somebody looks
     with bus.step():
         commands = control.begin(clock.now())
     while True:
@@ -102,7 +101,7 @@ def _loop(control: RunControl, executors: Sequence[Executor], bus: EventBus, inb
         if control.done(clock.now()):
             return
         message = inbox.take(TICK_SECONDS)
-        if isinstance(message, m.ControllerFailed):
+        if isinstance(message, m.ControllerFailed) and not control.finished:
             raise message.error
         stood = clock.standstill()
         with bus.step():

@@ -75,6 +75,10 @@ class Face:
 class Still(Inbox):
     """Nobody says anything, and no time is spent on waiting for it."""
 
+    @property
+    def waiting(self) -> bool:
+        return not self._queue.empty()
+
     def take(self, seconds: float) -> m.Message:
         return super().take(0.0)
 
@@ -131,11 +135,33 @@ def test_whatever_goes_wrong_nothing_is_left_running() -> None:
     assert executor.closed == 1
 
 
+def test_what_comes_after_the_verdict_does_not_take_it_back() -> None:
+    """While the last job of no use is told to end, this computer runs out of files: the run is over all the same."""
+    clock, inbox = Clock(), Still()
+    bus = EventBus(RunState(), clock, [])
+    control = control_for(bus)
+
+    class Ends(ScriptedExecutor):
+        def carry_out(self, command: m.Command) -> None:
+            super().carry_out(command)
+            if isinstance(command, StartJob):
+                inbox.post(m.ControllerFailed(ControllerError("no files")))
+
+    control.done = lambda now: control.finished and not inbox.waiting  # type: ignore[method-assign]
+    drive(control, [Ends(inbox)], bus, inbox, clock)
+    assert bus.state.finished is not None
+
+
 def test_a_standstill_is_said_to_the_control() -> None:
     clock, inbox = Clock(), Still()
     bus = EventBus(RunState(), clock, [])
-    clock.stood = 25.0
-    drive(control_for(bus), [ScriptedExecutor(inbox)], bus, inbox, clock)
+
+    class Stands(ScriptedExecutor):
+        def carry_out(self, command: m.Command) -> None:
+            super().carry_out(command)
+            clock.stood = 25.0 if isinstance(command, StartJob) else 0.0
+
+    drive(control_for(bus), [Stands(inbox)], bus, inbox, clock)
     assert [warning.text for warning in bus.state.warnings] == ["this computer, or the process, stood still for 25 s"]
 
 
@@ -163,6 +189,14 @@ def test_a_runs_time_never_goes_back() -> None:
     ahead = time.time() + 3600.0
     assert SystemClock(ahead).now() >= ahead
     assert SystemClock().now() < ahead
+
+
+def test_setting_a_run_up_is_no_standstill() -> None:
+    clock, inbox = Clock(), Still()
+    bus = EventBus(RunState(), clock, [])
+    clock.stood = 25.0  # machines were opened, reporters connected
+    drive(control_for(bus), [ScriptedExecutor(inbox)], bus, inbox, clock)
+    assert not bus.state.warnings
 
 
 def test_messages_come_in_order_and_silence_is_a_tick() -> None:
