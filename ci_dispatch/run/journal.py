@@ -136,9 +136,7 @@ class JournalReader:
             why = error.strerror or str(error)
             raise UsageError(f"{self._path} cannot be read", why=why, hint=_HINT) from error
         entries: list[Entry] = []
-        for line in chunk.splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break
+        for line in chunk.split(b"\n")[:-1]:
             try:
                 entries.append(self._entry(line))
             except ValueError as error:
@@ -150,7 +148,7 @@ class JournalReader:
                     hint=_HINT,
                 ) from error
             self._line += 1
-            self.offset += len(line)
+            self.offset += len(line) + 1
             self._seq = entries[-1][-1].seq
         return entries
 
@@ -180,7 +178,8 @@ def recover(path: Path, state: RunState) -> str:
     """Fold all of a journal that can be read and take off the rest, so that its run can be gone on with.
 
     Returns what was lost, in a sentence, or "". The bytes taken off are kept beside the journal. What is no journal at
-    all is left as it is. Only for whoever holds the run. Raises OSError, and UsageError as `JournalReader.read`.
+    all is left as it is. Only for whoever holds the run.
+    Raises UsageError as `JournalReader.read`, and JournalError when the rest cannot be taken off.
     """
     reader, why = JournalReader(path), ""
     try:
@@ -189,19 +188,28 @@ def recover(path: Path, state: RunState) -> str:
         if state.started is None:
             raise
         why = error.why
-    lost = path.stat().st_size - reader.offset
-    if not lost or state.started is None:
-        return ""
     kept = path.with_name(path.name + ".lost")
+    try:
+        lost = path.stat().st_size - reader.offset
+        if not lost or state.started is None:
+            return ""
+        _take_off(path, reader.offset, kept)
+    except OSError as error:
+        hint = f"free space, or check who owns {path.parent}"
+        raise JournalError("The run cannot be gone on with", why=f"{path}: {error}", hint=hint) from error
+    why = why or "its last line was cut"
+    return f"{lost} bytes at its end could not be read ({why}); what they told is found out again; see {kept.name}"
+
+
+def _take_off(path: Path, offset: int, kept: Path) -> None:
+    """Move what comes after `offset` to the end of `kept`: killed in between, it is there twice and never gone."""
     with path.open("r+b") as stream, kept.open("ab") as aside:
-        stream.seek(reader.offset)
+        stream.seek(offset)
         shutil.copyfileobj(stream, aside)
         aside.flush()
         os.fsync(aside.fileno())
-        stream.truncate(reader.offset)
+        stream.truncate(offset)
         os.fsync(stream.fileno())
-    why = why or "its last line was cut"
-    return f"{lost} bytes at its end could not be read ({why}); what they told is found out again; see {kept.name}"
 
 
 def _from_version_1(kind: str, data: Any) -> tuple[str, Any]:

@@ -15,7 +15,7 @@ from ci_dispatch.core.codec import Value
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import Stamped, Unrecognised, Warned
 from ci_dispatch.core.model import FailureCause, MachineName, MachineSpec
-from ci_dispatch.run.journal import CHUNK, JournalReader, dumps, loads, recover
+from ci_dispatch.run.journal import CHUNK, JournalError, JournalReader, dumps, loads, recover
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import play, recorded
 from tests.simulation import make_tests, run_started
@@ -170,6 +170,22 @@ def test_what_comes_after_damage_goes_with_it(tmp_path: Path) -> None:
     assert "line 2" in recover(path, state)
     assert path.read_bytes() == STARTED
     assert (tmp_path / "events.jsonl.lost").read_bytes() == rest
+
+
+def test_damage_with_a_carriage_return_is_damage_and_not_the_end(tmp_path: Path) -> None:
+    lines = journal("a", "b", "c")
+    with pytest.raises(UsageError, match="line 2"):
+        read(tmp_path, lines[0], lines[1].replace(b"Warned", b"War\rned"), lines[2])
+
+
+def test_a_journal_that_cannot_be_mended_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(STARTED + b"half a li")
+    (tmp_path / "events.jsonl.lost").mkdir()  # nothing can be written there
+    with pytest.raises(JournalError, match="cannot be gone on with") as refused:
+        recover(path, RunState())
+    assert refused.value.hint
+    assert path.read_bytes() == STARTED + b"half a li", "nothing is lost"
 
 
 @pytest.mark.parametrize("content", [b"<html>\n", b"no journal at all", b""])
