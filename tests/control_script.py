@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ci_dispatch.core.events import Event, MachineChecked, Stamped
-from ci_dispatch.core.model import AttemptResult, Ended, LeaseNumber, MachineName, MachineSpec, TestResult, Verdict
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Connection,
+    Ended,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    TestResult,
+    Verdict,
+)
 from ci_dispatch.fleets.machines.fleet import StartJob
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.event_bus import EventBus
@@ -22,7 +31,13 @@ class Script:
     name = "script"
 
     def __init__(
-        self, tests: int = 4, machines: int = 2, slots: int = 1, journal: Journal | None = None, **numbers: Any
+        self,
+        tests: int = 4,
+        machines: int = 2,
+        slots: int = 1,
+        journal: Journal | None = None,
+        connection: Connection = Connection.SSH,
+        **numbers: Any,
     ) -> None:
         """`numbers` are fields of `RunPolicy` and `LeasePolicy`."""
         self.clock = VirtualClock(0.0)
@@ -31,7 +46,8 @@ class Script:
         self.commands: list[m.Command] = []
         self.bus = bus = EventBus(self.state, self.clock, [self], journal)
         suite = make_tests(tests)
-        specs = [MachineSpec(name=MachineName(chr(97 + n)), cores=slots, slots=slots) for n in range(machines)]
+        names = [MachineName(chr(97 + n)) for n in range(machines)]
+        specs = [MachineSpec(name=name, connection=connection, cores=slots, slots=slots) for name in names]
         bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}))
         self.control = control_of(self.state, bus.publish, **(numbers or {"head_share": 1.0, "check_first": False}))
         with bus.step():

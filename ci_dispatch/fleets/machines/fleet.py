@@ -16,6 +16,8 @@ from ci_dispatch.core.model import (
     Shard,
     Test,
     TestId,
+    TestResult,
+    Verdict,
 )
 from ci_dispatch.fleets.machines.shard_queue import ShardQueue
 from ci_dispatch.planning import planner
@@ -113,8 +115,9 @@ class MachineFleet:
                 self._forget(number)
                 continue
             reason = self._why_lost(attempt, overdue=self._overdue.get(number, never) <= now)
-            live = tuple(attempt.live.values())
-            lost = AttemptResult(ended=Ended.LOST, cause=FailureCause.MACHINE, reason=reason, results=live)
+            lost = AttemptResult(
+                ended=Ended.LOST, cause=FailureCause.MACHINE, reason=reason, results=self._believed(attempt)
+            )
             yield from self._ended(number, lost)
             yield CancelJob(number, attempt.lease.machine, now=True)
 
@@ -202,6 +205,13 @@ class MachineFleet:
     def _forget(self, number: LeaseNumber) -> None:
         self._expires.pop(number, None)
         self._overdue.pop(number, None)
+
+    def _believed(self, attempt: AttemptRecord) -> tuple[TestResult, ...]:
+        """What a job that fell silent had told. Where the tree lies only failures: nobody looked at it after the tests."""
+        live = attempt.live.values()
+        if self._state.machines[attempt.lease.machine].spec.connection is Connection.LOCAL:
+            return tuple(result for result in live if result.verdict is Verdict.FAILED)
+        return tuple(live)
 
     def _why_lost(self, attempt: AttemptRecord, *, overdue: bool) -> str:
         if overdue:

@@ -19,6 +19,7 @@ from ci_dispatch.core.events import (
 )
 from ci_dispatch.core.model import (
     AttemptResult,
+    Connection,
     Ended,
     FailureCause,
     LeaseNumber,
@@ -458,6 +459,23 @@ def test_a_job_whose_reports_are_on_their_way_is_not_overdue() -> None:
     assert not script.said(MachineLost)
     script.say(m.Tick(), 2.0 + 151.0)
     assert script.said(MachineLost)
+
+
+@pytest.mark.parametrize("connection", list(Connection))
+def test_passes_of_a_silent_job_count_where_nobody_could_edit_its_tree(connection: Connection) -> None:
+    """This computer runs tests where the tree lies, and looks at the tree when a job has ended: this one never did."""
+    script = Script(machines=1, head_share=1.0, check_first=False, lease=12.0, connection=connection)
+    number = script.lease_of(A)
+    first, second, *_ = script.state.ledger.attempts[number].lease.shard.tests
+    script.say(m.Started(number), 1.0)
+    script.say(m.Reported(number, TestResult(test=first, verdict=Verdict.PASSED)), 2.0)
+    script.say(m.Reported(number, TestResult(test=second, verdict=Verdict.FAILED, message="wrong")), 3.0)
+    script.say(m.Tick(), 60.0)
+    [lost] = [event for event in script.said(AttemptFinished) if isinstance(event, AttemptFinished)]
+    assert lost.result.ended is Ended.LOST
+    counted = {line.test: line.verdict for line in lost.result.results if line.verdict is not Verdict.NOT_RUN}
+    passed = {first: Verdict.PASSED} if connection is Connection.SSH else {}
+    assert counted == {**passed, second: Verdict.FAILED}, "a failure is never forgotten"
 
 
 def test_numbers_that_a_lost_part_of_the_journal_may_have_granted_are_not_granted_again() -> None:
