@@ -74,6 +74,7 @@ def resume(
     with folder.held():
         state, lost = read_run(folder)
         if state.finished is not None:
+            work_tree.forget(folder)
             return result_files.say_again(state, folder, shown, environ)
         spec = read_spec(state, shown, deadline)
         suite = open_suite(spec.config.suite, spec.root, spec.arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -95,6 +96,7 @@ def freeze(tree: WorkTree, folder: Path, *, copy: bool) -> Snapshot:
             _pack_rest(here, folder)
         (folder / _SNAPSHOT).write_bytes(codec.encode(here))  # the last: without it nothing is there
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # half a copy would hold the room that is missing
         raise unusable(f"The work tree {root} could not be kept for the run", error) from error
     return here
 

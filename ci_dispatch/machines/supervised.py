@@ -37,6 +37,7 @@ from ci_dispatch.run.ports import AttemptPaths, Job, JobEnd, JobListener, Machin
 from ci_dispatch.run.probe_output import ProbeOutput, read
 
 _MAX_PROBE_BYTES = 256 * 1024
+_SHOWN_FILES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +225,12 @@ class SupervisedMachine:
             unpack(archive, into, self.mask)
         left_out = result_of(frame, _Collected).left_out
         if left_out:
+            more = [f"and {len(left_out) - _SHOWN_FILES} more"] if len(left_out) > _SHOWN_FILES else []
+            shown = [*left_out[:_SHOWN_FILES], *more]
             raise MachineError(
                 f"{len(left_out)} of the attempt's files were not fetched",
                 stage="collect",
-                why=f"all files together may have {MAX_BYTES // 2 // 1024**2} MB: {', '.join(left_out[:5])}",
+                why=f"all files together may have {MAX_BYTES // 2 // 1024**2} MB: {', '.join(shown)}",
                 hint="write fewer videos and traces, or write them elsewhere",
             )
 

@@ -234,6 +234,7 @@ def test_files_that_are_too_many_to_fetch_are_named_and_the_others_come(
     with pytest.raises(MachineError, match="not fetched") as refused:
         machine.collect("big", tmp_path / "back", 10)
     assert "video.webm" in refused.value.why
+    assert "more" not in refused.value.why
     assert [path.name for path in (tmp_path / "back").iterdir()] == ["report.xml"]
 
 
@@ -351,3 +352,14 @@ def test_a_masked_stream_goes_on_where_an_earlier_controller_stopped(with_secret
         rest = Recorder()
         machine.run(replace(asked, output_offset=offset, live_offset=2), rest)
         assert (whole.out[:offset] + rest.out, rest.live_bytes) == (whole.out, b"*\n")
+
+
+def test_a_long_list_of_files_that_were_not_fetched_says_how_many_more(
+    machine: SupervisedMachine, cwd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = 'for n in 1 2 3 4 5 6 7; do head -c 3000 /dev/zero > "$A/video$n.webm"; done'
+    machine.run(job("many", "/bin/sh", "-c", script, cwd=cwd, env={"A": machine.place("many").attempt}), Recorder())
+    monkeypatch.setattr("ci_dispatch.machines.supervised.MAX_BYTES", 2000)
+    with pytest.raises(MachineError, match="7 of the attempt's files were not fetched") as refused:
+        machine.collect("many", tmp_path / "back", 10)
+    assert refused.value.why.endswith("and 2 more")

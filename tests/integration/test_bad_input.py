@@ -256,8 +256,10 @@ def test_results_that_a_controller_could_not_write_any_more_are_written_by_resum
     written = {name: (folder / name).read_bytes() for name in names}
     for name in names:
         (folder / name).unlink()
+    (folder / "tree").mkdir()
     assert ci_dispatch("resume", cwd=root).code == 0
     assert {name: (folder / name).read_bytes() for name in names} == written
+    assert not (folder / "tree").exists(), "nobody needs it any more"
     (folder / "run.json").write_text("old")
     os.utime(folder / "run.json", (1, 1))
     assert ci_dispatch("resume", cwd=root).code == 0

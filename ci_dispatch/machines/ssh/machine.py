@@ -56,15 +56,15 @@ class SshMachine(SupervisedMachine):
             try:
                 live = self._live()
                 if live is None:
-                    return self._connect(command, until - time.monotonic())
+                    return self._connect(command, _left(until))
             finally:
                 self._connecting.release()
         try:
-            return live.open(command, until - time.monotonic())
+            return live.open(command, _left(until))
         except MachineError:
             if not live.alive:
                 raise
-            return self._connect(command, until - time.monotonic())  # no more sessions on it: MaxSessions is lower
+            return self._connect(command, _left(until))  # no more sessions on it: MaxSessions is lower
 
     def _run_to_mark(self, command: str, end_mark: str, seconds: float) -> tuple[str, float]:
         """Over a live connection when there is one; when that is dead, over a new one in the time that is left."""
@@ -118,3 +118,8 @@ class SshMachine(SupervisedMachine):
             connections, self._connections = self._connections, []
         for connection in connections:
             connection.close()
+
+
+def _left(until: float) -> float:
+    """Seconds until a moment of the monotonic clock; never none, so that what is too late says so by itself."""
+    return max(0.1, until - time.monotonic())

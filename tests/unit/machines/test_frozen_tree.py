@@ -170,6 +170,7 @@ def test_a_full_disk_is_this_computers_trouble(tree: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ControllerError, match="No space left on device"):
         frozen(tree)
+    assert not (tree.parent / "frozen").exists(), "half a copy would hold the room that is missing"
 
 
 def test_a_damaged_snapshot_is_none_and_a_lost_one_is_no_machines_trouble(tree: Path) -> None:
