@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from random import Random
-from typing import Any
-
 import pytest
 
-from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
-    Event,
     MachineChecked,
     RunFinished,
-    Stamped,
     TestFinished,
-    VerdictReached,
     Warned,
 )  # fmt: skip
 from ci_dispatch.core.model import (
-    ANY_MACHINE,
     AttemptResult,
     Ended,
     FailureCause,
     Lease,
     LeaseNumber,
-    MachineName,
-    MachineSpec,
     Shard,
     ShardId,
     ShardKind,
@@ -37,112 +27,12 @@ from ci_dispatch.core.model import (
     Verdict,
 )  # fmt: skip
 from ci_dispatch.fleets.actions import messages as g
-from ci_dispatch.fleets.actions.fleet import ActionsFleet
-from ci_dispatch.fleets.actions.messages import SavedDispatch
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
-from ci_dispatch.fleets.actions.rest.models import JobView, RunView, StepView
-from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
-from ci_dispatch.fleets.actions.run.dispatch_state import restore
-from ci_dispatch.fleets.actions.run.matrix import MatrixJob
-from ci_dispatch.fleets.actions.run.workflow_run import WorkflowRun
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import quarantine
-from ci_dispatch.run.control import RunControl, RunPolicy
-from ci_dispatch.run.event_bus import EventBus
-from ci_dispatch.run.ledger import AttemptRecord, Ledger
-from ci_dispatch.run.retry import RetryPolicy
-from ci_dispatch.run.state import RunState
-from report_merge.failures import UNKNOWN
-from tests.simulation import VirtualClock, make_tests, run_started
-
-A, B = MachineName("a"), MachineName("b")
-RUN = 7
-TIME_LIMIT = "The job running on runner a has exceeded the maximum execution time of 35 minutes."
-
-
-class ActionsScript:
-    """Two machines with one pinned job each; the dispatch has become run 7."""
-
-    name = "script"
-
-    def __init__(self, tests: int = 4, **numbers: Any) -> None:
-        self.clock, self.state = VirtualClock(0.0), RunState()
-        self.events: list[Event] = []
-        self.commands: list[m.Command] = []
-        bus = EventBus(self.state, self.clock, [self])
-        suite = make_tests(tests)
-        specs = [MachineSpec(name=name, cores=1, labels=("self-hosted", name)) for name in (A, B)]
-        bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}))
-        self.fleet = ActionsFleet(self.state, [A, B], ActionsPolicy(strategy=Strategy.PINNED))
-        policy = RunPolicy(
-            retry=RetryPolicy(jitter=0.0), checks=False, check_first=False, report_grace=90.0, signal_grace=3.0,
-            force_grace=0.0,
-        )  # fmt: skip
-        self.control = RunControl(
-            self.state,
-            bus.publish,
-            fleets=[self.fleet],
-            policy=replace(policy, **numbers),
-            classify=lambda _line: UNKNOWN,
-            random=Random(1),
-        )
-        self.take(self.control.begin(0.0))
-
-    def handle(self, stamped: Stamped, state: RunState) -> None:
-        self.events.append(stamped.event)
-
-    def tick(self, now: float, state: RunState) -> None: ...
-    def close(self) -> None: ...
-
-    def take(self, commands: list[m.Command]) -> list[m.Command]:
-        self.commands += commands
-        return commands
-
-    def say(self, message: m.Message, at: float | None = None) -> list[m.Command]:
-        self.clock.at = self.clock.at if at is None else at
-        return self.take(self.control.step(message, self.clock.at))
-
-    def dispatched(self) -> ActionsScript:
-        self.say(g.Dispatched(self.run.batch.id, RUN), 1.0)
-        return self
-
-    @property
-    def run(self) -> WorkflowRun:
-        return self.fleet.runs[0]
-
-    def poll(
-        self, *jobs: JobView, at: float, notes: dict[int, tuple[str, ...]] | None = None, whole: str = ""
-    ) -> list[m.Command]:
-        """`whole`: the run's conclusion, or "in_progress"; empty when it was not asked for."""
-        done = whole not in ("", "in_progress")
-        view = RunView(id=RUN, status="completed" if done else "in_progress", conclusion=whole if done else "")
-        polled = g.Polled(run=RUN, jobs=jobs, annotations=notes or {}, view=view if whole else None)
-        return self.say(polled, at)
-
-    def report(self, shard: str, verdict: Verdict, at: float) -> None:
-        job = next(job for name, job in self.run.jobs.items() if name == shard)
-        lines = tuple(TestResult(test=test, verdict=verdict) for test in job.job.shard.tests)
-        result = AttemptResult(ended=Ended.EXITED, exit_code=0, results=lines)
-        self.say(g.ReportDownloaded(self.run.batch.id, job.job.shard.id, self.run.attempt, result), at)
-
-    def said(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def asked(self, kind: type[m.Command]) -> list[Any]:
-        return [command for command in self.commands if isinstance(command, kind)]
-
-
-def job(number: int, runner: str, conclusion: str = "", steps: str = "success") -> JobView:
-    return JobView(
-        id=number,
-        name=f"shard head-{number}",
-        status="completed" if conclusion else "in_progress",
-        conclusion=conclusion,
-        runner=runner,
-        steps=(StepView(name="Run the shard", status="completed", conclusion=steps),),
-    )
-
+from ci_dispatch.run.ledger import AttemptRecord
+from tests.actions_script import RUN, TIME_LIMIT, A, ActionsScript, B, job
 
 # -- a job that GitHub ended ------------------------------------------------------------------------------------------
 
@@ -414,22 +304,3 @@ def test_a_runner_that_nobody_has_is_waited_for_and_is_no_sick_machine() -> None
 def lease_of(number: int) -> Lease:
     shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=(TestId("t00000"),))
     return Lease(number=LeaseNumber(number), shard=shard, machine=A, granted=0.0)
-
-
-def test_a_pooled_job_that_is_queued_again_owes_only_what_has_no_verdict() -> None:
-    """The controller died after it had asked for a re-run: the job has no lease, and some of its tests are decided."""
-    ledger = Ledger()
-    tests = make_tests(3)
-    ids = tuple(test.id for test in tests)
-    ledger.apply(run_started(tests, [MachineSpec(name=ANY_MACHINE)], {}), 0.0)
-    ledger.apply(VerdictReached(test=ids[1], verdict=Verdict.PASSED), 1.0)
-    shard = Shard(id=ShardId("tail-1"), kind=ShardKind.TAIL, tests=ids)
-    batch = Batch(id="r.1", jobs=(MatrixJob(shard=shard, machine=ANY_MACHINE, labels=()),), inputs={})
-    [run] = restore([SavedDispatch(batch=batch, run=RUN, attempt=2, leases={})], ledger, 10.0)
-    [job] = run.jobs.values()
-    assert job.job.shard.tests == (ids[0], ids[2])
-    assert not run.over
-    for test in (ids[0], ids[2]):
-        ledger.apply(VerdictReached(test=test, verdict=Verdict.PASSED), 2.0)
-    [run] = restore([SavedDispatch(batch=batch, run=RUN, attempt=2, leases={})], ledger, 10.0)
-    assert run.over, "nothing of it is waited for"

@@ -1,40 +1,29 @@
-"""The engine as a script: messages in, events and effects out."""
+"""The control as a script: messages in, events and commands out."""
 
 from __future__ import annotations
 
-import io
 import math
 
 import pytest
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import (
-    AttemptFinished,
-    LeaseGranted,
     MachineChecked,
     MachineLost,
     MachineQuarantined,
-    RunResumed,
-    Stamped,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
-    Connection,
     Ended,
     FailureCause,
-    LeaseNumber,
-    MachineSpec,
     TestId,
     TestResult,
     Verdict,
 )
-from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting
+from ci_dispatch.fleets.machines.fleet import CancelJob
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.journal import Entry, Journal, JournalError
 from ci_dispatch.run.retry import RetryPolicy
-from ci_dispatch.run.state import RunState
 from tests.control_script import A, B, Script, checked, starts
-from tests.simulation import Outage, World, make_tests, simulate
 
 
 def test_nothing_is_handed_out_before_every_machine_was_asked_how_it_is() -> None:
@@ -109,64 +98,6 @@ def test_a_lost_machine_is_asked_every_five_seconds_whether_it_is_back() -> None
     assert not asked(20.0), "and is asked as seldom as the others"
 
 
-def test_a_silent_machine_is_lost_after_its_lease_and_its_work_is_handed_out_at_once() -> None:
-    script = Script()
-    script.say(m.Started(script.lease_of(A)), 0.5)
-    script.say(m.Started(script.lease_of(B)), 0.5)
-    for second in range(1, 13):
-        script.say(m.Beat(script.lease_of(B)), float(second))
-    script.finish(B, at=12.0)
-    effects = script.say(m.Tick(), 12.6)
-    assert script.said(MachineLost) == [MachineLost(machine=A, reason="no heartbeat for 12 s")]
-    assert starts(effects) == [B], "noticed within 15 s, handed out again in the same step"
-    assert CancelJob(LeaseNumber(1), A, now=True) in effects
-
-
-def test_what_a_lost_machine_had_reported_counts_and_only_the_rest_runs_again() -> None:
-    script = Script()
-    number = script.lease_of(A)
-    done, left = script.state.ledger.attempts[number].lease.shard.tests
-    script.say(m.Started(number), 0.5)
-    script.say(m.Reported(number, TestResult(test=done, verdict=Verdict.PASSED)), 1.0)
-    script.say(m.Beat(script.lease_of(B)), 12.0)
-    script.say(m.Tick(), 12.6)
-    assert script.state.ledger.records[done].verdict is Verdict.PASSED
-    assert script.state.ledger.records[left].verdict is None
-
-
-def test_a_late_result_of_a_lost_machine_is_evidence_and_changes_nothing() -> None:
-    script = Script()
-    late = script.lease_of(A)
-    tests = script.state.ledger.attempts[late].lease.shard.tests
-    script.say(m.Started(late), 0.5)
-    script.say(m.Tick(), 12.6)
-    lines = tuple(TestResult(test=test, verdict=Verdict.FAILED) for test in tests)
-    script.say(m.LeaseEnded(late, AttemptResult(ended=Ended.EXITED, results=lines)), 13.0)
-    last = script.said(AttemptFinished)[-1]
-    assert isinstance(last, AttemptFinished)
-    assert last.stale
-    assert not any(script.state.ledger.records[test].history for test in tests)
-
-
-def test_reports_on_their_way_keep_the_lease() -> None:
-    script = Script()
-    script.say(m.Started(script.lease_of(A)), 0.5)
-    script.say(Collecting(script.lease_of(A)), 1.0)
-    script.say(m.Beat(script.lease_of(B)), 30.0)
-    script.say(m.Tick(), 40.0)
-    assert script.state.ledger.of_machine(A)
-
-
-def test_an_idle_machine_takes_over_what_another_has_not_started() -> None:
-    script = Script()
-    script.say(m.Started(script.lease_of(B)), 0.5)
-    assert script.finish(B, at=2.0) == []
-    assert script.say(m.Tick(), 9.0) == []
-    effects = script.say(m.Tick(), 11.0)
-    assert CancelJob(LeaseNumber(1), A, now=True) in effects
-    assert B in starts(effects)
-
-
 def test_interrupted_once_nothing_more_is_handed_out_and_twice_means_now() -> None:
     script = Script(tests=8, head_share=0.3, check_first=False)
     first = script.say(m.Signalled(2), 1.0)
@@ -235,42 +166,6 @@ def test_tests_nobody_asked_for_are_named_in_a_warning() -> None:
     assert any("setup › login" in warning.text for warning in script.state.warnings)
 
 
-@pytest.mark.parametrize("moment", [3.0, 8.0, 20.0])
-def test_a_dead_machine_is_noticed_within_15_s_and_its_work_runs_elsewhere_5_s_later(moment: float) -> None:
-    tests = make_tests(60)
-    fleet = [MachineSpec(name=name, cores=4) for name in (A, B)]
-    world = World(seconds={test.id: 4.0 for test in tests}, outages=[Outage(A, moment)])
-    recorder = Times()
-    state = simulate(tests, fleet, world, reporters=[recorder], tick=0.25)
-    assert state.verdicts[Verdict.PASSED] == 60
-    assert recorder.lost is not None
-    assert recorder.lost - moment < 15
-    assert recorder.moved is not None
-    # B takes it with its next slot: handing out waits for nothing but a free machine
-    assert recorder.moved - max(recorder.lost, recorder.free) < 5
-
-
-class Times:
-    name = "times"
-
-    def __init__(self) -> None:
-        self.lost: float | None = None
-        self.moved: float | None = None
-        self.free = 0.0
-
-    def handle(self, stamped: Stamped, state: RunState) -> None:
-        at = stamped.at - 1_000_000.0
-        if isinstance(stamped.event, MachineLost) and self.lost is None:
-            self.lost = at
-        if isinstance(stamped.event, AttemptFinished) and stamped.event.machine == B and self.moved is None:
-            self.free = at
-        if isinstance(stamped.event, LeaseGranted) and self.lost is not None and self.moved is None:
-            self.moved = at
-
-    def tick(self, now: float, state: RunState) -> None: ...
-    def close(self) -> None: ...
-
-
 def test_one_result_for_each_test_even_when_a_reader_forgets_some() -> None:
     script = Script(tests=2, machines=1)
     number = script.lease_of(A)
@@ -279,41 +174,6 @@ def test_one_result_for_each_test_even_when_a_reader_forgets_some() -> None:
     assert script.state.ledger.records[TestId("t00000")].verdict is Verdict.PASSED
     assert script.state.ledger.records[TestId("t00001")].verdict is None
     assert script.state.ledger.of_machine(A), "it is handed out again"
-
-
-def test_a_resumed_run_is_no_longer_interrupted() -> None:
-    script = Script()
-    script.say(m.Signalled(2), 1.0)
-    script.state.apply(Stamped(seq=script.state.seq + 1, at=2.0, event=RunResumed(controller="another")))
-    assert script.state.interrupted is None
-
-
-# -- what cold machines, a full disk or a dead thread may not do ----------------------------------------------------
-
-
-def test_cold_machines_take_nothing_over_from_each_other() -> None:
-    """Two machines, one unit, and a work tree that takes minutes to arrive: the one that has it keeps it."""
-    script = Script(tests=1, head_share=1.0, check_first=False, start_grace=600.0)
-    for second in range(1, 120):
-        script.say(m.Tick(), float(second))
-    assert starts(script.commands) == [A]
-    script.say(m.Started(script.lease_of(A)), 120.0)
-    script.finish(A, at=121.0)
-    assert script.state.finished is not None
-    assert script.state.finished.exit_code == ExitCode.PASSED
-
-
-def test_a_take_over_is_no_reassignment_and_happens_once_for_each_test() -> None:
-    script = Script(tests=2, head_share=1.0, check_first=False)
-    script.say(m.Started(script.lease_of(B)), 0.5)
-    script.finish(B, at=5.0)  # B is ready and idle
-    script.say(m.Tick(), 10.5)
-    [record] = [record for record in script.state.ledger.records.values() if record.verdict is None]
-    assert script.lease_of(B) == record.lease
-    assert (record.takeovers, record.reassignments, script.state.reassigned) == (1, 0, 0)
-    before = len(script.commands)
-    script.say(m.Tick(), 30.0)
-    assert starts(script.commands[before:]) == [], "slow starters do not hand a test to and fro"
 
 
 def test_live_results_of_tests_outside_the_lease_are_not_counted() -> None:
@@ -349,59 +209,6 @@ def test_a_run_that_nobody_is_left_for_says_why() -> None:
     assert script.state.finished.reason == "no healthy machine"
 
 
-def test_a_journal_that_breaks_when_a_lease_is_granted_is_said_as_such() -> None:
-    """What was granted, and could not be written, was never started: there is nothing to cancel but it is harmless."""
-
-    class Breaks(Journal):
-        def write(self, entry: Entry) -> None:
-            if any(isinstance(stamped.event, LeaseGranted) for stamped in entry):
-                raise JournalError("the disk is full")
-
-    script = Script(journal=Breaks(io.BytesIO()), check_first=True)
-    script.say(checked(A, healthy=True))
-    before = len(script.commands)
-    with pytest.raises(JournalError):
-        script.say(checked(B, healthy=True))
-    assert len(script.commands) == before, "no command of a step that the journal does not have"
-    assert {type(command) for command in script.control.abandon(1.0)} == {CancelJob}, "those that are in the ledger"
-
-
-def test_a_dead_controller_is_not_the_machines_fault() -> None:
-    """Its machines end what nobody renews. With three slots, one kill would put each of them into quarantine."""
-    script = Script(tests=30, machines=1, slots=3, head_share=0.3, check_first=False)
-    numbers = list(script.state.ledger.active)
-    assert len(numbers) > 1
-    with script.bus.step():
-        script.bus.publish(RunResumed(controller="another", epoch="e1"))
-        script.control.begin(1.0)
-    for number in numbers:
-        tests = script.state.ledger.attempts[number].lease.shard.tests
-        ended = AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE, reason="lease ended", suspects=tests)
-        script.say(m.LeaseEnded(number, ended), 20.0)
-    assert not script.said(MachineLost)
-    assert not script.said(MachineQuarantined)
-    records = script.state.ledger.records.values()
-    assert all((record.losses, record.crashes, record.reassignments) == (0, 0, 0) for record in records)
-    again = [script.state.ledger.attempts[n].lease for n in script.state.ledger.active]
-    assert {lease.epoch for lease in again} == {"e1"}
-    number = again[0].number
-    script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE)), 30.0)
-    attempt = script.state.ledger.attempts[number]
-    assert attempt.result is not None
-    assert attempt.result.ended is Ended.LEASE_ENDED, "while we were there it says something"
-
-
-def test_while_the_controller_stood_still_a_machine_that_ended_its_jobs_did_right() -> None:
-    script = Script(tests=30, machines=1, slots=3, head_share=0.3, check_first=False)
-    numbers = list(script.state.ledger.active)
-    script.say(m.StoodStill(40.0), 1.0)
-    for number in numbers:
-        script.say(m.LeaseEnded(number, AttemptResult(ended=Ended.LEASE_ENDED, cause=FailureCause.MACHINE)), 2.0)
-    assert not script.said(MachineLost)
-    assert not script.said(MachineQuarantined)
-    assert not any(record.reassignments for record in script.state.ledger.records.values())
-
-
 def test_a_machine_that_did_not_answer_is_asked_again_before_a_run_is_given_up() -> None:
     script = Script(machines=1, check_first=True)
     script.say(checked(A, healthy=False), 5.0)
@@ -422,71 +229,6 @@ def test_a_run_that_nobody_can_begin_is_given_up_at_the_last_answer(*, reachable
     assert script.state.finished is not None
 
 
-def test_time_without_a_controller_does_not_count_for_the_deadline() -> None:
-    script = Script(deadline=100.0, shard_timeout=9999.0, head_share=1.0, check_first=False)
-    for machine in (A, B):
-        script.say(m.Started(script.lease_of(machine)), 1.0)
-    script.clock.at = 5000.0
-    script.bus.publish(RunResumed(controller="another", epoch="e1"))
-    cancels = [0, 0]
-    for place, second in enumerate((5090.0, 5101.0)):
-        for machine in (A, B):
-            script.say(m.Beat(script.lease_of(machine)), second)
-        cancels[place] = sum(isinstance(command, CancelJob) for command in script.say(m.Tick(), second))
-    assert cancels == [0, 2]
-
-
-def test_a_job_that_beats_on_after_its_time_limit_is_ended_by_us() -> None:
-    script = Script(machines=1, shard_timeout=100.0, end_grace=20.0, lease=12.0, head_share=1.0, check_first=False)
-    number = script.lease_of(A)
-    script.say(m.Started(number), 1.0)
-    for second in range(2, 121):
-        said = [*script.say(m.Beat(number), float(second)), *script.say(m.Tick(), float(second))]
-        assert not [command for command in said if isinstance(command, CancelJob)], second
-    [cancel] = [c for c in script.say(m.Tick(), 121.0) if isinstance(c, CancelJob)]
-    assert (cancel.lease, cancel.now) == (number, True)
-    [lost] = script.said(MachineLost)
-    assert isinstance(lost, MachineLost)
-    assert "20 s after its time limit" in lost.reason
-
-
-def test_a_job_whose_reports_are_on_their_way_is_not_overdue() -> None:
-    script = Script(machines=1, shard_timeout=100.0, end_grace=20.0, lease=12.0, head_share=1.0, check_first=False)
-    number = script.lease_of(A)
-    script.say(m.Started(number), 1.0)
-    script.say(Collecting(number), 2.0)
-    script.say(m.Tick(), 2.0 + 149.0)
-    assert not script.said(MachineLost)
-    script.say(m.Tick(), 2.0 + 151.0)
-    assert script.said(MachineLost)
-
-
-@pytest.mark.parametrize("connection", list(Connection))
-def test_passes_of_a_silent_job_count_where_nobody_could_edit_its_tree(connection: Connection) -> None:
-    """This computer runs tests where the tree lies, and looks at the tree when a job has ended: this one never did."""
-    script = Script(machines=1, head_share=1.0, check_first=False, lease=12.0, connection=connection)
-    number = script.lease_of(A)
-    first, second, *_ = script.state.ledger.attempts[number].lease.shard.tests
-    script.say(m.Started(number), 1.0)
-    script.say(m.Reported(number, TestResult(test=first, verdict=Verdict.PASSED)), 2.0)
-    script.say(m.Reported(number, TestResult(test=second, verdict=Verdict.FAILED, message="wrong")), 3.0)
-    script.say(m.Tick(), 60.0)
-    [lost] = [event for event in script.said(AttemptFinished) if isinstance(event, AttemptFinished)]
-    assert lost.result.ended is Ended.LOST
-    counted = {line.test: line.verdict for line in lost.result.results if line.verdict is not Verdict.NOT_RUN}
-    passed = {first: Verdict.PASSED} if connection is Connection.SSH else {}
-    assert counted == {**passed, second: Verdict.FAILED}, "a failure is never forgotten"
-
-
-def test_numbers_that_a_lost_part_of_the_journal_may_have_granted_are_not_granted_again() -> None:
-    script = Script(machines=1, head_share=1.0, check_first=False)
-    script.bus.publish(RunResumed(controller="another", epoch="e1", last_lease=LeaseNumber(7)))
-    script.finish(A, Verdict.FAILED, at=1.0)
-    script.say(m.Tick(), 10.0)
-    [lease] = script.state.ledger.active.values()
-    assert (lease.number, lease.epoch) == (8, "e1")
-
-
 def test_without_health_checks_only_a_lost_machine_is_asked() -> None:
     script = Script(check_first=False, check_interval=math.inf, head_share=1.0, lease=12.0, steal_after=9999.0)
     for machine in (A, B):
@@ -501,23 +243,6 @@ def test_without_health_checks_only_a_lost_machine_is_asked() -> None:
     for second in range(110, 200, 10):
         script.say(m.Tick(), float(second))
     assert not [command for command in script.commands[before:] if command == m.CheckMachine(A)]
-
-
-def test_two_ready_but_slow_machines_do_not_hand_a_test_to_and_fro() -> None:
-    script = Script(tests=2, head_share=1.0, check_first=False, retry=RetryPolicy(jitter=0.0))
-    for machine in (A, B):
-        script.say(m.Started(script.lease_of(machine)), 0.5)
-    script.finish(B, at=1.0)
-    script.finish(A, Verdict.FAILED, at=1.0)  # again in 5 s
-    script.say(m.Tick(), 6.5)
-    first, before = next(iter(script.state.ledger.active.values())), len(script.commands)
-    script.say(m.Tick(), 17.0)
-    [other] = starts(script.commands[before:])
-    assert other != first.machine, "taken over, once"
-    before = len(script.commands)
-    for second in range(18, 60):
-        script.say(m.Tick(), float(second))
-    assert starts(script.commands[before:]) == []
 
 
 def other_tree(script: Script, *, ran: bool = True) -> AttemptResult:
