@@ -10,7 +10,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import (
     Event,
     Stamped,
-)  # fmt: skip
+)
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -18,7 +18,7 @@ from ci_dispatch.core.model import (
     MachineSpec,
     TestResult,
     Verdict,
-)  # fmt: skip
+)
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.fleet import ActionsFleet
 from ci_dispatch.fleets.actions.rest.models import JobView, RunView, StepView

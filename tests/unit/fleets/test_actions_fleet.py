@@ -12,7 +12,7 @@ from ci_dispatch.core.events import (
     RunFinished,
     TestFinished,
     Warned,
-)  # fmt: skip
+)
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -25,7 +25,7 @@ from ci_dispatch.core.model import (
     TestId,
     TestResult,
     Verdict,
-)  # fmt: skip
+)
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy

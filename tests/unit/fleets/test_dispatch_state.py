@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ci_dispatch.core.events import (
     VerdictReached,
-)  # fmt: skip
+)
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     MachineSpec,
@@ -12,7 +12,7 @@ from ci_dispatch.core.model import (
     ShardId,
     ShardKind,
     Verdict,
-)  # fmt: skip
+)
 from ci_dispatch.fleets.actions.messages import SavedDispatch
 from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_state import restore
