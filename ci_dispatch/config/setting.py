@@ -27,9 +27,7 @@ class Setting:
     meaning: str
     flag: str = ""  # of the command line: "--max-retries"
     formerly: str = ""  # an earlier key of the same section, or an earlier flag: still accepted, with a warning
-    from_file: tuple[str, ...] | None = (
-        None  # all that a file may say, for it may come with a repository; None: anything
-    )
+    from_file: tuple[str, ...] | None = None  # all a file may say: it may come with a repository. None: anything
 
     @property
     def path(self) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NewType
 
 from ci_dispatch.core.codec import Value, field
-from report_merge.model import Verdict  # the same word in both packages
+from report_merge.model import CaseKey, Verdict  # the same words in both packages
 
 __all__ = [
     "ANY_MACHINE", "AttemptResult",
@@ -59,6 +59,11 @@ class Test(Value):
     @property
     def name(self) -> str:
         return " › ".join(self.title) or self.id
+
+    @property
+    def key(self) -> CaseKey:
+        """What every report identifies and calls it by."""
+        return CaseKey(project=self.project, file=self.file, classname=self.file, name=self.name)
 
 
 class TestResult(Value):

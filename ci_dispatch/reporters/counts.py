@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ci_dispatch.core.model import Test, TestId, TestResult, Verdict
 from ci_dispatch.run.state import MachineState, RunState
-from report_merge.model import CaseKey
 from report_merge.plain import one_line
 from report_merge.render.wording import title
 
@@ -81,7 +80,7 @@ def working_seconds(machine: MachineState, now: float) -> float:
 
 def test_name(test: Test) -> str:
     """A test as every report calls it, on one line: `cart.spec.ts › applies discount [desktop]`."""
-    return one_line(title(CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name)))
+    return one_line(title(test.key))
 
 
 def name_of(state: RunState, test: TestId) -> str:

@@ -12,7 +12,6 @@ from ci_dispatch.run.state import MachineState, RunState
 from report_merge.model import (
     Attempt,
     Case,
-    CaseKey,
     MachineUse,
     Outcome,
     Report,
@@ -79,7 +78,7 @@ def _case(record: TestRecord, state: RunState) -> Case:
     test = record.test
     undecided = record.verdict is None and state.finished is not None
     return Case(
-        key=CaseKey(project=test.project, file=test.file, classname=test.file, name=test.name),
+        key=test.key,
         suite=test.file,
         line=test.line,
         attempts=() if undecided or record.verdict is Verdict.NOT_RUN else tuple(attempts_of(record, state)),

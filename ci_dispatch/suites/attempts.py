@@ -16,6 +16,7 @@ from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, TestResult
 from ci_dispatch.run.ports import AttemptReading, JobEnd
 from ci_dispatch.suites.live_events import LiveEvents, RunnerProblem
 from report_merge.plain import one_line
+from report_merge.render.wording import title
 
 OUTPUT_END = 4096  # bytes
 NOT_FOUND = {126: FailureCause.SETUP, 127: FailureCause.SETUP}  # a missing program, by the shell and our launchers
@@ -48,7 +49,7 @@ def assemble(
         cause=cause,
         reason=reason,
         suspects=_suspects(tests, events, end, cause),
-        unexpected=tuple(_name(other.test) for other in others),
+        unexpected=tuple(title(other.test.key) for other in others),
         unlisted=tuple(other for other in others if other.result.verdict in (Verdict.FAILED, Verdict.FLAKY)),
     )
 
@@ -150,13 +151,9 @@ def _cause(
 
 def _while(running: Sequence[Test]) -> str:
     """Which tests were running when it happened."""
-    names = [_name(test) for test in running[:SHOWN_SUSPECTS]]
+    names = [title(test.key) for test in running[:SHOWN_SUSPECTS]]
     more = [f"{len(running) - SHOWN_SUSPECTS} more"] if len(running) > SHOWN_SUSPECTS else []
     return f" while it ran {' and '.join(one_line(name, 200) for name in [*names, *more])}" if running else ""
-
-
-def _name(test: Test) -> str:
-    return " › ".join(filter(None, (test.project, test.file, *test.title))) or test.id
 
 
 def _cause_by_results(

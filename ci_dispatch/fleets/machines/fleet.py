@@ -207,7 +207,7 @@ class MachineFleet:
         self._overdue.pop(number, None)
 
     def _believed(self, attempt: AttemptRecord) -> tuple[TestResult, ...]:
-        """What a job that fell silent had told. Where the tree lies only failures: nobody looked at it after the tests."""
+        """What a silent job had told: where the tree lies only failures, for nobody has looked at it since."""
         live = attempt.live.values()
         if self._state.machines[attempt.lease.machine].spec.connection is Connection.LOCAL:
             return tuple(result for result in live if result.verdict is Verdict.FAILED)

@@ -131,7 +131,7 @@ def test_what_nobody_asked_for_is_named_but_setup_is_expected() -> None:
         "tests": [*PLAN["tests"], {"id": "x", "project": "p", "title": ["t"]}, {"id": "s", "setup": True}],
     }
     others = [{"kind": "end", "id": name, "verdict": "passed"} for name in "xsy"]
-    assert read(plan, *ALL_PASSED, *others).unexpected == ("p › t", "y")
+    assert read(plan, *ALL_PASSED, *others).unexpected == ("t [p]", "y")
 
 
 def test_a_failure_that_nobody_asked_for_is_one_of_the_run_and_explains_an_exit_code() -> None:
