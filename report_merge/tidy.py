@@ -6,7 +6,6 @@ namespaces; an outcome is always a child element; an <error> directly in a suite
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from report_merge import elements
@@ -26,7 +25,6 @@ from report_merge.limits import ReadLimits, ReportRefused
 from report_merge.model import Outcome
 from report_merge.repair import XmlFault, fault, repaired
 
-_ROOT_TAG = re.compile(rb"<([A-Za-z_][^\s/>]*)")
 _OWN_ROOT_PROPERTIES = frozenset({STARTED, ENDED, WALL})
 _BROKEN_MESSAGE = "the report is damaged inside this test, so nobody knows how it ended"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from report_merge.lighthouse_results import LighthouseReport
-from report_merge.model import Case, CaseKey, Report, Verdict
+from report_merge.model import Case, CaseKey, Report
 from report_merge.plain import one_line
 
 
@@ -25,13 +25,6 @@ STATUS_SYMBOL = {
     Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
     Status.PASSED: "✅",
-}
-VERDICT_SYMBOL = {
-    Verdict.PASSED: "✓",
-    Verdict.FAILED: "✗",
-    Verdict.FLAKY: "~",
-    Verdict.SKIPPED: "-",
-    Verdict.NOT_RUN: "?",
 }
 
 
