@@ -137,8 +137,10 @@ def test_everybody_can_read_it(
         opened.text("article").not_to_have_count(0)
         opened.page.locator("details.log summary").first.click()
     opened.page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = opened.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]] == []
+    found = opened.page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
+    # axe is sure of a forbidden name on an empty element and doubts it on one with text: neither may be here
+    doubted = [one for one in found["incomplete"] if one["id"] == "aria-prohibited-attr"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"] + doubted] == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
     nothing_to_complain_about(opened, run)
 

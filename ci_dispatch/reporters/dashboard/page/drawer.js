@@ -90,7 +90,7 @@ export class Drawer {
 
   log(attempt) {
     const running = attempt.word === "running";
-    const text = el("pre", { tabindex: 0, "aria-label": `Output of the shard on ${attempt.machine}` });
+    const text = el("pre", { tabindex: 0, role: "group", "aria-label": `Output of the shard on ${attempt.machine}` });
     const details = el("details", { class: "log", "data-lease": attempt.lease, "data-running": running },
       el("summary", {}, "Output of its shard", running ? el("span", { class: "live" }, " live") : ""), text);
     details.addEventListener("toggle", () => details.open && this.tail(details, text, attempt, 0));
@@ -143,7 +143,7 @@ function history_(test) {
 function message(result) {
   const text = (result.detail || result.message).trimEnd();
   if (!text) return "";
-  const pre = el("pre", { class: "message", tabindex: 0, "aria-label": "What it said" });
+  const pre = el("pre", { class: "message", tabindex: 0, role: "group", "aria-label": "What it said" });
   setShaded(pre, text);
   return pre;
 }

@@ -34,7 +34,7 @@ function machineGroups(model) {
 function make(open) {
   return el("details", { class: "group", open: open ? "" : null },
     el("summary", {}, el("span", { class: "sign" }), el("span", { class: "what" }), el("span", { class: "tags" })),
-    el("p", { class: "hint" }), el("pre", { class: "message", tabindex: 0, "aria-label": "What one of them said" }), el("ul", { class: "members" }));
+    el("p", { class: "hint" }), el("pre", { class: "message", tabindex: 0, role: "group", "aria-label": "What one of them said" }), el("ul", { class: "members" }));
 }
 
 function update(node, group, model, openTest) {
