@@ -17,7 +17,7 @@ import click
 from report_merge.model import Report, RunContext
 
 if TYPE_CHECKING:
-    from report_merge.compare import Comparison
+    from report_merge.baseline import Comparison
 
 PROGRAM = "report-merge"
 FAIL_ON = ("failed", "flaky", "new", "never")
@@ -55,7 +55,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit code of a command line. Whatever happens, it is a message and a code, never a traceback."""
     command, rest = merge, argv
     if argv[:1] == ["explain"]:
-        from report_merge.explaining import explain
+        from report_merge.explain import explain
 
         command, rest = explain, argv[1:]
     try:
@@ -136,13 +136,13 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
-    from report_merge.expectation import parse as parse_plan
+    from report_merge.files.atomic import replacing
+    from report_merge.files.discover import DEFAULT_ATTEMPT, find
     from report_merge.limits import MIB, ReadLimits
-    from report_merge.merging import merging
+    from report_merge.merge.expected import parse as parse_plan
+    from report_merge.merge.pipeline import merging
     from report_merge.option_files import read_option
-    from report_merge.outputs import replacing
     from report_merge.render.json import loads as parse_baseline
-    from report_merge.sources import DEFAULT_ATTEMPT, find
 
     expected = read_option(options.expect, parse_plan, "--expect")
     baseline = read_option(options.baseline, parse_baseline, "--baseline")
@@ -176,7 +176,7 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
 def _compared(report: Report, baseline: Report | None) -> Comparison | None:
     if baseline is None:
         return None
-    from report_merge.compare import compare
+    from report_merge.baseline import compare
 
     return compare(report, baseline)
 
@@ -198,7 +198,7 @@ def _context(title: str, environ: Mapping[str, str]) -> RunContext:
 
 
 def _render(options: Options, report: Report, comparison: Comparison | None, environ: Mapping[str, str]) -> None:
-    from report_merge.outputs import append_text, write_text
+    from report_merge.files.atomic import append_text, write_text
     from report_merge.render import escape
     from report_merge.render.text import final_lines
 

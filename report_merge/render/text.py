@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from report_merge import failures
 from report_merge.model import Report
-from report_merge.plain import one_line
 from report_merge.render import escape
 from report_merge.render.view import MissingGroup, missing_groups
 from report_merge.render.wording import (
@@ -18,6 +17,7 @@ from report_merge.render.wording import (
     status,
     title,
 )
+from report_merge.sanitize import one_line
 
 REASON_LIMIT = 2000
 GROUPS_SHOWN = 20
