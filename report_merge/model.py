@@ -41,6 +41,17 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why an attempt failed, as all of its text told it before any of it was cut (`report_merge.failures`)."""
+
+    fingerprint: str
+    rule: str = ""  # the id of the failure rule; empty: none matched
+    evidence: str = ""
+    offset: int | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One execution of one test. Texts are raw: the one who shows them escapes them."""
 
@@ -56,6 +67,7 @@ class Attempt:
     machine: str = ""
     shard: str = ""
     source: str = ""  # the file this was read from
+    cause: Cause | None = None  # None: the texts are whole and tell it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -156,6 +168,14 @@ class FileProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """A test that several files of one attempt tell of: one test whose worst outcome counts, or tests of one name."""
+
+    key: CaseKey
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     tests: int = 0
     passed: int = 0
@@ -210,12 +230,20 @@ class Report:
     machines: tuple[MachineUse, ...] = ()
     missing: tuple[Missing, ...] = ()  # what no case stands for
     problems: tuple[FileProblem, ...] = ()
+    notes: tuple[FileProblem, ...] = ()  # files that were passed over, which is no error
+    duplicates: tuple[Duplicate, ...] = ()  # the first of them
+    duplicate_count: int = 0
     verdict: str = ""  # the one word (`wording.Status`) of whoever ran it; empty: the cases and files say it
     reason: str = ""  # why it ended before all was done, in the words of whoever ran it
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
     makespan_planned: float | None = None
     makespan_lower_bound: float | None = None
+
+    @property
+    def eventful(self) -> Sequence[Case]:
+        """The cases that failed, were flaky, skipped or never ran, and the slowest, when the others are kept apart."""
+        return getattr(self.cases, "eventful", self.cases)
 
     @property
     def incomplete(self) -> bool:

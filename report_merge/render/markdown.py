@@ -18,7 +18,7 @@ from report_merge.model import Case, Report, Totals
 from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
-from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, view
+from report_merge.render.view import ShownGroup, View, balance, context_parts, duplicates_told, excerpt, view
 from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
 
 STEP_LIMIT = (
@@ -74,7 +74,7 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
         return shortest if size(shortest) <= room else ""
     pages = lighthouse_sections(lighthouse, pieces()) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
-    rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown)]
+    rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown), *_notes(shown)]
     sections = [*_attention(shown, groups), *urgent, *rest, *calm]
     filled = fill(sections, room - size(head) - foot_room)
     return head + filled.text + _foot(filled, size(head) + size(filled.text), room)
@@ -127,6 +127,13 @@ def _attention(shown: View, groups: int) -> list[Section]:
         table = "### Files that could not be read, or not wholly\n\n| file | reason | |\n|:--|:--|:--|\n"
         rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
         sections.append(_table(table, rows, len(shown.report.problems) - len(rows)))
+    if told := duplicates_told(shown.report):
+        table = f"### Tests in several files\n\n{escape.markdown(told)}.\n\n| test | files |\n|:--|:--|\n"
+        rows = [
+            Item((f"| {escape.markdown(wording.title(one.key))} | {escape.markdown(', '.join(one.files))} |\n",))
+            for one in shown.report.duplicates[:ROWS]
+        ]
+        sections.append(_table(table, rows, shown.report.duplicate_count - len(rows)))
     sections.append(_groups("### Needs attention\n\n", shown.attention, groups, shown.report.context.reproduce))
     return sections
 
@@ -172,6 +179,13 @@ def _table(before: str, rows: list[Item], hidden: int, *, after: str = "\n") -> 
 def _folded(title: str, table: str, rows: list[Item], hidden: int = 0) -> Section:
     before = f"<details><summary>{title}</summary>\n\n{table}"
     return _table(before, rows, hidden, after="\n</details>\n\n")
+
+
+def _notes(shown: View) -> list[Section]:
+    notes = shown.report.notes
+    rows = [Item((f"| {escape.markdown(n.file)} | {escape.markdown(n.reason)} |\n",)) for n in notes[:ROWS]]
+    title = f"Files passed over ({len(notes)})"
+    return [_folded(title, "| file | reason |\n|:--|:--|\n", rows, len(notes) - len(rows))] if notes else []
 
 
 def _where(shown: View) -> list[Section]:

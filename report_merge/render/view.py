@@ -13,7 +13,7 @@ from report_merge import failures
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureGroup, FailureRules, FailureVerdict
 from report_merge.model import Case, MachineUse, Missing, Report, Verdict
-from report_merge.render.wording import duration, title
+from report_merge.render.wording import count, duration, title
 
 SLOWEST_SHOWN = 10
 HEAD_LINES = 25
@@ -92,7 +92,7 @@ def view(report: Report, comparison: Comparison | None, rules: FailureRules | No
     label = comparison.label if comparison else ""
     shown = [
         ShownGroup(group, sum(case.key in new_keys for case in group.cases) if comparison else None, label)
-        for group in failures.group(report.cases, rules=rules)
+        for group in failures.group(report.eventful, rules=rules)
     ]
     attention = sorted((s for s in shown if not s.elsewhere), key=lambda s: s.new is None or s.new == 0)
     return View(
@@ -102,13 +102,26 @@ def view(report: Report, comparison: Comparison | None, rules: FailureRules | No
         elsewhere=tuple(s for s in shown if s.elsewhere),
         missing=missing_groups(report),
         machines=tuple(MachineRow(machine, _busy_share(machine)) for machine in report.machines),
-        slowest=tuple(heapq.nlargest(SLOWEST_SHOWN, (c for c in report.cases if c.attempts), key=lambda c: c.seconds)),
+        slowest=tuple(
+            heapq.nlargest(SLOWEST_SHOWN, (c for c in report.eventful if c.attempts), key=lambda c: c.seconds)
+        ),
+    )
+
+
+def duplicates_told(report: Report) -> str:
+    """How many tests stand in several files of one attempt; empty when none does."""
+    if not report.duplicate_count:
+        return ""
+    stand = "stands" if report.duplicate_count == 1 else "stand"
+    return (
+        f"{count(report.duplicate_count, 'test')} {stand} in several files of one attempt; the worst outcome counts. "
+        "Tests of their own need names of their own; retries need an attempt number in the path"
     )
 
 
 def missing_groups(report: Report) -> tuple[MissingGroup, ...]:
     """Expected parts that never came and tests without a verdict: each reason once, however many it stopped."""
-    not_run = (case for case in report.cases if case.verdict is Verdict.NOT_RUN)
+    not_run = (case for case in report.eventful if case.verdict is Verdict.NOT_RUN)
     missing = (*report.missing, *(Missing(what="test", name=title(c.key), reason=c.reason) for c in not_run))
     names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for one in missing:
