@@ -18,7 +18,7 @@ from report_merge.model import Case, Report, Totals
 from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
-from report_merge.render.view import ShownGroup, View, balance, context_parts, duplicates_told, excerpt, view
+from report_merge.render.view import ShownGroup, View, balance, context_parts, duplicates_sentence, excerpt, view
 from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
 
 STEP_LIMIT = (
@@ -127,7 +127,7 @@ def _attention(shown: View, groups: int) -> list[Section]:
         table = "### Files that could not be read, or not wholly\n\n| file | reason | |\n|:--|:--|:--|\n"
         rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
         sections.append(_table(table, rows, len(shown.report.problems) - len(rows)))
-    if told := duplicates_told(shown.report):
+    if told := duplicates_sentence(shown.report):
         table = f"### Tests in several files\n\n{escape.markdown(told)}.\n\n| test | files |\n|:--|:--|\n"
         rows = [
             Item((f"| {escape.markdown(wording.title(one.key))} | {escape.markdown(', '.join(one.files))} |\n",))
