@@ -25,7 +25,7 @@ TESTS_SHOWN = 5
 
 
 def final_lines(
-    report: Report, *, program: str = "ci-dispatch", report_path: str = "", rules: failures.FailureRules | None = None
+    report: Report, *, program: str, report_path: str = "", rules: failures.FailureRules | None = None
 ) -> list[str]:
     """The grouped failures, what is missing, and as the last line exactly one summary:
 
@@ -76,7 +76,7 @@ def _passed_over(report: Report) -> list[str]:
     return lines
 
 
-def last_line(report: Report, *, program: str = "ci-dispatch", report_path: str = "") -> str:
+def last_line(report: Report, *, program: str, report_path: str = "") -> str:
     """The one line that scripts can find: `PROGRAM: STATUS counts; machines; wall time; report PATH`."""
     parts = [f"{program}: {status(report)} {counts(report)}"]
     if report.machines:
