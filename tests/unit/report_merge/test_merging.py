@@ -278,3 +278,28 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
         return number * number
 
     assert list(on_each(work, range(8), 2)) == [number * number for number in range(8)]
+
+
+@given(st.dictionaries(st.tuples(st.integers(1, 3), st.sampled_from("abc")), case_lists, min_size=2, max_size=5))
+def test_any_files_of_any_attempts_merge_to_totals_that_add_up_and_hide_nothing(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[tuple[int, str], list[tuple[str, str, str]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    for (attempt, place), rows in files.items():
+        (folder / f"attempt-{attempt}").mkdir(exist_ok=True)
+        (folder / f"attempt-{attempt}" / f"{place}.xml").write_bytes(junit(rows))
+    once, twice = io.BytesIO(), io.BytesIO()
+    report = merge_files([folder], once, all_cases=True)
+    (folder / "merged.xml").write_bytes(once.getvalue())
+    again = merge_files([folder / "merged.xml"], twice, all_cases=True)
+    assert twice.getvalue() == once.getvalue()
+    assert again.totals == report.totals
+    root = etree.fromstring(once.getvalue())
+    assert len(root.findall(".//testcase")) == report.totals.tests == len({case.key for case in report.cases})
+    assert report.totals.attempts == sum(map(len, files.values()))
+    stated = [(p.get("tests"), len(p.findall(".//testcase"))) for p in root.iter("testsuite")]
+    assert all(str(seen) == tests for tests, seen in stated)
+    last = max(attempt for attempt, _ in files)
+    for (attempt, _), rows in files.items():
+        failed = sum(result in ("failure", "error") for _, result, _ in rows)
+        assert attempt < last or report.totals.failed >= failed
