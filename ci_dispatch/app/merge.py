@@ -13,6 +13,7 @@ from ci_dispatch.app.run_spec import RunSpec
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config.kept import public
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, GitHubRefused, UnreadableReport, UsageError
 from ci_dispatch.core.events import RunStarted
 from ci_dispatch.core.model import ANY_MACHINE, AttemptResult, MachineSpec, Shard, ShardId, ShardKind
@@ -58,13 +59,12 @@ def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tup
     Raises UsageError when it never uploads anything that tells.
     """
     assert spec.target is not None
-    target = spec.target
-    github = connect(settings.config, settings.environ, target.repository)
+    github = connect(settings.config, settings.environ, spec.target.repository)
     with closing(github.client):
         first = _first_report(settings, github, run, folder)
         view = github.run(run)
         past = _past(github, run, view.attempt, folder, first.dispatch)
-    sent = unpack(first.plan)
+    target, sent = replace(spec.target, commit=first.commit), unpack(first.plan)
     batch = Batch(id=first.dispatch, jobs=_jobs(sent), inputs={})
     saved = SavedDispatch(batch=batch, run=run, attempt=view.attempt, leases={})
     started = RunStarted(
@@ -76,7 +76,7 @@ def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tup
         max_retries=settings.config.retry.max_retries,
         fail_if_all_skipped=settings.config.run.fail_if_all_skipped,
         flaky_is_failure=settings.config.retry.flaky_is_failure,
-        settings=spec.as_data(),
+        settings=replace(spec, target=target).as_data(),
     )
     return started, DispatchFile(target=target, dispatches=(saved,), earlier=past)
 
