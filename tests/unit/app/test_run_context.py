@@ -24,5 +24,6 @@ def test_the_commit_is_the_one_that_was_dispatched_whatever_started_this_job() -
     """`watch` may finish the run of another commit."""
     started = replace(run_started(make_tests(1), [], {}), settings={"target": {"commit": "b" * 40}})
     assert run_context(started, PULL_REQUEST).sha == "b" * 40
-    for settings in ({}, {"target": {}}, {"target": "x"}):
+    for settings in ({"target": {"commit": ""}}, {"target": "x"}):
         assert run_context(replace(started, settings=settings), PULL_REQUEST).sha == "a" * 40
+    assert run_context(run_started(make_tests(1), [], {}), PULL_REQUEST).sha == "a" * 40

@@ -142,6 +142,13 @@ def _halves(job: MatrixJob, tests: Mapping[TestId, Test]) -> list[MatrixJob]:
     ]
 
 
+def run_and_dispatch(batch_id: str) -> tuple[str, int]:
+    """Of which run a batch is, and of which of its dispatches, from 1: later ones repeat tests of earlier ones."""
+    run, _, numbers = batch_id.partition(".")
+    number = numbers.partition(".")[0]
+    return run, int(number) if number.isdecimal() else 1
+
+
 def pack(sent: DispatchPlan) -> str:
     """The plan as one line of text; the same plan always gives the same line."""
     data = codec.encode(replace(sent, v=_VERSION))
