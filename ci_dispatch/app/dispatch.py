@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
+from ci_dispatch.app.adopt import adopt
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import commit_of, connect, find_run, repository_of, target_of, token_of, unpublished
-from ci_dispatch.app.merge import adopt
 from ci_dispatch.app.run_spec import (
     Expected,
     RunSpec,

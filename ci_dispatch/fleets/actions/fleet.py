@@ -15,6 +15,7 @@ from ci_dispatch.core.model import (
     LeaseNumber,
     MachineName,
     MachineSpec,
+    Shard,
     ShardKind,
     TestId,
 )
@@ -25,6 +26,7 @@ from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy, DispatchPlanner
 from ci_dispatch.fleets.actions.run.dispatch_state import EarlierAttempt, narrow, saved, unsent
 from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.run.polling import Polling
 from ci_dispatch.fleets.actions.run.rerun import Remedy
 from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, ShardJob, WorkflowRun
@@ -72,8 +74,8 @@ class ActionsFleet:
         for number in unsent(self.runs, self._active()):
             why = "the controller was killed before it dispatched this"
             yield m.LeaseEnded(number, AttemptResult(ended=Ended.CANCELLED, reason=why))
-        for run in self.runs if self._earlier else ():
-            yield from self._tell_again(run, now)
+        if self._earlier:
+            yield from self._tell_again(now)
 
     def hear(self, message: m.Message, now: float) -> Items:
         match message:
@@ -323,15 +325,16 @@ class ActionsFleet:
             records = [self._ledger.records[test] for test in job.job.shard.tests]
             job.owed = {r.test.id for r in records if r.verdict is None and r.avoid_machine is None and not r.isolate}
 
-    def _tell_again(self, run: WorkflowRun, now: float) -> Items:
-        """Tell the ledger what the attempts before the adopted one said, oldest first."""
+    def _tell_again(self, now: float) -> Items:
+        """Tell the ledger what earlier attempts of an adopted run said, oldest first."""
         for told in self._earlier:
-            job = run.jobs.get(told.shard)
-            if job is not None:
-                tests = tuple(t for t in job.job.shard.tests if self._ledger.records[t].verdict is None)
-                past = ShardJob(replace(job.job, shard=replace(job.job.shard, tests=tests)), now)
+            tests = tuple(test for test in told.tests if self._ledger.records[test].verdict is None)
+            if tests:
+                shard = Shard(id=told.shard, kind=ShardKind.HEAD, tests=tests)
+                past = ShardJob(MatrixJob(shard=shard, machine=ANY_MACHINE, labels=()), now)
                 yield from self._end(past, told.result, now)
-        narrow(run, self._ledger)
+        for run in self.runs:
+            narrow(run, self._ledger)
 
     # -- again ------------------------------------------------------------------------------------------------------
 
