@@ -146,9 +146,10 @@ class ActionsExecutor:
                 if artifact is not None:
                     result = self._result(artifact, command.batch, shard, attempt, self._attempts / folder)
                     self._threads.post(g.ReportDownloaded(command.batch, shard, attempt, result))
+            notes = {job: self._github.annotations(job) for job in command.explain}
         except (Unavailable, RateLimited, RequestRefused) as error:
             return g.DownloadDone(command.run, error)
-        return g.DownloadDone(command.run)
+        return g.DownloadDone(command.run, annotations=notes)
 
     def _result(self, artifact: ArtifactView, batch: str, shard: ShardId, attempt: int, folder: Path) -> AttemptResult:
         """What the artifact says; one that cannot be used says that nothing was run."""

@@ -222,7 +222,8 @@ class ActionsFleet:
             case g.PollFailed(error=error):
                 if self._polling.failed(self.runs, run, error, now):
                     yield m.FleetRefused(error)
-            case g.DownloadDone(error=None):
+            case g.DownloadDone(error=None, annotations=annotations):
+                run.annotations.update(annotations)
                 yield from self._act_on(run, run.not_downloaded(), now)
                 self._polling.downloaded(run, now)
             case g.DownloadDone(error=GitHubRefused() as error):

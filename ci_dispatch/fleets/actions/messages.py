@@ -74,6 +74,7 @@ class DownloadDone(Message):
 
     run: int
     error: GitHubRefused | None = None
+    annotations: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # by job id, where they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Download(Command):
     run: int
     batch: str
     wanted: tuple[tuple[ShardId, int, str], ...]
+    explain: tuple[int, ...] = ()  # jobs whose annotations are asked for too
 
 
 @dataclass(frozen=True, slots=True)

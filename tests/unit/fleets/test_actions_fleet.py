@@ -28,6 +28,7 @@ from ci_dispatch.core.model import (
 )
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
+from ci_dispatch.fleets.actions.rest.models import StepView
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import quarantine
@@ -162,6 +163,53 @@ def test_a_run_that_somebody_cancelled_ends_ours(annotations: tuple[str, ...]) -
     [end] = script.said(RunFinished)
     assert end.exit_code == ExitCode.INCOMPLETE
     assert "was cancelled on GitHub, and not by us" in end.reason
+
+
+@pytest.mark.parametrize("annotations", [BY_A_PERSON[:1], ()], ids=["with annotations", "without the permission"])
+@pytest.mark.parametrize("queued", [1, 2])
+def test_a_person_who_cancels_jobs_that_wait_for_a_runner_is_obeyed(annotations: tuple[str, ...], queued: int) -> None:
+    script = ActionsScript().dispatched()
+    ran = [job(n, "ab"[n - 1], "success") for n in range(1, 3 - queued)]
+    waiting = [replace(job(n, ""), status="queued", steps=()) for n in range(3 - queued, 3)]
+    script.poll(*ran, *waiting, at=6.0)
+    if ran:
+        script.report("head-1", Verdict.PASSED, 7.0)
+    gone = [replace(each, status="completed", conclusion="cancelled") for each in waiting]
+    notes = {each.id: annotations for each in gone}
+    script.poll(*ran, *gone, at=60.0, notes=notes)
+    script.poll(*ran, *gone, at=75.0, whole="cancelled", notes=notes)
+    script.say(m.Tick(), 170.0)
+    assert len(script.asked(g.Dispatch)) == 1
+    [end] = script.said(RunFinished)
+    assert "was cancelled on GitHub, and not by us" in end.reason
+
+
+# -- a job without a report -------------------------------------------------------------------------------------------
+
+
+def test_a_failed_set_up_step_moves_its_tests_while_others_still_run_and_says_where() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    steps = (StepView(name="Install the suite", status="completed", conclusion="failure"),)
+    failed = replace(job(1, "a", "failure"), steps=steps, url="https://github.com/o/r/actions/runs/7/job/1")
+    moments = iter(range(30, 400, 25))
+    for moment in moments:
+        script.poll(failed, job(2, "b"), at=float(moment))
+        last = script.asked(g.Download)
+        if last:
+            noted = dict.fromkeys(last[-1].explain, ("npm said no",))
+            script.say(g.DownloadDone(RUN, annotations=noted), moment + 1.0)
+        if script.said(AttemptFinished):
+            break
+    [end] = script.said(AttemptFinished)
+    assert end.machine == A
+    assert end.result.reason == (
+        "its job ended and left no report: its step Install the suite failed (npm said no), "
+        "see https://github.com/o/r/actions/runs/7/job/1"
+    )
+    assert next(moments) < 150, "long before the other job ends"
+    assert len(script.asked(g.Dispatch)) == 2
+    assert not script.said(RunFinished)
 
 
 # -- cancelling -------------------------------------------------------------------------------------------------------
