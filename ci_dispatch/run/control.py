@@ -61,6 +61,7 @@ class RunPolicy:
     lost_check_interval: float = 5.0  # for a machine that may come back
     check_deadline: float = 30.0  # for the answer of one check
     give_up_after: float = 60.0  # without any usable machine
+    await_health: bool = False  # True: before anything began too, while a machine answers that it is not well
     deadline: float = 0.0  # of the whole run; 0: none
     report_grace: float = 180.0  # after a cancel, for reports that are on their way
     signal_grace: float = 180.0  # the same after a signal
@@ -380,7 +381,9 @@ class RunControl:
         nobody_ever = not self.ledger.attempts
         if nobody_ever and self._ask_again(now):
             return ""
-        may_return = not nobody_ever and not all(each.quarantined for each in self.state.machines.values())
+        answers = any(each.checked is not None and each.checked.reachable for each in self.state.machines.values())
+        hope = not nobody_ever or (self._policy.await_health and answers)
+        may_return = hope and not all(each.quarantined for each in self.state.machines.values())
         if may_return and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

@@ -19,6 +19,7 @@ from ci_dispatch.core.model import (
     FailureCause,
     Lease,
     LeaseNumber,
+    MachineName,
     Shard,
     ShardId,
     ShardKind,
@@ -323,6 +324,27 @@ def test_tests_that_nobody_asked_for_are_a_warning_and_count_nowhere() -> None:
     ] * 2
     assert script.state.decided == 4
     assert not script.said(TestFinished)
+
+
+def unwell(name: MachineName) -> m.Checked:
+    return m.Checked(MachineChecked(machine=name, healthy=False, reachable=True, problems=("Memory 97 % used",)))
+
+
+def test_machines_that_answer_and_are_not_well_are_waited_for_before_the_first_dispatch() -> None:
+    script = ActionsScript(checks=True, check_first=True, check_interval=30.0, give_up_after=60.0, await_health=True)
+    for name in (A, B):
+        script.say(unwell(name), 1.0)
+    script.say(m.Tick(), 31.0)
+    assert not script.said(RunFinished)
+    assert script.asked(m.CheckMachine)[2:] == [m.CheckMachine(A), m.CheckMachine(B)]
+    script.say(m.Checked(MachineChecked(machine=A, healthy=True, reachable=True)), 32.0)
+    assert len(script.asked(g.Dispatch)) == 1
+    hopeless = ActionsScript(checks=True, check_first=True, check_interval=30.0, give_up_after=60.0, await_health=True)
+    for moment in (1.0, 31.0, 62.0):
+        for name in (A, B):
+            hopeless.say(unwell(name), moment)
+    [end] = hopeless.said(RunFinished)
+    assert end.exit_code == ExitCode.INCOMPLETE
 
 
 @pytest.mark.parametrize("checks", [2, 3])

@@ -172,9 +172,7 @@ class WorkflowRun:
         if unknown and not self.conclusion:
             stopped = [job for job in cancelled if job not in unknown]
         elif self.conclusion == "cancelled" and (len(unknown) > 1 or any(job.started is None for job in unknown)):
-            return [
-                self._cancelled_outside()
-            ]  # all that had not ended, at once; or one that no runner had: no one stopped
+            return [self._cancelled_outside()]  # all that had not ended, at once, or one that no runner had
         else:
             stopped = cancelled
         for job in stopped:
