@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.events import AttemptFinished, MachineLost
 from ci_dispatch.core.model import MachineName
 from tests.github_double import Fault, Script, Stop, zipped
 from tests.github_double.entities import Job
 from tests.github_double.faults import secondary_limit
 from tests.integration.github_run import FLEET, START, World
-from tests.integration.github_started import Start, posts, verdicts
+from tests.integration.github_started import EVEN, Start, posts, verdicts
 
 # -- machines ---------------------------------------------------------------------------------------------------------
 
@@ -78,6 +79,21 @@ def test_a_queue_that_never_starts_is_left_after_its_timeout(start: Start) -> No
     assert verdicts(run) == {"passed": 40}
     assert 300 < run.clock.now() - START < 500
     assert not any(ran.machine == "ilko2" for ran in world.ran)
+
+
+@pytest.mark.parametrize("asked", [4, 3], ids=["one is not well", "one was not asked for"])
+@pytest.mark.parametrize("strategy", [Strategy.MIXED, Strategy.POOLED])
+def test_a_machine_that_should_get_nothing_gets_nothing_through_the_pool_either(
+    start: Start, asked: int, strategy: Strategy
+) -> None:
+    """Its runner has the pool's labels and is free."""
+    world = World(fails={"t007": 1, "t020": 2})
+    pool = {"pool": ("self-hosted", "e2e"), "pooled": frozenset(name for name, _ in FLEET), "head_share": 0.3}
+    run = start(world, tests=60, fleet=EVEN[:asked], strategy=strategy, shards=0, **pool)
+    run.unreachable.update(["pi"] if asked == 4 else [])
+    assert run.run() == 0
+    assert {ran.machine for ran in world.ran} <= {name for name, _ in FLEET[:3]}
+    assert "pi" not in {ran.machine for ran in world.ran}
 
 
 def test_when_nobody_is_left_the_run_ends_incomplete(start: Start) -> None:
