@@ -84,6 +84,7 @@ class RunControl:
     ) -> None:
         self.state, self.ledger = state, state.ledger
         self.refusal: CiDispatchError | None = None  # why a fleet would not do it, when that ended the run
+        self._owing = False  # it ended with tests that were to be tried again
         self._publish = publish
         self._open = list(fleets)  # those that may still be used
         self._fleets = tuple(fleets)
@@ -353,6 +354,7 @@ class RunControl:
             reason = reason or self._stuck(now)
             if not reason:
                 return False
+            self._owing = True
             for verdict in run_end.give_up(self.ledger, reason):
                 self._publish(verdict)
         end = run_end.makespan(self.state, now, self._policy.head_share)
@@ -360,7 +362,7 @@ class RunControl:
         return True
 
     def _exit_code(self) -> ExitCode:
-        refused = self.refusal is not None and not self.ledger.complete
+        refused = self.refusal is not None and (self._owing or not self.ledger.complete)
         return ExitCode.GITHUB_REFUSED if refused and not self._signals else run_end.exit_code(self.state)
 
     def _ask_again(self, now: float) -> bool:

@@ -19,7 +19,7 @@ from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, BadArtifac
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import ArtifactView, JobView
 from ci_dispatch.fleets.actions.run.job_outcome import needs_annotations
-from ci_dispatch.run.messages import Command, Message
+from ci_dispatch.run.messages import Command, Message, Noticed
 from ci_dispatch.run.worker_threads import WorkerThreads
 
 ANNOTATIONS_A_POLL = 10  # asked for in one poll; the others in the next ones
@@ -54,6 +54,7 @@ class ActionsExecutor:
         self._workflow, self._ref, self._commit = workflow, ref, commit
         self._attempts = attempts
         self._save, self._threads = save, threads
+        self._begun = False  # a run of ours is known to GitHub
 
     def carry_out(self, command: Command) -> None:
         match command:
@@ -94,13 +95,23 @@ class ActionsExecutor:
 
     def _dispatch(self, command: g.Dispatch) -> Message:
         batch = command.batch
-        return g.Dispatched(batch.id, self._github.dispatch(self._workflow, self._ref, batch.inputs))
+        try:
+            run = self._github.dispatch(self._workflow, self._ref, batch.inputs)
+        except RequestRefused as refused:
+            if not (self._begun and self._commit and "No ref found" in refused.why):
+                raise
+            gone, self._ref = self._ref, self._github.default_branch()  # it was deleted, by a merge
+            run = self._github.dispatch(self._workflow, self._ref, batch.inputs)
+            text = f"the branch {gone} is gone: the workflow of {self._ref} runs the rest, at the same commit"
+            self._threads.post(Noticed("github", text))
+        self._begun = True
+        return g.Dispatched(batch.id, run)
 
     def _find(self, command: g.FindRun) -> Message:
         return g.RunFound(command.batch, self._github.find_run(self._workflow, command.batch, command.since))
 
     def _poll(self, command: g.Poll) -> Message:
-        jobs = self._github.jobs(command.run)
+        jobs, self._begun = self._github.jobs(command.run), True
         view = self._github.run(command.run) if command.whole else None
         annotations = self._annotations(jobs, command.annotated)
         client = self._github.client

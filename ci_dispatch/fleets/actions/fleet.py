@@ -66,6 +66,7 @@ class ActionsFleet:
         self._unreachable: dict[MachineName, int] = {}
         self._silent: set[MachineName] = set()  # healthy or not, GitHub's runners there do not work
         self._cancelling = False
+        self._refusal: GitHubRefused | None = None  # of a dispatch: nothing more is sent
         self._changed = False  # something the next controller must know
 
     # -- ports.Fleet ------------------------------------------------------------------------------------------------
@@ -93,6 +94,8 @@ class ActionsFleet:
             yield self._save()
 
     def advance(self, now: float) -> Items:
+        if self._refusal is not None and not self.held() and self._ledger.undecided:
+            yield m.FleetRefused(self._refusal)
         needless = self._cancelling or self._ledger.undecided == 0
         for run in self.runs:
             if run.id is None and not run.over and not self._polling.quiet(now):
@@ -113,7 +116,7 @@ class ActionsFleet:
         mine = [machine.spec for machine in usable if machine.spec.name in self.machines]
         records = self._share(ready(), mine, [machine.spec for machine in usable])
         working = [spec for spec in mine if spec.name not in self._silent] or mine
-        if records and working:
+        if records and working and self._refusal is None:
             first = not self.runs and not any(record.isolate or record.avoid_machine for record in records)
             yield from self._dispatch(self._planner.batches(records, working, first=first), now)
         for run in self.runs:
@@ -203,7 +206,9 @@ class ActionsFleet:
         why = f"it could not be dispatched: {error.why or error.what}"
         for job in run.jobs.values():
             yield from self._end(job, AttemptResult(ended=Ended.CANCELLED, reason=why), now)
-        yield m.FleetRefused(error)
+        self._refusal = error
+        if self.held():  # what runs there is none the worse for it
+            yield m.Noticed("github", f"{error}; nothing more is sent, and what runs is waited for")
 
     # -- what GitHub tells ------------------------------------------------------------------------------------------
 

@@ -93,6 +93,10 @@ class GitHubApi:
 
     # -- reads ------------------------------------------------------------------------------------------------------
 
+    def default_branch(self) -> str:
+        what = "The repository could not be read"
+        return self.client.ask(what, "metadata: read", lambda repository: view(str, repository.default_branch))
+
     def run(self, run: int) -> RunView:
         return self.client.read(RestRequest(what=f"Run {run} could not be read", path=f"/actions/runs/{run}"), RunView)
 

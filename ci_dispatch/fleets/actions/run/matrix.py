@@ -65,9 +65,7 @@ def matrix_jobs(
     ]
 
 
-def strategy_for(
-    strategy: Strategy, machines: Collection[MachineName], everybody: Collection[MachineName]
-) -> Strategy:
+def strategy_for(strategy: Strategy, machines: Collection[MachineName], everybody: Collection[MachineName]) -> Strategy:
     """The strategy for these machines out of all whose runners have the pool's labels.
 
     Nothing is left to the pool where a runner of a machine that was not asked for, or is not well, might take it.
