@@ -23,6 +23,7 @@ from ci_dispatch.run.messages import Command, Message, Noticed
 from ci_dispatch.run.worker_threads import WorkerThreads
 
 ANNOTATIONS_A_POLL = 10  # asked for in one poll; the others in the next ones
+RUNS_SEEN = 10  # other workflow runs that are asked which runners they have
 ENDING_SECONDS = 5.0  # for a request that is on its way
 CALLS, CANCELS = "github", "github-cancel"
 
@@ -31,7 +32,7 @@ class ActionsExecutor:
     """`ports.Executor` over two clients; each is used by one thread only."""
 
     takes: tuple[type[Command], ...] = (
-        g.Dispatch, g.FindRun, g.Poll, g.Download, g.RerunFailedJobs, g.CancelRun, g.SaveDispatches,
+        g.Dispatch, g.FindRun, g.Poll, g.Download, g.SeeRunners, g.RerunFailedJobs, g.CancelRun, g.SaveDispatches,
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,8 @@ class ActionsExecutor:
                 self._enqueue(CALLS, lambda: self._poll(command), lambda error: g.PollFailed(run, error))
             case g.Download(run=run):
                 self._enqueue(CALLS, lambda: self._download(command), lambda error: g.DownloadDone(run, error))
+            case g.SeeRunners():
+                self._enqueue(CALLS, lambda: self._see_runners(command), lambda _error: g.RunnersSeen())
             case g.RerunFailedJobs(run=run):
                 self._enqueue(CALLS, lambda: self._rerun(command), lambda error: g.RerunResult(run, error))
             case _:
@@ -134,6 +137,11 @@ class ActionsExecutor:
             except (Unavailable, RateLimited):
                 break
         return found
+
+    def _see_runners(self, command: g.SeeRunners) -> Message:
+        others = [run for run in self._github.in_progress() if run not in command.ours]
+        jobs = (job for run in others[:RUNS_SEEN] for job in self._github.jobs(run))
+        return g.RunnersSeen(tuple({job.runner for job in jobs if job.taken and not job.completed}))
 
     def _rerun(self, command: g.RerunFailedJobs) -> Message:
         try:

@@ -28,8 +28,9 @@ from ci_dispatch.fleets.actions.run.dispatch_state import EarlierAttempt, narrow
 from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.run.polling import Polling
+from ci_dispatch.fleets.actions.run.queue_waits import QueueWaits, Wait
 from ci_dispatch.fleets.actions.run.rerun import Remedy
-from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, ShardJob, WorkflowRun
+from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, NotTaken, ShardJob, WorkflowRun
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ledger import TestRecord
@@ -65,6 +66,7 @@ class ActionsFleet:
         self._earlier = earlier
         self._unreachable: dict[MachineName, int] = {}
         self._silent: set[MachineName] = set()  # healthy or not, GitHub's runners there do not work
+        self._waits = QueueWaits(policy.queue_timeout)
         self._cancelling = False
         self._refusal: GitHubRefused | None = None  # of a dispatch: nothing more is sent
         self._changed = False  # something the next controller must know
@@ -88,6 +90,8 @@ class ActionsFleet:
             case g.Polled() | g.PollFailed() | g.DownloadDone() | g.RerunResult() | g.CancelResult():
                 for run in [run for run in self.runs if run.id == message.run]:
                     yield from self._of_run(run, message, now)
+            case g.RunnersSeen(busy=busy):
+                self._waits.saw(set(map(self._named, busy)), now)
             case _:
                 return
         if self._changed:
@@ -253,11 +257,42 @@ class ActionsFleet:
                     assert job.lease is not None
                     yield m.Started(job.lease)
                     self._silent.discard(self._machine_of(job))
+                case NotTaken(shard=shard, seconds=seconds):
+                    yield from self._not_taken(run.jobs[shard], seconds, now)
                 case JobEnded(shard=shard, result=result):
                     if not run.jobs[shard].settled:
                         yield from self._end_with_its_machine(run.jobs[shard], result, now)
                 case m.CancelledExternally():
                     yield finding
+
+    def _not_taken(self, job: ShardJob, seconds: float, now: float) -> Items:
+        """Its tests go where a runner may take them sooner, charged to nobody, and never to the same labels again."""
+        machine, labels, state = self._machine_of(job), ", ".join(job.job.labels), self._state.machines
+        usable = self.machines - self._silent - {machine, ANY_MACHINE}
+        wait = self._waits.decide(
+            machine,
+            now - seconds,
+            now,
+            others=[name for name in usable if state[name].usable],
+            waiting={each.job.machine for each in self._open_jobs() if each.started is None},
+            worked=self._idle_since(now),
+        )
+        why = f"no runner with the labels {labels} took it within {seconds:.0f} s"
+        match wait:
+            case Wait.MOVE:
+                yield from self._end_with_its_machine(job, AttemptResult(ended=Ended.NOT_STARTED, reason=why), now)
+            case Wait.SEE:
+                yield g.SeeRunners(frozenset(run.id for run in self.runs if run.id is not None))
+            case Wait.GIVE_UP:  # another dispatch would wait in the same queue
+                hint = f"{why}: does the runner service there run, and has it these labels?"
+                result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=hint)
+                self._silent.add(machine)
+                yield from self._end(job, result, now)
+            case Wait.GO_ON if machine not in self._waits.told:
+                self._waits.told.add(machine)
+                yield m.Noticed("github", f"{why}, and no other machine would take it sooner: it is waited for")
+            case _:
+                pass
 
     def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
         """A machine without another running shard of ours, that has just lost one, is lost."""

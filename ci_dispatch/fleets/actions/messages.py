@@ -78,6 +78,13 @@ class DownloadDone(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class RunnersSeen(Message):
+    """The answer to `SeeRunners`: the names of those that work for other runs; empty when nobody knows."""
+
+    busy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RerunResult(Message):
     """The answer to `RerunFailedJobs`: accepted, or the refusal."""
 
@@ -126,6 +133,13 @@ class Download(Command):
     batch: str
     wanted: tuple[tuple[ShardId, int, str], ...]
     explain: tuple[int, ...] = ()  # jobs whose annotations are asked for too
+
+
+@dataclass(frozen=True, slots=True)
+class SeeRunners(Command):
+    """Which runners work for other workflow runs of the repository? `ours` are this run's."""
+
+    ours: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -366,9 +366,37 @@ def test_a_runner_that_nobody_has_is_waited_for_and_is_no_sick_machine() -> None
     script.dispatched()
     queued = [replace(job(n, ""), status="queued", steps=()) for n in (1, 2)]
     script.poll(*queued, at=1000.0)
-    ends = script.said(AttemptFinished)
-    assert [end.result.ended for end in ends] == [Ended.NOT_STARTED] * 2
-    assert {end.result.cause for end in ends} == {FailureCause.NONE}
+    assert script.asked(g.SeeRunners) == [g.SeeRunners(frozenset({RUN}))]
+    script.say(g.RunnersSeen(("a-2",)), 1001.0)  # it works for another run
+    script.poll(*queued, at=1050.0)
+    assert not script.said(AttemptFinished), "nobody else would take them sooner"
+    assert [said.text for said in script.said(Warned)] == [
+        f"no runner with the labels self-hosted, {name} took it within 1050 s, and no other machine would take it "
+        "sooner: it is waited for"
+        for name in (A, B)
+    ]
+    script.poll(*queued, at=3700.0)
+    script.say(g.RunnersSeen(("a-2",)), 3701.0)
+    script.poll(*queued, at=3750.0)
+    [end] = [end for end in script.said(AttemptFinished) if end.result.ended is Ended.NOT_STARTED]
+    assert end.machine == B
+    assert "does the runner service there run, and has it these labels?" in end.result.reason
+    assert len(script.asked(g.Dispatch)) == 1, "the same queue again is no help"
+
+
+def test_a_job_that_waits_moves_where_a_runner_works_for_us_at_nobodys_charge() -> None:
+    script = ActionsScript().dispatched()
+    waiting = replace(job(1, ""), status="queued", steps=())
+    script.poll(waiting, job(2, "b"), at=6.0)
+    script.poll(waiting, job(2, "b", "success"), at=800.0)
+    script.report("head-2", Verdict.PASSED, 801.0)
+    script.poll(waiting, job(2, "b", "success"), at=1000.0)
+    [moved] = [end for end in script.said(AttemptFinished) if end.machine == A]
+    assert moved.result.ended is Ended.NOT_STARTED
+    again = script.asked(g.Dispatch)[1].batch
+    assert {entry.machine for entry in again.jobs} == {B}
+    records = [script.state.ledger.records[test] for entry in again.jobs for test in entry.shard.tests]
+    assert {(record.reassignments, record.retries, record.takeovers) for record in records} == {(0, 0, 1)}
 
 
 def lease_of(number: int) -> Lease:

@@ -31,6 +31,14 @@ class JobStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class NotTaken:
+    """No runner took the shard for so long (seconds)."""
+
+    shard: ShardId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
     """The shard's attempt is over and no report will tell more."""
 
@@ -38,7 +46,7 @@ class JobEnded:
     result: AttemptResult
 
 
-Finding: TypeAlias = JobStarted | JobEnded | CancelledExternally
+Finding: TypeAlias = JobStarted | NotTaken | JobEnded | CancelledExternally
 
 
 @dataclass(slots=True)
@@ -208,9 +216,7 @@ class WorkflowRun:
                 continue
             waited = now - max(job.since, idle_since(job.job.machine))
             if job.outcome is JobOutcome.WAITING and waited > queue_timeout:
-                labels = ", ".join(job.job.labels)
-                why = f"no runner with the labels {labels} took it within {queue_timeout:.0f} s"
-                findings.append(JobEnded(shard, AttemptResult(ended=Ended.NOT_STARTED, reason=why)))  # no sickness
+                findings.append(NotTaken(shard, waited))
             elif job.outcome is JobOutcome.RUNNING and job.started is not None and now - job.started > shard_timeout:
                 why = f"GitHub shows it running for more than {shard_timeout:.0f} s, longer than it may"
                 findings.append(JobEnded(shard, _nothing(Ended.LOST, why)))
