@@ -74,9 +74,12 @@ class ApiHandler(Handler):
         url = urlsplit(path)
         run = self.double.hub.runs.get(int(url.path.rsplit("/", 1)[1]))
         with self.double.lock:
-            if run is not None:
-                self.double.hub.upload(run, parse_qs(url.query)["name"][0], body)
-        self._send(201, b"", {})
+            try:
+                if run is not None:
+                    self.double.hub.upload(run, parse_qs(url.query)["name"][0], body)
+            except Conflict as conflict:
+                return self._send(int(conflict.status), message(str(conflict)).encode(), {})
+        return self._send(201, b"", {})
 
     def _finish(self, path: str, body: bytes, status: int, answer: bytes, headers: dict[str, str]) -> None:
         given = {name.lower(): value for name, value in self.headers.items()}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, Stop, failed_cancel, zipped
+from tests.github_double.acting import STANDINS
 from tests.github_double.entities import CANCELED, Job, Run
 
 OCTOKIT = Path(__file__).parent / "js" / "octokit"
@@ -143,6 +147,40 @@ def test_the_double_moves_on_by_its_own_clock_and_a_dead_runner_stays_silent() -
         assert words() == ["failure", "success", "success"]
         assert "lost communication" in run.jobs[0].annotations[0][1]
         assert run.status == "completed"
+
+
+def test_uploads_follow_the_rules_of_upload_artifact(tmp_path: Path) -> None:
+    """Patterns, exclusions, hidden files, names that are refused, and one artifact a name and attempt."""
+    report = tmp_path / "report"
+    (report / "deep").mkdir(parents=True)
+    for name in ("attempt.json", "junit.xml", "deep/more.xml", "shot.png", ".hidden"):
+        (report / name).write_text(name)
+    world = Running(Script(seconds=600))
+    with world.double as github:
+        run = world.start()
+
+        def upload(name: str, *lines: str, required: bool = True) -> tuple[int, str]:
+            env = {"NAME": name, "FILES": "\n".join(lines), "NONE_IS_FINE": "" if required else "1"}
+            env |= {"DOUBLE_UPLOAD": f"{github.url}/_double/upload/{run.id}", "PATH": os.environ["PATH"]}
+            command = [sys.executable, STANDINS / "upload-artifact" / "upload.py"]
+            ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=30)
+            return ran.returncode, ran.stderr
+
+        def held(name: str) -> list[str]:
+            [artifact] = [each for each in github.hub.artifacts if each.name == name]
+            return sorted(zipfile.ZipFile(io.BytesIO(artifact.data)).namelist())
+
+        assert upload("report", f"{report}/attempt.json", f"{report}/**/*.xml")[0] == 0
+        assert held("report") == ["attempt.json", "deep/more.xml", "junit.xml"]
+        assert upload("files", str(report), f"!{report}/attempt.json")[0] == 0
+        assert held("files") == ["deep/more.xml", "junit.xml", "shot.png"]
+        assert "HTTP Error 409" in upload("files", str(report))[1]
+        assert "not valid" in upload("a/b", str(report))[1]
+        assert upload("none", f"{report}/*.zip") == (1, "No files were found with the provided path\n")
+        assert upload("none", f"{report}/*.zip", required=False)[0] == 0
+        (report / "pays: why?.png").write_text("x")
+        assert "not valid: 'pays: why?.png'" in upload("all", str(report))[1]
+        assert upload("report-again", f"{report}/attempt.json", f"{report}/**/*.xml")[0] == 0
 
 
 class Running:
