@@ -136,10 +136,15 @@ class Shapes:
         }
 
     def comment(self, comment: Comment) -> Body:
-        user = {"login": "somebody", "type": "Bot" if comment.bot else "User"}
-        url = f"{self.url}/issues/comments/{comment.id}"
-        shown = {"id": comment.id, "url": url, "body": comment.body}
-        return {**shown, "user": user, "author_association": comment.association}
+        example = self._example["issue-comment"]
+        return example | {
+            "id": comment.id,
+            "url": f"{self.url}/issues/comments/{comment.id}",
+            "issue_url": f"{self.url}/issues/{comment.pull}",
+            "body": comment.body,
+            "user": example["user"] | {"login": "somebody", "type": "Bot" if comment.bot else "User"},
+            "author_association": comment.association,
+        }
 
     def rate_limit(self, limit: int, remaining: int, reset: int) -> Body:
         rate = {"limit": limit, "remaining": remaining, "reset": reset, "used": limit - remaining}

@@ -15,6 +15,7 @@ import requests
 
 from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, Stop, failed_cancel, zipped
 from tests.github_double.acting import STANDINS
+from tests.github_double.description import official
 from tests.github_double.entities import CANCELED, Job, Run
 
 OCTOKIT = Path(__file__).parent / "js" / "octokit"
@@ -86,7 +87,10 @@ def test_the_description_objects_to_what_nobody_may_send() -> None:
         )
         requests.get(f"{api}/actions/runs?per_page=ten&colour=blue", headers=headers, timeout=5)
         requests.delete(f"{api}/actions/runs/1", headers=headers, timeout=5)
-        found = "\n".join(github.findings())
+        with pytest.raises(AssertionError) as objected:  # without being asked
+            github.__exit__(None, None, None)
+        found = str(objected.value)
+        github.exchanges.clear()
     for objection in (
         "request ref: 7 is not of type 'string'",
         "request field wish is not described",
@@ -101,7 +105,7 @@ def test_the_description_objects_to_an_answer_that_github_would_not_give() -> No
     with GitHubDouble() as github:
         github.fault(Fault(path="/actions/runs/1$", status=200, body='{"id": "one"}'))
         requests.get(f"{github.url}/repos/{github.repository}/actions/runs/1", timeout=5)
-        found = "\n".join(github.findings())
+        found = "\n".join(official().answer(github.exchanges[0]))
     assert "answer id: 'one' is not of type 'integer'" in found
     assert "'workflow_id' is a required property" in found
 
