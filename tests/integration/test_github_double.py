@@ -5,20 +5,37 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from tests.components import JS, ROOT
 from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, Stop, failed_cancel, zipped
 from tests.github_double.acting import STANDINS
 from tests.github_double.description import official
 from tests.github_double.entities import CANCELED, Job, Run
+from tests.github_double.routes import ROUTES
+from tests.github_double.workflows import Workflow
+from tests.integration.test_github_client import WORKER as CLIENT_WORKER
 
-OCTOKIT = Path(__file__).parent / "js" / "octokit"
+OCTOKIT = JS / "octokit"
+WORKERS = [
+    file
+    for file in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    if "fromJSON(inputs.matrix)" in file.read_text()
+]
+EXAMPLES = [
+    file
+    for file in sorted((ROOT / "examples" / "github").glob("*.yml"))
+    if "fromJSON(inputs.matrix)" in file.read_text()
+]
 
 WORKER = """
 name: Shards
@@ -44,6 +61,45 @@ def goes(job: Job) -> Script:
     failing = job.name == "shard s2" and job.attempt == 1
     report = {f"junit-{job.matrix['shard']}-a{job.attempt}": zipped({"junit.xml": "<testsuites/>"})}
     return Script(seconds=0.01, conclusion="failure" if failing else "success", artifacts=report, log=b"hello log")
+
+
+@pytest.mark.needs("workflow-tools")
+def test_githubs_own_parser_and_expressions_make_the_same_jobs_of_a_dispatch() -> None:
+    """Of the workers of this repository, of its examples and of its tests, with hostile texts in the matrix."""
+    entries = [
+        {"shard": "head-1", "labels": ["self-hosted", "moruk"], "timeout_minutes": 35, "commit": "c0ffee"},
+        {
+            "shard": "a'b\"c ${{ x }} | $(y)\n::error::",
+            "labels": ["Ünïcode", "日本"],
+            "timeout_minutes": 1.5,
+            "commit": "",
+        },
+        {"shard": 7, "labels": "moruk", "timeout_minutes": True, "commit": None},
+    ]
+    inputs = {"matrix": json.dumps({"include": entries}), "plan": "cGxhbg==", "dispatch_id": "r1.1 ${{ z }}"}
+    texts = [file.read_text(encoding="utf-8") for file in (*WORKERS, *EXAMPLES)] + [WORKER, CLIENT_WORKER]
+    cases = []
+    for text in texts:
+        workflow = Workflow("worker.yml", text, 1)
+        described = workflow.document["on"]["workflow_dispatch"]["inputs"]
+        cases.append((workflow, workflow.accepted("main", {k: v for k, v in inputs.items() if k in described})))
+    told = judged([{"text": workflow.text, "inputs": given} for workflow, given in cases])
+    for (workflow, given), said in zip(cases, told, strict=True):
+        ours = [
+            {"name": job.name, "labels": list(job.labels), "matrix": dict(job.matrix)} for job in workflow.jobs(given)
+        ]
+        assert said == {"errors": [], "title": workflow.title(given), "jobs": ours}
+    [bad] = judged([{"text": "on: push\njobs: {a: {runs-on: x, needs: nobody, steps: [{rum: x}]}}", "inputs": {}}])
+    assert bad["errors"]
+
+
+def judged(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    folder = JS / "workflow-tools"
+    command = ["node", "--no-warnings", "--import", folder / "json-imports.mjs", folder / "jobs.mjs"]
+    ran = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    said: list[dict[str, Any]] = json.loads(ran.stdout)
+    return said
 
 
 @pytest.mark.needs("octokit")
@@ -75,6 +131,16 @@ def test_octokit_walks_through_the_double() -> None:
     assert (seen["magic"], seen["log"], seen["refused"]) == ("PK", "hello log", 404)
     assert seen["annotation"] == "Process completed with exit code 1."
     assert seen["runners"] == ["moruk-1", "moruk-2"]
+    assert seen["repository"] == [github.repository, "main"]
+    assert seen["workflows"] == [1, ".github/workflows/worker.yml"]
+    assert seen["runs"] == [1, 1]
+    assert seen["attempt"] == [1, "shard s1"]
+    assert seen["conflict"] == [202, 409, 202, 409]
+    assert seen["comments"] == ["second"]
+    assert seen["left"]
+    asked = {(x.method, re.sub(r"\d+|worker\.yml", "N", urlsplit(x.url).path)) for x in github.exchanges}
+    known = {(r.method, f"/repos/{github.repository}" + re.sub(r"\([^)]*\)", "N", r.pattern.pattern)) for r in ROUTES}
+    assert known <= asked, "an operation that GitHub's own client has not judged"
 
 
 def test_the_description_objects_to_what_nobody_may_send() -> None:
