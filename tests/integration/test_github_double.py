@@ -26,16 +26,9 @@ from tests.github_double.workflows import Workflow
 from tests.integration.test_github_client import WORKER as CLIENT_WORKER
 
 OCTOKIT = JS / "octokit"
-WORKERS = [
-    file
-    for file in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    if "fromJSON(inputs.matrix)" in file.read_text()
-]
-EXAMPLES = [
-    file
-    for file in sorted((ROOT / "examples" / "github").glob("*.yml"))
-    if "fromJSON(inputs.matrix)" in file.read_text()
-]
+FOLDERS = (ROOT / ".github" / "workflows", ROOT / "examples" / "github")
+FILES = [file.read_text("utf-8") for folder in FOLDERS for file in sorted(folder.glob("*.yml"))]
+DISPATCHED = [text for text in FILES if "fromJSON(inputs.matrix)" in text]
 
 WORKER = """
 name: Shards
@@ -60,7 +53,8 @@ def goes(job: Job) -> Script:
     """Shard s2 fails at its first attempt; everybody uploads a report."""
     failing = job.name == "shard s2" and job.attempt == 1
     report = {f"junit-{job.matrix['shard']}-a{job.attempt}": zipped({"junit.xml": "<testsuites/>"})}
-    return Script(seconds=0.01, conclusion="failure" if failing else "success", artifacts=report, log=b"hello log")
+    seconds = 600.0 if job.name == "shard slow" else 0.01
+    return Script(seconds=seconds, conclusion="failure" if failing else "success", artifacts=report, log=b"hello log")
 
 
 @pytest.mark.needs("workflow-tools")
@@ -68,18 +62,14 @@ def test_githubs_own_parser_and_expressions_make_the_same_jobs_of_a_dispatch() -
     """Of the workers of this repository, of its examples and of its tests, with hostile texts in the matrix."""
     entries = [
         {"shard": "head-1", "labels": ["self-hosted", "moruk"], "timeout_minutes": 35, "commit": "c0ffee"},
-        {
-            "shard": "a'b\"c ${{ x }} | $(y)\n::error::",
-            "labels": ["Ünïcode", "日本"],
-            "timeout_minutes": 1.5,
-            "commit": "",
-        },
+        {"shard": "a'b\"c ${{ x }} | $(y)\n::error::", "labels": ["Ünïcode", "日本"], "timeout_minutes": 1.5},
+        {"shard": True, "labels": ["x"], "commit": "x" * 3000},
+        {"shard": None, "labels": ["x"]},
         {"shard": 7, "labels": "moruk", "timeout_minutes": True, "commit": None},
     ]
     inputs = {"matrix": json.dumps({"include": entries}), "plan": "cGxhbg==", "dispatch_id": "r1.1 ${{ z }}"}
-    texts = [file.read_text(encoding="utf-8") for file in (*WORKERS, *EXAMPLES)] + [WORKER, CLIENT_WORKER]
     cases = []
-    for text in texts:
+    for text in (*DISPATCHED, WORKER, CLIENT_WORKER):
         workflow = Workflow("worker.yml", text, 1)
         described = workflow.document["on"]["workflow_dispatch"]["inputs"]
         cases.append((workflow, workflow.accepted("main", {k: v for k, v in inputs.items() if k in described})))
@@ -95,7 +85,7 @@ def test_githubs_own_parser_and_expressions_make_the_same_jobs_of_a_dispatch() -
 
 def judged(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     folder = JS / "workflow-tools"
-    command = ["node", "--no-warnings", "--import", folder / "json-imports.mjs", folder / "jobs.mjs"]
+    command = ["node", "--no-warnings", "--import", f"{folder}/json-imports.mjs", f"{folder}/jobs.mjs"]
     ran = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False, timeout=60)
     assert ran.returncode == 0, ran.stderr
     said: list[dict[str, Any]] = json.loads(ran.stdout)

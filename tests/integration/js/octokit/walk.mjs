@@ -47,7 +47,8 @@ await rest.actions.reRunJobForWorkflowRun({ ...here, job_id: last.id });
 await completed(4);
 const conflict = [];
 for (const call of [rest.actions.cancelWorkflowRun, rest.actions.forceCancelWorkflowRun]) {
-  const slow = await rest.actions.createWorkflowDispatch({ ...here, workflow_id, ref: "main", inputs: { ...inputs, dispatch_id: "slow" }, return_run_details: true });
+  const long = { matrix: JSON.stringify({ include: [{ shard: "slow", labels: ["moruk"] }] }), dispatch_id: "slow" };
+  const slow = await rest.actions.createWorkflowDispatch({ ...here, workflow_id, ref: "main", inputs: long, return_run_details: true });
   conflict.push((await call({ ...here, run_id: slow.data.workflow_run_id })).status);
   conflict.push(await call({ ...here, run_id: slow.data.workflow_run_id }).catch((error) => error.status));
 }
