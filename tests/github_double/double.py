@@ -43,6 +43,7 @@ class GitHubDouble:
         self.lock = threading.RLock()
         self.faults = Faults()
         self.rate = Rate()
+        self.default_branch = "main"
         self.returns_run_details = True  # False: GitHub Enterprise Server up to 3.20
         self.comments: list[Comment] = []
         self.blobs: dict[str, Blob] = {}

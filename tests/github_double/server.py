@@ -142,7 +142,10 @@ class ApiHandler(Handler):
                 raise Conflict(403, "Resource not accessible by integration")
             query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
             parsed = json.loads(body) if body else None
-            asked = Asked(double=double, shapes=shapes, path=matched.groups(), query=query, body=parsed)
+            version = self.headers.get("X-GitHub-Api-Version") or ""
+            asked = Asked(
+                double=double, shapes=shapes, path=matched.groups(), query=query, body=parsed, version=version
+            )
             answer = route.handler(asked)
             if self.command != "GET":
                 double.hub.tick()  # what was just queued meets the runners that are free now

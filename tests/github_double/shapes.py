@@ -95,8 +95,8 @@ class Shapes:
             "created_at": stamp(job.created),
             "started_at": stamp(job.started if job.started is not None else job.created),
             "completed_at": None if job.completed is None else stamp(job.completed),
-            "runner_id": job.runner.id if job.runner else None,
-            "runner_name": job.runner.name if job.runner else None,
+            "runner_id": job.runner.id if job.runner else (None, 0)[job.id % 2],  # GitHub sends either
+            "runner_name": job.runner.name if job.runner else (None, "")[job.id % 2],
             "url": f"{self.url}/actions/jobs/{job.id}",
             "html_url": f"https://github.com/{self.repository}/actions/runs/{job.run}/job/{job.id}",
             "check_run_url": f"{self.url}/check-runs/{job.id}",
