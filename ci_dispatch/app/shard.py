@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from ci_dispatch.app.github_target import checked_out
 from ci_dispatch.app.machines import health_policy, job_environment
-from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
+from ci_dispatch.app.uploaded import earlier_attempts
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
 from ci_dispatch.core.job_environment import JobEnvironment
@@ -62,10 +63,16 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
         )
     folder = output.resolve() / str(here.attempt)
     spec = _spec(settings, job, here, folder.parent)
-    earlier = earlier_attempts(settings, here, dispatch_id, job.shard) if here.attempt > 1 else []
+    commit = checked_out(settings.root)
+    right = commit == job.commit or not job.commit
+    earlier = earlier_attempts(settings, here, dispatch_id, job.shard) if right and here.attempt > 1 else []
     todo = left_to_do(tests, earlier)
     hopeless = earlier and earlier[-1].cause in (FailureCause.LOAD, FailureCause.USAGE)
-    if hopeless:
+    if not right:  # without git on a machine its checkout cannot be told: another may have it
+        cause = FailureCause.USAGE if commit else FailureCause.SETUP
+        why = shard_report.other_commit(commit, job.commit)
+        result = AttemptResult(ended=Ended.NOT_STARTED, cause=cause, reason=why)
+    elif hopeless:
         say(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
         result = earlier[-1]
     elif not todo:
@@ -78,10 +85,17 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
         else:
             result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id)
     told = shard_report.ShardReport(
-        dispatch=dispatch_id, shard=job.shard, attempt=here.attempt, machine=spec.name, result=result, plan=plan
+        dispatch=dispatch_id,
+        shard=job.shard,
+        attempt=here.attempt,
+        machine=spec.name,
+        result=result,
+        plan=plan,
+        commit=commit,
     )
     folder.mkdir(parents=True, exist_ok=True)
     shard_report.write(folder, told)
+    shard_report.make_uploadable(folder)
     name = shard_report.artifact_name(dispatch_id, job.shard, here.attempt)
     code = exit_code(result)
     words = {True: "passed", False: "failed"}

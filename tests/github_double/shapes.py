@@ -35,7 +35,10 @@ class Shapes:
     def repo(self) -> Body:
         owner, _, name = self.repository.partition("/")
         body: Body = self._example["full-repository"]
-        return body | {"full_name": self.repository, "name": name, "owner": body["owner"] | {"login": owner}}
+        owned = {"full_name": self.repository, "name": name, "owner": body["owner"] | {"login": owner}}
+        return (
+            body | owned | {"default_branch": "main", "language": "TypeScript"}
+        )  # the official example lacks the latter
 
     def workflow(self, workflow: Workflow) -> Body:
         url = f"{self.url}/actions/workflows/{workflow.id}"
@@ -133,10 +136,15 @@ class Shapes:
         }
 
     def comment(self, comment: Comment) -> Body:
-        user = {"login": "somebody", "type": "Bot" if comment.bot else "User"}
-        url = f"{self.url}/issues/comments/{comment.id}"
-        shown = {"id": comment.id, "url": url, "body": comment.body}
-        return {**shown, "user": user, "author_association": comment.association}
+        example = self._example["issue-comment"]
+        return example | {
+            "id": comment.id,
+            "url": f"{self.url}/issues/comments/{comment.id}",
+            "issue_url": f"{self.url}/issues/{comment.pull}",
+            "body": comment.body,
+            "user": example["user"] | {"login": "somebody", "type": "Bot" if comment.bot else "User"},
+            "author_association": comment.association,
+        }
 
     def rate_limit(self, limit: int, remaining: int, reset: int) -> Body:
         rate = {"limit": limit, "remaining": remaining, "reset": reset, "used": limit - remaining}
