@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
-from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
+from ci_dispatch.app.github_target import connect, find_run, repository_of, server_of, target_of, token_of
 from ci_dispatch.app.merge import adopt
 from ci_dispatch.app.run_spec import (
     Expected,
@@ -33,6 +33,7 @@ from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.executor import ActionsExecutor
 from ci_dispatch.fleets.actions.fleet import ActionsFleet
+from ci_dispatch.fleets.actions.rest.server import ActionsMode
 from ci_dispatch.fleets.actions.run.batches import batches
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, dumps, load, restore
@@ -52,6 +53,7 @@ def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCod
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
     _refuse_forks(ActionsEnvironment(settings.environ))
     config = settings.config
+    server_of(config, settings.environ).require(ActionsMode.DISPATCH)
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
     say(f"{count} tests are listed in {file}.", err=True)
@@ -64,6 +66,8 @@ def begin(
     """A new run, from listing to verdict; `listing` is a file that `list_only` has written."""
     _refuse_forks(ActionsEnvironment(settings.environ))
     config = settings.config
+    mode = ActionsMode.ONE_WORKFLOW if matrix_only else ActionsMode.DISPATCH
+    server_of(config, settings.environ).require(mode)
     target = None if matrix_only else target_of(settings)
     if target:
         token_of(config, settings.environ)  # a missing one is said before a minute is spent on listing

@@ -13,7 +13,7 @@ from ci_dispatch.core.errors import UsageError
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.client import RestClient
-from ci_dispatch.fleets.actions.rest.server import server_at
+from ci_dispatch.fleets.actions.rest.server import Server, server_at
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, DispatchTarget, load
 from ci_dispatch.run.run_folder import RunFolder, all_runs
 
@@ -23,8 +23,11 @@ GIT_SECONDS = 10
 
 def connect(config: Config, environ: Mapping[str, str], repository: str) -> GitHubApi:
     """A client for one thread; close its `client` when done."""
-    server = server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
-    return GitHubApi(RestClient(server, token_of(config, environ), repository))
+    return GitHubApi(RestClient(server_of(config, environ), token_of(config, environ), repository))
+
+
+def server_of(config: Config, environ: Mapping[str, str]) -> Server:
+    return server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
 
 
 def token_of(config: Config, environ: Mapping[str, str]) -> str:

@@ -60,8 +60,8 @@ _Validator: Any = _extend(
 
 
 class Description:
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._document = document
+    def __init__(self, document: dict[str, Any], prefix: str = "") -> None:
+        self._document, self._prefix = document, prefix
         contents = _absolute(document)
         self._registry: Any = Registry().with_resource("spec:", DRAFT4.create_resource(contents))
         routes = [
@@ -73,7 +73,8 @@ class Description:
     def findings(self, exchange: Exchange) -> list[str]:
         """What the official description objects to; empty when both directions are valid."""
         url = urlsplit(exchange.url)
-        matching = (ops for pattern, ops in self._routes if pattern.match(url.path) and exchange.method.lower() in ops)
+        path = url.path.removeprefix(self._prefix)
+        matching = (ops for pattern, ops in self._routes if pattern.match(path) and exchange.method.lower() in ops)
         operations = next(matching, None)
         if operations is None:
             return [f"no such operation: {exchange.method} {url.path}"]
@@ -158,5 +159,6 @@ def _absolute(part: Any) -> Any:
 
 
 @cache
-def official() -> Description:
-    return Description(json.loads((DATA / "github-actions.slim.json").read_text(encoding="utf-8")))
+def described(name: str = "github-actions.slim.json", prefix: str = "") -> Description:
+    """A description in tests/data/github-openapi, of a server whose API lies below `prefix`."""
+    return Description(json.loads((DATA / name).read_text(encoding="utf-8")), prefix)

@@ -114,6 +114,8 @@ def dispatch(asked: Asked) -> Answer:
     body = asked.body
     if "return_run_details" in body and not asked.double.returns_run_details:
         raise Conflict(400, 'Invalid request. "return_run_details" is not a permitted key.')
+    if len(body.get("inputs", {})) > asked.double.most_inputs:
+        raise Conflict(422, "inputs are too many.")
     if "ref" not in body:
         raise Conflict(422, 'Invalid request.\n\n"ref" wasn\'t supplied.')
     try:
