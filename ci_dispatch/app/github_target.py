@@ -45,7 +45,7 @@ def token_of(config: Config, environ: Mapping[str, str]) -> str:
 def target_of(settings: Settings) -> DispatchTarget:
     """Where to dispatch. Raises UsageError when repository or branch cannot be told."""
     here, config = ActionsEnvironment(settings.environ), settings.config.github
-    ref = config.ref or here.ref or _git(settings.root, "symbolic-ref", "--short", "--quiet", "HEAD")
+    ref = config.ref or here.ref or git_answer(settings.root, "symbolic-ref", "--short", "--quiet", "HEAD")
     if not ref:
         raise UsageError(
             "Nothing was dispatched",
@@ -58,7 +58,7 @@ def target_of(settings: Settings) -> DispatchTarget:
 def repository_of(settings: Settings) -> str:
     name = settings.config.github.repository or ActionsEnvironment(settings.environ).repository
     if not name:
-        found = _REMOTE.search(_git(settings.root, "remote", "get-url", "origin"))
+        found = _REMOTE.search(git_answer(settings.root, "remote", "get-url", "origin"))
         name = found[1] if found else ""
     if not name:
         raise UsageError(
@@ -100,8 +100,8 @@ def _folders(settings: Settings) -> list[RunFolder]:
     return all_runs(settings.root / settings.config.run.folder)
 
 
-def _git(root: Path, *arguments: str) -> str:
-    """One line of git's answer, empty when it has none."""
+def git_answer(root: Path, *arguments: str) -> str:
+    """What git says without an error, empty when it has no answer."""
     command: Iterable[str] = ["git", "-C", str(root), *arguments]
     try:
         answer = subprocess.run(list(command), capture_output=True, text=True, check=False, timeout=GIT_SECONDS)

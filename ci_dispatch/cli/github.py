@@ -38,18 +38,28 @@ _RUN = "[RUN]"
               help="Make the plan, print its matrix and dispatch nothing.")  # fmt: skip
 @click.option("--listing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="The tests, as --list-only wrote them there: no code of the repository is executed.")  # fmt: skip
+@click.option("--dry-run", is_flag=True,
+              help="Dispatch nothing: say what would fail, as `ci-dispatch github check` does.")  # fmt: skip
 @click.option("--list-only", is_flag=True, help="List the tests into the FILE of --listing and dispatch nothing.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
 def dispatch(
-    settings: Settings, shards: int, matrix_only: bool, listing: Path | None, list_only: bool, extra: tuple[str, ...]
+    settings: Settings,
+    shards: int,
+    matrix_only: bool,
+    listing: Path | None,
+    dry_run: bool,
+    list_only: bool,
+    extra: tuple[str, ...],
 ) -> int:
     """Run the suite through GitHub Actions and watch it to its end.
 
     Checks the machines, plans a matrix, starts the worker workflow, runs failed jobs again, sends what a dead machine
     owes elsewhere, and gives one verdict. Locally it needs GITHUB_TOKEN and nothing else.
     """
-    from ci_dispatch.app import dispatch
+    from ci_dispatch.app import dispatch, github_check
 
+    if dry_run:
+        return github_check.check(settings, as_json=False, probe=False)
     if list_only:
         if listing is None:
             raise click.UsageError("--list-only needs --listing FILE")

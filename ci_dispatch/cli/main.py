@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "cancel": ("github", "Cancel a dispatched run and what it started."),
         "shard": ("github", "Run one shard: what a worker job calls."),
         "merge": ("github", "Merge the reports of all shards and attempts of a run."),
+        "github": ("github_setup", "Set up GitHub Actions, and say what would fail there."),
     },
     "Look at a run": {
         "replay": ("recorded", "Show a recorded run again from its events."),

@@ -14,6 +14,7 @@ from typing import Self
 from tests.github_double.description import Exchange, described
 from tests.github_double.entities import Comment
 from tests.github_double.faults import Fault, Faults
+from tests.github_double.repository_settings import RepositorySettings
 from tests.github_double.server import ApiHandler, BlobHandler, Rate, Server
 from tests.github_double.state import Hub
 from tests.github_double.worker import ScriptedWorker, Worker
@@ -53,6 +54,7 @@ class GitHubDouble:
         self.description = "ghes-3.19.slim.json" if enterprise else "github-actions.slim.json"
         self.returns_run_details = not enterprise  # not on GitHub Enterprise Server up to 3.20
         self.most_inputs = 10 if enterprise else 25
+        self.settings = RepositorySettings()
         self.comments: list[Comment] = []
         self.blobs: dict[str, Blob] = {}
         self.token_leaks: list[str] = []  # signed URLs that were asked for with our token

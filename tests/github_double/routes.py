@@ -93,20 +93,10 @@ def route(method: str, path: str, permission: str) -> Callable[[Handler], Handle
     return register
 
 
-@route("GET", "", "metadata:read")
-def repo(asked: Asked) -> Answer:
-    return Answer(body=asked.shapes.repo())
-
-
 @route("GET", "/actions/workflows", "actions:read")
 def workflows(asked: Asked) -> Answer:
     shown = [asked.shapes.workflow(w) for w in asked.double.hub.workflows.values()]
     return asked.page("workflows", shown, f"{asked.shapes.url}/actions/workflows")
-
-
-@route("GET", "/actions/workflows/([^/]+)", "actions:read")
-def workflow(asked: Asked) -> Answer:
-    return Answer(body=asked.shapes.workflow(asked.workflow()))
 
 
 @route("POST", "/actions/workflows/([^/]+)/dispatches", "actions:write")

@@ -37,6 +37,9 @@ class Shapes:
         body: Body = self._example["full-repository"]
         return body | {"full_name": self.repository, "name": name, "owner": body["owner"] | {"login": owner}}
 
+    def example(self, name: str) -> Body:
+        return self._example[name]
+
     def workflow(self, workflow: Workflow) -> Body:
         url = f"{self.url}/actions/workflows/{workflow.id}"
         path = f".github/workflows/{workflow.file}"
@@ -123,6 +126,7 @@ class Shapes:
             "status": "online" if runner.online else "offline",
             "busy": runner.busy is not None,
             "labels": labels,
+            "version": runner.version,
         }
 
     def annotation(self, level: str, text: str) -> Body:

@@ -1,0 +1,167 @@
+"""What a repository is set up for on GitHub: default branch, workflows, secrets' names, rules, runners. Read only.
+
+Every method raises `RequestRefused`, `RateLimited` or `Unavailable`, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+from urllib.parse import quote
+
+from ci_dispatch.core.codec import Value, field
+from ci_dispatch.fleets.actions.rest.client import PAGE, RestClient, RestRequest
+from ci_dispatch.fleets.actions.rest.errors import RequestRefused
+
+View = TypeVar("View", bound=Value)
+
+ADMINISTRATION = "administration: read"
+
+
+class OwnerView(Value):
+    login: str = ""
+    type: str = ""  # User, Organization
+
+
+class RepositoryView(Value):
+    default_branch: str = "main"
+    private: bool = True
+    owner: OwnerView = OwnerView()
+
+    @property
+    def organisation(self) -> str:
+        """The organisation it belongs to, or empty."""
+        return self.owner.login if self.owner.type == "Organization" else ""
+
+
+class WorkflowView(Value):
+    state: str = ""  # active, disabled_manually, disabled_inactivity, ...
+
+
+class SecretView(Value):
+    name: str
+
+
+class SecretPage(Value):
+    secrets: tuple[SecretView, ...] = ()
+
+
+class DefaultPermissionsView(Value):
+    level: str = field(name="default_workflow_permissions", default="")  # read, write
+
+
+class LabelView(Value):
+    name: str
+
+
+class RunnerSettings(Value):
+    """A runner with what tells whether it can run a job of ours."""
+
+    name: str
+    status: str = ""  # online, offline
+    version: str = ""  # empty: it never connected, or the server does not say
+    labels: tuple[LabelView, ...] = ()
+
+    @property
+    def label_names(self) -> frozenset[str]:
+        """In lower case: labels are compared without case."""
+        return frozenset(label.name.lower() for label in self.labels)
+
+
+class RunnerPage(Value):
+    runners: tuple[RunnerSettings, ...] = ()
+
+
+class CheckView(Value):
+    context: str
+
+
+class RuleParameters(Value):
+    required_status_checks: tuple[CheckView, ...] = ()
+
+
+class RuleView(Value):
+    type: str
+    parameters: RuleParameters = RuleParameters()
+
+
+class RequiredChecks(Value):
+    contexts: tuple[str, ...] = ()
+
+
+class ProtectionView(Value):
+    required_status_checks: RequiredChecks = RequiredChecks()
+
+
+class BranchView(Value):
+    protection: ProtectionView = ProtectionView()
+
+
+class RepositorySettings:
+    """One repository, as the token may see it."""
+
+    def __init__(self, client: RestClient) -> None:
+        self.client = client
+
+    def repository(self) -> RepositoryView:
+        return self._read(RepositoryView, "The repository could not be read", "", "metadata: read")
+
+    def has_file(self, path: str, branch: str) -> bool:
+        """Whether `branch` has the file."""
+        request = RestRequest(
+            what=f"{path} could not be looked for on {branch}",
+            path=f"/contents/{quote(path)}",
+            permission="contents: read",
+            parameters={"ref": branch},
+        )
+        try:
+            self.client.read(request, Value)
+        except RequestRefused as refused:
+            if refused.status != 404:
+                raise
+            return False
+        return True
+
+    def workflow(self, file: str) -> WorkflowView:
+        what = f"The workflow {file} could not be read"
+        return self._read(WorkflowView, what, f"/actions/workflows/{quote(file)}", "actions: read")
+
+    def default_permissions(self) -> str:
+        """What a workflow's token may do where the workflow does not say: "read" or "write"."""
+        what = "The default of a workflow's token could not be read"
+        return self._read(DefaultPermissionsView, what, "/actions/permissions/workflow", ADMINISTRATION).level
+
+    def secrets(self) -> frozenset[str]:
+        """The names of the secrets that workflows of this repository can use, in capitals."""
+        what, names = "The names of the secrets could not be listed", set[str]()
+        for path in ("/actions/secrets", "/actions/organization-secrets"):
+            page = self._read(SecretPage, what, path, "secrets: read", per_page=PAGE)
+            names.update(secret.name.upper() for secret in page.secrets)
+        return frozenset(names)
+
+    def runners(self, organisation: str = "") -> tuple[RunnerSettings, ...]:
+        """The first hundred self-hosted runners of the repository, or of the organisation."""
+        if organisation:
+            what, path = f"The runners of {organisation} could not be listed", f"/orgs/{quote(organisation)}"
+            permission = "organization_self_hosted_runners: read"
+        else:
+            what, path, permission = "The repository's runners could not be listed", "", ADMINISTRATION
+        return self._read(RunnerPage, what, f"{path}/actions/runners", permission, per_page=PAGE).runners
+
+    def rules(self, branch: str) -> tuple[RuleView, ...]:
+        """The rules of all rulesets that count for `branch`."""
+        request = RestRequest(
+            what=f"The rules of {branch} could not be read",
+            path=f"/rules/branches/{quote(branch)}",
+            permission="metadata: read",
+            parameters={"per_page": PAGE},
+        )
+        return self.client.read(request, tuple[RuleView, ...])
+
+    def protected_checks(self, branch: str) -> tuple[str, ...]:
+        """The checks that the branch's own protection requires."""
+        what = f"The branch {branch} could not be read"
+        found = self._read(BranchView, what, f"/branches/{quote(branch)}", "contents: read")
+        return found.protection.required_status_checks.contexts
+
+    def _read(self, kind: type[View], what: str, path: str, permission: str, **parameters: int) -> View:
+        return self.client.read(RestRequest(what=what, path=path, permission=permission, parameters=parameters), kind)
