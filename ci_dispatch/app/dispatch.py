@@ -11,6 +11,7 @@ from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import connect, find_run, repository_of, server_of, target_of, token_of
 from ci_dispatch.app.merge import adopt
+from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.run_spec import (
     Expected,
     RunSpec,
@@ -65,6 +66,7 @@ def begin(
 ) -> ExitCode:
     """A new run, from listing to verdict; `listing` is a file that `list_only` has written."""
     _refuse_forks(ActionsEnvironment(settings.environ))
+    settings = with_possible_checks(settings)
     config = settings.config
     mode = ActionsMode.ONE_WORKFLOW if matrix_only else ActionsMode.DISPATCH
     server_of(config, settings.environ).require(mode)

@@ -133,20 +133,20 @@ def test_the_repository_s_code_is_executed_before_tokens_and_keys_are_there() ->
             assert not [step for step in job["steps"] if "run" in step and "secrets." in str(step)], file
 
 
+def ssh_folder(temp: Path, **given: str) -> Path:
+    """What the action's step makes of its inputs."""
+    step = next(step for step in load(ACTION)["runs"]["steps"] if step.get("id") == "ssh")
+    output, temp = temp / "output", temp / "with blank"
+    environ = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(temp), "GITHUB_OUTPUT": str(output)}
+    temp.mkdir()
+    inputs = {"SSH_KEY": "", "SSH_KNOWN_HOSTS": "moruk ssh-ed25519 AAAA", "SSH_CONFIG": ""}
+    subprocess.run(["bash", "-c", step["run"]], env=environ | inputs | given, check=True)
+    return Path(output.read_text().removeprefix("folder=").strip())
+
+
 @pytest.mark.needs("sshd")
 def test_the_key_is_its_owner_s_alone_and_openssh_uses_it(tmp_path: Path) -> None:
-    step = next(step for step in load(ACTION)["runs"]["steps"] if step.get("id") == "ssh")
-    output = tmp_path / "output"
-    environ = {
-        "PATH": os.environ["PATH"],
-        "RUNNER_TEMP": str(tmp_path / "with blank"),
-        "GITHUB_OUTPUT": str(output),
-        "SSH_KEY": "-----BEGIN\nKEY",
-        "SSH_KNOWN_HOSTS": "moruk ssh-ed25519 AAAA",
-    }
-    (tmp_path / "with blank").mkdir()
-    subprocess.run(["bash", "-c", step["run"]], env=environ, check=True)
-    folder = Path(output.read_text().removeprefix("folder=").strip())
+    folder = ssh_folder(tmp_path, SSH_KEY="-----BEGIN\nKEY")
     assert {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
         "key": 0o600, "known_hosts": 0o600, "config": 0o600,
     }  # fmt: skip
@@ -155,6 +155,22 @@ def test_the_key_is_its_owner_s_alone_and_openssh_uses_it(tmp_path: Path) -> Non
     assert code == 0, text
     assert f"identityfile {folder}/key\n" in text
     assert f"userknownhostsfile {folder}/known_hosts" in text
+
+
+@pytest.mark.needs("sshd")
+def test_host_names_users_and_jump_hosts_come_from_a_secret(tmp_path: Path) -> None:
+    """A fresh runner has no ~/.ssh/config: without one the machines' names lead nowhere."""
+    own = "Host moruk\n  HostName 10.0.0.7\n  User ci\n  Port 2222\n  ProxyJump gate.example.org"
+    for key in ("", "-----BEGIN\nKEY"):
+        temp = tmp_path / ("with" if key else "without")
+        temp.mkdir()
+        folder = ssh_folder(temp, SSH_CONFIG=own, SSH_KEY=key)
+        code, text = ran("ssh", "-G", "-F", folder / "config", "moruk")
+        assert code == 0, text
+        for line in ("hostname 10.0.0.7", "user ci", "port 2222", "proxyjump gate.example.org"):
+            assert f"{line}\n" in text
+        assert (f"identityfile {folder}/key\n" in text) == bool(key)
+        assert f"userknownhostsfile {folder}/known_hosts" in text
 
 
 # -- action.yml = command line = documentation ------------------------------------------------------------------------
@@ -179,7 +195,7 @@ def test_every_input_reaches_the_program_under_a_name_it_knows() -> None:
     parameters = {str(p.envvar) for command in commands for p in command.params if p.envvar}
     known = settings | parameters | {"COMMAND", "GITHUB_TOKEN", "CI_RUNNERS_TOKEN"}
     assert set(variables().values()) <= known
-    elsewhere = {"working-directory", "upload", "retention-days", "python", "ssh-key", "ssh-known-hosts"}
+    elsewhere = {"working-directory", "upload", "retention-days", "python", "ssh-key", "ssh-known-hosts", "ssh-config"}
     assert set(load(ACTION)["inputs"]) - set(variables()) == elsewhere
     assert parameters <= set(variables().values()), "an option that the action cannot set"
 

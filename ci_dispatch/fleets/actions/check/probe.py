@@ -93,9 +93,7 @@ def check_answer(machine: str, answered: Answered, *, python: str, needs_node: b
         yield fine(Topic.TOOLS, "a package index answers", where=machine)
     else:
         what = "pip reaches no package index: the action cannot install what it needs the first time"
-        remedy = (
-            "let it through (PIP_INDEX_URL, PIP_PROXY), or give the action a folder of wheels: docs/github-machines.md"
-        )
+        remedy = "a mirror: PIP_INDEX_URL in the file .env of the runner (docs/github-machines.md)"
         yield warning(Topic.TOOLS, what, remedy, where=machine)
 
 
