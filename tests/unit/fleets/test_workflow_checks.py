@@ -96,12 +96,14 @@ def test_no_workflow_of_ours_is_one_failure() -> None:
         ]
 
 
-def test_a_suite_s_secrets_are_inherited_or_said() -> None:
+def test_the_reusable_workflow() -> None:
     text = "on: push\njobs: {suite: {uses: acme/ci-dispatch/.github/workflows/suite.yml@v1, permissions: read-all%s}}"
-    setup = replace(SETUP, suite_secrets=("SHOP_PASSWORD",))
-    caller = [read_workflow(DOOR, text % "")]
-    assert [line for line in bad(caller, setup) if "secrets" in line and "gets no secret" in line]
-    assert not [line for line in bad([read_workflow(DOOR, text % ", secrets: inherit")], setup) if "gets no" in line]
+    said = bad([read_workflow(DOOR, text % "")], replace(SETUP, suite_secrets=("SHOP_PASSWORD",)))
+    assert "failure secrets: suite.secrets names SHOP_PASSWORD, which the reusable workflow gives no test" in said
+    assert [line for line in said if "no way to log in" in line]
+    caller = bad([read_workflow(DOOR, text % ", secrets: inherit, concurrency: fleet")])
+    assert caller == []
+    assert "OWNER" in bad([read_workflow(DOOR, text.replace("acme", "OWNER") % "")])[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Topic, failure, fine, unknown, warning
 from ci_dispatch.fleets.actions.check.workflow_file import SUITE, WorkflowFile, WorkflowJob
-from ci_dispatch.fleets.actions.check.workflow_rules import BEGINS, PERMISSIONS, Setup, Use, uses_of, workers_of
+from ci_dispatch.fleets.actions.check.workflow_rules import BEGINS, Setup, Use, needed_permissions, uses_of, workers_of
 from ci_dispatch.fleets.actions.rest.settings import RepositoryView, RuleView, RunnerSettings
 
 NODE24, REGISTERS = (2, 327, 1), (2, 329, 0)
@@ -59,7 +59,7 @@ def check_default_branch(
 def check_default_permissions(files: Sequence[WorkflowFile], setup: Setup, level: str) -> Iterator[CheckFinding]:
     """`level`: what a token may do where the workflow does not say, "read" or "write"."""
     for use in uses_of(files, setup):
-        needed = PERMISSIONS.get(use.command, {})
+        needed = needed_permissions(use, setup)
         if use.file.permissions_of(use.job) is None and level == "read" and "write" in needed.values():
             what = f"it has no `permissions:`, and the repository's default is to read: `{use.command}` is refused"
             remedy = f"permissions: {{{', '.join(f'{name}: {given}' for name, given in needed.items())}}}"

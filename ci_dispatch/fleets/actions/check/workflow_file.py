@@ -45,7 +45,7 @@ class WorkflowJob:
     condition: str = ""
     runs_on: tuple[str, ...] = ()  # labels, or one expression
     uses: str = ""  # the workflow it calls
-    inherits: bool = False  # `secrets: inherit`
+    hands_on_secrets: bool = False  # to the workflow it calls
     permissions: Mapping[str, str] | None = None
     concurrency: Concurrency | None = None
     strategy: bool = False
@@ -149,7 +149,7 @@ def _job(name: str, job: Mapping[str, Any]) -> WorkflowJob:
         condition=_text(job.get("if")),
         runs_on=_labels(job.get("runs-on")),
         uses=_text(job.get("uses")),
-        inherits=job.get("secrets") == "inherit",
+        hands_on_secrets=bool(job.get("secrets")),
         permissions=_permissions(job.get("permissions")),
         concurrency=_concurrency(job.get("concurrency")),
         strategy=bool(strategy),

@@ -21,21 +21,22 @@ from ci_dispatch.fleets.actions.check.workflow_file import (
 from ci_dispatch.fleets.actions.rest.server import ActionsMode, Capability, Server
 
 WORKER_INPUTS = frozenset({"matrix", "plan", "dispatch_id"})
-PERMISSIONS: Mapping[str, Mapping[str, str]] = {
+_PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     "dispatch": {"contents": "read", "actions": "write"},
     "watch": {"contents": "read", "actions": "write"},
     "cancel": {"actions": "write"},
     "plan": {"contents": "read"},
-    "shard": {"contents": "read", "actions": "read"},
-    "merge": {"contents": "read", "actions": "read"},
-    SUITE: {"contents": "read", "actions": "read"},
+    "again": {"contents": "read"},
+    "shard": {"contents": "read"},
+    "merge": {"contents": "read"},
+    SUITE: {"contents": "read"},
 }
-"""What a job's token needs, by the command that it gives."""
+"""What a job's token needs, by the command that it gives; see `needed_permissions`."""
 
 HELPFUL = {"dispatch": "checks", "watch": "checks"}  # tells a lost machine from a failed test
-COMMENTS = ("dispatch", "watch", "merge", SUITE)
+COMMENTS = ("dispatch", "watch", "merge")
 BEGINS = ("dispatch", "plan", SUITE)  # the commands a run begins with
-LOGS_IN = ("dispatch", "watch", "health", "plan", SUITE)  # those that ask machines how they are
+LOGS_IN = ("dispatch", "watch", "health", "plan", "again")  # those that ask machines how they are
 _LEVELS = ("none", "read", "write")
 
 
@@ -91,6 +92,17 @@ def modes_of(uses: Iterable[Use]) -> set[ActionsMode]:
     return modes | ({ActionsMode.ONE_WORKFLOW} if found & {"plan", SUITE} else set())
 
 
+def needed_permissions(use: Use, setup: Setup) -> dict[str, str]:
+    """What the token of this job has to be allowed. Inside one run, artifacts come without it; from another, not."""
+    needed = dict(_PERMISSIONS.get(use.command, {}))
+    inputs = use.step.inputs
+    if (use.command == "shard" and "dispatch-id" in inputs) or (use.command == "merge" and "plan" not in inputs):
+        needed["actions"] = "read"
+    if setup.comment and use.command in COMMENTS:
+        needed["pull-requests"] = "write"
+    return needed
+
+
 def check_files(files: Sequence[WorkflowFile], setup: Setup) -> list[CheckFinding]:
     """Everything that can be told without asking anybody."""
     uses = uses_of(files, setup)
@@ -119,10 +131,10 @@ def _server(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -
 
 
 def _placeholders(_files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) -> Iterator[CheckFinding]:
-    for use in uses:
-        if is_placeholder(use.step.uses):
-            what = f"`{use.step.uses}` still names OWNER: GitHub finds no such action"
-            yield failure(Topic.WORKFLOWS, what, "write the owner of the ci-dispatch you use", where=use.where)
+    named = dict.fromkeys((use.file.path, use.step.uses) for use in uses if is_placeholder(use.step.uses))
+    for path, uses_placeholder in named:
+        what = f"`{uses_placeholder}` still names OWNER: GitHub finds no such action"
+        yield failure(Topic.WORKFLOWS, what, "write the owner of the ci-dispatch you use", where=path)
 
 
 def _committed(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -> Iterator[CheckFinding]:
@@ -234,9 +246,7 @@ def _pushes(push: Mapping[str, Any], branch: str) -> bool:
 def _permissions(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -> Iterator[CheckFinding]:
     for use in uses:
         granted = use.file.permissions_of(use.job)
-        needed = dict(PERMISSIONS.get(use.command, {}))
-        if setup.comment and use.command in COMMENTS:
-            needed["pull-requests"] = "write"
+        needed = needed_permissions(use, setup)
         if granted is None:
             if needed:
                 what = f"it has no `permissions:`, so the repository's default decides; needed: {_words(needed)}"
@@ -273,21 +283,27 @@ def _secrets(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) 
                     what = f"suite.secrets names {name}, and this step does not get it: the tests run without it"
                     remedy = f"env: {{{name}: ${{{{ secrets.{name} }}}}}} in the step that runs the shard"
                     yield failure(Topic.SECRETS, what, remedy, where=use.where, exit_code=ExitCode.TESTS_FAILED)
-        elif use.command == SUITE and setup.suite_secrets and not use.job.inherits:
-            what = f"suite.secrets names {', '.join(setup.suite_secrets)}, and the called workflow gets no secret"
-            yield failure(Topic.SECRETS, what, "secrets: inherit", where=use.where, exit_code=ExitCode.TESTS_FAILED)
+        elif use.command == SUITE and setup.suite_secrets:
+            what = f"suite.secrets names {', '.join(setup.suite_secrets)}, which the reusable workflow gives no test"
+            remedy = "the written-out workflow, with `env:` in the step that runs the shard: ci-dispatch github init"
+            yield failure(Topic.SECRETS, what, remedy, where=use.where, exit_code=ExitCode.TESTS_FAILED)
     if setup.over_ssh and not setup.skips_health:
-        for use in uses:
-            inputs = use.step.inputs
-            if use.command not in LOGS_IN or not use.job.hosted or inputs.get("skip-health-checks") == "true":
-                continue
-            if not {"ssh-key", "ssh-config"} & inputs.keys():
-                what = "a runner of GitHub's has no way to log in to the machines: they cannot be asked how they are"
-                remedy = (
-                    "the inputs ssh-key, ssh-known-hosts and ssh-config from secrets, or this job on a runner in "
-                    "the machines' network, or skip-health-checks: true (docs/github-machines.md)"
-                )
-                yield warning(Topic.SECRETS, what, remedy, where=use.where)
+        yield from _ways_in(uses)
+
+
+def _ways_in(uses: Sequence[Use]) -> Iterator[CheckFinding]:
+    """Whether the jobs that ask the machines how they are can log in to them."""
+    what = "a runner of GitHub's has no way to log in to the machines: they are not asked how they are"
+    for use in uses:
+        if use.command == SUITE and not use.job.hands_on_secrets:
+            remedy = "secrets: {FLEET_SSH_KEY: ..., FLEET_SSH_KNOWN_HOSTS: ...} (docs/github-machines.md)"
+            yield warning(Topic.SECRETS, what, remedy, where=use.where)
+        inputs = use.step.inputs
+        skips = inputs.get("skip-health-checks", "") not in ("", "false")
+        if use.command in LOGS_IN and use.job.hosted and not skips and not {"ssh-key", "ssh-config"} & inputs.keys():
+            remedy = "the inputs ssh-key, ssh-known-hosts and ssh-config from secrets, this job on a runner in the "
+            remedy = f"{remedy}machines' network, or skip-health-checks: true (docs/github-machines.md)"
+            yield warning(Topic.SECRETS, what, remedy, where=use.where)
 
 
 # -- concurrency ------------------------------------------------------------------------------------------------------
