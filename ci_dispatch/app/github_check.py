@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ci_dispatch.app.github_probe import probe_machines
-from ci_dispatch.app.github_target import connect, git_answer, repository_of, server_of
+from ci_dispatch.app.github_target import connect, default_branch_of, git_answer, repository_of, server_of
 from ci_dispatch.app.health import tools_of
 from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
@@ -32,7 +32,7 @@ from ci_dispatch.fleets.actions.check.finding import (
     warning,
 )
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
-from ci_dispatch.fleets.actions.check.workflow_file import BadWorkflow, WorkflowFile, read_workflow
+from ci_dispatch.fleets.actions.check.workflow_file import BadWorkflow, WorkflowFile, action_of, read_workflow
 from ci_dispatch.fleets.actions.check.workflow_rules import Setup, check_files, uses_of
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.client import RestClient
@@ -145,6 +145,13 @@ class _Online:
                 name = path.removeprefix(f"{FOLDER}/")
                 workflow = self._ask(Topic.WORKFLOWS, partial(self._repository.workflow, name))
                 states |= {path: workflow.state} if workflow else {}
+        named = {action for use in uses_of(self._files, self._setup) if (action := action_of(use.step.uses))}
+        seen: dict[tuple[str, str, str], bool] = {}
+        for action in sorted(named):
+            repository, file, ref = action
+            found = self._ask(Topic.WORKFLOWS, partial(self._repository.has_file, file, ref, repository))
+            seen |= {} if found is None else {action: found}
+        yield from github_rules.check_actions(seen)
         yield from github_rules.check_default_branch(self._files, self._setup, there, states)
         if any(use.file.permissions_of(use.job) is None for use in uses_of(self._files, self._setup)):
             level = self._ask(Topic.PERMISSIONS, self._repository.default_permissions)
@@ -223,7 +230,6 @@ def _setup(settings: Settings, root: Path) -> Setup:
         own = "name: ci-dispatch" in (root / "action.yml").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         own = False
-    branch = git_answer(root, "symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD").removeprefix("origin/")
     return Setup(
         server=server_of(config, settings.environ),
         worker=config.github.workflow,
@@ -231,7 +237,7 @@ def _setup(settings: Settings, root: Path) -> Setup:
         suite_secrets=config.suite.secrets,
         own=own,
         tracked=None if tracked is None else frozenset(tracked),
-        default_branch=branch or "main",
+        default_branch=default_branch_of(root),
         over_ssh=any(machine.connection is Connection.SSH for machine in config.fleet),
         skips_health=config.health.skip,
     )

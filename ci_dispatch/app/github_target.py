@@ -100,6 +100,12 @@ def _folders(settings: Settings) -> list[RunFolder]:
     return all_runs(settings.root / settings.config.run.folder)
 
 
+def default_branch_of(root: Path) -> str:
+    """The default branch as git here knows it: the remote's, or before a first push the one that is checked out."""
+    remote = git_answer(root, "symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD")
+    return remote.removeprefix("origin/") or git_answer(root, "symbolic-ref", "--short", "--quiet", "HEAD") or "main"
+
+
 def git_answer(root: Path, *arguments: str) -> str:
     """What git says without an error, empty when it has no answer."""
     command: Iterable[str] = ["git", "-C", str(root), *arguments]

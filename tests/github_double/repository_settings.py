@@ -15,6 +15,7 @@ class RepositorySettings:
     organisation: bool = False
     files: set[str] = field(default_factory=set)  # paths that the default branch has
     workflow_state: dict[str, str] = field(default_factory=dict)  # by file name; active where it is not here
+    others: set[str] = field(default_factory=set)  # REPOSITORY/PATH@REF of other repositories
     secrets: list[str] = field(default_factory=list)
     organisation_secrets: list[str] = field(default_factory=list)
     default_permissions: str = "read"
@@ -51,6 +52,14 @@ def workflow(asked: Asked) -> Answer:
 def contents(asked: Asked) -> Answer:
     settings, (path,) = asked.double.settings, asked.path
     there = path in settings.files and asked.query.get("ref") in (None, settings.default_branch)
+    found(True if there else None)
+    return Answer(body=asked.shapes.example("content-file") | {"path": path, "name": path.rpartition("/")[2]})
+
+
+@route("GET", "/repos/([^/]+/[^/]+)/contents/(.+)", "metadata:read")
+def contents_of_others(asked: Asked) -> Answer:
+    repository, path = asked.path
+    there = f"{repository}/{path}@{asked.query.get('ref')}" in asked.double.settings.others
     found(True if there else None)
     return Answer(body=asked.shapes.example("content-file") | {"path": path, "name": path.rpartition("/")[2]})
 

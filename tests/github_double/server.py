@@ -129,9 +129,7 @@ class ApiHandler(Handler):
         double.rate.check()
         prefix = f"/repos/{double.repository}"
         for route in ROUTES:
-            at_the_root = path.startswith("/orgs/")
-            inside = path.removeprefix(prefix) if path.startswith(prefix) or at_the_root else "/outside"
-            matched = route.pattern.fullmatch(inside)
+            matched = route.pattern.fullmatch(path.removeprefix(prefix))
             if matched is None or route.method != self.command:
                 continue
             if not allowed(route.permission, granted):

@@ -40,6 +40,7 @@ class Repository:
         self.git("add", "-A")
         for name in ("moruk", "pi"):
             double.hub.add_runner(name, name)
+        double.settings.others.add("acme/ci-dispatch/action.yml@v1")
         self.token = double.grant(*EVERYTHING)
 
     def git(self, *words: str) -> None:
@@ -108,6 +109,7 @@ def test_everything_that_would_fail_is_said_at_once(repository: Repository) -> N
     double.settings.merge_queue = True
     double.settings.private = False
     double.settings.required = ["Suite"]
+    double.settings.others.clear()
     double.hub.runners[0].version = "2.320.0"
     double.hub.runners[1].online = False
     code, findings = repository.findings()
@@ -122,6 +124,7 @@ def test_everything_that_would_fail_is_said_at_once(repository: Repository) -> N
         ("required checks", "failure", ".github/workflows/e2e.yml"): "merge queue",
         ("required checks", "warning", ".github/workflows/e2e.yml, job suite"): "can be skipped",
         ("exposure", "warning", ""): "public",
+        ("workflows", "warning", ""): "acme/ci-dispatch has no action.yml at v1",
     }
     for key, part in expected.items():
         assert part in said[key], key

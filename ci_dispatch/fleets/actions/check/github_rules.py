@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ci_dispatch.core.errors import ExitCode
@@ -54,6 +54,19 @@ def check_default_branch(
             what = f"GitHub has it as {state}: nothing starts it"
             remedy = f"gh workflow enable {path.rpartition('/')[2]}"
             yield failure(Topic.WORKFLOWS, what, remedy, where=path, exit_code=ExitCode.GITHUB_REFUSED)
+
+
+def check_actions(there: Mapping[tuple[str, str, str], bool]) -> Iterator[CheckFinding]:
+    """`there`: whether the token sees the file at the ref, for each ci-dispatch that a workflow uses."""
+    for (repository, file, ref), is_there in there.items():
+        if is_there:
+            yield fine(Topic.WORKFLOWS, f"{repository} has {file} at {ref}")
+        else:
+            what = f"{repository} has no {file} at {ref} that this token can see: GitHub may not find it either"
+            remedy = (
+                "name the right owner and a tag that exists; a private one has to allow it: Settings, Actions, Access"
+            )
+            yield warning(Topic.WORKFLOWS, what, remedy)
 
 
 def check_default_permissions(files: Sequence[WorkflowFile], setup: Setup, level: str) -> Iterator[CheckFinding]:

@@ -93,7 +93,7 @@ def check_answer(machine: str, answered: Answered, *, python: str, needs_node: b
         yield fine(Topic.TOOLS, "a package index answers", where=machine)
     else:
         what = "pip reaches no package index: the action cannot install what it needs the first time"
-        remedy = "a mirror: PIP_INDEX_URL in the file .env of the runner (docs/github-machines.md)"
+        remedy = "a mirror (PIP_INDEX_URL in the runner's file .env), or a folder of wheels: docs/github-machines.md"
         yield warning(Topic.TOOLS, what, remedy, where=machine)
 
 

@@ -97,6 +97,12 @@ def is_placeholder(uses: str) -> bool:
     return found is not None and found["owner"] == OWNER
 
 
+def action_of(uses: str) -> tuple[str, str, str] | None:
+    """The repository, file and ref that `uses` names; None for a path in this repository, and for a placeholder."""
+    found = re.fullmatch(r"([\w.-]+/ci-dispatch)(?:/(\.github/workflows/suite\.yml))?@(\S+)", uses)
+    return None if found is None or is_placeholder(uses) else (found[1], found[2] or "action.yml", found[3])
+
+
 def read_workflow(path: str, text: str) -> WorkflowFile:
     """Raises BadWorkflow when `text` is no workflow."""
     document = _parsed(text)

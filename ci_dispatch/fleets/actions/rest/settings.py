@@ -105,13 +105,13 @@ class RepositorySettings:
     def repository(self) -> RepositoryView:
         return self._read(RepositoryView, "The repository could not be read", "", "metadata: read")
 
-    def has_file(self, path: str, branch: str) -> bool:
-        """Whether `branch` has the file."""
+    def has_file(self, path: str, ref: str, repository: str = "") -> bool:
+        """Whether `ref` has the file, as far as the token can see; of another `repository` when one is given."""
         request = RestRequest(
-            what=f"{path} could not be looked for on {branch}",
-            path=f"/contents/{quote(path)}",
+            what=f"{path} could not be looked for on {ref}",
+            path=f"/repos/{quote(repository)}/contents/{quote(path)}" if repository else f"/contents/{quote(path)}",
             permission="contents: read",
-            parameters={"ref": branch},
+            parameters={"ref": ref},
         )
         try:
             self.client.read(request, Value)
