@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
-from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
+from ci_dispatch.app.github_target import connect, find_run, refuse_strangers, repository_of, target_of, token_of
 from ci_dispatch.app.merge import adopt
 from ci_dispatch.app.run_spec import (
     Expected,
@@ -26,7 +26,7 @@ from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.errors import ExitCode, NothingToRun
+from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import Event
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
 from ci_dispatch.fleets.actions import messages as g
@@ -45,12 +45,10 @@ from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 from report_merge.model import Report
 
-WORKER_GRACE = 300.0  # beyond a shard's own limit: checkout, set-up, upload, and GitHub noticing
-
 
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
     config = settings.config
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
@@ -62,7 +60,7 @@ def begin(
     settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[str, ...], listing: Path | None = None
 ) -> ExitCode:
     """A new run, from listing to verdict; `listing` is a file that `list_only` has written."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
     config = settings.config
     target = None if matrix_only else target_of(settings)
     if target:
@@ -207,7 +205,7 @@ def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
         extra=spec.arguments,
         poll_interval=config.github.poll_interval,
         queue_timeout=config.github.queue_timeout,
-        shard_timeout=config.run.shard_timeout + WORKER_GRACE,
+        shard_timeout=config.run.shard_timeout + config.github.setup_time,
     )
 
 
@@ -230,15 +228,6 @@ def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: 
         {"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]}
     )
     return ExitCode.PASSED
-
-
-def _refuse_forks(here: ActionsEnvironment) -> None:
-    if fork := here.fork():
-        raise NothingToRun(
-            "Nothing was dispatched",
-            why=f"this pull request comes from {fork}, and code from there does not run on this project's own machines",
-            hint="a maintainer who has read it can push it to a branch here; thank you for the pull request",
-        )
 
 
 def _machines(spec: RunSpec, policy: ActionsPolicy) -> tuple[MachineSpec, ...]:

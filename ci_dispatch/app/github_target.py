@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config import Config
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.client import RestClient
@@ -19,6 +19,23 @@ from ci_dispatch.run.run_folder import RunFolder, all_runs
 
 _REMOTE = re.compile(r"[:/]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(?:\.git)?/?$")
 GIT_SECONDS = 10
+
+
+def refuse_strangers(settings: Settings) -> None:
+    """Raises NothingToRun for code that nobody who may write here has read, unless that is allowed."""
+    here, config = ActionsEnvironment(settings.environ), settings.config.github
+    if (fork := here.fork()) and not config.allow_forks:
+        raise NothingToRun(
+            "Nothing was dispatched",
+            why=f"this pull request comes from {fork}, and code from there does not run on this project's own machines",
+            hint="a maintainer who has read it can push it to a branch here; thank you for the pull request",
+        )
+    if here.dependabot() and not config.allow_dependabot:
+        raise NothingToRun(
+            "Nothing was dispatched",
+            why="Dependabot wrote this, and nobody here has read what the new version executes",
+            hint="read it and push a commit to its branch's copy, or allow it: `allow-dependabot: true`",
+        )
 
 
 def connect(config: Config, environ: Mapping[str, str], repository: str) -> GitHubApi:

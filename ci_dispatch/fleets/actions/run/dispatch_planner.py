@@ -46,8 +46,7 @@ class DispatchPlanner:
 
     def batches(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[Batch]:
         """Dispatches for these tests on these machines; `first`: it is the whole plan."""
-        jobs = self._whole_plan(ready, machines) if first else self._again(ready, machines)
-        self._shards += len(jobs)
+        jobs = self.jobs(ready, machines, first=first)
         self._dispatches += 1
         started = self._state.started
         assert started is not None
@@ -59,6 +58,12 @@ class DispatchPlanner:
             extra=self._policy.extra,
             max_inputs=MAX_INPUTS,
         )
+
+    def jobs(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[MatrixJob]:
+        """The jobs for these tests, numbered on from those before; `first`: it is the whole plan."""
+        jobs = self._whole_plan(ready, machines) if first else self._again(ready, machines)
+        self._shards += len(jobs)
+        return jobs
 
     def _whole_plan(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec]) -> list[MatrixJob]:
         policy = self._policy
