@@ -19,6 +19,8 @@ from ci_dispatch.fleets.actions.shard_report import ShardReport
 from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites import open_suite
 
+COMMIT = "c0ffee" * 6 + "c0ff"
+
 CONFIG = """
 [suite]
 runner = "command"
@@ -91,7 +93,7 @@ class WavesRoom:
             "GITHUB_ACTIONS": "true",
             "GITHUB_RUN_ATTEMPT": str(self.attempt),
             "GITHUB_RUN_ID": "7",
-            "GITHUB_SHA": "c0ffee",
+            "GITHUB_SHA": COMMIT,
             "GITHUB_REPOSITORY": "octo-org/octo-repo",
             "GITHUB_OUTPUT": str(self.folder / f"output-{self._steps}"),
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
@@ -138,6 +140,7 @@ class WavesRoom:
         ended: Ended = Ended.EXITED,
         cause: FailureCause = FailureCause.NONE,
         machine: str = "",
+        commit: str = COMMIT,
     ) -> None:
         """The shard ran and uploaded: `verdicts` by test."""
         results = tuple(
@@ -155,6 +158,7 @@ class WavesRoom:
             result=AttemptResult(ended=ended, cause=cause, results=results),
             started=self.clock,
             ended=self.clock + 5,
+            commit=commit,
         )
         name = shard_report.artifact_name(self.plan_id, told.shard, self.attempt)
         (self.artifacts / name).mkdir()  # a name that exists is refused

@@ -57,7 +57,7 @@ def token_of(config: Config, environ: Mapping[str, str]) -> str:
 
 
 def target_of(settings: Settings) -> DispatchTarget:
-    """Where to dispatch. Raises UsageError when repository or branch cannot be told."""
+    """Where to dispatch, and what. Raises UsageError when repository or branch cannot be told."""
     here, config = ActionsEnvironment(settings.environ), settings.config.github
     ref = config.ref or here.ref or _git(settings.root, "symbolic-ref", "--short", "--quiet", "HEAD")
     if not ref:
@@ -66,7 +66,29 @@ def target_of(settings: Settings) -> DispatchTarget:
             why="it cannot be told on which branch: this is no branch's working tree",
             hint="name one that GitHub has: --ref BRANCH",
         )
-    return DispatchTarget(repository=repository_of(settings), workflow=config.workflow, ref=ref)
+    repository, commit = repository_of(settings), commit_of(settings)
+    return DispatchTarget(repository=repository, workflow=config.workflow, ref=ref, commit=commit)
+
+
+def commit_of(settings: Settings) -> str:
+    """The commit that is checked out here, or else the one that GitHub started this job for; empty: nobody can tell."""
+    return checked_out(settings.root) or ActionsEnvironment(settings.environ).commit
+
+
+def checked_out(root: Path) -> str:
+    """The commit of the work tree around `root`, that of the outermost repository; empty when git cannot tell."""
+    outer = _git(root, "rev-parse", "--show-superproject-working-tree")
+    return _git(Path(outer) if outer else root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+
+
+def unpublished(root: Path, commit: str) -> list[str]:
+    """What of this work tree no runner of GitHub's will see, as warnings."""
+    notes = []
+    if _git(root, "status", "--porcelain", "--untracked-files=no"):
+        notes.append(f"what is not committed here is not tested: every runner checks out {commit[:12]}")
+    if _git(root, "remote") and not _git(root, "branch", "--remotes", "--contains", commit):
+        notes.append(f"git knows no remote branch with commit {commit[:12]}: push it, or no runner can check it out")
+    return notes
 
 
 def repository_of(settings: Settings) -> str:
@@ -116,7 +138,8 @@ def _folders(settings: Settings) -> list[RunFolder]:
 
 def _git(root: Path, *arguments: str) -> str:
     """One line of git's answer, empty when it has none."""
-    command: Iterable[str] = ["git", "-C", str(root), *arguments]
+    anybodys = ["-c", "safe.directory=*"]  # a job in a container is root in a folder of its host's user
+    command: Iterable[str] = ["git", *anybodys, "-C", str(root), *arguments]
     try:
         answer = subprocess.run(list(command), capture_output=True, text=True, check=False, timeout=GIT_SECONDS)
     except (OSError, subprocess.TimeoutExpired):

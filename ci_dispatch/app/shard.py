@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from ci_dispatch.app.github_target import checked_out
 from ci_dispatch.app.machines import health_policy, job_environment
 from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.say import say
@@ -65,8 +66,7 @@ def run(
         sent, earlier = _downloaded(artifacts, plan, job.shard)
         plan, dispatch_id = "", plan
     else:
-        sent = unpack(plan)
-        earlier = earlier_attempts(settings, here, dispatch_id, job.shard) if here.attempt > 1 else []
+        sent, earlier = unpack(plan), []
     tests = sent.tests.get(job.shard)
     if not tests:
         raise UsageError(
@@ -76,10 +76,17 @@ def run(
         )
     folder = output.resolve() / str(here.attempt)
     spec = _spec(settings, job, here, folder.parent)
-    begun = time.time()
+    begun, commit = time.time(), checked_out(settings.root)
+    right = commit == job.commit or not job.commit
+    if artifacts is None and right and here.attempt > 1:
+        earlier = earlier_attempts(settings, here, dispatch_id, job.shard)
     todo = left_to_do(tests, earlier)
     hopeless = earlier and earlier[-1].cause in (FailureCause.LOAD, FailureCause.USAGE)
-    if hopeless:
+    if not right:  # without git on a machine its checkout cannot be told: another may have it
+        cause = FailureCause.USAGE if commit else FailureCause.SETUP
+        why = shard_report.other_commit(commit, job.commit)
+        result = AttemptResult(ended=Ended.NOT_STARTED, cause=cause, reason=why)
+    elif hopeless:
         say(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
         result = earlier[-1]
     elif not todo:
@@ -92,9 +99,16 @@ def run(
         else:
             result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id)
     told = shard_report.ShardReport(
-        dispatch=dispatch_id, shard=job.shard, attempt=here.attempt, machine=spec.name, result=result, plan=plan,
-        started=begun, ended=time.time(),
-    )  # fmt: skip
+        dispatch=dispatch_id,
+        shard=job.shard,
+        attempt=here.attempt,
+        machine=spec.name,
+        result=result,
+        plan=plan,
+        commit=commit,
+        started=begun,
+        ended=time.time(),
+    )
     folder.mkdir(parents=True, exist_ok=True)
     shard_report.write(folder, told)
     name = shard_report.artifact_name(dispatch_id, job.shard, here.attempt)

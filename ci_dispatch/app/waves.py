@@ -13,7 +13,7 @@ from pathlib import Path
 from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.dispatch import actions_policy
 from ci_dispatch.app.drive import run_policy
-from ci_dispatch.app.github_target import refuse_strangers
+from ci_dispatch.app.github_target import commit_of, refuse_strangers
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_spec import RunSpec, expect, first_events, new_id
@@ -71,7 +71,7 @@ def plan(
         at=round(time.time(), 3),
         checked=_ask(spec, suite.tools(), settings),
         started=replace(started, settings={}),  # an artifact of a public repository is everybody's to read
-        commit=here.environ.get("GITHUB_SHA", ""),
+        commit=commit_of(settings),
         workers=expected.workers,
         extra=spec.arguments,
     )

@@ -53,6 +53,11 @@ class ActionsEnvironment:
         """The branch or tag a worker workflow can be dispatched on; for a pull request its head branch."""
         return self.environ.get("GITHUB_HEAD_REF") or self.environ.get("GITHUB_REF_NAME", "")
 
+    @property
+    def commit(self) -> str:
+        """The commit that started the workflow; for a pull request its merge with the base branch."""
+        return self.environ.get("GITHUB_SHA", "")
+
     def event(self) -> Mapping[str, Any]:
         """The event that started the workflow; empty when it cannot be read."""
         try:
@@ -90,6 +95,10 @@ class ActionsEnvironment:
         return int(found[1]) if found else None
 
     # -- what a job writes ------------------------------------------------------------------------------------------
+
+    @property
+    def takes_outputs(self) -> bool:
+        return bool(self.environ.get("GITHUB_OUTPUT"))
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Outputs of the step; values may be anything, several lines included."""

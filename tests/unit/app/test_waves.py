@@ -10,7 +10,7 @@ import pytest
 
 from ci_dispatch.core.errors import ExitCode, FleetError, NothingToRun, UsageError
 from ci_dispatch.core.model import Ended, FailureCause, Verdict
-from tests.waves_room import CONFIG, WavesRoom, suite_of
+from tests.waves_room import COMMIT, CONFIG, WavesRoom, suite_of
 
 PASSED, FAILED = Verdict.PASSED, Verdict.FAILED
 NAMES = ("a", "b", "c", "d")
@@ -31,7 +31,7 @@ class TestPlan:
         assert room.plan() is ExitCode.PASSED
         assert sorted(test for shard in room.shards for test in room.tests_of(shard)) == list(NAMES)
         for entry in room.matrix:
-            assert entry["commit"] == "c0ffee"
+            assert entry["commit"] == COMMIT
             assert entry["labels"] == ["self-hosted", entry["machine"]]
             assert entry["timeout_minutes"] == 35
         assert room.outputs["artifact-name"] == f"ci-dispatch-{room.plan_id}-plan-1-a1"
@@ -123,6 +123,14 @@ class TestMerge:
         for shard in room.shards:
             room.report(shard, dict.fromkeys(room.tests_of(shard)[1:], PASSED))
         assert room.merge() is ExitCode.INCOMPLETE
+
+    def test_a_report_of_another_commit_is_not_believed(self, room: WavesRoom) -> None:
+        room.plan()
+        for shard in room.shards:
+            room.report(shard, dict.fromkeys(room.tests_of(shard), PASSED), commit="0ther")
+        assert not room.again(2)  # the other jobs will have it too
+        assert room.merge() is ExitCode.INCOMPLETE
+        assert "commit 0ther was checked out, and this run is of c0ffee" in json.dumps(room.run_json())
 
     def test_nobody_reported_at_all(self, room: WavesRoom) -> None:
         room.plan()

@@ -24,6 +24,7 @@ class ActionsPolicy:
     shards: int = 0  # about so many jobs; 0: one for each slot of a machine, and a tail
     pool: tuple[str, ...] = ("self-hosted",)
     extra: tuple[str, ...] = ()  # arguments for the test runner
+    commit: str = ""  # that every job checks out
     poll_interval: float = 15.0
     queue_timeout: float = 900.0
     shard_timeout: float = 1800.0 + 300.0  # what a worker may take, and what GitHub may take to notice
@@ -55,6 +56,8 @@ class DispatchPlanner:
             {record.test.id: record.test for record in ready},
             name=f"{started.run}.{self._dispatches}",
             timeout_minutes=self._policy.timeout_minutes,
+            commit=self._policy.commit,
+            total=self._state.total,
             extra=self._policy.extra,
             max_inputs=MAX_INPUTS,
         )

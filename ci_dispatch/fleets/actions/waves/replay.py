@@ -35,7 +35,7 @@ from ci_dispatch.core.model import (
 from ci_dispatch.fleets.actions.rest.models import runner_is
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy, DispatchPlanner
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
-from ci_dispatch.fleets.actions.shard_report import ShardReport
+from ci_dispatch.fleets.actions.shard_report import ShardReport, other_commit
 from ci_dispatch.fleets.actions.waves.fleet import WavesFleet
 from ci_dispatch.fleets.actions.waves.planned_wave import Folder, PlannedWave
 from ci_dispatch.run import messages as m
@@ -186,13 +186,19 @@ class Replay:
         machine = self._machine(told.machine if told else job.machine)
         return Lease(number=number, shard=replace(job.shard, tests=owed, kind=kind), machine=machine, granted=at)
 
-    @staticmethod
+    def _believed(self, report: ShardReport) -> AttemptResult:
+        """What a report says, unless it is of another commit: so will those of the other jobs be."""
+        if not self._first.commit or not report.result.results or report.commit == self._first.commit:
+            return report.result
+        why = other_commit(report.commit, self._first.commit)
+        return AttemptResult(ended=Ended.EXITED, cause=FailureCause.USAGE, reason=why)
+
     def _news(leases: dict[ShardId, Lease], told: dict[ShardId, ShardReport]) -> Iterable[tuple[float, m.Message]]:
         for shard, lease in leases.items():
             if shard in told:
                 report = told[shard]
                 yield report.started, m.Started(lease.number)
-                yield max(report.started, report.ended), m.LeaseEnded(lease.number, report.result)
+                yield max(report.started, report.ended), m.LeaseEnded(lease.number, self._believed(report))
 
     def _machine(self, name: str) -> MachineName:
         """The machine of that name, or of a runner of that name; an unknown one is just "the pool"."""
