@@ -51,7 +51,7 @@ class ListedSuite:
     def __init__(self, tests: Sequence[Test]) -> None:
         self.tests = tuple(tests)
 
-    def list_tests(self, deadline: float) -> Listing:  # noqa: ARG002
+    def list_tests(self, deadline: float) -> Listing:
         return Listing(tests=self.tests)
 
 
@@ -87,7 +87,7 @@ class WavesRoom:
     def shards(self) -> list[str]:
         return [entry["shard"] for entry in self.matrix if entry["shard"] != "none"]
 
-    def settings(self, **options: str) -> Settings:
+    def settings(self, options: Mapping[str, str] | None = None) -> Settings:
         self._steps += 1
         environ = {
             "GITHUB_ACTIONS": "true",
@@ -99,16 +99,18 @@ class WavesRoom:
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
             **self.env,
         }
-        return read_settings(None, options, environ, self.folder / "checkout")
+        return read_settings(None, options or {}, environ, self.folder / "checkout")
 
-    def plan(self, *, shards: int = 0, **options: str) -> ExitCode:
-        settings = self.settings(**options)
+    def plan(self, options: Mapping[str, str] | None = None, *, shards: int = 0) -> ExitCode:
+        settings = self.settings(options)
         listing = self.folder / "listing.json"
         spec = RunSpec(root=settings.root, config=settings.config, arguments=settings.config.suite.args)
         suite = open_suite(settings.config.suite, settings.root)
         suite.list_tests = ListedSuite(self.tests).list_tests  # type: ignore[method-assign]
         kept_listing.write(listing, spec, suite)
-        code = waves.plan(settings, output=self.folder / "planned", shards=shards, extra=(), listing=listing)
+        code = waves.plan(
+            settings, commit=COMMIT, output=self.folder / "planned", shards=shards, extra=(), listing=listing
+        )
         self._uploaded(settings)
         self.plan_id = self.outputs["plan"]
         return code

@@ -13,7 +13,7 @@ from pathlib import Path
 from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.dispatch import actions_policy
 from ci_dispatch.app.drive import run_policy
-from ci_dispatch.app.github_target import commit_of, refuse_strangers
+from ci_dispatch.app.github_target import refuse_strangers
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_spec import RunSpec, expect, first_events, new_id
@@ -45,9 +45,11 @@ NO_WAVE_LEFT = "no wave is left"
 
 
 def plan(
-    settings: Settings, *, output: Path, shards: int, extra: tuple[str, ...], listing: Path | None = None
+    settings: Settings, *, commit: str, output: Path, shards: int, extra: tuple[str, ...], listing: Path | None = None
 ) -> ExitCode:
     """The first wave: list the suite, ask the machines how they are, and write the plan into `output`.
+
+    `commit` is what the listing is of: every shard must have it checked out.
 
     Raises:
         NothingToRun: for a suite without tests, and for strangers' code.
@@ -71,7 +73,7 @@ def plan(
         at=round(time.time(), 3),
         checked=_ask(spec, suite.tools(), settings),
         started=replace(started, settings={}),  # an artifact of a public repository is everybody's to read
-        commit=commit_of(settings),
+        commit=commit,
         workers=expected.workers,
         extra=spec.arguments,
     )

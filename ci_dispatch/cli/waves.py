@@ -55,8 +55,9 @@ def waves() -> None:
 def plan(settings: Settings, shards: int, listing: Path | None, output: Path, extra: tuple[str, ...]) -> int:
     """Plan the first wave: lists the suite, asks the machines how they are, writes matrix and plan."""
     from ci_dispatch.app import waves
+    from ci_dispatch.app.github_target import commit_of
 
-    return waves.plan(settings, output=output, shards=shards, extra=extra, listing=listing)
+    return waves.plan(settings, commit=commit_of(settings), output=output, shards=shards, extra=extra, listing=listing)
 
 
 @waves.command()

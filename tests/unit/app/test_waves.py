@@ -37,7 +37,7 @@ class TestPlan:
         assert room.outputs["artifact-name"] == f"ci-dispatch-{room.plan_id}-plan-1-a1"
 
     def test_the_minutes_for_check_out_and_set_up_are_a_setting(self, room: WavesRoom) -> None:
-        room.plan(**{"github.setup_time": "20m", "run.shard_timeout": "10m"})
+        room.plan({"github.setup_time": "20m", "run.shard_timeout": "10m"})
         assert {entry["timeout_minutes"] for entry in room.matrix} == {30}
 
     def test_a_plan_that_does_not_fit_into_a_matrix_says_so_and_writes_none(self, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ class TestWaves:
         assert verdict_of(room, "a") == "failed"
 
     def test_max_retries_says_how_many_waves_count(self, room: WavesRoom) -> None:
-        room.plan(**{"retry.max_retries": "0"})
+        room.plan({"retry.max_retries": "0"})
         room.all_pass(but={"a": FAILED})
         assert not room.again(2)
         assert room.merge() is ExitCode.TESTS_FAILED
@@ -264,7 +264,7 @@ class TestRunAgainByAPerson:
     """`Re-run failed jobs`: the same plan, a later attempt; what passed stays, what failed gets another chance."""
 
     def test_a_failed_test_that_passes_then_is_flaky(self, room: WavesRoom) -> None:
-        room.plan(**{"retry.max_retries": "0"})
+        room.plan({"retry.max_retries": "0"})
         first = room.matrix
         room.all_pass(but={"a": FAILED})
         room.again(2)
@@ -277,7 +277,7 @@ class TestRunAgainByAPerson:
         assert verdict_of(room, "a") == "flaky"
 
     def test_it_fails_again(self, room: WavesRoom) -> None:
-        room.plan(**{"retry.max_retries": "0"})
+        room.plan({"retry.max_retries": "0"})
         first = room.matrix
         room.all_pass(but={"a": FAILED})
         room.attempt = 2
@@ -287,7 +287,7 @@ class TestRunAgainByAPerson:
         assert room.merge() is ExitCode.TESTS_FAILED
 
     def test_only_the_gate_was_run_again(self, room: WavesRoom) -> None:
-        room.plan(**{"retry.max_retries": "0"})
+        room.plan({"retry.max_retries": "0"})
         room.all_pass(but={"a": FAILED})
         assert room.merge() is ExitCode.TESTS_FAILED
         room.attempt = 2
@@ -306,7 +306,7 @@ class TestRunAgainByAPerson:
         assert room.merge() is ExitCode.PASSED
 
     def test_it_may_be_lost_again_and_then_goes_on_elsewhere(self, room: WavesRoom) -> None:
-        room.plan(**{"retry.max_retries": "0"})
+        room.plan({"retry.max_retries": "0"})
         first = room.matrix
         room.all_pass(but={"a": FAILED}, without="moruk")
         failed = [entry for entry in first if entry["machine"] == "ilko2"]
@@ -322,7 +322,7 @@ class TestRunAgainByAPerson:
 
     def test_a_job_of_a_later_wave_alone(self, room: WavesRoom) -> None:
         """GitHub runs only the failed jobs: wave 1 is green and stays, wave 2's own old job runs again."""
-        room.plan(**{"retry.max_retries": "1"})
+        room.plan({"retry.max_retries": "1"})
         room.all_pass(but={"a": FAILED})
         assert room.again(2)
         second = room.shards[0]

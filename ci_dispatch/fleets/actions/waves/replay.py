@@ -193,7 +193,9 @@ class Replay:
         why = other_commit(report.commit, self._first.commit)
         return AttemptResult(ended=Ended.EXITED, cause=FailureCause.USAGE, reason=why)
 
-    def _news(leases: dict[ShardId, Lease], told: dict[ShardId, ShardReport]) -> Iterable[tuple[float, m.Message]]:
+    def _news(
+        self, leases: dict[ShardId, Lease], told: dict[ShardId, ShardReport]
+    ) -> Iterable[tuple[float, m.Message]]:
         for shard, lease in leases.items():
             if shard in told:
                 report = told[shard]
