@@ -120,13 +120,14 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
     """The gate: one verdict from the plan and every report of every wave and attempt; results as after any run.
 
     Raises:
-        FleetError: when there is no plan, so that nothing is known to have run.
+        FleetError: when there is no plan, so that nothing is known to have run; NothingToRun when strangers' code is why.
     """
     here = ActionsEnvironment(settings.environ)
     try:
         folder, spec = _read(settings, plan, artifacts)
     except (UnreadableReport, UsageError) as error:
         here.set_outputs({"verdict": "incomplete", "exit-code": str(int(ExitCode.INCOMPLETE))})
+        refuse_strangers(settings)  # if they are, that is why
         raise FleetError(f"There is no verdict: {error.what}", why=error.why, hint=error.hint) from error
     run = run_folder.create(spec.runs_folder, RunId(f"{plan}-a{here.attempt}"))
     state, reports = RunState(), ReportCache(result_files.run_context(folder.started, settings.environ))

@@ -74,7 +74,7 @@ def again(settings: Settings, plan: str, wave: int, artifacts: Path, output: Pat
 
 
 @waves.command()
-@configured("progress.mode", "github.comment")
+@configured("progress.mode", "github.allow_forks", "github.allow_dependabot")
 @click.option("--plan", default="", envvar="DISPATCH_PLAN", help="The output `plan` of the first job.")
 @_ARTIFACTS
 def merge(settings: Settings, plan: str, artifacts: Path) -> int:
