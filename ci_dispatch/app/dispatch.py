@@ -9,7 +9,17 @@ from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
-from ci_dispatch.app.github_target import connect, find_run, repository_of, server_of, target_of, token_of
+from ci_dispatch.app.github_target import (
+    commit_of,
+    connect,
+    find_run,
+    refuse_strangers,
+    repository_of,
+    server_of,
+    target_of,
+    token_of,
+    unpublished,
+)
 from ci_dispatch.app.merge import adopt
 from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.run_spec import (
@@ -27,7 +37,7 @@ from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.errors import ExitCode, NothingToRun
+from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.events import Event
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
 from ci_dispatch.fleets.actions import messages as g
@@ -35,9 +45,9 @@ from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.executor import ActionsExecutor
 from ci_dispatch.fleets.actions.fleet import ActionsFleet
 from ci_dispatch.fleets.actions.rest.server import ActionsMode
-from ci_dispatch.fleets.actions.run.batches import batches
+from ci_dispatch.fleets.actions.run.batches import MAX_JOBS, batches
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
-from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, dumps, load, restore
+from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, DispatchTarget, dumps, load, restore
 from ci_dispatch.fleets.actions.run.matrix import matrix_jobs
 from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
@@ -47,14 +57,12 @@ from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 from report_merge.model import Report
 
-WORKER_GRACE = 300.0  # beyond a shard's own limit: checkout, set-up, upload, and GitHub noticing
-
 
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
     config = settings.config
-    server_of(config, settings.environ).require(ActionsMode.DISPATCH)
+    server_of(config, settings.environ).require(ActionsMode.ONE_WORKFLOW)  # what both modes need
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
     say(f"{count} tests are listed in {file}.", err=True)
@@ -65,14 +73,17 @@ def begin(
     settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[str, ...], listing: Path | None = None
 ) -> ExitCode:
     """A new run, from listing to verdict; `listing` is a file that `list_only` has written."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
     settings = with_possible_checks(settings)
     config = settings.config
     mode = ActionsMode.ONE_WORKFLOW if matrix_only else ActionsMode.DISPATCH
     server_of(config, settings.environ).require(mode)
     target = None if matrix_only else target_of(settings)
     if target:
+        _refuse_unknown_commit(target)
         token_of(config, settings.environ)  # a missing one is said before a minute is spent on listing
+        for note in [] if ActionsEnvironment(settings.environ).on_github else unpublished(settings.root, target.commit):
+            say(f"warning: {note}", err=True)
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra), target=target)
     suite = open_suite(config.suite, settings.root, spec.arguments)
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
@@ -113,6 +124,7 @@ def watch(settings: Settings, name: str) -> ExitCode:
     suite = open_suite(spec.config.suite, spec.root)
     folder = run_folder.create(spec.runs_folder, new_id())
     started, file = adopt(settings, found, folder, spec)
+    spec = replace(spec, target=file.target)
     policy = actions_policy(spec, 1.0, 0)
     with folder.held():
         return drive_run(
@@ -189,6 +201,7 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
         *clients,
         workflow=target.workflow,
         ref=target.ref,
+        commit=target.commit,
         attempts=parts.folder.attempts,
         save=save,
         threads=parts.threads(),
@@ -211,14 +224,16 @@ def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
         shards=shards,
         pool=config.github.pool_labels,
         extra=spec.arguments,
+        commit=spec.target.commit if spec.target else "",
         poll_interval=config.github.poll_interval,
         queue_timeout=config.github.queue_timeout,
-        shard_timeout=config.run.shard_timeout + WORKER_GRACE,
+        shard_timeout=config.run.shard_timeout + config.github.setup_time,
     )
 
 
 def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: ActionsPolicy) -> ExitCode:
-    """`--matrix-only`: what would be dispatched, as JSON and as outputs."""
+    """`--matrix-only`: what would be dispatched, as JSON and as outputs, which hold one dispatch: none is left out."""
+    here = ActionsEnvironment(settings.environ)
     jobs = matrix_jobs(
         planner.units_of(expected.tests, expected.seconds),
         spec.config.fleet,
@@ -228,22 +243,33 @@ def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: 
         shards=policy.shards,
     )
     tests = {test.id: test for test in expected.tests}
-    made = batches(jobs, tests, name=new_id(), timeout_minutes=policy.timeout_minutes, extra=policy.extra)
+    made = batches(
+        jobs,
+        tests,
+        name=new_id(),
+        timeout_minutes=policy.timeout_minutes,
+        commit=commit_of(settings),
+        extra=policy.extra,
+    )
+    if here.takes_outputs and len(made) > 1:
+        raise UsageError(
+            "No matrix was made",
+            why=f"{len(jobs)} jobs with {len(tests)} tests need {len(made)} dispatches, and a job's outputs hold one",
+            hint=f"--shards {MAX_JOBS} or fewer; if that is not it, larger units or several suites",
+        )
     shown = [{**batch.inputs, "matrix": json.loads(batch.inputs["matrix"])} for batch in made]
     say_json({"dispatches": shown}, indent=None)
     first = made[0].inputs
-    ActionsEnvironment(settings.environ).set_outputs(
-        {"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]}
-    )
+    here.set_outputs({"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]})
     return ExitCode.PASSED
 
 
-def _refuse_forks(here: ActionsEnvironment) -> None:
-    if fork := here.fork():
-        raise NothingToRun(
+def _refuse_unknown_commit(target: DispatchTarget) -> None:
+    if not target.commit:
+        raise UsageError(
             "Nothing was dispatched",
-            why=f"this pull request comes from {fork}, and code from there does not run on this project's own machines",
-            hint="a maintainer who has read it can push it to a branch here; thank you for the pull request",
+            why="it cannot be told which commit the tests are listed from: this is no git work tree",
+            hint="check the repository out with git (actions/checkout does), and install git where this runs",
         )
 
 

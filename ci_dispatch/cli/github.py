@@ -19,6 +19,9 @@ _RUN = "[RUN]"
     "github.repository",
     "github.strategy",
     "github.queue_timeout",
+    "github.setup_time",
+    "github.allow_forks",
+    "github.allow_dependabot",
     "retry.max_retries",
     "retry.flaky_is_failure",
     "health.skip",
@@ -97,18 +100,24 @@ def cancel(settings: Settings, run: str) -> int:
 @click.command()
 @configured("run.shard_timeout", "suite.runner", "suite.workdir")
 @click.option("--entry", required=True, envvar="DISPATCH_ENTRY", help="This job's matrix entry: ${{ toJSON(matrix) }}.")
-@click.option("--plan", required=True, envvar="DISPATCH_PLAN", help="The workflow's input `plan`.")
-@click.option("--dispatch-id", required=True, envvar="DISPATCH_ID", help="The workflow's input `dispatch_id`.")
+@click.option("--plan", required=True, envvar="DISPATCH_PLAN",
+              help="The workflow's input `plan`, or the output `plan` of the job that planned.")  # fmt: skip
+@click.option("--dispatch-id", default="", envvar="DISPATCH_ID",
+              help="The workflow's input `dispatch_id`; none inside one workflow run.")  # fmt: skip
+@click.option("--artifacts", type=click.Path(path_type=Path, file_okay=False), envvar="DISPATCH_ARTIFACTS",
+              help="Folder with the plan's artifacts, downloaded: inside one workflow run.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=".ci-dispatch/shard",
               show_default=True, help="Folder for the reports.")  # fmt: skip
-def shard(settings: Settings, entry: str, plan: str, dispatch_id: str, output: Path) -> int:
+def shard(settings: Settings, entry: str, plan: str, dispatch_id: str, artifacts: Path | None, output: Path) -> int:
     """Run one shard on this machine: what a worker job calls.
 
     At its second attempt and later it runs only what failed or never ran, when the earlier reports can be had.
     """
     from ci_dispatch.app import shard
 
-    return shard.run(settings, entry=entry, plan=plan, dispatch_id=dispatch_id, output=output)
+    if not dispatch_id and artifacts is None:
+        raise click.UsageError("a dispatched shard needs --dispatch-id, one inside a workflow run --artifacts")
+    return shard.run(settings, entry=entry, plan=plan, dispatch_id=dispatch_id, output=output, artifacts=artifacts)
 
 
 @click.command()

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "health": ("machines", "Ask every machine how it is."),
     },
     "GitHub Actions": {
+        "waves": ("waves", "Plan, plan again and merge inside one workflow run."),
         "dispatch": ("github", "Run the suite through GitHub Actions and watch it to its end."),
         "watch": ("github", "Attach to a dispatched run again, from anywhere."),
         "cancel": ("github", "Cancel a dispatched run and what it started."),

@@ -206,6 +206,19 @@ def test_a_runner_that_is_stopped_costs_its_job_and_nothing_else(start: Start, s
     assert len(posts(run, "dispatches")) == 2
 
 
+def test_a_job_that_checks_out_another_commit_ends_the_run_and_is_not_believed(start: Start) -> None:
+    """A worker workflow without `ref`: somebody has pushed meanwhile, and some jobs run the branch's new tip."""
+    run = start(World(checks_out=lambda job: "beef" * 10 if job.matrix["shard"] == "head-3" else job.matrix["commit"]))
+    assert run.run() == 4
+    unbelieved = [record for record in run.state.ledger.records.values() if record.reason]
+    assert 0 < len(unbelieved) < 40
+    assert verdicts(run) == {"passed": 40 - len(unbelieved), "not run": len(unbelieved)}
+    [reason] = {record.reason for record in unbelieved}
+    assert reason.startswith("commit beefbeefbeef was checked out, and this run is of c0ffee000000")
+    assert "`ref: ${{ matrix.commit }}`" in reason
+    assert posts(run, "dispatches") == ["dispatches"], "no retry helps"
+
+
 def test_workers_of_another_version_end_the_run_at_once_with_what_to_do(start: Start) -> None:
     """Every machine would answer the same: nothing is moved from one to the next."""
     old = zipped(

@@ -41,13 +41,17 @@ class ActionsExecutor:
         *,
         workflow: str,
         ref: str,
+        commit: str,
         attempts: Path,
         save: Callable[[tuple[g.SavedDispatch, ...]], None],
         threads: WorkerThreads,
     ) -> None:
-        """`attempts` gets one folder for each lease; `save` writes on the loop's thread, before anything is sent."""
+        """`attempts` gets one folder for each lease; `save` writes on the loop's thread, before anything is sent.
+
+        Results of another `commit` are not believed.
+        """
         self._github, self._urgent = github, urgent
-        self._workflow, self._ref = workflow, ref
+        self._workflow, self._ref, self._commit = workflow, ref, commit
         self._attempts = attempts
         self._save, self._threads = save, threads
 
@@ -160,6 +164,12 @@ class ActionsExecutor:
         if (report.dispatch, report.shard, report.attempt) != (batch, shard, attempt):
             whose = f"shard {report.shard}, attempt {report.attempt} of {report.dispatch}"
             return AttemptResult(ended=Ended.EXITED, reason=f"the artifact {artifact.name} is of {whose}")
+        if self._commit and report.result.results and report.commit != self._commit:  # so will the other jobs have
+            return AttemptResult(
+                ended=Ended.EXITED,
+                cause=FailureCause.USAGE,
+                reason=shard_report.other_commit(report.commit, self._commit),
+            )
         return report.result
 
 

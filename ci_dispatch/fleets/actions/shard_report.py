@@ -28,7 +28,10 @@ class ShardReport(Value):
     attempt: int
     machine: str  # as the plan calls it, or its runner
     result: AttemptResult
+    started: float = 0.0  # seconds since the epoch, by the clock of its machine
+    ended: float = 0.0
     plan: str = ""  # of the whole dispatch, so that `watch` can attach from anywhere
+    commit: str = ""  # that it had checked out
     v: int = 0  # of this format; `write` sets it
 
 
@@ -45,6 +48,15 @@ def attempt_of(name: str, dispatch: str, shard: ShardId) -> int | None:
     """The attempt an artifact is from, when it is of this dispatch and shard."""
     found = re.fullmatch(re.escape(f"{PREFIX}-{dispatch}-{shard}-a") + r"([1-9][0-9]{0,3})", name)
     return int(found[1]) if found else None
+
+
+def other_commit(found: str, wanted: str) -> str:
+    """Why an attempt that had `found` checked out counts for nothing in a run of `wanted`."""
+    had = f"commit {found[:12]} was checked out" if found else "no git could tell which commit was checked out"
+    return (
+        f"{had}, and this run is of {wanted[:12]}: the worker workflow must give actions/checkout "
+        "`ref: ${{ matrix.commit }}`"
+    )
 
 
 def dumps(report: ShardReport) -> bytes:

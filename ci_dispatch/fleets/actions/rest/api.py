@@ -99,12 +99,20 @@ class GitHubApi:
 
     def find_run(self, workflow: str, dispatch_id: str, since: float) -> int | None:
         """The run whose title carries `[dispatch_id]`, among those dispatched after `since`. Never "the newest"."""
+        return next((run.id for run in self.titled(workflow, f"[{dispatch_id}]", since, at_most=1)), None)
+
+    def titled(
+        self, workflow: str | int, text: str, since: float, *, at_most: int | None = None
+    ) -> tuple[RunView, ...]:
+        """The runs with `text` in their title, among those dispatched after `since`, newest first: ids and titles."""
         created = datetime.fromtimestamp(since, UTC).strftime(">=%Y-%m-%dT%H:%M:%SZ")
 
-        def find(repository: Repository) -> int | None:
+        def find(repository: Repository) -> tuple[RunView, ...]:
             runs = repository.get_workflow(workflow).get_runs(event="workflow_dispatch", created=created)
-            named = (run for run in islice(runs, MAX_PAGES * PAGE) if f"[{dispatch_id}]" in (run.display_title or ""))
-            return next((view(int, run.id) for run in named), None)
+            named = (run for run in islice(runs, MAX_PAGES * PAGE) if text in (run.display_title or ""))
+            return tuple(
+                view(RunView, {"id": run.id, "display_title": run.display_title}) for run in islice(named, at_most)
+            )
 
         return self.client.ask(f"The runs of {workflow} could not be listed", READ, find)
 

@@ -6,6 +6,7 @@ GitHub writes null for "not yet" and "none"; here such a field has its default.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from ci_dispatch.core import codec
@@ -23,6 +24,8 @@ class RunView(Value):
     attempt: int = field(name="run_attempt", default=1)
     title: str = field(name="display_title", default="")
     url: str = field(name="html_url", default="")  # for people
+    workflow: int = field(name="workflow_id", default=0)
+    created: datetime | None = field(name="created_at", default=None)
 
     @property
     def completed(self) -> bool:

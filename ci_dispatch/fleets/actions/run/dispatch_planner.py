@@ -24,6 +24,7 @@ class ActionsPolicy:
     shards: int = 0  # about so many jobs; 0: one for each slot of a machine, and a tail
     pool: tuple[str, ...] = ("self-hosted",)
     extra: tuple[str, ...] = ()  # arguments for the test runner
+    commit: str = ""  # that every job checks out
     poll_interval: float = 15.0
     queue_timeout: float = 900.0
     shard_timeout: float = 1800.0 + 300.0  # what a worker may take, and what GitHub may take to notice
@@ -46,8 +47,7 @@ class DispatchPlanner:
 
     def batches(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[Batch]:
         """Dispatches for these tests on these machines; `first`: it is the whole plan."""
-        jobs = self._whole_plan(ready, machines) if first else self._again(ready, machines)
-        self._shards += len(jobs)
+        jobs = self.jobs(ready, machines, first=first)
         self._dispatches += 1
         started = self._state.started
         assert started is not None
@@ -56,9 +56,17 @@ class DispatchPlanner:
             {record.test.id: record.test for record in ready},
             name=f"{started.run}.{self._dispatches}",
             timeout_minutes=self._policy.timeout_minutes,
+            commit=self._policy.commit,
+            total=self._state.total,
             extra=self._policy.extra,
             max_inputs=MAX_INPUTS,
         )
+
+    def jobs(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[MatrixJob]:
+        """The jobs for these tests, numbered on from those before; `first`: it is the whole plan."""
+        jobs = self._whole_plan(ready, machines) if first else self._again(ready, machines)
+        self._shards += len(jobs)
+        return jobs
 
     def _whole_plan(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec]) -> list[MatrixJob]:
         policy = self._policy

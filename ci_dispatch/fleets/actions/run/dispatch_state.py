@@ -28,6 +28,7 @@ class DispatchTarget(Value):
     repository: str
     workflow: str
     ref: str
+    commit: str = ""  # that every job checks out and tells back
 
 
 class EarlierAttempt(Value):
