@@ -84,9 +84,9 @@ class Job:
 class Stage:
     """One repository; each `run` is one workflow run, or another attempt of it."""
 
-    def __init__(self, folder: Path, tools: Path, *, machines: Sequence[str] = MACHINES) -> None:
-        """`tools` outlives the stage: what the action keeps on a machine."""
-        self.folder = folder
+    def __init__(self, folder: Path, tools: Path, *, machines: Sequence[str] = MACHINES, owner: str = "OWNER") -> None:
+        """`tools` outlives the stage: what the action keeps on a machine. `owner`: whose ci-dispatch is called."""
+        self.folder, self.owner = folder, owner
         self.state, self.store, self.origin, self.action = (
             folder / name for name in ("state", "artifacts", "origin", "action")
         )
@@ -156,7 +156,7 @@ class Stage:
             program, event, "--workflows=.github/workflows/suite.yml", f"--eventpath={file}", "--json",
             f"--directory={self.origin}", f"--action-cache-path={self.folder / 'cache'}", "--no-cache-server",
             "--no-skip-checkout", "--concurrent-jobs=2", *platform(["ubuntu-latest", *MACHINES]),
-            f"--local-repository=OWNER/ci-dispatch@v1={self.action}",
+            *(f"--local-repository={owner}/ci-dispatch@v1={self.action}" for owner in {"OWNER", self.owner}),
             *(f"--local-repository={pin}={HERE / 'standins' / name}" for name, pin in PINS.items()),
             *(f"--env={name}={value}" for name, value in env.items()),
         ]  # fmt: skip

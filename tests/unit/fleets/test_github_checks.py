@@ -12,6 +12,7 @@ from ci_dispatch.fleets.actions.check import probe
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Level
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
 from ci_dispatch.fleets.actions.check.workflow_file import read_workflow
+from ci_dispatch.fleets.actions.check.workflow_rules import needed_permissions, uses_of
 from ci_dispatch.fleets.actions.rest.settings import (
     CheckView,
     LabelView,
@@ -20,7 +21,8 @@ from ci_dispatch.fleets.actions.rest.settings import (
     RuleView,
     RunnerSettings,
 )
-from tests.unit.fleets.test_workflow_checks import DOOR, ORCHESTRATOR, SETUP, both
+from tests.components import ROOT
+from tests.unit.fleets.test_workflow_checks import DOOR, EXAMPLES, ORCHESTRATOR, SETUP, both
 
 MORUK = MachineLabels("moruk", ("self-hosted", "Moruk"))
 
@@ -78,18 +80,33 @@ def test_a_worker_has_to_be_on_the_default_branch_and_an_orchestrator_has_not() 
 
 
 def test_a_secret_that_github_does_not_have() -> None:
-    door = ORCHESTRATOR.replace(
-        'skip-health-checks: "true"', "ssh-key: ${{ secrets.FLEET_KEY }}\n        env: {A: '${{ secrets.shop }}'}"
-    )
-    files = [read_workflow(DOOR, door)]
+    more = "runners-token: ${{ secrets.more }}\n        env: {A: '${{ secrets.shop }}'}"
+    given = f"ssh-key: ${{{{ secrets.KEY }}}}\n          {more}"
+    files = [read_workflow(DOOR, ORCHESTRATOR.replace('skip-health-checks: "true"', given))]
     found = list(rules.check_secrets(files, replace(SETUP, suite_secrets=("SHOP",)), frozenset()))
-    assert [(f.level, f.what[:40]) for f in found] == [
-        ("warning", "GitHub has no secret FLEET_KEY, for ssh-"),
-        ("failure", "GitHub has no secret SHOP: the tests run"),
+    assert [(f.level, f.what.partition(":")[0]) for f in found] == [
+        ("warning", "GitHub has no secret KEY"),
+        ("fine", "GitHub has no secret MORE, which is optional"),
+        ("failure", "GitHub has no secret SHOP"),
     ]
-    assert "it works without" in found[0].what
-    known = list(rules.check_secrets(files, SETUP, frozenset({"FLEET_KEY", "SHOP"})))
+    assert "its value is empty" in list(rules.check_secrets(files, SETUP, frozenset({"KEY"})))[-1].what
+    known = list(rules.check_secrets(files, SETUP, frozenset({"KEY", "MORE", "SHOP"})))
     assert {f.level for f in known} == {Level.FINE}
+
+
+def test_the_secrets_of_the_reusable_workflow_are_known() -> None:
+    caller = [read_workflow(DOOR, (EXAMPLES / "suite.yml").read_text(encoding="utf-8").replace("OWNER", "acme"))]
+    found = list(rules.check_secrets(caller, SETUP, frozenset()))
+    assert [(f.level, f.what.split()[4].strip(":,")) for f in found] == [
+        ("fine", "FLEET_SSH_CONFIG"), ("warning", "FLEET_SSH_KEY"), ("fine", "FLEET_SSH_KNOWN_HOSTS"),
+    ]  # fmt: skip
+    suite = read_workflow("suite.yml", (ROOT / ".github/workflows/suite.yml").read_text(encoding="utf-8"))
+    assert rules.SUITE_SECRETS.keys() == suite.triggers["workflow_call"]["secrets"].keys()
+    for use in uses_of([suite], SETUP):
+        for name, inputs in rules.SUITE_SECRETS.items():
+            value = f"${{{{ secrets.{name} }}}}"
+            assert all(use.step.inputs.get(given, value) == value for given in inputs)
+        assert suite.permissions_of(use.job) == needed_permissions(use, SETUP), use.where
 
 
 def required(*contexts: str) -> RuleView:

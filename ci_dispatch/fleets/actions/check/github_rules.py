@@ -20,6 +20,14 @@ _ALWAYS = re.compile(r"\b(always|cancelled)\(\)")
 OPTIONAL = frozenset({"ssh-key", "ssh-known-hosts", "ssh-config", "runners-token"})
 """Inputs of the action that work without a value."""
 
+SUITE_SECRETS = {
+    "FLEET_SSH_KEY": frozenset({"ssh-key"}),
+    "FLEET_SSH_KNOWN_HOSTS": frozenset({"ssh-known-hosts"}),
+    "FLEET_SSH_CONFIG": frozenset({"ssh-config"}),
+    "FLEET_RUNNERS_TOKEN": frozenset({"runners-token"}),
+}
+"""Secrets that the reusable workflow takes, with the inputs of the action that they become."""
+
 
 @dataclass(frozen=True, slots=True)
 class MachineLabels:
@@ -92,18 +100,22 @@ def check_secrets(files: Sequence[WorkflowFile], setup: Setup, known: frozenset[
                 what = f"GitHub has no secret {name}: the tests run without it"
                 yield failure(Topic.SECRETS, what, remedy, where=file.path, exit_code=ExitCode.TESTS_FAILED)
                 continue
-            inputs = sorted(_inputs_from(name, uses, file))
-            for_what = f", for {', '.join(inputs)}" if inputs else ""
-            effect = "it works without" if inputs and OPTIONAL.issuperset(inputs) else "its value is empty"
-            what = f"GitHub has no secret {name}{for_what}: {effect}, unless an environment has it"
-            yield warning(Topic.SECRETS, what, remedy, where=file.path)
+            inputs = _inputs_from(name, uses, file) or SUITE_SECRETS.get(name, frozenset())
+            if "ssh-key" in inputs:
+                what = f"GitHub has no secret {name}: the machines are not asked how they are before they get work"
+                yield warning(Topic.SECRETS, what, f"{remedy} < KEY (docs/github-machines.md)", where=file.path)
+            elif inputs and OPTIONAL.issuperset(inputs):
+                yield fine(Topic.SECRETS, f"GitHub has no secret {name}, which is optional", where=file.path)
+            else:
+                what = f"GitHub has no secret {name}: its value is empty, unless an environment has it"
+                yield warning(Topic.SECRETS, what, remedy, where=file.path)
 
 
-def _inputs_from(name: str, uses: Sequence[Use], file: WorkflowFile) -> set[str]:
+def _inputs_from(name: str, uses: Sequence[Use], file: WorkflowFile) -> frozenset[str]:
     """The action's inputs that this secret is given to."""
     pattern = re.compile(rf"secrets\.{re.escape(name)}\b", re.IGNORECASE)
     steps = [use.step for use in uses if use.file.path == file.path]
-    return {given for step in steps for given, value in step.inputs.items() if pattern.search(value)}
+    return frozenset(given for step in steps for given, value in step.inputs.items() if pattern.search(value))
 
 
 # -- runners ----------------------------------------------------------------------------------------------------------
