@@ -62,7 +62,7 @@ def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCod
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
     refuse_strangers(settings)
     config = settings.config
-    server_of(config, settings.environ).require(ActionsMode.ONE_WORKFLOW)  # what both modes need
+    server_of(config, settings.environ).require(*ActionsMode)
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
     say(f"{count} tests are listed in {file}.", err=True)
@@ -76,8 +76,8 @@ def begin(
     refuse_strangers(settings)
     settings = with_possible_checks(settings)
     config = settings.config
-    mode = ActionsMode.ONE_WORKFLOW if matrix_only else ActionsMode.DISPATCH
-    server_of(config, settings.environ).require(mode)
+    modes = tuple(ActionsMode) if matrix_only else (ActionsMode.DISPATCH,)
+    server_of(config, settings.environ).require(*modes)
     target = None if matrix_only else target_of(settings)
     if target:
         _refuse_unknown_commit(target)

@@ -140,9 +140,11 @@ def _folders(settings: Settings) -> list[RunFolder]:
 
 
 def default_branch_of(root: Path) -> str:
-    """The default branch as git here knows it: the remote's, or before a first push the one that is checked out."""
-    remote = git_answer(root, "symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD")
-    return remote.removeprefix("origin/") or git_answer(root, "symbolic-ref", "--short", "--quiet", "HEAD") or "main"
+    """The default branch as git here knows it: the remote's; else main or master; else the one that is checked out."""
+    if remote := git_answer(root, "symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD"):
+        return remote.removeprefix("origin/")
+    known = git_answer(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/main", "refs/heads/master")
+    return known.partition("\n")[0] or git_answer(root, "symbolic-ref", "--short", "--quiet", "HEAD") or "main"
 
 
 def git_answer(root: Path, *arguments: str) -> str:

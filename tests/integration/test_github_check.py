@@ -191,6 +191,16 @@ def test_a_probe_that_is_not_there_says_how_to_get_it(repository: Repository) ->
     assert any("ci-dispatch-probe.yml was not started" in found["what"] for found in findings)
 
 
+def test_our_own_workflows_would_work() -> None:
+    """This repository is the first user: whatever is changed in `.github` has to pass."""
+    suite = ROOT / "examples" / "reference-suite"
+    words = ("--config", "fleet.toml", "github", "check", "--workflow", "e2e-shard.yml", "--json")
+    findings = json.loads(ci_dispatch(*words, cwd=suite).out)["findings"]
+    assert any(found["what"] == "uses ci-dispatch" for found in findings)
+    wrong = [found["what"] for found in findings if found["level"] in ("failure", "warning")]
+    assert all("still names OWNER" in what for what in wrong), wrong  # which whoever publishes it replaces
+
+
 # -- the probe's script, run for real ---------------------------------------------------------------------------------
 
 

@@ -64,18 +64,23 @@ def test_the_two_descriptions_differ_where_we_say_so() -> None:
     assert said == ["request field return_run_details is not described", "status 200 is not described"]
 
 
-@pytest.mark.parametrize("more", [(), ("--matrix-only",), ("--list-only", "--listing", "l")])
-def test_a_server_that_cannot_do_it_is_refused_before_anything_is_queued(tmp_path: Path, more: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [("dispatch",), ("dispatch", "--matrix-only"), ("dispatch", "--list-only", "--listing", "l"), ("waves", "plan")],
+)
+def test_a_server_that_cannot_do_it_is_refused_before_anything_is_queued(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     """Gitea 1.26: the matrix would become one job with an empty label, queued for ever, that nobody can cancel."""
     world = World()
     with GitHubDouble(clock=RealClock().now, worker=ScriptedWorker(world)) as double:
         double.workflow("e2e-shard.yml", WORKER)
         desk = Desk(tmp_path, world, double)
-        code, out, err = desk.run("dispatch", *more, GITHUB_API_URL=f"{double.url}/api/v1")
+        code, out, err = desk.run(*words, GITHUB_API_URL=f"{double.url}/api/v1")
         assert (code, out) == (2, "")
         assert "nothing was queued" in err
         assert "a job matrix from an expression" in err
-        assert ("cancelling a run" in err) == (more == ())
+        assert ("cancelling a run" in err) == (words == ("dispatch",))
         assert "ci-dispatch run" in err
         assert double.exchanges == []
         assert not (tmp_path / ".ci-dispatch").exists()

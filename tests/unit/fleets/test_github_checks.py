@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.fleets.actions.check import github_rules as rules
@@ -141,6 +142,17 @@ def test_required_checks() -> None:
             ORCHESTRATOR.replace("name: Suite", "name: s ${{ github.job }}"), required("s ${{ github.job }}")
         )
     )
+
+
+def test_the_gate_of_the_reusable_workflow_is_its_last_job() -> None:
+    suite = YAML(typ="safe", pure=True).load((ROOT / ".github/workflows/suite.yml").read_text(encoding="utf-8"))
+    last = list(suite["jobs"].values())[-1]
+    assert (last["name"], last["if"]) == (rules.VERDICT, "always()")
+    caller = [read_workflow(DOOR, (EXAMPLES / "suite.yml").read_text(encoding="utf-8"))]
+    for names, level in ((["suite / Verdict"], Level.FINE), (["suite / Plan"], Level.WARNING)):
+        found = list(rules.check_required(caller, SETUP, [required(*names)], ()))
+        assert found[0].level is level, found
+    assert "require `suite / Verdict`" in found[0].remedy
 
 
 def test_a_public_repository_is_warned_about() -> None:

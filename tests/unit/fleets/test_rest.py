@@ -49,7 +49,11 @@ def test_what_each_server_can_do() -> None:
     assert server_at("https://api.octo.ghe.com/").capabilities == EVERYTHING
     enterprise = server_at("https://github.example.com/api/v3")
     assert (enterprise.can(Capability.RUN_DETAILS), enterprise.api_version) == (False, None)
-    assert enterprise.missing(ActionsMode.DISPATCH) == enterprise.missing(ActionsMode.ONE_WORKFLOW) == ()
+    assert enterprise.missing(ActionsMode.DISPATCH) == ()
+    assert enterprise.missing(ActionsMode.ONE_WORKFLOW) == (Capability.UPLOAD_ARTIFACT_4,)
+    enterprise.require(*ActionsMode)
+    with pytest.raises(UsageError, match=r"lacks version 4 .*\n  try: the two workflows"):
+        enterprise.require(ActionsMode.ONE_WORKFLOW)
     gitea = server_at("https://git.example.com/api/v1")
     assert gitea.missing(ActionsMode.DISPATCH) == (Capability.DYNAMIC_MATRIX, Capability.CANCEL)
     assert gitea.missing(ActionsMode.ONE_WORKFLOW) == (Capability.DYNAMIC_MATRIX,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ci_dispatch.core.errors import ExitCode
@@ -19,6 +19,8 @@ _HOSTED = re.compile(r"(ubuntu|windows|macos)-[\w.-]+")
 _ALWAYS = re.compile(r"\b(always|cancelled)\(\)")
 OPTIONAL = frozenset({"ssh-key", "ssh-known-hosts", "ssh-config", "runners-token"})
 """Inputs of the action that work without a value."""
+
+VERDICT = "Verdict"  # the last job of the reusable workflow, which is always run
 
 SUITE_SECRETS = {
     "FLEET_SSH_KEY": frozenset({"ssh-key"}),
@@ -204,28 +206,14 @@ def check_required(
                     where=path,
                     exit_code=ExitCode.INCOMPLETE,
                 )
-    gates = []
+    gates: list[str] = []
     for path, file in begins.items():
-        for job in file.jobs:
-            if job.name not in required and not any(context.startswith(f"{job.name} /") for context in required):
-                continue
-            gates.append(job.name)
-            if job.condition and not _ALWAYS.search(job.condition):
-                what = f"the required check `{job.name}` can be skipped, and GitHub counts that as success: a pull "
-                remedy = "require a job with `if: always()` that fails unless the suite passed"
-                where = f"{path}, job {job.id}"
-                yield warning(Topic.REQUIRED_CHECKS, f"{what}request may pass unrun", remedy, where=where)
-            if _varies(job):
-                what = f"the required check `{job.name}` is a job of the matrix, whose names differ from run to run"
-                yield failure(
-                    Topic.REQUIRED_CHECKS,
-                    f"{what}: it is waited for in vain",
-                    "require the job that merges",
-                    where=f"{path}, job {job.id}",
-                    exit_code=ExitCode.INCOMPLETE,
-                )
+        mine = [job for job in file.jobs if _required_of(job, required)]
+        gates += (context for job in mine for context in _required_of(job, required))
+        for job in mine:
+            yield from _gate(f"{path}, job {job.id}", job, _required_of(job, required))
         events = [event for event in ("pull_request", "push") if file.triggers.get(event, {}).get("paths")]
-        if events and any(job.name in gates for job in file.jobs):
+        if events and mine:
             what = f"`{events[0]}.paths` leaves pull requests out, for which the required check stays pending"
             yield warning(Topic.REQUIRED_CHECKS, what, "no `paths` in a required workflow", where=path)
     if gates:
@@ -233,6 +221,30 @@ def check_required(
     elif begins:
         what = f"no check of the suite is required on {setup.default_branch}: a red run stops no merge"
         yield warning(Topic.REQUIRED_CHECKS, what, "require its last job: Settings, Rules, Require status checks")
+
+
+def _required_of(job: WorkflowJob, required: Collection[str]) -> list[str]:
+    """The required checks that this job reports; the jobs of a workflow that it calls have its name before theirs."""
+    return [name for name in sorted(required) if name == job.name or (job.uses and name.startswith(f"{job.name} / "))]
+
+
+def _gate(where: str, job: WorkflowJob, required: Sequence[str]) -> Iterator[CheckFinding]:
+    """Whether what is required of this job can be waited for, and is red when the suite has not passed."""
+    topic = Topic.REQUIRED_CHECKS
+    if job.uses:
+        gate = f"{job.name} / {VERDICT}"
+        if gate not in required:
+            what = f"{_some(required)} is required, and jobs of the reusable workflow are skipped or change their names"
+            yield warning(topic, what, f"require `{gate}`", where=where)
+        return
+    if job.condition and not _ALWAYS.search(job.condition):
+        what = f"the required check `{job.name}` can be skipped, and GitHub counts that as success: a pull request may "
+        remedy = "require a job with `if: always()` that fails unless the suite passed"
+        yield warning(topic, f"{what}pass unrun", remedy, where=where)
+    if _varies(job):
+        what = f"the required check `{job.name}` is a job of the matrix, whose names differ from run to run: it is "
+        remedy = "require the job that merges"
+        yield failure(topic, f"{what}waited for in vain", remedy, where=where, exit_code=ExitCode.INCOMPLETE)
 
 
 def _varies(job: WorkflowJob) -> bool:

@@ -117,12 +117,12 @@ def _server(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -
     for mode in sorted(modes_of(uses)):
         if missing := setup.server.missing(mode):
             what = f"{setup.server.api_url} cannot do what {mode} needs: {'; '.join(missing)}"
-            yield failure(Topic.SERVER, what, "a job that runs `ci-dispatch run` over SSH (docs/other-servers.md)")
+            yield failure(Topic.SERVER, what, setup.server.instead())
         else:
             yield fine(Topic.SERVER, f"{setup.server.api_url} can do what {mode} needs")
     if not setup.server.can(Capability.UPLOAD_ARTIFACT_4):
         for use in uses:
-            if use.command == "shard" and use.step.inputs.get("upload") != "false":
+            if use.command == "shard" and "dispatch-id" in use.step.inputs and use.step.inputs.get("upload") != "false":
                 what = (
                     "this server has no version 4 of upload-artifact, which the action uploads with: no report arrives"
                 )

@@ -41,10 +41,13 @@ class ActionsMode(StrEnum):
 
 
 NEEDS = {
-    ActionsMode.ONE_WORKFLOW: (Capability.DYNAMIC_MATRIX,),
+    ActionsMode.ONE_WORKFLOW: (Capability.DYNAMIC_MATRIX, Capability.UPLOAD_ARTIFACT_4),
     ActionsMode.DISPATCH: (Capability.DYNAMIC_MATRIX, Capability.CANCEL, Capability.RERUN),
 }
-"""Without these a mode begins nothing. The others only help: what is done without them is in docs/other-servers.md."""
+"""Without these a mode begins nothing. The others only help: what is done without them is in docs/other-servers.md.
+
+In one workflow the action itself uploads what the next job reads; a dispatched shard can be given another upload step.
+"""
 
 EVERYTHING = frozenset(Capability)
 
@@ -66,15 +69,23 @@ class Server:
         """What `mode` needs and this server does not have."""
         return tuple(capability for capability in NEEDS[mode] if not self.can(capability))
 
-    def require(self, mode: ActionsMode) -> None:
-        """Raises UsageError when this server cannot do what `mode` needs: nothing must be queued there."""
-        if missing := self.missing(mode):
+    def require(self, *modes: ActionsMode) -> None:
+        """Raises UsageError when this server can do none of `modes`: nothing must be queued there."""
+        if all(self.missing(mode) for mode in modes):
             raise UsageError(
-                f"{mode.capitalize()} was not begun, and nothing was queued",
-                why=f"the server at {self.api_url} lacks {'; '.join(missing)}",
-                hint="one job of a workflow there, or a terminal, that runs `ci-dispatch run`: it reaches the machines "
-                "over SSH and needs nothing of the server (docs/other-servers.md)",
+                f"{modes[0].capitalize()} was not begun, and nothing was queued",
+                why=f"the server at {self.api_url} lacks {'; '.join(self.missing(modes[0]))}",
+                hint=self.instead(),
             )
+
+    def instead(self) -> str:
+        """What works here where a mode does not."""
+        if not self.missing(ActionsMode.DISPATCH):
+            return "the two workflows, with `command: dispatch` (docs/other-servers.md)"
+        return (
+            "one job of a workflow there, or a terminal, that runs `ci-dispatch run`: it reaches the machines over SSH "
+            "and needs nothing of the server (docs/other-servers.md)"
+        )
 
 
 def server_at(api_url: str) -> Server:
