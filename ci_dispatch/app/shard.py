@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ci_dispatch.app.github_target import checked_out
 from ci_dispatch.app.machines import health_policy, job_environment
-from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
+from ci_dispatch.app.uploaded import earlier_attempts
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
 from ci_dispatch.core.job_environment import JobEnvironment

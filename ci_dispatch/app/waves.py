@@ -6,7 +6,6 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def plan(
         wave=1,
         attempt=here.attempt,
         at=round(time.time(), 3),
-        checked=_ask(spec, suite.tools(), settings),
+        checked=_ask(spec, settings),
         started=replace(started, settings={}),  # an artifact of a public repository is everybody's to read
         commit=commit,
         workers=expected.workers,
@@ -124,7 +123,7 @@ def again(settings: Settings, plan: str, *, wave: int, artifacts: Path, output: 
         wave=wave,
         attempt=here.attempt,
         at=round(time.time(), 3),
-        checked=_ask(spec, (), settings) if replay.owed else (),
+        checked=_ask(spec, settings) if replay.owed else (),
         commit=folder.first.commit,
     )
     policy = actions_policy(spec, 1.0, 0)
@@ -231,7 +230,7 @@ def _hand_over(wave: PlannedWave, output: Path, policy: ActionsPolicy, here: Act
     )
 
 
-def _ask(spec: RunSpec, tools: Sequence[str], settings: Settings) -> tuple[MachineChecked, ...]:
+def _ask(spec: RunSpec, settings: Settings) -> tuple[MachineChecked, ...]:
     """How the machines are, all asked at once; nothing where they are not to be asked."""
     config = spec.config
     if config.health.skip:
@@ -240,7 +239,7 @@ def _ask(spec: RunSpec, tools: Sequence[str], settings: Settings) -> tuple[Machi
     answers: dict[MachineName, MachineChecked] = {}
     repository = ActionsEnvironment(settings.environ).repository
     with ExitStack() as stack:
-        machines = open_machines(config, tools)
+        machines = open_machines(config, through_github=True)
         see = github_output.runner_sight(config, settings.environ, repository, stack)
 
         def ask(machine: Machine) -> None:
