@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,7 @@ class ListedSuite:
 
 
 def suite_of(*names: str) -> tuple[Test, ...]:
-    return tuple(Test(id=TestId(name), unit=UnitId(name), file="shop", title=(name,)) for name in names)
+    return tuple(Test(id=TestId(name), unit=UnitId(name), title=(name,), runner_id=name) for name in names)
 
 
 @dataclass
@@ -68,6 +69,7 @@ class WavesRoom:
     config: str = CONFIG
     env: dict[str, str] = field(default_factory=dict)
     attempt: int = 1
+    sha: str = COMMIT
     plan_id: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
     matrix: list[dict[str, Any]] = field(default_factory=list)  # of the job that planned last
@@ -78,6 +80,17 @@ class WavesRoom:
         (self.folder / "artifacts").mkdir(parents=True)
         (self.folder / "checkout").mkdir()
         (self.folder / "checkout/ci-dispatch.toml").write_text(self.config)
+
+    def checkout(self, name: str, text: str) -> None:
+        (self.folder / "checkout" / name).write_text(text)
+
+    def commit(self) -> None:
+        """A real commit of the checkout, which is tested from now on."""
+        git = ["git", "-C", str(self.folder / "checkout"), "-c", "user.name=test", "-c", "user.email=t@example.org"]
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "suite"]):
+            subprocess.run([*git, *command], check=True)
+        told = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+        self.sha = told.stdout.strip()
 
     @property
     def artifacts(self) -> Path:
@@ -93,7 +106,7 @@ class WavesRoom:
             "GITHUB_ACTIONS": "true",
             "GITHUB_RUN_ATTEMPT": str(self.attempt),
             "GITHUB_RUN_ID": "7",
-            "GITHUB_SHA": COMMIT,
+            "GITHUB_SHA": self.sha,
             "GITHUB_REPOSITORY": "octo-org/octo-repo",
             "GITHUB_OUTPUT": str(self.folder / f"output-{self._steps}"),
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
@@ -109,7 +122,7 @@ class WavesRoom:
         suite.list_tests = ListedSuite(self.tests).list_tests  # type: ignore[method-assign]
         kept_listing.write(listing, spec, suite)
         code = waves.plan(
-            settings, commit=COMMIT, output=self.folder / "planned", shards=shards, extra=(), listing=listing
+            settings, commit=self.sha, output=self.folder / "planned", shards=shards, extra=(), listing=listing
         )
         self._uploaded(settings)
         self.plan_id = self.outputs["plan"]
@@ -142,7 +155,7 @@ class WavesRoom:
         ended: Ended = Ended.EXITED,
         cause: FailureCause = FailureCause.NONE,
         machine: str = "",
-        commit: str = COMMIT,
+        commit: str = "",
     ) -> None:
         """The shard ran and uploaded: `verdicts` by test."""
         results = tuple(
@@ -160,7 +173,7 @@ class WavesRoom:
             result=AttemptResult(ended=ended, cause=cause, results=results),
             started=self.clock,
             ended=self.clock + 5,
-            commit=commit,
+            commit=commit or self.sha,
         )
         name = shard_report.artifact_name(self.plan_id, told.shard, self.attempt)
         (self.artifacts / name).mkdir()  # a name that exists is refused

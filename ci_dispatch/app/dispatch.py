@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
+from ci_dispatch.app.adopt import adopt
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import (
     commit_of,
@@ -20,7 +21,6 @@ from ci_dispatch.app.github_target import (
     token_of,
     unpublished,
 )
-from ci_dispatch.app.merge import adopt
 from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.run_spec import (
     Expected,
@@ -48,7 +48,7 @@ from ci_dispatch.fleets.actions.rest.server import ActionsMode
 from ci_dispatch.fleets.actions.run.batches import MAX_JOBS, batches
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, DispatchTarget, dumps, load, restore
-from ci_dispatch.fleets.actions.run.matrix import matrix_jobs
+from ci_dispatch.fleets.actions.run.matrix import matrix_jobs, strategy_for
 from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.ports import Suite
@@ -223,6 +223,7 @@ def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
         head_share=head_share(config, known),
         shards=shards,
         pool=config.github.pool_labels,
+        pooled=frozenset(machine.name for machine in config.machines),
         extra=spec.arguments,
         commit=spec.target.commit if spec.target else "",
         poll_interval=config.github.poll_interval,
@@ -233,11 +234,11 @@ def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
 
 def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: ActionsPolicy) -> ExitCode:
     """`--matrix-only`: what would be dispatched, as JSON and as outputs, which hold one dispatch: none is left out."""
-    here = ActionsEnvironment(settings.environ)
+    here, fleet = ActionsEnvironment(settings.environ), spec.config.fleet
     jobs = matrix_jobs(
         planner.units_of(expected.tests, expected.seconds),
-        spec.config.fleet,
-        strategy=policy.strategy,
+        fleet,
+        strategy=strategy_for(policy.strategy, [spec.name for spec in fleet], policy.pooled),
         pool=policy.pool,
         head_share=policy.head_share,
         shards=policy.shards,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ci_dispatch.app.github_target import checked_out
 from ci_dispatch.app.machines import health_policy, job_environment
-from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
+from ci_dispatch.app.uploaded import earlier_attempts
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
 from ci_dispatch.core.job_environment import JobEnvironment
@@ -97,7 +97,8 @@ def run(
         except UsageError as error:
             result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=str(error))
         else:
-            result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id)
+            prepare = settings.config.suite.prepare if artifacts is not None else ""  # else a step of the worker's own
+            result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id, prepare)
     told = shard_report.ShardReport(
         dispatch=dispatch_id,
         shard=job.shard,
@@ -169,6 +170,7 @@ def _execute(
     folder: Path,
     here: ActionsEnvironment,
     dispatch_id: str,
+    prepare: str,
 ) -> AttemptResult:
     config, inbox, clock = settings.config, Inbox(), SystemClock()
     suite = open_suite(config.suite, settings.root, sent.extra)
@@ -190,6 +192,8 @@ def _execute(
             shard_timeout=config.run.shard_timeout,
             sync_timeout=config.run.sync_timeout,
             sweep_timeout=config.health.connect_timeout,
+            prepare=prepare,
+            prepare_here=True,
             extra=sent.extra,
         )
         with signals(inbox.post), StoppedCommands(sys.stdout, on_github=here.on_github) as log:

@@ -6,7 +6,6 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -39,11 +38,36 @@ from ci_dispatch.run.ports import Machine
 from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
+from ci_dispatch.suites.listing import run_listing
+from report_merge.plain import one_line
 from report_merge.render.escape import terminal_name
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")  # run_spec.new_id
 CHECK_SLACK = 10.0  # seconds a health check may take beyond its own limit
 NO_WAVE_LEFT = "no wave is left"
+
+
+def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
+    """The first step of `plan`, which executes the repository's code, by itself: needs no token and no key.
+
+    Raises NothingToRun or UsageError when the checkout cannot be made ready, or the suite not be listed.
+    """
+    refuse_strangers(settings)
+    config = settings.config
+    if config.suite.prepare:
+        command = ("/bin/sh", "-c", config.suite.prepare)
+        ended = run_listing(command, cwd=settings.root, env={}, deadline=config.run.sync_timeout, settings=config.suite)
+        if ended.exit_code:
+            said = one_line(ended.errors or ended.output, 500)
+            raise UsageError(
+                f"The checkout could not be made ready: {one_line(config.suite.prepare, 100)}",
+                why=f"exit code {ended.exit_code}: {said}",
+                hint="`prepare` in the section [suite], or the input of that name, says what is run",
+            )
+    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
+    count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
+    say(f"{count} tests are listed in {file}.", err=True)
+    return ExitCode.PASSED
 
 
 def plan(
@@ -75,7 +99,7 @@ def plan(
         wave=1,
         attempt=here.attempt,
         at=round(time.time(), 3),
-        checked=_ask(spec, suite.tools(), settings),
+        checked=_ask(spec, settings),
         started=replace(started, settings={}),  # an artifact of a public repository is everybody's to read
         commit=commit,
         workers=expected.workers,
@@ -104,7 +128,7 @@ def again(settings: Settings, plan: str, *, wave: int, artifacts: Path, output: 
         wave=wave,
         attempt=here.attempt,
         at=round(time.time(), 3),
-        checked=_ask(spec, (), settings) if replay.owed else (),
+        checked=_ask(spec, settings) if replay.owed else (),
         commit=folder.first.commit,
     )
     policy = actions_policy(spec, 1.0, 0)
@@ -125,7 +149,8 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
     """The gate: one verdict from the plan and every report of every wave and attempt; results as after any run.
 
     Raises:
-        FleetError: when there is no plan, so that nothing is known to have run; NothingToRun when strangers' code is why.
+        NothingToRun: when there is no plan because the code is a stranger's.
+        FleetError: when there is none for another reason: nothing is known to have run.
     """
     here = ActionsEnvironment(settings.environ)
     try:
@@ -210,7 +235,7 @@ def _hand_over(wave: PlannedWave, output: Path, policy: ActionsPolicy, here: Act
     )
 
 
-def _ask(spec: RunSpec, tools: Sequence[str], settings: Settings) -> tuple[MachineChecked, ...]:
+def _ask(spec: RunSpec, settings: Settings) -> tuple[MachineChecked, ...]:
     """How the machines are, all asked at once; nothing where they are not to be asked."""
     config = spec.config
     if config.health.skip:
@@ -219,7 +244,7 @@ def _ask(spec: RunSpec, tools: Sequence[str], settings: Settings) -> tuple[Machi
     answers: dict[MachineName, MachineChecked] = {}
     repository = ActionsEnvironment(settings.environ).repository
     with ExitStack() as stack:
-        machines = open_machines(config, tools)
+        machines = open_machines(config, through_github=True)
         see = github_output.runner_sight(config, settings.environ, repository, stack)
 
         def ask(machine: Machine) -> None:

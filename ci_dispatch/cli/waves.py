@@ -49,14 +49,23 @@ def waves() -> None:
 @click.option("--shards", type=click.IntRange(0, 10_000), default=0, show_default=True, envvar="DISPATCH_SHARDS",
               help="Cut the plan into about so many jobs. 0: one for each slot of a machine, and a tail.")  # fmt: skip
 @click.option("--listing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="The tests, as `dispatch --list-only` wrote them there.")  # fmt: skip
+              help="The tests, as --list-only wrote them there: no code of the repository is executed.")  # fmt: skip
+@click.option(
+    "--list-only", is_flag=True, help="Make the checkout ready and list its tests into the FILE of --listing."
+)
 @_OUTPUT
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
-def plan(settings: Settings, shards: int, listing: Path | None, output: Path, extra: tuple[str, ...]) -> int:
+def plan(
+    settings: Settings, shards: int, listing: Path | None, list_only: bool, output: Path, extra: tuple[str, ...]
+) -> int:
     """Plan the first wave: lists the suite, asks the machines how they are, writes matrix and plan."""
     from ci_dispatch.app import waves
     from ci_dispatch.app.github_target import commit_of
 
+    if list_only:
+        if listing is None:
+            raise click.UsageError("--list-only needs --listing FILE")
+        return waves.list_only(settings, listing, extra)
     return waves.plan(settings, commit=commit_of(settings), output=output, shards=shards, extra=extra, listing=listing)
 
 

@@ -37,6 +37,7 @@ COPIED = (
     "ci_dispatch",
     "report_merge",
     "requirements",
+    "scripts",
     "examples/reference-suite",
     ".gitignore",
 )
@@ -82,8 +83,8 @@ class Act:
         env = [f"--env={name}={value}" for name, value in {**self.env, "DOUBLE_ORIGIN": self.checkout}.items()]
         return [
             program, event, f"--workflows=.github/workflows/{workflow}", f"--eventpath={file}", "--json",
-            f"--directory={self.checkout}", f"--action-cache-path={self.scratch / 'cache'}", "--no-cache-server", "--no-skip-checkout",
-            "--concurrent-jobs=1", *local, *env, *more,
+            f"--directory={self.checkout}", f"--action-cache-path={self.scratch / 'cache'}", "--no-cache-server",
+            "--no-skip-checkout", "--concurrent-jobs=1", *local, *env, *more,
         ]  # fmt: skip
 
 

@@ -35,7 +35,10 @@ class Shapes:
     def repo(self) -> Body:
         owner, _, name = self.repository.partition("/")
         body: Body = self._example["full-repository"]
-        return body | {"full_name": self.repository, "name": name, "owner": body["owner"] | {"login": owner}}
+        owned = {"full_name": self.repository, "name": name, "owner": body["owner"] | {"login": owner}}
+        return (
+            body | owned | {"default_branch": "main", "language": "TypeScript"}
+        )  # the official example lacks the latter
 
     def example(self, name: str) -> Body:
         return self._example[name]

@@ -202,6 +202,7 @@ class Simulation:
         self.at: list[tuple[float, Callable[[], None]]] = []  # what happens when, on the clock
         self.github = client_of(double, token=token)
         self.inbox: deque[m.Message] = deque()
+        self.ref = "main"
         self.alive = True
         self.dies_when_saving = False  # the journal has its leases, the file of dispatches does not
         self._build(())
@@ -259,7 +260,7 @@ class Simulation:
             self.github,
             self.github,
             workflow="e2e-shard.yml",
-            ref="main",
+            ref=self.ref,
             commit=COMMIT,
             attempts=self.folder,
             save=self._save,

@@ -9,45 +9,10 @@ import pytest
 
 from ci_dispatch.app.merge import merge
 from ci_dispatch.app.settings import read_settings
-from ci_dispatch.config.choices import Strategy
-from ci_dispatch.core.model import MachineName, MachineSpec
-from ci_dispatch.fleets.actions.run.batches import Batch, batches
-from ci_dispatch.fleets.actions.run.matrix import matrix_jobs
-from ci_dispatch.planning import planner
 from tests.github_double import Fault, GitHubDouble, Script
 from tests.github_double.entities import Job, Run
-from tests.integration.github_run import COMMIT, Clock, World, double_of, suite
-
-TESTS = suite(8)
-MACHINES = [MachineSpec(name=MachineName(name), cores=1, labels=("self-hosted", name)) for name in ("moruk", "pi")]
-
-
-class Stage:
-    """Eight tests in shards head-1 to head-4, two each, of the run r1."""
-
-    def __init__(self, folder: Path, world: World, clock: Clock, double: GitHubDouble) -> None:
-        self.folder, self.world, self.clock, self.double = folder, world, clock, double
-        environ = {"GITHUB_TOKEN": double.token, "GITHUB_API_URL": double.url, "GITHUB_REPOSITORY": double.repository}
-        self.settings = read_settings(None, {}, environ, folder)
-
-    def planned(self, *, name: str = "r1.1", only: int = 8, total: int = 8, max_inputs: int = 65_535) -> list[Batch]:
-        tests = {test.id: test for test in TESTS[:only]}
-        units = planner.units_of(tests.values(), dict.fromkeys(tests, 1.0))
-        jobs = matrix_jobs(units, MACHINES, strategy=Strategy.PINNED, shards=only // 2)
-        return batches(jobs, tests, name=name, timeout_minutes=5, commit=COMMIT, total=total, max_inputs=max_inputs)
-
-    def dispatch(self, batch: Batch) -> Run:
-        """Start a batch, and let it end."""
-        hub = self.double.hub
-        run = hub.dispatch(hub.workflows["e2e-shard.yml"], "main", batch.inputs)
-        hub.tick()
-        self.clock.moment += 600
-        hub.tick()
-        assert run.status == "completed"
-        return run
-
-    def merge(self, run: Run) -> int:
-        return int(merge(self.settings, str(run.id), self.folder / "merged.xml"))
+from tests.integration.github_run import Clock, World, double_of
+from tests.integration.github_uploaded import Stage
 
 
 @pytest.fixture
@@ -58,16 +23,20 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         assert [finding for finding in double.findings() if " 502:" not in finding] == []
 
 
+def merged(stage: Stage, run: Run) -> int:
+    return int(merge(stage.settings, str(run.id), stage.folder / "merged.xml"))
+
+
 def test_all_shards_reported_is_green(stage: Stage) -> None:
     run = stage.dispatch(stage.planned()[0])
-    assert stage.merge(run) == 0
+    assert merged(stage, run) == 0
     assert (stage.folder / "merged.xml").read_text().count("<testcase") == 8
 
 
 def test_a_shard_that_uploaded_nothing_is_missed(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.world.script = lambda job: Script(seconds=1) if job.matrix["shard"] == "head-2" else None
     run = stage.dispatch(stage.planned()[0])
-    assert stage.merge(run) == 4
+    assert merged(stage, run) == 4
     assert "INCOMPLETE: 2 planned tests have no result" in capsys.readouterr().err
 
 
@@ -103,7 +72,7 @@ def test_a_report_that_cannot_be_used_is_missed(
     run = stage.dispatch(stage.planned()[0])
     name = stage.double.hub.artifacts[1].name
     spoil(stage.double)
-    assert stage.merge(run) == 4
+    assert merged(stage, run) == 4
     said = capsys.readouterr().err
     assert f"INCOMPLETE: The artifact {name}" in said
     assert "INCOMPLETE: 2 planned tests have no result" in said
@@ -112,27 +81,27 @@ def test_a_report_that_cannot_be_used_is_missed(
 
 def test_no_report_at_all_is_no_green_run(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.world.script = lambda _job: Script(seconds=1)
-    assert stage.merge(stage.dispatch(stage.planned()[0])) == 4
+    assert merged(stage, stage.dispatch(stage.planned()[0])) == 4
     assert "no shard has uploaded a report" in capsys.readouterr().err
 
 
 def test_all_batches_of_a_run_are_found_by_one_of_them(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = stage.planned(max_inputs=950)[:2]
-    assert stage.merge(stage.dispatch(first)) == 4, "the other one was never sent"
+    assert merged(stage, stage.dispatch(first)) == 4, "the other one was never sent"
     assert "were sent with other dispatches, of which there is no report" in capsys.readouterr().err
     run = stage.dispatch(second)
     stage.dispatch(stage.planned(name="r11.1")[0])  # of another run, with a similar name
-    assert stage.merge(run) == 0
+    assert merged(stage, run) == 0
     assert (stage.folder / "merged.xml").read_text().count("<testcase") == 8
 
 
 def test_what_failed_in_one_dispatch_and_passed_in_the_next_is_flaky(stage: Stage) -> None:
     stage.world.fails = {"t000": 1, "t001": 9}
     run = stage.dispatch(stage.planned()[0])
-    assert stage.merge(run) == 1
+    assert merged(stage, run) == 1
     stage.world.fails = {"t000": 1}
-    stage.dispatch(stage.planned(name="r1.2", only=2)[0])
-    assert stage.merge(run) == 0
+    stage.dispatch(stage.planned(name="r1.2", only=2, shards=1)[0])
+    assert merged(stage, run) == 0
     assert "flaky" in (stage.folder / "merged.xml").read_text()
 
 
@@ -141,7 +110,7 @@ def test_reports_of_two_commits_are_no_run(stage: Stage, capsys: pytest.CaptureF
         return "beef" * 10 if job.matrix["shard"] == "head-1" else str(job.matrix["commit"])
 
     stage.world.checks_out = tip
-    assert stage.merge(stage.dispatch(stage.planned()[0])) == 4
+    assert merged(stage, stage.dispatch(stage.planned()[0])) == 4
     assert "several commits: beefbeefbeef, c0ffee000000" in capsys.readouterr().err
 
 

@@ -15,6 +15,7 @@ from ci_dispatch.core.model import (
     LeaseNumber,
     MachineName,
     MachineSpec,
+    Shard,
     ShardKind,
     TestId,
 )
@@ -25,9 +26,11 @@ from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy, DispatchPlanner
 from ci_dispatch.fleets.actions.run.dispatch_state import EarlierAttempt, narrow, saved, unsent
 from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.run.polling import Polling
+from ci_dispatch.fleets.actions.run.queue_waits import QueueWaits, Wait
 from ci_dispatch.fleets.actions.run.rerun import Remedy
-from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, ShardJob, WorkflowRun
+from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, NotTaken, ShardJob, WorkflowRun
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ledger import TestRecord
@@ -63,7 +66,9 @@ class ActionsFleet:
         self._earlier = earlier
         self._unreachable: dict[MachineName, int] = {}
         self._silent: set[MachineName] = set()  # healthy or not, GitHub's runners there do not work
+        self._waits = QueueWaits(policy.queue_timeout)
         self._cancelling = False
+        self._refusal: GitHubRefused | None = None  # of a dispatch: nothing more is sent
         self._changed = False  # something the next controller must know
 
     # -- ports.Fleet ------------------------------------------------------------------------------------------------
@@ -72,8 +77,8 @@ class ActionsFleet:
         for number in unsent(self.runs, self._active()):
             why = "the controller was killed before it dispatched this"
             yield m.LeaseEnded(number, AttemptResult(ended=Ended.CANCELLED, reason=why))
-        for run in self.runs if self._earlier else ():
-            yield from self._tell_again(run, now)
+        if self._earlier:
+            yield from self._tell_again(now)
 
     def hear(self, message: m.Message, now: float) -> Items:
         match message:
@@ -85,12 +90,16 @@ class ActionsFleet:
             case g.Polled() | g.PollFailed() | g.DownloadDone() | g.RerunResult() | g.CancelResult():
                 for run in [run for run in self.runs if run.id == message.run]:
                     yield from self._of_run(run, message, now)
+            case g.RunnersSeen(busy=busy):
+                self._waits.saw(set(map(self._named, busy)), now)
             case _:
                 return
         if self._changed:
             yield self._save()
 
     def advance(self, now: float) -> Items:
+        if self._refusal is not None and not self.held() and self._ledger.undecided:
+            yield m.FleetRefused(self._refusal)
         needless = self._cancelling or self._ledger.undecided == 0
         for run in self.runs:
             if run.id is None and not run.over and not self._polling.quiet(now):
@@ -111,7 +120,7 @@ class ActionsFleet:
         mine = [machine.spec for machine in usable if machine.spec.name in self.machines]
         records = self._share(ready(), mine, [machine.spec for machine in usable])
         working = [spec for spec in mine if spec.name not in self._silent] or mine
-        if records and working:
+        if records and working and self._refusal is None:
             first = not self.runs and not any(record.isolate or record.avoid_machine for record in records)
             yield from self._dispatch(self._planner.batches(records, working, first=first), now)
         for run in self.runs:
@@ -201,7 +210,9 @@ class ActionsFleet:
         why = f"it could not be dispatched: {error.why or error.what}"
         for job in run.jobs.values():
             yield from self._end(job, AttemptResult(ended=Ended.CANCELLED, reason=why), now)
-        yield m.FleetRefused(error)
+        self._refusal = error
+        if self.held():  # what runs there is none the worse for it
+            yield m.Noticed("github", f"{error}; nothing more is sent, and what runs is waited for")
 
     # -- what GitHub tells ------------------------------------------------------------------------------------------
 
@@ -220,7 +231,8 @@ class ActionsFleet:
             case g.PollFailed(error=error):
                 if self._polling.failed(self.runs, run, error, now):
                     yield m.FleetRefused(error)
-            case g.DownloadDone(error=None):
+            case g.DownloadDone(error=None, annotations=annotations):
+                run.annotations.update(annotations)
                 yield from self._act_on(run, run.not_downloaded(), now)
                 self._polling.downloaded(run, now)
             case g.DownloadDone(error=GitHubRefused() as error):
@@ -245,11 +257,42 @@ class ActionsFleet:
                     assert job.lease is not None
                     yield m.Started(job.lease)
                     self._silent.discard(self._machine_of(job))
+                case NotTaken(shard=shard, seconds=seconds):
+                    yield from self._not_taken(run.jobs[shard], seconds, now)
                 case JobEnded(shard=shard, result=result):
                     if not run.jobs[shard].settled:
                         yield from self._end_with_its_machine(run.jobs[shard], result, now)
                 case m.CancelledExternally():
                     yield finding
+
+    def _not_taken(self, job: ShardJob, seconds: float, now: float) -> Items:
+        """Its tests go where a runner may take them sooner, charged to nobody, and never to the same labels again."""
+        machine, labels, state = self._machine_of(job), ", ".join(job.job.labels), self._state.machines
+        usable = self.machines - self._silent - {machine, ANY_MACHINE}
+        wait = self._waits.decide(
+            machine,
+            now - seconds,
+            now,
+            others=[name for name in usable if state[name].usable],
+            waiting={each.job.machine for each in self._open_jobs() if each.started is None},
+            worked=self._idle_since(now),
+        )
+        why = f"no runner with the labels {labels} took it within {seconds:.0f} s"
+        match wait:
+            case Wait.MOVE:
+                yield from self._end_with_its_machine(job, AttemptResult(ended=Ended.NOT_STARTED, reason=why), now)
+            case Wait.SEE:
+                yield g.SeeRunners(frozenset(run.id for run in self.runs if run.id is not None))
+            case Wait.GIVE_UP:  # another dispatch would wait in the same queue
+                hint = f"{why}: does the runner service there run, and has it these labels?"
+                result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=hint)
+                self._silent.add(machine)
+                yield from self._end(job, result, now)
+            case Wait.GO_ON if machine not in self._waits.told:
+                self._waits.told.add(machine)
+                yield m.Noticed("github", f"{why}, and no other machine would take it sooner: it is waited for")
+            case _:
+                pass
 
     def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
         """A machine without another running shard of ours, that has just lost one, is lost."""
@@ -323,15 +366,16 @@ class ActionsFleet:
             records = [self._ledger.records[test] for test in job.job.shard.tests]
             job.owed = {r.test.id for r in records if r.verdict is None and r.avoid_machine is None and not r.isolate}
 
-    def _tell_again(self, run: WorkflowRun, now: float) -> Items:
-        """Tell the ledger what the attempts before the adopted one said, oldest first."""
+    def _tell_again(self, now: float) -> Items:
+        """Tell the ledger what earlier attempts of an adopted run said, oldest first."""
         for told in self._earlier:
-            job = run.jobs.get(told.shard)
-            if job is not None:
-                tests = tuple(t for t in job.job.shard.tests if self._ledger.records[t].verdict is None)
-                past = ShardJob(replace(job.job, shard=replace(job.job.shard, tests=tests)), now)
+            tests = tuple(test for test in told.tests if self._ledger.records[test].verdict is None)
+            if tests:
+                shard = Shard(id=told.shard, kind=ShardKind.HEAD, tests=tests)
+                past = ShardJob(MatrixJob(shard=shard, machine=ANY_MACHINE, labels=()), now)
                 yield from self._end(past, told.result, now)
-        narrow(run, self._ledger)
+        for run in self.runs:
+            narrow(run, self._ledger)
 
     # -- again ------------------------------------------------------------------------------------------------------
 

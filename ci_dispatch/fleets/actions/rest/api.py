@@ -94,6 +94,20 @@ class GitHubApi:
 
     # -- reads ------------------------------------------------------------------------------------------------------
 
+    def in_progress(self) -> tuple[int, ...]:
+        """The workflow runs of the repository that are in progress, newest first."""
+        return self.client.ask(
+            "The runs in progress could not be listed",
+            READ,
+            lambda repository: tuple(
+                view(int, run.id) for run in islice(repository.get_workflow_runs(status="in_progress"), PAGE)
+            ),
+        )
+
+    def default_branch(self) -> str:
+        what = "The repository could not be read"
+        return self.client.ask(what, "metadata: read", lambda repository: view(str, repository.default_branch))
+
     def run(self, run: int) -> RunView:
         return self.client.read(RestRequest(what=f"Run {run} could not be read", path=f"/actions/runs/{run}"), RunView)
 

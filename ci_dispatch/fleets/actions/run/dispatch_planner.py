@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.model import MachineName, MachineSpec, ShardKind, Test
 from ci_dispatch.fleets.actions.run.batches import MAX_INPUTS, Batch, batches
-from ci_dispatch.fleets.actions.run.matrix import MatrixJob, matrix_jobs
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob, matrix_jobs, strategy_for
 from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.run_end import expected_seconds
@@ -23,6 +23,7 @@ class ActionsPolicy:
     head_share: float = planner.HEAD_SHARE_UNKNOWN
     shards: int = 0  # about so many jobs; 0: one for each slot of a machine, and a tail
     pool: tuple[str, ...] = ("self-hosted",)
+    pooled: frozenset[MachineName] = frozenset()  # machines whose runners have these labels
     extra: tuple[str, ...] = ()  # arguments for the test runner
     commit: str = ""  # that every job checks out
     poll_interval: float = 15.0
@@ -68,12 +69,15 @@ class DispatchPlanner:
         self._shards += len(jobs)
         return jobs
 
+    def _strategy(self, machines: Sequence[MachineSpec]) -> Strategy:
+        return strategy_for(self._policy.strategy, [spec.name for spec in machines], self._policy.pooled)
+
     def _whole_plan(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec]) -> list[MatrixJob]:
         policy = self._policy
         return matrix_jobs(
             planner.units_of((record.test for record in ready), expected_seconds(self._state)),
             machines,
-            strategy=policy.strategy,
+            strategy=self._strategy(machines),
             pool=policy.pool,
             head_share=policy.head_share,
             shards=policy.shards,
@@ -81,7 +85,6 @@ class DispatchPlanner:
 
     def _again(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec]) -> list[MatrixJob]:
         """Tests that came back, by where they may not go; a suspect gets a job of its own."""
-        strategy = Strategy.POOLED if self._policy.strategy is Strategy.POOLED else Strategy.PINNED
         groups: dict[tuple[MachineName | None, str, ShardKind], list[Test]] = {}
         for record in ready:
             kind = ShardKind.RETRY if record.retries else ShardKind.REASSIGNED
@@ -90,10 +93,11 @@ class DispatchPlanner:
         jobs: list[MatrixJob] = []
         for (avoid, _, kind), tests in groups.items():
             elsewhere = [spec for spec in machines if spec.name != avoid] or list(machines)
+            strategy = self._strategy(elsewhere)
             jobs += matrix_jobs(
                 planner.units_of(tests, expected_seconds(self._state)),
                 elsewhere,
-                strategy=strategy,
+                strategy=Strategy.POOLED if strategy is Strategy.POOLED else Strategy.PINNED,
                 pool=self._policy.pool,
                 kind=kind,
                 first=self._shards + len(jobs) + 1,

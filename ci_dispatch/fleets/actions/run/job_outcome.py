@@ -62,8 +62,7 @@ def _untouched(job: JobView, said: str) -> bool:
     """No runner ever worked on it, and nobody called it off."""
     if job.conclusion == "skipped" or _NOT_ACQUIRED.search(said):
         return True
-    ended = job.conclusion in ("cancelled", "failure")
-    return ended and not job.taken and not job.steps and "cancel" not in said.lower()
+    return job.conclusion == "failure" and not job.taken and not job.steps and "cancel" not in said.lower()
 
 
 def _failed(job: JobView) -> JobOutcome:
