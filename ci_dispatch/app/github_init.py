@@ -20,6 +20,7 @@ from ci_dispatch.config import load
 from ci_dispatch.config.write import to_toml
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.fleets.actions.check import probe
+from ci_dispatch.fleets.actions.check.github_rules import VERDICT
 from ci_dispatch.fleets.actions.rest.client import RestClient
 from ci_dispatch.fleets.actions.rest.server import ActionsMode
 from ci_dispatch.fleets.actions.rest.settings import RepositorySettings, RunnerSettings
@@ -217,9 +218,7 @@ def _configuration(suite: SuiteLocation | None, machines: list[dict[str, object]
 
 
 def _next_steps(answers: Answers) -> tuple[str, ...]:
-    check = {
-        Shape.SUITE: "suite / Verdict", Shape.ONE_WORKFLOW: "Verdict", Shape.DISPATCH: "Suite",
-    }[answers.shape]  # fmt: skip
+    check = f"suite / {VERDICT}" if answers.shape is Shape.SUITE else VERDICT
     push = f"git add -A && git commit -m 'Run the suite on our machines' && git push origin {answers.branch}"
     return (
         "see what would fail: GITHUB_TOKEN=$(gh auth token) ci-dispatch github check",

@@ -18,6 +18,7 @@ from tests.github_double import GitHubDouble, Script, ScriptedWorker
 from tests.github_double.entities import Job
 from tests.integration.cli_process import Ended, ci_dispatch
 from tests.integration.test_github_commands import CONFIG, RealClock
+from tests.unit.fleets.test_workflow_checks import ORCHESTRATOR, SHARDS
 
 EXAMPLES = ROOT / "examples" / "github"
 EVERYTHING = ("actions:write", "contents:read", "administration:read", "secrets:read")
@@ -30,8 +31,7 @@ class Repository:
         self.folder, self.double = folder, double
         self.workflows = folder / ".github/workflows"
         self.workflows.mkdir(parents=True)
-        for name in ("e2e.yml", "e2e-shard.yml"):
-            text = (EXAMPLES / name).read_text(encoding="utf-8").replace("OWNER/", "acme/")
+        for name, text in (("e2e.yml", ORCHESTRATOR), ("e2e-shard.yml", SHARDS)):
             (self.workflows / name).write_text(text)
             double.workflow(name, text)
             double.settings.files.add(f".github/workflows/{name}")

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from ci_dispatch.app.github_init import TEMPLATES, Shape, example
 from ci_dispatch.fleets.actions.check import probe
@@ -80,6 +81,10 @@ def test_what_is_written_is_the_example_with_the_users_own_in_it(repository: Pat
     checked = ci_dispatch("github", "check", cwd=repository)
     assert checked.code == 0, checked.out
     assert ", 0 warnings," in checked.out.replace("0 would fail", ""), checked.out
+    first = next(iter(TEMPLATES[shape].values()))
+    jobs = YAML(typ="safe", pure=True).load(written[f".github/workflows/{first}"])["jobs"]
+    gate = "suite / Verdict" if shape is Shape.SUITE else list(jobs.values())[-1]["name"]
+    assert f"require the check `{gate}`" in ended.out
     for line in ("Next:", "ci-dispatch github check", "git push origin trunk"):
         assert line in ended.out
 
@@ -145,8 +150,6 @@ def test_without_a_terminal_what_is_missing_or_wrong_is_said(
 
 def test_any_command_prepares(repository: Path) -> None:
     """It stays one value of YAML, whatever it is made of."""
-    from ruamel.yaml import YAML
-
     for shape in Shape:
         odd = """npm ci: "x" # 'y' & \\1 \\g<1> ü"""
         assert init(repository, "--force", "--shape", shape, *ACTION, "--prepare", odd).code == 0

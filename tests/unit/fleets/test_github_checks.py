@@ -72,9 +72,10 @@ def test_a_32_bit_runner_cannot_run_the_actions_and_a_hosted_one_always_can() ->
 
 
 def test_a_worker_has_to_be_on_the_default_branch_and_an_orchestrator_has_not() -> None:
-    found = list(rules.check_default_branch(both(), SETUP, {DOOR: False, both()[1].path: False}, {}))
+    files = both(ORCHESTRATOR.replace("  pull_request:", "  schedule: [{cron: 17 3 * * *}]"))
+    found = list(rules.check_default_branch(files, SETUP, {DOOR: False, files[1].path: False}, {}))
     assert told(found) == [("fine", "workflows", 0), ("failure", "workflows", 5)]
-    assert "workflow_dispatch begin to work when main has it" in found[0].what
+    assert "schedule begin to work when main has it" in found[0].what
     off = list(rules.check_default_branch(both(), SETUP, {DOOR: True}, {DOOR: "disabled_inactivity"}))
     assert told(off) == [("fine", "workflows", 0), ("failure", "workflows", 5)]
     assert off[1].remedy == "gh workflow enable e2e.yml"

@@ -15,8 +15,62 @@ from tests.components import ROOT
 
 DOOR, WORKER = ".github/workflows/e2e.yml", ".github/workflows/e2e-shard.yml"
 EXAMPLES = ROOT / "examples" / "github"
-ORCHESTRATOR = (EXAMPLES / "e2e.yml").read_text(encoding="utf-8").replace("OWNER/", "acme/")
-SHARDS = (EXAMPLES / "e2e-shard.yml").read_text(encoding="utf-8").replace("OWNER/", "acme/")
+ORCHESTRATOR = """\
+name: E2E
+on:
+  push:
+    branches: [main]
+  pull_request:
+permissions: {}
+concurrency:
+  group: e2e-${{ github.ref }}
+  cancel-in-progress: true
+jobs:
+  suite:
+    if: github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository
+    name: Suite
+    runs-on: ubuntu-latest
+    permissions:
+      contents: read
+      actions: write
+      checks: read
+    steps:
+      - uses: acme/ci-dispatch@v1
+        with:
+          skip-health-checks: "true"
+"""
+SHARDS = """\
+name: E2E shards
+run-name: E2E shards [${{ inputs.dispatch_id }}]
+on:
+  workflow_dispatch:
+    inputs:
+      matrix: {type: string, required: true}
+      plan: {type: string, required: true}
+      dispatch_id: {type: string, required: true}
+permissions: {}
+concurrency:
+  group: e2e-shards-${{ inputs.dispatch_id }}
+jobs:
+  shard:
+    name: shard ${{ matrix.shard }}
+    strategy:
+      fail-fast: false
+      matrix: ${{ fromJSON(inputs.matrix) }}
+    runs-on: ${{ matrix.labels }}
+    permissions:
+      contents: read
+      actions: read
+    steps:
+      - uses: actions/checkout@v7
+        with:
+          ref: ${{ matrix.commit }}
+      - uses: acme/ci-dispatch@v1
+        with:
+          command: shard
+          plan: ${{ inputs.plan }}
+          dispatch-id: ${{ inputs.dispatch_id }}
+"""
 SETUP = Setup(server=server_at(""), worker="e2e-shard.yml", over_ssh=True)
 
 
@@ -32,8 +86,16 @@ def bad(files: list[WorkflowFile], setup: Setup = SETUP) -> list[str]:
     return [f"{f.level} {f.topic}: {f.what}" for f in found if f.level in (Level.FAILURE, Level.WARNING)]
 
 
-def test_the_examples_would_work() -> None:
+def test_two_workflows_that_are_right_have_no_finding() -> None:
     assert bad(both()) == []
+
+
+@pytest.mark.parametrize("names", [("e2e.yml", "e2e-shard.yml"), ("suite.yml",), ("one-workflow.yml",)])
+def test_the_examples_would_work(names: tuple[str, ...]) -> None:
+    texts = ((EXAMPLES / name).read_text(encoding="utf-8").replace("OWNER/", "acme/") for name in names)
+    assert (
+        bad([read_workflow(f".github/workflows/{name}", text) for name, text in zip(names, texts, strict=True)]) == []
+    )
 
 
 FAILS = [
@@ -52,6 +114,7 @@ FAILS = [
     ("worker", "      fail-fast: false\n", "", "failure workflows: fail-fast is not off", 4),
     ("worker", "name: shard ${{ matrix.shard }}", "name: shard", "failure workflows: its name does not hold", 4),
     ("worker", "${{ matrix.labels }}", "self-hosted", "failure labels: it runs on self-hosted whatever", 4),
+    ("worker", "ref: ${{ matrix.commit }}", "ref: main", "failure workflows: it checks out what the branch is", 4),
     ("worker", "e2e-shards-${{ inputs.dispatch_id }}", "shards", "failure concurrency: its runs share one", 4),
     ("worker", "      actions: read", "      issues: read", "failure permissions: its token lacks actions: read", 5),
 ]

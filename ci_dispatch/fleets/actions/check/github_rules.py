@@ -20,7 +20,7 @@ _ALWAYS = re.compile(r"\b(always|cancelled)\(\)")
 OPTIONAL = frozenset({"ssh-key", "ssh-known-hosts", "ssh-config", "runners-token"})
 """Inputs of the action that work without a value."""
 
-VERDICT = "Verdict"  # the last job of the reusable workflow, which is always run
+VERDICT = "Verdict"  # the last job of the reusable workflow and of the examples, which is always run
 
 SUITE_SECRETS = {
     "FLEET_SSH_KEY": frozenset({"ssh-key"}),

@@ -202,6 +202,13 @@ def _shards(_files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) 
             what = "its name does not hold the shard's id, by which a job is known"
             remedy = "name: shard ${{ matrix.shard }}"
             yield failure(Topic.WORKFLOWS, what, remedy, where=use.where, exit_code=ExitCode.INCOMPLETE)
+        fetched = [step for step in use.job.steps if step.uses.startswith("actions/checkout@")]
+        if "dispatch-id" in use.step.inputs and any(
+            "matrix.commit" not in step.inputs.get("ref", "") for step in fetched
+        ):
+            what = "it checks out what the branch is by then: results of another commit than the planned do not count"
+            remedy = "with: {ref: '${{ matrix.commit }}'} for actions/checkout"
+            yield failure(Topic.WORKFLOWS, what, remedy, where=use.where, exit_code=ExitCode.INCOMPLETE)
         if use.job.strategy and not any("matrix." in label for label in use.job.runs_on):
             what = f"it runs on {', '.join(use.job.runs_on) or 'nothing'} whatever the plan says"
             remedy = "runs-on: ${{ matrix.labels }}"
