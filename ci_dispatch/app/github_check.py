@@ -120,7 +120,9 @@ class _Online:
         branch = repository.default_branch
         self._setup = replace(self._setup, default_branch=branch)
         yield from self._workflows(branch)
-        names = self._ask(Topic.SECRETS, self._repository.secrets)
+        names = self._ask(
+            Topic.SECRETS, lambda: self._repository.secrets(of_organisation=bool(repository.organisation))
+        )
         if names is not None:
             yield from github_rules.check_secrets(self._files, self._setup, names)
         yield from self._labels(repository.organisation)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.fleets.actions.check import probe
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
 from tests.components import ROOT
@@ -158,7 +159,9 @@ def test_without_a_token_or_a_right_one_or_an_answer(repository: Repository) -> 
 def test_a_runner_of_the_organisation_counts(repository: Repository) -> None:
     double = repository.double
     double.settings.organisation = True
-    double.settings.organisation_runners = [double.hub.runners.pop()]
+    last = double.hub.runners.pop()
+    others = [replace(last, name=f"other-{number}", labels=("self-hosted",)) for number in range(100)]
+    double.settings.organisation_runners = [*others, last]  # behind a whole page
     _, findings = repository.findings()
     assert ("unknown", "labels") in bad(findings)  # they may not be seen
     repository.token = double.grant(*EVERYTHING, "organization_self_hosted_runners:read")

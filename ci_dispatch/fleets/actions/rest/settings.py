@@ -5,6 +5,7 @@ Every method raises `RequestRefused`, `RateLimited` or `Unavailable`, and nothin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -12,9 +13,8 @@ from ci_dispatch.core.codec import Value, field
 from ci_dispatch.fleets.actions.rest.client import PAGE, RestClient, RestRequest
 from ci_dispatch.fleets.actions.rest.errors import RequestRefused
 
-View = TypeVar("View", bound=Value)
-
 ADMINISTRATION = "administration: read"
+MAX_PAGES = 20  # a list has an end even when the server's has none
 
 
 class OwnerView(Value):
@@ -42,7 +42,7 @@ class SecretView(Value):
 
 
 class SecretPage(Value):
-    secrets: tuple[SecretView, ...] = ()
+    items: tuple[SecretView, ...] = field(name="secrets", default=())
 
 
 class DefaultPermissionsView(Value):
@@ -68,7 +68,7 @@ class RunnerSettings(Value):
 
 
 class RunnerPage(Value):
-    runners: tuple[RunnerSettings, ...] = ()
+    items: tuple[RunnerSettings, ...] = field(name="runners", default=())
 
 
 class CheckView(Value):
@@ -94,6 +94,10 @@ class ProtectionView(Value):
 
 class BranchView(Value):
     protection: ProtectionView = ProtectionView()
+
+
+View = TypeVar("View", bound=Value)
+Page = TypeVar("Page", SecretPage, RunnerPage)
 
 
 class RepositorySettings:
@@ -130,22 +134,22 @@ class RepositorySettings:
         what = "The default of a workflow's token could not be read"
         return self._read(DefaultPermissionsView, what, "/actions/permissions/workflow", ADMINISTRATION).level
 
-    def secrets(self) -> frozenset[str]:
+    def secrets(self, *, of_organisation: bool) -> frozenset[str]:
         """The names of the secrets that workflows of this repository can use, in capitals."""
-        what, names = "The names of the secrets could not be listed", set[str]()
-        for path in ("/actions/secrets", "/actions/organization-secrets"):
-            page = self._read(SecretPage, what, path, "secrets: read", per_page=PAGE)
-            names.update(secret.name.upper() for secret in page.secrets)
-        return frozenset(names)
+        what = "The names of the secrets could not be listed"
+        paths = ["/actions/secrets", *(["/actions/organization-secrets"] if of_organisation else [])]
+        pages = (page for path in paths for page in self._pages(SecretPage, what, path, "secrets: read"))
+        return frozenset(secret.name.upper() for page in pages for secret in page.items)
 
     def runners(self, organisation: str = "") -> tuple[RunnerSettings, ...]:
-        """The first hundred self-hosted runners of the repository, or of the organisation."""
+        """The self-hosted runners of the repository, or of the organisation."""
         if organisation:
             what, path = f"The runners of {organisation} could not be listed", f"/orgs/{quote(organisation)}"
             permission = "organization_self_hosted_runners: read"
         else:
             what, path, permission = "The repository's runners could not be listed", "", ADMINISTRATION
-        return self._read(RunnerPage, what, f"{path}/actions/runners", permission, per_page=PAGE).runners
+        pages = self._pages(RunnerPage, what, f"{path}/actions/runners", permission)
+        return tuple(runner for page in pages for runner in page.items)
 
     def rules(self, branch: str) -> tuple[RuleView, ...]:
         """The rules of all rulesets that count for `branch`."""
@@ -162,6 +166,14 @@ class RepositorySettings:
         what = f"The branch {branch} could not be read"
         found = self._read(BranchView, what, f"/branches/{quote(branch)}", "contents: read")
         return found.protection.required_status_checks.contexts
+
+    def _pages(self, kind: type[Page], what: str, path: str, permission: str) -> Iterator[Page]:
+        size = {self.client.server.page_size: PAGE}
+        for number in range(1, MAX_PAGES + 1):
+            page = self._read(kind, what, path, permission, **size, **({"page": number} if number > 1 else {}))
+            yield page
+            if len(page.items) < PAGE:
+                return
 
     def _read(self, kind: type[View], what: str, path: str, permission: str, **parameters: int) -> View:
         return self.client.read(RestRequest(what=what, path=path, permission=permission, parameters=parameters), kind)
