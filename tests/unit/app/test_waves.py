@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ci_dispatch.app import waves
+from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, FleetError, NothingToRun, UsageError
-from ci_dispatch.core.model import Ended, FailureCause, Verdict
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, Verdict
 from tests.waves_room import COMMIT, CONFIG, WavesRoom, suite_of
 
 PASSED, FAILED = Verdict.PASSED, Verdict.FAILED
@@ -84,6 +88,71 @@ class TestPlan:
         event.write_text(json.dumps({"merge_group": {"head_sha": "c0ffee"}}))
         room.env |= {"GITHUB_EVENT_NAME": "merge_group", "GITHUB_EVENT_PATH": str(event)}
         assert room.plan() is ExitCode.PASSED
+
+
+@dataclass
+class AskedMachine:
+    """One that answers a health check as `sick` says."""
+
+    spec: MachineSpec
+    sick: set[str]
+
+    def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
+        ill = self.spec.name in self.sick
+        return MachineChecked(
+            machine=self.spec.name, healthy=not ill, reachable=True, problems=("disk: 1 % free",) if ill else ()
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class TestHealth:
+    @pytest.fixture
+    def sick(self, room: WavesRoom, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+        names: set[str] = set()
+
+        def opened(config: Config, *, through_github: bool) -> dict[str, AskedMachine]:
+            assert through_github
+            return {spec.name: AskedMachine(spec, names) for spec in config.fleet}
+
+        monkeypatch.setattr(waves, "open_machines", opened)
+        room.env["CI_DISPATCH_SKIP_HEALTH_CHECKS"] = "false"
+        return names
+
+    def test_a_sick_machine_gets_nothing(
+        self, room: WavesRoom, sick: set[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sick.add("moruk")
+        room.plan()
+        assert {entry["machine"] for entry in room.matrix} == {"ilko2"}
+        assert "Left out: moruk: disk: 1 % free" in capsys.readouterr().err
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+
+    def test_without_a_well_machine_nothing_is_planned(self, room: WavesRoom, sick: set[str]) -> None:
+        sick |= {"moruk", "ilko2"}
+        with pytest.raises(FleetError, match="ilko2: disk: 1 % free"):
+            room.plan()
+        assert not list(room.folder.rglob("plan.json"))
+
+    def test_a_machine_that_lost_a_runner_and_is_well_gets_what_nobody_else_can_take(
+        self, room: WavesRoom, sick: set[str]
+    ) -> None:
+        room.plan()
+        assert room.again(2)  # both runners were lost, and both machines are well
+        assert {entry["machine"] for entry in room.matrix} == {"moruk", "ilko2"}
+        before = {test: entry["machine"] for entry in room.matrix for test in room.tests_of(entry["shard"])}
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+        assert set(before) == set(NAMES)
+
+    def test_a_wave_goes_to_the_machines_that_are_well_then(self, room: WavesRoom, sick: set[str]) -> None:
+        room.plan()
+        room.all_pass(but={"a": FAILED, "b": FAILED, "c": FAILED, "d": FAILED})
+        sick.add("ilko2")
+        assert room.again(2)
+        assert {entry["machine"] for entry in room.matrix} == {"moruk"}
 
 
 class TestMerge:
