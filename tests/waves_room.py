@@ -104,6 +104,7 @@ class WavesRoom:
         self._steps += 1
         environ = {
             "GITHUB_ACTIONS": "true",
+            "SSH_AUTH_SOCK": "/agent",  # there is a way to log in
             "GITHUB_RUN_ATTEMPT": str(self.attempt),
             "GITHUB_RUN_ID": "7",
             "GITHUB_SHA": self.sha,

@@ -37,5 +37,7 @@ def _can_log_in(settings: Settings) -> bool:
         return True
     if any(machine.key for machine in settings.config.fleet):
         return True
-    folder = Path(environ.get("HOME") or Path.home()) / ".ssh"
+    if not environ.get("HOME"):
+        return False
+    folder = Path(environ["HOME"]) / ".ssh"
     return (folder / "config").exists() or any(folder.glob("id_*"))

@@ -239,7 +239,7 @@ def _ask(spec: RunSpec, settings: Settings) -> tuple[MachineChecked, ...]:
     """How the machines are, all asked at once; nothing where they are not to be asked."""
     config = spec.config
     if config.health.skip:
-        say("note: the machines are not asked how they are (skip-health-checks): a job for a dead one waits.", err=True)
+        say("note: the machines are not asked how they are: a job for a dead one waits.", err=True)
         return ()
     answers: dict[MachineName, MachineChecked] = {}
     repository = ActionsEnvironment(settings.environ).repository
