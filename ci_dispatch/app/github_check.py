@@ -33,7 +33,7 @@ from ci_dispatch.fleets.actions.check.finding import (
 )
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
 from ci_dispatch.fleets.actions.check.workflow_file import BadWorkflow, WorkflowFile, action_of, read_workflow
-from ci_dispatch.fleets.actions.check.workflow_rules import Setup, check_files, uses_of
+from ci_dispatch.fleets.actions.check.workflow_rules import Setup, check_files, modes_of, uses_of
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.client import RestClient
 from ci_dispatch.fleets.actions.rest.errors import RequestRefused
@@ -72,11 +72,10 @@ def _all_findings(settings: Settings, *, probe: bool) -> Iterable[CheckFinding]:
     root = _repository_root(settings)
     files, bad = read_files(root)
     setup = _setup(settings, root)
-    told = check_files(files, setup)
-    yield from (*bad, *told)
+    yield from (*bad, *check_files(files, setup))
     wanted, problems = _labels(settings)
     yield from problems
-    if any(found.level is Level.FAILURE and found.topic is Topic.SERVER for found in told):
+    if any(setup.server.missing(mode) for mode in modes_of(uses_of(files, setup))):
         return  # what the server cannot do needs no more questions
     with ExitStack() as stack:
         try:

@@ -67,9 +67,11 @@ class Repository:
         return ended.code, document["findings"]
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    with GitHubDouble(clock=RealClock().now, worker=ScriptedWorker(answers)) as double:
+@pytest.fixture(params=[False])
+def repository(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Repository]:
+    """On Enterprise Server when the test says so: `parametrize("repository", [True], indirect=True)`."""
+    worker = ScriptedWorker(answers)
+    with GitHubDouble(clock=RealClock().now, worker=worker, enterprise=request.param) as double:
         yield Repository(tmp_path, double)
         assert double.findings() == []
         assert double.token_leaks == []
@@ -167,6 +169,19 @@ def test_a_runner_of_the_organisation_counts(repository: Repository) -> None:
     repository.token = double.grant(*EVERYTHING, "organization_self_hosted_runners:read")
     _, findings = repository.findings()
     assert {level for level, topic in bad(findings) if topic == "labels"} == set()
+
+
+@pytest.mark.parametrize("repository", [True], indirect=True)
+def test_enterprise_server_is_asked_what_it_describes_and_told_what_it_lacks(repository: Repository) -> None:
+    code, findings = repository.findings()
+    assert [(found["topic"], found["what"][:36]) for found in findings if found["level"] == "failure"] == [
+        ("server", "this server has no version 4 of uplo"),
+    ]
+    assert code == 4
+    assert len([found for found in findings if found["topic"] == "runners"]) == 2
+    worker = repository.workflows / "e2e-shard.yml"
+    worker.write_text(worker.read_text().replace("command: shard", 'command: shard\n          upload: "false"'))
+    assert repository.findings()[0] == 0
 
 
 def test_nothing_is_set_up(tmp_path: Path) -> None:
