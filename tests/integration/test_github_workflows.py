@@ -126,10 +126,13 @@ def test_self_hosted_machines_are_reached_by_a_dispatch_or_through_a_plan_that_r
             waves = [name for name, job in jobs.items() if job in machines]
             assert waves == ["wave-1", "wave-2", "wave-3"]
             assert all("plan" in jobs[name]["needs"] for name in waves)  # skipped with it
-        elif machines:
+        elif file.name == "probe.yml":  # no code of the repository, and no action
             assert set(workflow["on"]) == {"workflow_dispatch"}, file
-            plan = set() if file.name == "probe.yml" else {"plan"}
-            assert set(workflow["on"]["workflow_dispatch"]["inputs"]) == {"matrix", "dispatch_id"} | plan
+            assert ["uses" in step for step in machines[0]["steps"]] == [False]
+        elif machines:
+            assert set(workflow["on"]) == {"workflow_dispatch", "workflow_call"}, file
+            assert machines[0]["continue-on-error"] == "${{ !(inputs.dispatch_id || inputs.last) }}"
+            assert set(workflow["on"]["workflow_dispatch"]["inputs"]) == {"matrix", "plan", "dispatch_id"}
             assert "${{ inputs.dispatch_id }}" in workflow["run-name"]
             assert all(job["strategy"]["fail-fast"] is False for job in machines)
 

@@ -20,6 +20,7 @@ from tests.one_run.stage import CONFIG, Stage
 
 TEN_LINES = (ROOT / "examples/github/suite.yml").read_text(encoding="utf-8")
 WRITTEN_OUT = (ROOT / "examples/github/one-workflow.yml").read_text(encoding="utf-8")
+WORKER = (ROOT / "examples/github/e2e-shard.yml").read_text(encoding="utf-8")
 TOOLS = ROOT / ".tools" / "action-environment"  # kept between runs as on a machine, and checked before each use
 TESTS = ["broken", "buys", "flaky", "leaves: in <peace>", "pays", "returns"]
 
@@ -36,6 +37,30 @@ jobs:
     uses: OWNER/ci-dispatch/.github/workflows/suite.yml@v1
     permissions: {contents: read}
     with: {config: desk.toml}
+"""
+
+WORKER_AS_WAVE = """
+name: Worker
+on: push
+permissions: {}
+jobs:
+  plan:
+    runs-on: ubuntu-latest
+    outputs: {matrix: "${{ steps.x.outputs.matrix }}", plan: "${{ steps.x.outputs.plan }}"}
+    steps:
+      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1
+      - {id: x, uses: OWNER/ci-dispatch@v1, with: {command: plan, skip-health-checks: "true"}}
+  wave:
+    needs: plan
+    uses: ./.github/workflows/e2e-shard.yml
+    with: {matrix: "${{ needs.plan.outputs.matrix }}", plan: "${{ needs.plan.outputs.plan }}"}
+  gate:
+    needs: [plan, wave]
+    if: always()
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1
+      - {uses: OWNER/ci-dispatch@v1, id: x, with: {command: merge, plan: "${{ needs.plan.outputs.plan }}"}}
 """
 
 pytestmark = [pytest.mark.needs("act"), pytest.mark.timeout(900)]
@@ -100,6 +125,15 @@ def test_two_suites_in_one_run_and_the_one_whose_shard_never_uploads_is_incomple
     }  # fmt: skip
     assert "no report came from head-1" in verdicts["desk/Suite/Verdict"].log
     assert sum(name.startswith("ci-dispatch-result-") for name in stage.artifacts) == 2
+
+
+def test_the_worker_of_the_other_door_is_a_wave_too(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, TOOLS, machines=("moruk",))
+    stage.file(".github/workflows/e2e-shard.yml", WORKER)
+    stage.workflow(WORKER_AS_WAVE)
+    jobs = stage.run("push")
+    assert jobs["gate"].outputs["verdict"] == "passed", jobs
+    assert sorted(stage.ran) == TESTS
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from random import Random
 
+from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import Event, RetryScheduled, VerdictReached, Warned
 from ci_dispatch.core.model import (
@@ -135,6 +136,8 @@ class Replay:
         records = [self.state.ledger.records[test] for test in self.owed]
         if not records or not usable:
             return wave, usable
+        if ANY_MACHINE not in self.state.machines:  # the run began with each machine its part
+            policy = replace(policy, strategy=Strategy.PINNED)
         first = wave is self._first
         jobs = DispatchPlanner(self.state, policy).jobs(records, usable, first=first)
         return (replace(wave, jobs=tuple(jobs if first else (_of_wave(job, wave) for job in jobs))), usable)
@@ -164,26 +167,45 @@ class Replay:
             self.checked(planned)
         expected = planned.jobs if planned is not None else plans[0].jobs if wave == 1 else ()
         begun = planned.at if planned is not None else min((r.started for r in told.values() if r.started), default=0.0)
-        leases: dict[ShardId, Lease] = {}
-        for shard in dict.fromkeys([*(job.shard.id for job in expected), *told]):
-            number = LeaseNumber(self.state.ledger.last_lease + 1 + len(leases))
-            lease = self._lease(number, jobs[shard], told.get(shard), begun, again=attempt > self._first.attempt)
-            if lease.shard.tests:
-                leases[shard] = lease
-        self._tell([m.Granted(lease) for lease in leases.values()], begun)
+        self.lost = []
+        waiting = list(
+            dict.fromkeys([*sorted(told, key=lambda s: not _fails(told[s])), *(j.shard.id for j in expected)])
+        )
+        while waiting:  # mostly once: no two shards of a wave have a test in common, unless an old one was run again
+            leases: dict[ShardId, Lease] = {}
+            for shard in waiting:
+                number = LeaseNumber(self.state.ledger.last_lease + 1 + len(leases))
+                leases[shard] = self._lease(
+                    number, jobs[shard], told.get(shard), begun, again=attempt > self._first.attempt
+                )
+            waiting = self._play({shard: lease for shard, lease in leases.items() if lease.shard.tests}, told, begun)
+
+    def _play(self, leases: dict[ShardId, Lease], told: dict[ShardId, ShardReport], begun: float) -> list[ShardId]:
+        """Shards side by side, from their leases to their ends; returns those that share a test with another."""
+        taken: set[TestId] = set()
+        later: list[ShardId] = []
+        for shard, lease in list(leases.items()):
+            if taken.isdisjoint(lease.shard.tests):
+                taken.update(lease.shard.tests)
+                self._tell([m.Granted(lease)], begun)
+            else:
+                later.append(shard)
+                del leases[shard]
         for at, message in sorted(self._news(leases, told), key=lambda news: news[0]):
             self._tell([message], at)
-        self.lost = [shard for shard in leases if shard not in told]
         alive = {lease.machine for shard, lease in leases.items() if shard in told}
-        for lease in [leases[shard] for shard in self.lost]:
-            lost = lease.machine not in alive
-            self._tell([m.LeaseEnded(lease.number, _no_report(lease), machine_lost=lost)], begun)
+        for shard, lease in leases.items():
+            if shard not in told:
+                self.lost.append(shard)
+                lost = lease.machine not in alive
+                self._tell([m.LeaseEnded(lease.number, _no_report(lease), machine_lost=lost)], begun)
+        return later
 
     def _lease(self, number: LeaseNumber, job: MatrixJob, told: ShardReport | None, at: float, *, again: bool) -> Lease:
         """For what of a shard is still owed, which may be nothing."""
         owed = tuple(test for test in job.shard.tests if test in self.state.ledger.pending)
         kind = ShardKind.RETRY if again else job.shard.kind
-        machine = self._machine(told.machine if told else job.machine)
+        machine = self._named(told.machine if told else "") or job.machine
         return Lease(number=number, shard=replace(job.shard, tests=owed, kind=kind), machine=machine, granted=at)
 
     def _believed(self, report: ShardReport) -> AttemptResult:
@@ -202,10 +224,10 @@ class Replay:
                 yield report.started, m.Started(lease.number)
                 yield max(report.started, report.ended), m.LeaseEnded(lease.number, self._believed(report))
 
-    def _machine(self, name: str) -> MachineName:
-        """The machine of that name, or of a runner of that name; an unknown one is just "the pool"."""
+    def _named(self, name: str) -> MachineName | None:
+        """The machine of that name, or of a runner of that name."""
         known = (machine for machine in self.state.machines if machine != ANY_MACHINE)
-        return next((machine for machine in known if runner_is(name, machine)), ANY_MACHINE)
+        return next((machine for machine in known if runner_is(name, machine)), None)
 
     def _tell(self, messages: Iterable[m.Message], at: float) -> None:
         self._clock.set(at)
@@ -240,6 +262,10 @@ class Replay:
 def _of_wave(job: MatrixJob, wave: PlannedWave) -> MatrixJob:
     place = f"w{wave.wave}" if wave.attempt == 1 else f"w{wave.wave}a{wave.attempt}"
     return replace(job, shard=replace(job.shard, id=ShardId(f"{place}-{job.shard.id}")))
+
+
+def _fails(report: ShardReport) -> bool:
+    return any(line.verdict is Verdict.FAILED for line in report.result.results)
 
 
 def _no_report(lease: Lease) -> AttemptResult:
