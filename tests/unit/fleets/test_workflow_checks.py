@@ -159,6 +159,26 @@ def test_no_workflow_of_ours_is_one_failure() -> None:
         ]
 
 
+def test_a_called_workflow_gets_no_more_than_its_caller_may() -> None:
+    text = """
+on: push
+permissions: {contents: read}
+concurrency: fleet
+jobs:
+  plan:
+    runs-on: ubuntu-latest
+    steps: [{uses: acme/ci-dispatch@v1, with: {command: plan, skip-health-checks: "true"}}]
+  wave: {uses: ./.github/workflows/e2e-shard.yml, permissions: {contents: read}}
+"""
+    said = bad(both(text))
+    assert said == [
+        f"failure permissions: {WORKER} asks for actions: read, which this job does not grant: the run does not start"
+    ]
+    assert (
+        bad(both(text.replace("permissions: {contents: read}}", "permissions: {contents: read, actions: read}}"))) == []
+    )
+
+
 def test_the_reusable_workflow() -> None:
     text = "on: push\njobs: {suite: {uses: acme/ci-dispatch/.github/workflows/suite.yml@v1, permissions: read-all%s}}"
     said = bad([read_workflow(DOOR, text % "")], replace(SETUP, suite_secrets=("SHOP_PASSWORD",)))

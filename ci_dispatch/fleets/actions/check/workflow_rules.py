@@ -70,11 +70,11 @@ class Use:
 
 
 def uses_of(files: Iterable[WorkflowFile], setup: Setup) -> list[Use]:
-    """Every job that uses ci-dispatch. A `plan` without a shard beside it only shows a plan: it begins nothing."""
+    """Every job that uses ci-dispatch. A `plan` without shards, here or in a called file, begins nothing."""
     found: list[Use] = []
     for file in files:
         commands = file.commands(own=setup.own)
-        shards = any(command == "shard" for _, command, _ in commands)
+        shards = any(command == "shard" for _, command, _ in commands) or any(job.uses for job in file.jobs)
         found += (Use(file, *use) for use in commands if shards or use[1] != "plan")
     return found
 
@@ -109,7 +109,9 @@ def check_files(files: Sequence[WorkflowFile], setup: Setup) -> list[CheckFindin
     if not modes_of(uses):
         what = "no workflow here uses ci-dispatch to begin a run: a push starts nothing"
         return [failure(Topic.WORKFLOWS, what, "ci-dispatch github init")]
-    rules = (_server, _placeholders, _committed, _workers, _shards, _triggers, _permissions, _secrets, _concurrency)
+    rules = (
+        _server, _placeholders, _committed, _workers, _shards, _triggers, _permissions, _calls, _secrets, _concurrency,
+    )  # fmt: skip
     return [finding for rule in rules for finding in rule(files, uses, setup)]
 
 
@@ -270,6 +272,36 @@ def _permissions(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Set
         if helpful and not _has(granted, helpful, "read"):
             what = f"without {helpful}: read a lost machine is told from a failed test later, and less surely"
             yield warning(Topic.PERMISSIONS, what, f"permissions: {{{helpful}: read}}", where=use.where)
+
+
+def _calls(files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) -> Iterator[CheckFinding]:
+    """A called workflow never gets more than its caller may: GitHub refuses the run before its first job."""
+    by_path = {f"./{file.path}": file for file in files}
+    ours = {use.file.path for use in uses}
+    for file in files:
+        for job in file.jobs:
+            called = by_path.get(job.uses)
+            granted = file.permissions_of(job)
+            if called is None or granted is None or not {file.path, called.path} & ours:
+                continue
+            wanted = [asked for inner in called.jobs if (asked := called.permissions_of(inner))]
+            lacking = {
+                name: level
+                for asked in wanted
+                for name, level in asked.items()
+                if name != "*" and level != "none" and not _has(granted, name, level)
+            }
+            if lacking:
+                what = (
+                    f"{called.path} asks for {_words(lacking)}, which this job does not grant: the run does not start"
+                )
+                yield failure(
+                    Topic.PERMISSIONS,
+                    what,
+                    f"permissions: {{{_words(lacking)}}}",
+                    where=f"{file.path}, job {job.id}",
+                    exit_code=ExitCode.GITHUB_REFUSED,
+                )
 
 
 def _has(granted: Mapping[str, str], name: str, level: str) -> bool:
