@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ci_dispatch.app.github_probe import probe_machines
-from ci_dispatch.app.github_target import connect, default_branch_of, git_answer, repository_of, server_of
+from ci_dispatch.app.github_target import (
+    connect,
+    default_branch_of,
+    git_answer,
+    repository_of,
+    repository_root,
+    server_of,
+)
 from ci_dispatch.app.health import tools_of
 from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
@@ -69,7 +76,7 @@ def check(settings: Settings, *, as_json: bool, probe: bool) -> ExitCode:
 
 
 def _all_findings(settings: Settings, *, probe: bool) -> Iterable[CheckFinding]:
-    root = _repository_root(settings)
+    root = repository_root(settings)
     files, bad = read_files(root)
     setup = _setup(settings, root)
     yield from (*bad, *check_files(files, setup))
@@ -202,12 +209,6 @@ class _Online:
 # -- what is here -----------------------------------------------------------------------------------------------------
 
 
-def _repository_root(settings: Settings) -> Path:
-    """Where `.github` is: the root of the repository, else the folder of the configuration."""
-    top = git_answer(settings.root, "rev-parse", "--show-toplevel")
-    return Path(top) if top else settings.root
-
-
 def read_files(root: Path) -> tuple[list[WorkflowFile], list[CheckFinding]]:
     """Every workflow of the repository, and a finding for each that cannot be read."""
     files: list[WorkflowFile] = []
@@ -247,7 +248,7 @@ def _setup(settings: Settings, root: Path) -> Setup:
 def _labels(settings: Settings) -> tuple[list[MachineLabels], list[CheckFinding]]:
     """What the jobs of a plan ask for in `runs-on`."""
     config = settings.config
-    if not any(path.startswith("machine[") for path in settings.origins):
+    if not settings.lists_machines:
         what = "no [[machine]] is configured: a plan would wait for a runner with the label of this computer"
         remedy = "a [[machine]] with `labels` for each runner: ci-dispatch github init"
         return [], [failure(Topic.LABELS, what, remedy, exit_code=ExitCode.INCOMPLETE)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ci_dispatch.app.github_target import default_branch_of, git_answer, repository_of, server_of
+from ci_dispatch.app.github_target import default_branch_of, repository_of, repository_root, server_of
 from ci_dispatch.app.settings import FILE, Settings
 from ci_dispatch.config import load
 from ci_dispatch.config.write import to_toml
@@ -70,7 +70,6 @@ class Proposal:
     branch: str
     prepare: str
     machines: tuple[str, ...]  # as an answer has them: GitHub's own runners, where the token may list them
-    has_machines: bool  # the configuration lists some: nobody is asked for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +83,11 @@ class Written:
 
 def propose(settings: Settings) -> Proposal:
     """Look at the repository, and with a token at its runners."""
-    root = _root(settings)
-    has_machines = any(path.startswith("machine[") for path in settings.origins)
+    root = repository_root(settings)
     return Proposal(
         branch=default_branch_of(root),
         prepare=_prepare(settings.root, _location(settings)),
-        machines=() if has_machines else tuple(_as_answer(runner) for runner in _runners(settings)),
-        has_machines=has_machines,
+        machines=() if settings.lists_machines else tuple(_as_answer(runner) for runner in _runners(settings)),
     )
 
 
@@ -99,12 +96,12 @@ def plan(settings: Settings, answers: Answers) -> Written:
     server_of(settings.config, settings.environ).require(
         ActionsMode.DISPATCH if answers.shape is Shape.DISPATCH else ActionsMode.ONE_WORKFLOW
     )
-    root, has_machines = _root(settings), any(path.startswith("machine[") for path in settings.origins)
+    root = repository_root(settings)
     below = settings.root.resolve().relative_to(root.resolve()).as_posix()
     examples = {**TEMPLATES[answers.shape], "probe.yml": probe.WORKFLOW}
     files = {f"{FOLDER}/{name}": _filled(source, answers, below) for source, name in examples.items()}
     steps: list[str] = []
-    if not has_machines:
+    if not settings.lists_machines:
         machines = _machines(answers.machines)
         if not machines:
             raise UsageError(
@@ -229,11 +226,6 @@ def _next_steps(answers: Answers) -> tuple[str, ...]:
 
 
 # -- what is here -----------------------------------------------------------------------------------------------------
-
-
-def _root(settings: Settings) -> Path:
-    top = git_answer(settings.root, "rev-parse", "--show-toplevel")
-    return Path(top) if top else settings.root
 
 
 def _location(settings: Settings) -> SuiteLocation | None:

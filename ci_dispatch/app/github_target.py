@@ -139,6 +139,12 @@ def _folders(settings: Settings) -> list[RunFolder]:
     return all_runs(settings.root / settings.config.run.folder)
 
 
+def repository_root(settings: Settings) -> Path:
+    """Where `.github` is: the root of git's work tree, else the folder of the configuration."""
+    top = git_answer(settings.root, "rev-parse", "--show-toplevel")
+    return Path(top) if top else settings.root
+
+
 def default_branch_of(root: Path) -> str:
     """The default branch as git here knows it: the remote's; else main or master; else the one that is checked out."""
     if remote := git_answer(root, "symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD"):

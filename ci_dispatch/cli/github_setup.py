@@ -67,7 +67,7 @@ def init(
     found = github_init.propose(settings)
     if sys.stdin.isatty():
         action = action or click.prompt("Whose ci-dispatch (OWNER or OWNER/ci-dispatch@REF)", err=True)
-        if not machines and not found.has_machines:
+        if not machines and not settings.lists_machines:
             answer = click.prompt("Machines, separated by blanks (NAME:CORES=LABEL,LABEL)",
                                   default=" ".join(found.machines) or None, err=True)  # fmt: skip
             machines = tuple(str(answer).split())

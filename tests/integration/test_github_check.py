@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from ci_dispatch.app import github_probe
 from ci_dispatch.core.codec import replace
 from ci_dispatch.fleets.actions.check import probe
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
@@ -18,6 +19,7 @@ from tests.components import ROOT
 from tests.github_double import GitHubDouble, Script, ScriptedWorker
 from tests.github_double.entities import Job
 from tests.integration.cli_process import Ended, ci_dispatch
+from tests.integration.github_client import client_of
 from tests.integration.test_github_commands import CONFIG, RealClock
 from tests.unit.fleets.test_workflow_checks import ORCHESTRATOR, SHARDS
 
@@ -201,6 +203,29 @@ def test_each_machine_is_probed_by_a_job_of_its_own(repository: Repository) -> N
     assert code == 4
     (run,) = double.hub.runs.values()
     assert [job.name for job in run.jobs] == ["probe moruk", "probe pi"]
+
+
+def test_no_job_of_a_probe_stays_queued(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is off takes no job; neither does it take one tomorrow."""
+    double = repository.double
+    double.workflow(probe.WORKFLOW, (EXAMPLES / "probe.yml").read_text(encoding="utf-8"))
+    double.hub.runners[1].online = False
+    monkeypatch.setattr(github_probe, "SECONDS", 3.0)
+    monkeypatch.setattr(github_probe, "LOOK", 0.3)
+    wanted = [MachineLabels(name, ("self-hosted", name)) for name in ("moruk", "pi")]
+    github = client_of(double)
+    said: list[str] = []
+    found = list(
+        github_probe.probe_machines(
+            github, "main", wanted, tools=(), python="python3", needs_node=False, say=said.append
+        )
+    )
+    github.client.close()
+    assert [(f.level, f.where) for f in found if f.level != "fine"] == [("failure", "pi")]
+    assert "no runner took the probe's job" in next(f for f in found if f.where == "pi").what
+    (run,) = double.hub.runs.values()
+    assert run.cancelled_at is not None
+    assert said == ["The probe runs on 2 machines, for at most 0 minutes."]
 
 
 def test_a_probe_that_is_not_there_says_how_to_get_it(repository: Repository) -> None:
