@@ -90,6 +90,15 @@ def test_two_workflows_that_are_right_have_no_finding() -> None:
     assert bad(both()) == []
 
 
+def test_a_queue_over_the_fleet_and_a_shard_of_the_same_run_are_right_too() -> None:
+    queued = "  group: fleet\n  queue: max\n"
+    ours = "  group: e2e-${{ github.ref }}\n  cancel-in-progress: true\n"
+    assert bad(both(ORCHESTRATOR.replace(ours, queued))) == []
+    plain = SHARDS.replace("        with:\n          ref: ${{ matrix.commit }}\n", "")
+    assert "it checks out what the branch is by then" in bad(both(worker=plain))[0]
+    assert bad(both(worker=plain.replace("          dispatch-id: ${{ inputs.dispatch_id }}\n", ""))) == []
+
+
 @pytest.mark.parametrize("names", [("e2e.yml", "e2e-shard.yml"), ("suite.yml",), ("one-workflow.yml",)])
 def test_the_examples_would_work(names: tuple[str, ...]) -> None:
     texts = ((EXAMPLES / name).read_text(encoding="utf-8").replace("OWNER/", "acme/") for name in names)
