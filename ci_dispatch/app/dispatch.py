@@ -10,7 +10,18 @@ from pathlib import Path
 from ci_dispatch.app import github_output, kept_listing, result_files
 from ci_dispatch.app.adopt import adopt
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
-from ci_dispatch.app.github_target import commit_of, connect, find_run, repository_of, target_of, token_of, unpublished
+from ci_dispatch.app.github_target import (
+    commit_of,
+    connect,
+    find_run,
+    refuse_strangers,
+    repository_of,
+    server_of,
+    target_of,
+    token_of,
+    unpublished,
+)
+from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.run_spec import (
     Expected,
     RunSpec,
@@ -27,13 +38,14 @@ from ci_dispatch.app.settings import Settings
 from ci_dispatch.app.uploaded import all_of_its_run
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.errors import ExitCode, NothingToRun, UsageError
+from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.events import Event
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.executor import ActionsExecutor
 from ci_dispatch.fleets.actions.fleet import ActionsFleet
+from ci_dispatch.fleets.actions.rest.server import ActionsMode
 from ci_dispatch.fleets.actions.run.batches import MAX_JOBS, batches
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, DispatchTarget, dumps, load, restore
@@ -46,13 +58,12 @@ from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 from report_merge.model import Report
 
-WORKER_GRACE = 300.0  # beyond a shard's own limit: checkout, set-up, upload, and GitHub noticing
-
 
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
     config = settings.config
+    server_of(config, settings.environ).require(*ActionsMode)
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
     say(f"{count} tests are listed in {file}.", err=True)
@@ -63,8 +74,11 @@ def begin(
     settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[str, ...], listing: Path | None = None
 ) -> ExitCode:
     """A new run, from listing to verdict; `listing` is a file that `list_only` has written."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
+    settings = with_possible_checks(settings)
     config = settings.config
+    modes = tuple(ActionsMode) if matrix_only else (ActionsMode.DISPATCH,)
+    server_of(config, settings.environ).require(*modes)
     target = None if matrix_only else target_of(settings)
     if target:
         _refuse_unknown_commit(target)
@@ -215,7 +229,7 @@ def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
         commit=spec.target.commit if spec.target else "",
         poll_interval=config.github.poll_interval,
         queue_timeout=config.github.queue_timeout,
-        shard_timeout=config.run.shard_timeout + WORKER_GRACE,
+        shard_timeout=config.run.shard_timeout + config.github.setup_time,
     )
 
 
@@ -250,15 +264,6 @@ def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: 
     first = made[0].inputs
     here.set_outputs({"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]})
     return ExitCode.PASSED
-
-
-def _refuse_forks(here: ActionsEnvironment) -> None:
-    if fork := here.fork():
-        raise NothingToRun(
-            "Nothing was dispatched",
-            why=f"this pull request comes from {fork}, and code from there does not run on this project's own machines",
-            hint="a maintainer who has read it can push it to a branch here; thank you for the pull request",
-        )
 
 
 def _refuse_unknown_commit(target: DispatchTarget) -> None:

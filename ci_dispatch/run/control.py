@@ -195,6 +195,8 @@ class RunControl:
                     self._lose(name, reason, now)
                 case m.CancelledExternally(reason=reason):
                     commands += self._stop(f"{reason}: standing down", now, self._policy.report_grace)
+                case m.NothingMore(reason=reason):
+                    commands += self._stop(reason, now, 0.0)
                 case m.FleetRefused(error=error):
                     commands += self._refuse(fleet, error, now)
                 case m.Noticed(source=source, text=text):

@@ -37,6 +37,7 @@ COPIED = (
     "ci_dispatch",
     "report_merge",
     "requirements",
+    "scripts",
     "examples/reference-suite",
     ".gitignore",
 )

@@ -61,12 +61,12 @@ _Validator: Any = _extend(
 
 
 class Description:
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._document = document
+    def __init__(self, document: dict[str, Any], prefix: str = "") -> None:
+        self._document, self._prefix = document, prefix
         contents = _absolute(document)
         self._registry: Any = Registry().with_resource("spec:", DRAFT4.create_resource(contents))
         routes = [
-            (re.compile("^" + re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"), ops)
+            (re.compile("^" + re.sub(r"\{[^}]+\}", "[^/]+", path.replace("{path}", ".+")) + "$"), ops)
             for path, ops in document["paths"].items()
         ]
         self._routes = sorted(routes, key=lambda route: route[0].pattern.count("[^/]+"))
@@ -81,7 +81,7 @@ class Description:
         return asked if exchange.scripted else [*asked, *self.answer(exchange, operation)]
 
     def _operation(self, exchange: Exchange) -> dict[str, Any] | None:
-        path, method = urlsplit(exchange.url).path, exchange.method.lower()
+        path, method = urlsplit(exchange.url).path.removeprefix(self._prefix), exchange.method.lower()
         return next((ops[method] for pattern, ops in self._routes if pattern.match(path) and method in ops), None)
 
     def _query(self, operation: dict[str, Any], query: str) -> Iterator[str]:
@@ -160,5 +160,12 @@ def _absolute(part: Any) -> Any:
 
 
 @cache
-def official() -> Description:
-    return Description(json.loads((DATA / "github-actions.slim.json").read_text(encoding="utf-8")))
+def described(name: str = "github-actions.slim.json", prefix: str = "") -> Description:
+    """A description in tests/data/github-openapi, of a server whose API lies below `prefix`."""
+    document = json.loads((DATA / name).read_text(encoding="utf-8"))
+    if name == "github-actions.slim.json":  # the settings of a repository are described in a file of their own
+        more = json.loads((DATA / "github-settings.slim.json").read_text(encoding="utf-8"))
+        document["paths"] |= more["paths"]
+        for kind, parts in more["components"].items():
+            document["components"].setdefault(kind, {}).update(parts)
+    return Description(document, prefix)

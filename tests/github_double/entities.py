@@ -48,6 +48,7 @@ class Runner:
     labels: tuple[str, ...]
     online: bool = True
     busy: int | None = None  # the id of its job
+    version: str | None = "2.336.0"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -94,20 +94,10 @@ def route(method: str, path: str, permission: str) -> Callable[[Handler], Handle
     return register
 
 
-@route("GET", "", "metadata:read")
-def repo(asked: Asked) -> Answer:
-    return Answer(body=asked.shapes.repo())
-
-
 @route("GET", "/actions/workflows", "actions:read")
 def workflows(asked: Asked) -> Answer:
     shown = [asked.shapes.workflow(w) for w in asked.double.hub.workflows.values()]
     return asked.page("workflows", shown, f"{asked.shapes.url}/actions/workflows")
-
-
-@route("GET", "/actions/workflows/([^/]+)", "actions:read")
-def workflow(asked: Asked) -> Answer:
-    return Answer(body=asked.shapes.workflow(asked.workflow()))
 
 
 @route("POST", "/actions/workflows/([^/]+)/dispatches", "actions:write")
@@ -116,10 +106,12 @@ def dispatch(asked: Asked) -> Answer:
     always_told = asked.version == "2026-03-10"  # the field is gone there, and its answer is the only one
     if "return_run_details" in body and (always_told or not asked.double.returns_run_details):
         raise Conflict(400, 'Invalid request. "return_run_details" is not a permitted key.')
+    if len(body.get("inputs", {})) > asked.double.most_inputs:
+        raise Conflict(422, "inputs are too many.")
     if "ref" not in body:
         raise Conflict(422, 'Invalid request.\n\n"ref" wasn\'t supplied.')
     workflow = asked.workflow()
-    if asked.double.default_branch not in workflow.exists_on:
+    if asked.double.settings.default_branch not in workflow.exists_on:
         raise Conflict(404, "Not Found")  # the event is delivered to files on the default branch only
     try:
         run = asked.double.hub.dispatch(workflow, body["ref"], body.get("inputs", {}))

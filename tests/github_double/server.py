@@ -126,7 +126,8 @@ class ApiHandler(Handler):
     def _route(self, path: str, url: str, body: bytes) -> Answer:
         double = self.double
         double.hub.tick()
-        shapes = Shapes(f"http://{self.headers['Host']}", double.repository)
+        shapes = Shapes(f"http://{self.headers['Host']}{double.prefix}", double.repository)
+        path = path.removeprefix(double.prefix) if path.startswith(f"{double.prefix}/") else f"/outside{path}"
         if path == "/rate_limit":
             return Answer(body=shapes.rate_limit(*double.rate.state()))
         granted = double.tokens.get((self.headers.get("Authorization") or "").split(" ")[-1])
@@ -135,7 +136,7 @@ class ApiHandler(Handler):
         double.rate.check()
         prefix = f"/repos/{double.repository}"
         for route in ROUTES:
-            matched = route.pattern.fullmatch(path.removeprefix(prefix)) if path.startswith(prefix) else None
+            matched = route.pattern.fullmatch(path.removeprefix(prefix))
             if matched is None or route.method != self.command:
                 continue
             if not allowed(route.permission, granted):

@@ -40,6 +40,9 @@ class Shapes:
             body | owned | {"default_branch": "main", "language": "TypeScript"}
         )  # the official example lacks the latter
 
+    def example(self, name: str) -> Body:
+        return self._example[name]
+
     def workflow(self, workflow: Workflow) -> Body:
         url = f"{self.url}/actions/workflows/{workflow.id}"
         path = f".github/workflows/{workflow.file}"
@@ -133,6 +136,7 @@ class Shapes:
             "status": "online" if runner.online else "offline",
             "busy": runner.busy is not None,
             "labels": labels,
+            "version": runner.version,
         }
 
     def annotation(self, level: str, text: str) -> Body:

@@ -142,8 +142,9 @@ def test_a_pull_request_from_a_fork_runs_nothing_and_is_told_so(stage_of: Any) -
         "number": 1,
     }
     lines = stage.orchestrate("pull_request", payload)
-    assert {line["job"].strip() for line in lines if line.get("raw_output")} == {"E2E/Not on our machines"}
-    assert "code from a fork does not run there" in said(lines)
+    assert {line["job"].strip() for line in lines if line.get("raw_output")} == {"E2E/Verdict"}
+    assert {line["jobResult"] for line in lines if line.get("jobResult")} == {"failure"}  # and never green
+    assert "code from a fork or from Dependabot does not run there" in said(lines)
     assert stage.double.exchanges == []
 
 

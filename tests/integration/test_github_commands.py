@@ -104,6 +104,17 @@ def test_dispatch_from_a_desk_needs_a_token_and_nothing_else(desk: Desk, tmp_pat
     assert len(desk.double.hub.runs) == 1
 
 
+def test_a_hosted_runner_with_nothing_to_log_in_with_still_comes_to_a_verdict(desk: Desk, tmp_path: Path) -> None:
+    """The first push of a repository without secrets: no machine can be asked, and the shards run all the same."""
+    (desk.folder / "ci-dispatch.toml").write_text(CONFIG.replace("[health]\nskip = true\n", ""))
+    home = tmp_path / "home"
+    home.mkdir()
+    code, out, err = desk.run("dispatch", GITHUB_ACTIONS="true", RUNNER_ENVIRONMENT="github-hosted", HOME=str(home))
+    assert code == 0, err
+    assert "PASSED 12 tests" in out
+    assert "the machines are not asked how they are" in err
+
+
 @pytest.mark.parametrize(
     ("env", "says"),
     [

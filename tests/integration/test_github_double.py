@@ -19,8 +19,9 @@ import requests
 from tests.components import JS, ROOT
 from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, Stop, failed_cancel, zipped
 from tests.github_double.acting import STANDINS
-from tests.github_double.description import official
+from tests.github_double.description import described
 from tests.github_double.entities import CANCELED, Job, Run
+from tests.github_double.repository_settings import RepositorySettings
 from tests.github_double.routes import ROUTES
 from tests.github_double.workflows import Workflow
 from tests.integration.test_github_client import WORKER as CLIENT_WORKER
@@ -98,6 +99,17 @@ def test_octokit_walks_through_the_double() -> None:
         github.workflow("worker.yml", WORKER)
         for name in ("moruk-1", "moruk-2"):
             github.hub.add_runner(name, "moruk")
+        github.settings = RepositorySettings(
+            files={"ci-dispatch.toml"},
+            others={"acme/ci-dispatch/action.yml@v1"},
+            secrets=["KEY"],
+            organisation_secrets=["SHARED"],
+            merge_queue=True,
+            required=["E2E"],
+            protected=["CI"],
+            organisation_runners=[github.hub.add_runner("moruk-3", "moruk")],
+        )
+        github.tokens[github.token] |= {"secrets:read", "organization_self_hosted_runners:read"}
         ran = subprocess.run(
             ["node", OCTOKIT / "walk.mjs", github.url, github.repository, "worker.yml"],
             env={**os.environ, "OCTOKIT_TOKEN": github.token},
@@ -120,7 +132,11 @@ def test_octokit_walks_through_the_double() -> None:
     assert sorted(seen["artifacts"]) == ["junit-s1-a1", "junit-s2-a1", "junit-s2-a2", "junit-s3-a1"]
     assert (seen["magic"], seen["log"], seen["refused"]) == ("PK", "hello log", 404)
     assert seen["annotation"] == "Process completed with exit code 1."
-    assert seen["runners"] == ["moruk-1", "moruk-2"]
+    assert seen["runners"] == ["moruk-1", "moruk-2", "moruk-3"]
+    assert seen["settings"] == [
+        *("ci-dispatch.toml", "action.yml", ["KEY"], ["SHARED"], "read"),
+        *(["merge_queue", "required_status_checks"], ["CI"], ["moruk-3"]),
+    ]
     assert seen["repository"] == [github.repository, "main"]
     assert seen["workflows"] == [1, ".github/workflows/worker.yml"]
     assert seen["runs"] == [1, 1]
@@ -128,9 +144,13 @@ def test_octokit_walks_through_the_double() -> None:
     assert seen["conflict"] == [202, 409, 202, 409]
     assert seen["comments"] == ["second"]
     assert seen["left"]
-    asked = {(x.method, re.sub(r"\d+|worker\.yml", "N", urlsplit(x.url).path)) for x in github.exchanges}
-    known = {(r.method, f"/repos/{github.repository}" + re.sub(r"\([^)]*\)", "N", r.pattern.pattern)) for r in ROUTES}
-    assert known <= asked, "an operation that GitHub's own client has not judged"
+    asked = {(x.method, urlsplit(x.url).path) for x in github.exchanges}
+    repository = f"/repos/{github.repository}"
+    for route in ROUTES:
+        whole = route.pattern.pattern.startswith(("/repos/", "/orgs/"))
+        path = re.compile(route.pattern.pattern if whole else re.escape(repository) + route.pattern.pattern)
+        judged_by = [method for method, url in asked if method == route.method and path.fullmatch(url)]
+        assert judged_by, f"GitHub's own client has not asked {route.method} {route.pattern.pattern}"
 
 
 def test_the_description_objects_to_what_nobody_may_send() -> None:
@@ -161,7 +181,7 @@ def test_the_description_objects_to_an_answer_that_github_would_not_give() -> No
     with GitHubDouble() as github:
         github.fault(Fault(path="/actions/runs/1$", status=200, body='{"id": "one"}'))
         requests.get(f"{github.url}/repos/{github.repository}/actions/runs/1", timeout=5)
-        found = "\n".join(official().answer(github.exchanges[0]))
+        found = "\n".join(described().answer(github.exchanges[0]))
     assert "answer id: 'one' is not of type 'integer'" in found
     assert "'workflow_id' is a required property" in found
 

@@ -31,6 +31,7 @@ PURE_REPORT_MERGE = ("report_merge.model", "report_merge.failures", "report_merg
 THIRD_PARTY_FILES = {  # one library behind one file or folder
     "click": "ci_dispatch/cli",
     "paramiko": "ci_dispatch/machines/ssh",
+    "ruamel": "ci_dispatch/fleets/actions/check/workflow_file.py",
     "github": "ci_dispatch/fleets/actions/rest/client.py",
     "slack_sdk": "ci_dispatch/reporters/slack",
     "rich": "ci_dispatch/reporters/terminal",

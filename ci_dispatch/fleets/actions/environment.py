@@ -17,6 +17,8 @@ from typing import Any, Self, TextIO
 
 from report_merge.render import escape
 
+DEPENDABOT = "dependabot[bot]"
+
 
 @dataclass(frozen=True, slots=True)
 class ActionsEnvironment:
@@ -73,6 +75,13 @@ class ActionsEnvironment:
         repo = head.get("repo") if isinstance(head, dict) else None
         name = str(repo.get("full_name", "")) if isinstance(repo, dict) else "a repository that is gone"
         return "" if name == self.repository else name
+
+    def dependabot(self) -> bool:
+        """Whether Dependabot wrote the pull request, or pushed: from this repository, and yet nobody here read it."""
+        pull = self.event().get("pull_request")
+        user = pull.get("user") if isinstance(pull, dict) else None
+        author = user.get("login") if isinstance(user, dict) else None
+        return DEPENDABOT in (author, self.environ.get("GITHUB_ACTOR"))
 
     def pull_request(self) -> int | None:
         """The number of the pull request this is about, when it comes from this repository; else None."""

@@ -29,6 +29,8 @@ class ShardReport(Value):
     attempt: int
     machine: str  # as the plan calls it, or its runner
     result: AttemptResult
+    started: float = 0.0  # seconds since the epoch, by the clock of its machine
+    ended: float = 0.0
     plan: str = ""  # of the whole dispatch, so that `watch` can attach from anywhere
     commit: str = ""  # that it had checked out
     v: int = 0  # of this format; `write` sets it

@@ -21,6 +21,7 @@ from ci_dispatch.fleets.actions.rest.models import (
     RunView,
     view,
 )
+from ci_dispatch.fleets.actions.rest.server import Capability
 
 READ, WRITE, COMMENT = "actions: read", "actions: write", "pull-requests: write"
 MAX_PAGES = 20  # a list has an end even when the server's has none
@@ -33,7 +34,7 @@ class GitHubApi:
 
     def __init__(self, client: RestClient) -> None:
         self.client = client
-        self._run_details = client.server.run_details
+        self._run_details = client.server.can(Capability.RUN_DETAILS)
 
     # -- writes -----------------------------------------------------------------------------------------------------
 
@@ -148,6 +149,8 @@ class GitHubApi:
 
     def annotations(self, job: int) -> tuple[str, ...]:
         """What GitHub noted about a job; nothing when the token may not see it: it only helps to explain."""
+        if not self.client.server.can(Capability.ANNOTATIONS):
+            return ()
         try:
             return self.client.ask(
                 "The annotations could not be read",

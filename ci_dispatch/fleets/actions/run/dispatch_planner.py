@@ -59,8 +59,7 @@ class DispatchPlanner:
 
     def batches(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[Batch]:
         """Dispatches for these tests on these machines; `first`: it is the whole plan."""
-        jobs = self._whole_plan(ready, machines) if first else self._again(ready, machines)
-        self._shards += len(jobs)
+        jobs = self.jobs(ready, machines, first=first)
         self._dispatches += 1
         started = self._state.started
         assert started is not None
@@ -74,6 +73,12 @@ class DispatchPlanner:
             extra=self._policy.extra,
             max_inputs=MAX_INPUTS,
         )
+
+    def jobs(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[MatrixJob]:
+        """The jobs for these tests, numbered on from those before; `first`: it is the whole plan."""
+        jobs = self._whole_plan(ready, machines) if first else self._again(ready, machines)
+        self._shards += len(jobs)
+        return jobs
 
     def _strategy(self, machines: Sequence[MachineSpec]) -> Strategy:
         return strategy_for(self._policy.strategy, [spec.name for spec in machines], self._policy.pooled)

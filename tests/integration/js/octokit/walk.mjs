@@ -56,6 +56,16 @@ const comment = await rest.issues.createComment({ ...here, issue_number: 7, body
 await rest.issues.updateComment({ ...here, comment_id: comment.data.id, body: "second" });
 const comments = await paginate(rest.issues.listComments, { ...here, issue_number: 7 });
 const { data: limit } = await rest.rateLimit.get();
+const settings = [
+  (await rest.repos.getContent({ ...here, path: "ci-dispatch.toml" })).data.path,
+  (await rest.repos.getContent({ owner: "acme", repo: "ci-dispatch", path: "action.yml", ref: "v1" })).data.path,
+  (await paginate(rest.actions.listRepoSecrets, here)).map((secret) => secret.name),
+  (await paginate(rest.actions.listRepoOrganizationSecrets, here)).map((secret) => secret.name),
+  (await rest.actions.getGithubActionsDefaultWorkflowPermissionsRepository(here)).data.default_workflow_permissions,
+  (await paginate(rest.repos.getBranchRules, { ...here, branch: "main" })).map((rule) => rule.type),
+  (await rest.repos.getBranch({ ...here, branch: "main" })).data.protection.required_status_checks.contexts,
+  (await paginate(rest.actions.listSelfHostedRunnersForOrg, { org: owner })).map((runner) => runner.name),
+];
 const refused = await rest.actions.reRunWorkflowFailedJobs({ ...here, run_id: 1 }).catch((error) => error.status);
 
 console.log(
@@ -76,6 +86,7 @@ console.log(
     attempt: [attempt.data.run_attempt, one.data.name],
     conflict,
     comments: comments.map((each) => each.body),
+    settings,
     left: limit.resources.core.remaining < limit.resources.core.limit,
   }),
 );
