@@ -465,6 +465,7 @@ class TestRunAgainByAPerson:
         assert room.merge() is ExitCode.TESTS_FAILED
         room.attempt = 2
         room.report(first, {})
+        assert not room.again(2)
         assert room.merge() is ExitCode.TESTS_FAILED
         assert verdict_of(room, "surprise") == "failed"
 
