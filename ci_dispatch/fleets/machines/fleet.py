@@ -80,7 +80,9 @@ class MachineFleet:
         self._state, self._ledger, self._policy = state, state.ledger, policy
         self._expires: dict[LeaseNumber, float] = {}
         self._overdue: dict[LeaseNumber, float] = {}  # when a job must have ended, however well it beats
-        self._given_away: dict[LeaseNumber, frozenset[TestId]] = {}  # interrupted for it, with the results told before
+        self._given_away: dict[
+            LeaseNumber, frozenset[TestId]
+        ] = {}  # interrupted for it, with the results reported by then
         self._queue: ShardQueue | None = None
         self._ready_machines: set[MachineName] = set()  # they have the work tree and have started a job
 
@@ -230,8 +232,8 @@ class MachineFleet:
 
     def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
         self._forget(number)
-        if (told_before := self._given_away.pop(number, None)) is not None:
-            result = give_away.as_interrupted(result, told_before)
+        if (reported_before := self._given_away.pop(number, None)) is not None:
+            result = give_away.as_interrupted(result, reported_before)
         lost = result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.TREE
         yield m.LeaseEnded(number, result, machine_lost=lost)
 

@@ -33,20 +33,20 @@ def gain(rest: Sequence[Unit], machine: MachineSpec, idle: MachineSpec, *, cold:
     return saved if saved >= max(LEAST_GAIN, GAIN_PER_LOSS * lost) else 0.0
 
 
-def as_interrupted(result: AttemptResult, told_before: frozenset[TestId]) -> AttemptResult:
-    """The end of an attempt that was interrupted for this; `told_before` had results by then.
+def as_interrupted(result: AttemptResult, reported_before: frozenset[TestId]) -> AttemptResult:
+    """The end of an attempt that was interrupted for this; `reported_before` had results by then.
 
     A test that fails while its runner is being interrupted says nothing: it runs again, as those do that had not begun.
     """
     if result.ended is not Ended.CANCELLED:  # it was faster
         return result
     return replace(
-        result, reason=REASON, suspects=(), results=tuple(_fair(line, told_before) for line in result.results)
+        result, reason=REASON, suspects=(), results=tuple(_fair(line, reported_before) for line in result.results)
     )
 
 
-def _fair(line: TestResult, told_before: frozenset[TestId]) -> TestResult:
-    disturbed = line.verdict in (Verdict.FAILED, Verdict.FLAKY) and line.test not in told_before
+def _fair(line: TestResult, reported_before: frozenset[TestId]) -> TestResult:
+    disturbed = line.verdict in (Verdict.FAILED, Verdict.FLAKY) and line.test not in reported_before
     if disturbed or line.verdict is Verdict.NOT_RUN:
         return TestResult(test=line.test, verdict=Verdict.NOT_RUN, reason=REASON)
     return line
