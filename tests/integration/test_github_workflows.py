@@ -89,6 +89,11 @@ def test_githubs_own_language_service_is_content(bad: Path) -> None:
     assert "wiht" in text
 
 
+def jobs_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those with steps of their own."""
+    return [job for job in workflow["jobs"].values() if "steps" in job]
+
+
 def test_runs_of_the_example_wait_for_one_another_and_none_is_dropped() -> None:
     """Not those of this repository, which act has to understand: it does not know `queue` (0.2.89)."""
     suite = load(ROOT / "examples" / "github" / "e2e.yml")["jobs"]["suite"]
@@ -107,11 +112,6 @@ def test_the_documentation_names_the_oldest_runner_and_warns_about_public_reposi
     text = (ROOT / "docs" / "github-actions.md").read_text(encoding="utf-8")
     assert "2.329.0 or newer" in text
     assert "Not for public repositories" in text
-
-
-def jobs_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those with steps of their own."""
-    return [job for job in workflow["jobs"].values() if "steps" in job]
 
 
 def test_every_workflow_is_pinned_timed_and_without_rights_it_does_not_need() -> None:
