@@ -14,7 +14,17 @@ from ci_dispatch.app import kept_listing, waves
 from ci_dispatch.app.run_spec import RunSpec
 from ci_dispatch.app.settings import Settings, read_settings
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, Test, TestId, TestResult, UnitId, Verdict
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    FailureCause,
+    Test,
+    TestId,
+    TestResult,
+    UnitId,
+    UnlistedResult,
+    Verdict,
+)
 from ci_dispatch.fleets.actions import shard_report
 from ci_dispatch.fleets.actions.shard_report import ShardReport
 from ci_dispatch.run.ports import Listing
@@ -157,6 +167,7 @@ class WavesRoom:
         cause: FailureCause = FailureCause.NONE,
         machine: str = "",
         commit: str = "",
+        unlisted: tuple[UnlistedResult, ...] = (),
     ) -> None:
         """The shard ran and uploaded: `verdicts` by test."""
         results = tuple(
@@ -171,7 +182,7 @@ class WavesRoom:
             shard=shard,  # type: ignore[arg-type]
             attempt=self.attempt,
             machine=machine or next((e["machine"] for e in self.matrix if e["shard"] == shard), "moruk"),
-            result=AttemptResult(ended=ended, cause=cause, results=results),
+            result=AttemptResult(ended=ended, cause=cause, results=results, unlisted=unlisted),
             started=self.clock,
             ended=self.clock + 5,
             commit=commit or self.sha,

@@ -112,6 +112,7 @@ def run(
     )
     folder.mkdir(parents=True, exist_ok=True)
     shard_report.write(folder, told)
+    shard_report.make_uploadable(folder)
     name = shard_report.artifact_name(dispatch_id, job.shard, here.attempt)
     code = exit_code(result)
     words = {True: "passed", False: "failed"}

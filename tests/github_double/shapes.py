@@ -98,8 +98,8 @@ class Shapes:
             "created_at": stamp(job.created),
             "started_at": stamp(job.started if job.started is not None else job.created),
             "completed_at": None if job.completed is None else stamp(job.completed),
-            "runner_id": job.runner.id if job.runner else None,
-            "runner_name": job.runner.name if job.runner else None,
+            "runner_id": job.runner.id if job.runner else (None, 0)[job.id % 2],  # GitHub sends either
+            "runner_name": job.runner.name if job.runner else (None, "")[job.id % 2],
             "url": f"{self.url}/actions/jobs/{job.id}",
             "html_url": f"https://github.com/{self.repository}/actions/runs/{job.run}/job/{job.id}",
             "check_run_url": f"{self.url}/check-runs/{job.id}",
@@ -140,10 +140,15 @@ class Shapes:
         }
 
     def comment(self, comment: Comment) -> Body:
-        user = {"login": "somebody", "type": "Bot" if comment.bot else "User"}
-        url = f"{self.url}/issues/comments/{comment.id}"
-        shown = {"id": comment.id, "url": url, "body": comment.body}
-        return {**shown, "user": user, "author_association": comment.association}
+        example = self._example["issue-comment"]
+        return example | {
+            "id": comment.id,
+            "url": f"{self.url}/issues/comments/{comment.id}",
+            "issue_url": f"{self.url}/issues/{comment.pull}",
+            "body": comment.body,
+            "user": example["user"] | {"login": "somebody", "type": "Bot" if comment.bot else "User"},
+            "author_association": comment.association,
+        }
 
     def rate_limit(self, limit: int, remaining: int, reset: int) -> Body:
         rate = {"limit": limit, "remaining": remaining, "reset": reset, "used": limit - remaining}

@@ -94,6 +94,25 @@ def jobs_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
     return [job for job in workflow["jobs"].values() if "steps" in job]
 
 
+def test_runs_over_the_fleet_wait_for_one_another_and_none_is_dropped() -> None:
+    for file in (ROOT / ".github/workflows/e2e.yml", ROOT / "examples/github/e2e.yml"):
+        assert load(file)["jobs"]["suite"]["concurrency"] == {"group": "fleet", "queue": "max"}, file
+
+
+def test_the_project_is_tested_by_the_python_that_was_set_up() -> None:
+    """sudo's `secure_path` wins over --preserve-env=PATH: the system's Python would be tested four times."""
+    jobs = load(ROOT / ".github/workflows/ci.yml")["jobs"].values()
+    commands = [step["run"] for job in jobs for step in job["steps"] if "sudo" in step.get("run", "")]
+    assert commands
+    assert all(command.startswith('sudo env "PATH=$PATH" ') for command in commands)
+
+
+def test_the_documentation_names_the_oldest_runner_and_warns_about_public_repositories() -> None:
+    text = (ROOT / "docs" / "github-actions.md").read_text(encoding="utf-8")
+    assert "2.329.0 or newer" in text
+    assert "Not for public repositories" in text
+
+
 def test_every_workflow_is_pinned_timed_and_without_rights_it_does_not_need() -> None:
     for file in (*WORKFLOWS, *EXAMPLES):
         workflow = load(file)

@@ -9,7 +9,7 @@ import pytest
 
 from ci_dispatch.app import shard, waves
 from ci_dispatch.core.errors import ExitCode, UsageError
-from ci_dispatch.core.model import Verdict
+from ci_dispatch.core.model import FailureCause, Verdict
 from ci_dispatch.fleets.actions import shard_report
 from tests.waves_room import CONFIG, WavesRoom, suite_of
 
@@ -70,6 +70,18 @@ def test_a_second_attempt_runs_only_what_no_wave_has_mended(room: WavesRoom) -> 
     assert code is ExitCode.PASSED
     assert [line.test for line in report.result.results] == tests[1:]
     assert (room.folder / "checkout" / "ran").read_text().split() == tests[1:]
+
+
+def test_what_stood_in_another_shard_s_way_keeps_nobody_from_trying_again(room: WavesRoom) -> None:
+    room.plan()
+    entry = room.matrix[0]
+    tests = room.tests_of(entry["shard"])
+    room.report(entry["shard"], dict.fromkeys(tests, Verdict.FAILED))
+    room.again(2)
+    for shard_id in room.shards:
+        room.report(shard_id, dict.fromkeys(room.tests_of(shard_id), Verdict.NOT_RUN), cause=FailureCause.LOAD)
+    room.attempt = 2
+    assert run(room, entry)[0] is ExitCode.PASSED
 
 
 def test_a_shard_of_another_plan_is_refused(room: WavesRoom) -> None:

@@ -130,13 +130,7 @@ class ActionsFleet:
 
     def held(self) -> Collection[TestId]:
         """On their way to a runner, or waiting for a re-run of their job."""
-        return {
-            test
-            for run in self.runs
-            if not run.over
-            for job in run.jobs.values()
-            for test in (job.owed if job.settled else job.job.shard.tests)
-        }
+        return {test for run in self.runs for test in run.expected}
 
     def cancel(self, now: float, *, force: bool) -> Iterator[m.Command]:
         self._cancelling = True
@@ -234,6 +228,7 @@ class ActionsFleet:
             case g.DownloadDone(error=None, annotations=annotations):
                 run.annotations.update(annotations)
                 yield from self._act_on(run, run.not_downloaded(), now)
+                yield from self._follow_others(run, now)
                 self._polling.downloaded(run, now)
             case g.DownloadDone(error=GitHubRefused() as error):
                 run.downloading = False
@@ -417,6 +412,23 @@ class ActionsFleet:
         for shard, job in run.jobs.items():
             if not job.passed:
                 tests = tuple(test for test in job.job.shard.tests if test in job.owed)
+                again = replace(job.job, shard=replace(job.job.shard, tests=tests, kind=ShardKind.RETRY))
+                run.jobs[shard] = ShardJob(again, now)
+                yield from self._hand_out(run.jobs[shard], now)
+
+    def _follow_others(self, run: WorkflowRun, now: float) -> Items:
+        """Once the attempt before has told all it will: follow the one that somebody else began."""
+        if not run.later or not run.settled:
+            return
+        yield m.Noticed("github", f"somebody has run {run.id} again: its attempt {run.later} is followed")
+        run.attempt, run.later, run.conclusion, self._changed = run.later, 0, "", True
+        run.rerun_due = run.refused_since = None
+        self._polling.began(run, now)
+        elsewhere = {test for other in self.runs if other is not run for test in other.expected}
+        for shard, job in run.jobs.items():
+            records = [self._ledger.records[test] for test in job.job.shard.tests]
+            tests = tuple(r.test.id for r in records if r.verdict is None and r.test.id not in elsewhere)
+            if tests:
                 again = replace(job.job, shard=replace(job.job.shard, tests=tests, kind=ShardKind.RETRY))
                 run.jobs[shard] = ShardJob(again, now)
                 yield from self._hand_out(run.jobs[shard], now)

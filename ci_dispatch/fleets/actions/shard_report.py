@@ -17,6 +17,7 @@ from ci_dispatch.core.model import AttemptResult, ShardId
 FILE = "attempt.json"
 PREFIX = "ci-dispatch"
 MAX_BYTES = 64 << 20
+_REFUSED = re.compile(r'["\x3a<>|*?\r\n]')  # https://github.com/actions/toolkit, path-and-artifact-name-validation.ts
 VERSION = 2  # 1 (ci-dispatch 0.1) called a result's `cause` "trouble"
 
 
@@ -61,6 +62,17 @@ def other_commit(found: str, wanted: str) -> str:
 
 def dumps(report: ShardReport) -> bytes:
     return codec.encode(codec.replace(report, v=VERSION))
+
+
+def make_uploadable(folder: Path) -> None:
+    """Rename what actions/upload-artifact refuses: one such name below `folder` and nothing at all is uploaded."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder itself
+        name = _REFUSED.sub("_", path.name)
+        target, number = path.with_name(name), 1
+        while target != path and target.exists():
+            number += 1
+            target = path.with_name(f"{number}-{name}")
+        path.rename(target)
 
 
 def write(folder: Path, report: ShardReport) -> None:

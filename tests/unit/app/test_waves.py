@@ -13,7 +13,7 @@ from ci_dispatch.app import waves
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, FleetError, NothingToRun, UsageError
 from ci_dispatch.core.events import MachineChecked
-from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, Verdict
+from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, TestId, TestResult, UnlistedResult, Verdict
 from tests.waves_room import COMMIT, CONFIG, WavesRoom, suite_of
 
 PASSED, FAILED = Verdict.PASSED, Verdict.FAILED
@@ -147,6 +147,24 @@ class TestHealth:
         assert room.merge() is ExitCode.PASSED
         assert set(before) == set(NAMES)
 
+    def test_an_old_shard_and_a_new_one_that_ran_the_same_test_hide_nothing(
+        self, room: WavesRoom, sick: set[str]
+    ) -> None:
+        room.plan()
+        room.all_pass(without="moruk")
+        room.again(2)
+        old = {shard: room.tests_of(shard) for shard in room.shards}
+        room.attempt = 2
+        assert room.again(2)
+        new = {shard: room.tests_of(shard) for shard in room.shards}
+        assert {test for tests in old.values() for test in tests} == {test for tests in new.values() for test in tests}
+        for shard, tests in old.items():
+            room.report(shard, dict.fromkeys(tests, PASSED))
+        for shard, tests in new.items():
+            room.report(shard, dict.fromkeys(tests, FAILED))
+        assert room.merge() is ExitCode.PASSED
+        assert room.outputs["flaky"] == "2"
+
     def test_a_wave_goes_to_the_machines_that_are_well_then(self, room: WavesRoom, sick: set[str]) -> None:
         room.plan()
         room.all_pass(but={"a": FAILED, "b": FAILED, "c": FAILED, "d": FAILED})
@@ -217,6 +235,14 @@ class TestMerge:
         with pytest.raises(FleetError, match="is not there"):
             room.merge()
 
+    def test_when_strangers_were_refused_the_gate_says_so(self, room: WavesRoom) -> None:
+        event = room.folder / "event.json"
+        event.write_text(json.dumps({"pull_request": {"head": {"repo": {"full_name": "stranger/fork"}}}}))
+        room.env |= {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(event)}
+        with pytest.raises(NothingToRun, match="comes from stranger/fork"):
+            room.merge()
+        assert room.outputs["verdict"] == "incomplete"
+
     @pytest.mark.parametrize("plan", ["../../etc", "20261128-121158-ab1", "x\n20261128-121158-ab12"])
     def test_a_plan_is_an_id_and_never_a_path(self, room: WavesRoom, plan: str) -> None:
         room.plan_id = plan
@@ -224,18 +250,19 @@ class TestMerge:
             room.merge()
 
     def test_two_suites_in_one_run_do_not_see_each_other(self, tmp_path: Path) -> None:
-        shop, desk = (WavesRoom(tmp_path / name, suite_of(*NAMES)) for name in ("shop", "desk"))
+        shop, desk = (WavesRoom(tmp_path / name, suite_of(f"{name} a", f"{name} b")) for name in ("shop", "desk"))
         shop.plan()
         desk.plan()
         assert shop.plan_id != desk.plan_id
         shop.all_pass()
-        desk.all_pass(but={"a": FAILED})
+        desk.all_pass(but={"desk a": FAILED})
         for artifact in shop.artifacts.iterdir():
             artifact.rename(desk.artifacts / artifact.name)
         shop.artifacts.rmdir()
         shop.artifacts.symlink_to(desk.artifacts)
         assert shop.merge() is ExitCode.PASSED
         assert desk.merge() is ExitCode.TESTS_FAILED
+        assert shop.outputs["tests"] == desk.outputs["tests"] == "2"
 
     def test_a_single_artifact_lies_where_the_download_put_it(self, room: WavesRoom) -> None:
         room.plan()
@@ -291,6 +318,18 @@ class TestWaves:
         room.all_pass()
         assert room.merge() is ExitCode.PASSED
         assert room.outputs["flaky"] == "0"
+
+    def test_a_machine_with_another_report_is_not_lost(self, tmp_path: Path) -> None:
+        config = CONFIG.replace('name = "moruk"', 'name = "moruk"\nslots = 2').replace('"pinned"', '"pinned"')
+        room = WavesRoom(tmp_path, suite_of(*NAMES), config=config)
+        room.plan({"run.machines": "moruk"})
+        first, second = room.shards
+        room.report(first, dict.fromkeys(room.tests_of(first), PASSED))
+        room.env["CI_DISPATCH_MACHINE"] = "moruk"
+        assert room.again(2)  # it is where the upload of the other one failed
+        assert {test for shard in room.shards for test in room.tests_of(shard)} == set(room.tests_of(second))
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
 
     def test_a_suite_that_cannot_be_loaded_is_not_tried_again(self, room: WavesRoom) -> None:
         room.plan()
@@ -363,6 +402,7 @@ class TestRunAgainByAPerson:
         assert room.merge() is ExitCode.TESTS_FAILED
         assert room.outputs["failed"] == "1"
         assert room.outputs["not-run"] == "0"
+        assert [machine["losses"] for machine in room.run_json()["machines"]] == [0, 0]
 
     def test_a_lost_shard_is_finished_by_its_second_attempt(self, room: WavesRoom) -> None:
         room.plan()
@@ -389,6 +429,16 @@ class TestRunAgainByAPerson:
         room.all_pass()
         assert room.merge() is ExitCode.PASSED
 
+    def test_a_machine_whose_runner_reports_again_gets_work_again(self, room: WavesRoom) -> None:
+        room.plan()
+        first = {entry["machine"]: entry["shard"] for entry in room.matrix}
+        room.all_pass(but={"a": FAILED, "b": FAILED, "c": FAILED, "d": FAILED}, without="moruk")
+        room.attempt = 2
+        for shard in first.values():
+            room.report(shard, dict.fromkeys(room.tests_of(shard), FAILED))
+        assert room.again(2)
+        assert {entry["machine"] for entry in room.matrix} == {"moruk", "ilko2"}
+
     def test_a_job_of_a_later_wave_alone(self, room: WavesRoom) -> None:
         """GitHub runs only the failed jobs: wave 1 is green and stays, wave 2's own old job runs again."""
         room.plan({"retry.max_retries": "1"})
@@ -402,6 +452,22 @@ class TestRunAgainByAPerson:
         assert not room.again(3)
         assert room.merge() is ExitCode.PASSED
         assert verdict_of(room, "a") == "flaky"
+
+    def test_a_failure_that_no_listing_names_stays_one(self, room: WavesRoom) -> None:
+        """Nobody can ask for it again, so that no attempt may take it back."""
+        room.plan()
+        first, second = room.shards
+        surprise = UnlistedResult(
+            test=suite_of("surprise")[0], result=TestResult(test=TestId("surprise"), verdict=FAILED)
+        )
+        room.report(first, dict.fromkeys(room.tests_of(first), PASSED), unlisted=(surprise,))
+        room.report(second, dict.fromkeys(room.tests_of(second), PASSED))
+        assert room.merge() is ExitCode.TESTS_FAILED
+        room.attempt = 2
+        room.report(first, {})
+        assert not room.again(2)
+        assert room.merge() is ExitCode.TESTS_FAILED
+        assert verdict_of(room, "surprise") == "failed"
 
     def test_everything_was_run_again_and_only_that_counts(self, room: WavesRoom) -> None:
         room.plan()

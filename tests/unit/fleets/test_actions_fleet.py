@@ -185,6 +185,32 @@ def test_a_person_who_cancels_jobs_that_wait_for_a_runner_is_obeyed(annotations:
     assert "was cancelled on GitHub, and not by us" in end.reason
 
 
+def test_a_run_that_somebody_cancelled_and_ran_again_between_two_polls_is_followed() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    again = [replace(job(n + 2, "ab"[n - 1]), name=f"shard head-{n}", attempt=2) for n in (1, 2)]
+    script.poll(*again, at=60.0)
+    done = AttemptResult(
+        ended=Ended.EXITED,
+        results=tuple(
+            TestResult(test=t, verdict=Verdict.PASSED) for t in script.run.jobs[ShardId("head-1")].job.shard.tests
+        ),
+    )
+    script.say(g.ReportDownloaded(script.run.batch.id, ShardId("head-1"), 1, done), 61.0)  # it had told before
+    script.say(g.DownloadDone(RUN), 62.0)
+    assert script.run.attempt == 2
+    assert len(script.asked(g.Dispatch)) == 1
+    script.poll(*again, at=75.0)
+    script.poll(*[replace(each, status="completed", conclusion="success") for each in again], at=100.0)
+    assert [shard for shard, _, _ in script.asked(g.Download)[-1].wanted] == ["head-2"]
+    script.report("head-2", Verdict.PASSED, 110.0)
+    [end] = script.said(RunFinished)
+    assert end.exit_code == ExitCode.PASSED
+    assert [end.result.ended for end in script.said(AttemptFinished)] == [Ended.EXITED, Ended.CANCELLED, Ended.EXITED]
+    assert {record.takeovers for record in script.state.ledger.records.values()} == {0, 1}
+    assert not any(record.retries or record.reassignments for record in script.state.ledger.records.values())
+
+
 # -- a job without a report -------------------------------------------------------------------------------------------
 
 

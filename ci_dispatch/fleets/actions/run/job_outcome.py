@@ -31,6 +31,7 @@ class JobOutcome(StrEnum):
     TIMED_OUT = "its time was up"
     CANCELLED = "was cancelled"
     STOPPED = "was cancelled while its run went on"  # its runner was stopped
+    REPLACED = "was run again by somebody on GitHub"
 
     @property
     def open(self) -> bool:

@@ -92,12 +92,19 @@ class WorkflowRun:
     rerun_due: float | None = None
     rerunning: bool = False
     refused_since: float | None = None
+    later: int = 0  # an attempt that somebody else began
     over: bool = False  # nothing more is expected of it
 
     @classmethod
     def of(cls, batch: Batch, now: float) -> WorkflowRun:
         jobs = {job.shard.id: ShardJob(job, now) for job in batch.jobs}
         return cls(batch, now, jobs, DispatchState(due=now))
+
+    @property
+    def expected(self) -> set[TestId]:
+        """Tests that it may still tell about, or will once its failed jobs are run again."""
+        jobs = () if self.over else self.jobs.values()
+        return {test for job in jobs for test in (job.owed if job.settled else job.job.shard.tests)}
 
     @property
     def ended(self) -> bool:
@@ -125,6 +132,10 @@ class WorkflowRun:
         """What is new since the last poll."""
         self.annotations.update(polled.annotations)
         findings: list[Finding] = []
+        newest = max([polled.view.attempt if polled.view else 0, *(view.attempt for view in polled.jobs)])
+        if newest > self.attempt and not self.rerunning:
+            self._replace(newest, now)
+            return []
         if polled.jobs:
             self.no_jobs_since = None
         elif polled.view and polled.view.completed:
@@ -138,6 +149,13 @@ class WorkflowRun:
         if polled.view and polled.view.completed and polled.view.attempt >= self.attempt:
             self.conclusion = polled.view.conclusion or "completed"
         return findings + self._who_cancelled(now)
+
+    def _replace(self, attempt: int, now: float) -> None:
+        """Somebody has run it again, perhaps after a cancel that no poll saw: what was told still counts."""
+        self.later, self.download_due = attempt, now
+        for job in self.jobs.values():
+            if not job.settled:
+                job.outcome, job.changed = JobOutcome.REPLACED, now
 
     def _job(self, job: ShardJob, view: JobView, now: float, shard_timeout: float) -> list[Finding]:
         findings: list[Finding] = []
@@ -240,7 +258,7 @@ class WorkflowRun:
         for shard in self.wanted():
             job = self.jobs[shard]
             job.missing += 1
-            gone = job.outcome is JobOutcome.STOPPED
+            gone = job.outcome in (JobOutcome.STOPPED, JobOutcome.REPLACED)
             undecided = job.outcome is JobOutcome.CANCELLED and self.asks_who_cancelled
             if gone or (job.missing >= DOWNLOAD_TRIES and not undecided):  # whatever the others do
                 findings.append(JobEnded(shard, self._without_report(job)))
@@ -256,7 +274,7 @@ class WorkflowRun:
         match job.outcome:
             case JobOutcome.TIMED_OUT:
                 return AttemptResult(ended=Ended.TIMED_OUT, reason=why)
-            case JobOutcome.CANCELLED:
+            case JobOutcome.CANCELLED | JobOutcome.REPLACED:
                 return AttemptResult(ended=Ended.CANCELLED, reason=why)
             case JobOutcome.STOPPED if job.started is None:
                 return AttemptResult(ended=Ended.NOT_STARTED, reason="it was cancelled before a runner took it")

@@ -17,7 +17,7 @@ from random import Random
 
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.events import Event, RetryScheduled, VerdictReached, Warned
+from ci_dispatch.core.events import Event, MachineChecked, RetryScheduled, VerdictReached, Warned
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     AttemptResult,
@@ -182,6 +182,10 @@ class Replay:
 
     def _play(self, leases: dict[ShardId, Lease], told: dict[ShardId, ShardReport], begun: float) -> list[ShardId]:
         """Shards side by side, from their leases to their ends; returns those that share a test with another."""
+        for machine in {lease.machine for shard, lease in leases.items() if shard in told}:
+            if self.state.machines[machine].lost:
+                back = MachineChecked(machine=machine, healthy=True, reachable=True, text="its runner reports again")
+                self._tell([m.Checked(back)], begun)
         taken: set[TestId] = set()
         later: list[ShardId] = []
         for shard, lease in list(leases.items()):

@@ -31,6 +31,40 @@ const zip = await rest.actions.downloadArtifact({ ...here, artifact_id: listed.a
 const log = await rest.actions.downloadJobLogsForWorkflowRun({ ...here, job_id: jobs[0].id });
 const notes = await rest.checks.listAnnotations({ ...here, check_run_id: jobs[1].id });
 const { data: fleet } = await request("GET /repos/{owner}/{repo}/actions/runners", here);
+
+// What else our client or a person may do: every operation of the double has been asked for by Octokit.
+const { data: repository_ } = await rest.repos.get(here);
+const { data: workflows } = await rest.actions.listRepoWorkflows(here);
+const { data: workflow } = await rest.actions.getWorkflow({ ...here, workflow_id });
+const ofWorkflow = await paginate(rest.actions.listWorkflowRuns, { ...here, workflow_id, event: "workflow_dispatch" });
+const all = await paginate(rest.actions.listWorkflowRunsForRepo, { ...here, status: "completed" });
+const attempt = await rest.actions.getWorkflowRunAttempt({ ...here, run_id, attempt_number: 1 });
+const one = await rest.actions.getJobForWorkflowRun({ ...here, job_id: jobs[0].id });
+await rest.actions.reRunWorkflow({ ...here, run_id });
+await completed(3);
+const last = (await rest.actions.listJobsForWorkflowRun({ ...here, run_id })).data.jobs[0];
+await rest.actions.reRunJobForWorkflowRun({ ...here, job_id: last.id });
+await completed(4);
+const conflict = [];
+for (const call of [rest.actions.cancelWorkflowRun, rest.actions.forceCancelWorkflowRun]) {
+  const long = { matrix: JSON.stringify({ include: [{ shard: "slow", labels: ["moruk"] }] }), dispatch_id: "slow" };
+  const slow = await rest.actions.createWorkflowDispatch({ ...here, workflow_id, ref: "main", inputs: long, return_run_details: true });
+  conflict.push((await call({ ...here, run_id: slow.data.workflow_run_id })).status);
+  conflict.push(await call({ ...here, run_id: slow.data.workflow_run_id }).catch((error) => error.status));
+}
+const comment = await rest.issues.createComment({ ...here, issue_number: 7, body: "first" });
+await rest.issues.updateComment({ ...here, comment_id: comment.data.id, body: "second" });
+const comments = await paginate(rest.issues.listComments, { ...here, issue_number: 7 });
+const branch = "main";
+const file = await rest.repos.getContent({ ...here, path: ".github/workflows/worker.yml", ref: branch });
+const action = await rest.repos.getContent({ owner: "acme", repo: "ci-dispatch", path: "action.yml", ref: "v1" });
+const protection = (await rest.repos.getBranch({ ...here, branch })).data.protection;
+const rules = await paginate(rest.repos.getBranchRules, { ...here, branch });
+const secrets = await paginate(rest.actions.listRepoSecrets, here);
+const ofOrganization = await paginate(rest.actions.listRepoOrganizationSecrets, here);
+const tokens = await rest.actions.getGithubActionsDefaultWorkflowPermissionsRepository(here);
+const organization = await paginate(rest.actions.listSelfHostedRunnersForOrg, { org: owner });
+const { data: limit } = await rest.rateLimit.get();
 const refused = await rest.actions.reRunWorkflowFailedJobs({ ...here, run_id: 1 }).catch((error) => error.status);
 
 console.log(
@@ -45,5 +79,17 @@ console.log(
     annotation: notes.data[0].message,
     runners: fleet.runners.map((runner) => runner.name),
     refused,
+    repository: [repository_.full_name, repository_.default_branch],
+    workflows: [workflows.total_count, workflow.path],
+    runs: [ofWorkflow.length, all.length],
+    attempt: [attempt.data.run_attempt, one.data.name],
+    conflict,
+    comments: comments.map((each) => each.body),
+    files: [file.data.path, action.data.name],
+    required: [...protection.required_status_checks.contexts, ...rules.map((rule) => rule.type)],
+    secrets: [...secrets, ...ofOrganization].map((secret) => secret.name),
+    tokens: tokens.data.default_workflow_permissions,
+    organization: organization.map((runner) => runner.version),
+    left: limit.resources.core.remaining < limit.resources.core.limit,
   }),
 );
