@@ -35,6 +35,7 @@ from ci_dispatch.app.run_spec import (
 )
 from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.app.uploaded import all_of_its_run
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError
@@ -165,13 +166,13 @@ def go_on(
 def cancel(settings: Settings, name: str) -> ExitCode:
     """Cancel everything a run has dispatched."""
     found = find_run(settings, name)
-    if isinstance(found, int):
-        repository, runs = repository_of(settings), [found]
-    else:
-        repository = found[1].target.repository
-        runs = [saved.run for saved in found[1].dispatches if saved.run is not None]
+    repository = repository_of(settings) if isinstance(found, int) else found[1].target.repository
     github = connect(settings.config, settings.environ, repository)
     with closing(github.client):
+        if isinstance(found, int):
+            runs = all_of_its_run(github, found)
+        else:
+            runs = [saved.run for saved in found[1].dispatches if saved.run is not None]
         for run in runs:
             github.cancel(run)
             say(f"Run {run} of {repository} is told to end.")

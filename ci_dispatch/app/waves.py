@@ -205,7 +205,10 @@ def _read(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSp
     if not _ID.fullmatch(plan):
         raise UsageError(f"{plan!r} is no plan", hint="pass the output `plan` of the job that runs `command: plan`")
     folder = planned_wave.read(artifacts, plan)
-    spec = RunSpec(root=settings.root, config=settings.config, arguments=folder.first.extra)
+    planned = {machine.name for machine in folder.started.machines}  # `machines` may have been given to `plan` alone
+    machines = tuple(machine for machine in settings.config.fleet if machine.name in planned)
+    config = replace(settings.config, machines=machines)
+    spec = RunSpec(root=settings.root, config=config, arguments=folder.first.extra)
     return folder, spec.with_workers(folder.first.workers)
 
 

@@ -125,8 +125,9 @@ def dispatch(asked: Asked) -> Answer:
 
 def listed(asked: Asked, runs: list[Run]) -> list[Any]:
     now, lag = asked.double.hub.clock(), asked.double.hub.lag.listing
-    since = asked.query.get("created", "").removeprefix(">=").replace("+00:00", "Z")
+    since, status = asked.query.get("created", "").removeprefix(">=").replace("+00:00", "Z"), asked.query.get("status")
     shown = [run for run in runs if run.created + lag <= now and stamp(run.created) >= since]
+    shown = [run for run in shown if status in (None, run.status, run.conclusion)]
     return [asked.shapes.run(run) for run in reversed(shown)]
 
 

@@ -100,11 +100,18 @@ class Shapes:
             "completed_at": None if job.completed is None else stamp(job.completed),
             "runner_id": job.runner.id if job.runner else (None, 0)[job.id % 2],  # GitHub sends either
             "runner_name": job.runner.name if job.runner else (None, "")[job.id % 2],
+            "runner_group_name": self._group(job),
             "url": f"{self.url}/actions/jobs/{job.id}",
             "html_url": f"https://github.com/{self.repository}/actions/runs/{job.run}/job/{job.id}",
             "check_run_url": f"{self.url}/check-runs/{job.id}",
             "steps": steps,
         }
+
+    @staticmethod
+    def _group(job: Job) -> str | None:
+        if job.runner is None:
+            return None
+        return "GitHub Actions" if job.runner.name.startswith("GitHub Actions ") else "Default"
 
     def artifact(self, artifact: Artifact) -> Body:
         url = f"{self.url}/actions/artifacts/{artifact.id}"

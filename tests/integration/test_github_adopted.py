@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.app import adopt
-from ci_dispatch.app.dispatch import watch
+from ci_dispatch.app.dispatch import cancel, watch
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import Verdict
 from ci_dispatch.run.journal import recover
@@ -67,6 +67,17 @@ def test_a_batch_that_is_not_there_is_no_smaller_run(stage: Stage) -> None:
     with pytest.raises(UsageError, match=f"Run {run.id} cannot be watched from here") as refused:
         watched(stage, run)
     assert "of its tests were sent with dispatches of which no shard has uploaded a report" in str(refused.value)
+
+
+def test_a_cancel_by_the_id_of_one_batch_ends_them_all(stage: Stage) -> None:
+    stage.world.seconds = 9e9
+    hub = stage.double.hub
+    first, second = [
+        hub.dispatch(hub.workflows["e2e-shard.yml"], "main", batch.inputs)
+        for batch in stage.planned(max_inputs=950)[:2]
+    ]
+    assert cancel(stage.settings, str(second.id)) == 0
+    assert {first.conclusion, second.conclusion} == {"cancelled"}
 
 
 def test_what_was_sent_elsewhere_is_followed_there_and_what_it_said_before_counts(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from tests.github_double import GitHubDouble, Script, ScriptedWorker
 from tests.github_double.entities import Conflict, Run
 from tests.github_double.state import Hub
 from tests.github_double.workflows import Refused, Workflow
+from tests.integration.github_client import client_of
 from tests.integration.test_github_double import WORKER
 
 DAY = 86_400.0
@@ -143,6 +144,22 @@ def test_a_dispatch_needs_the_file_on_the_default_branch_and_its_answer_depends_
         assert asked(github, "POST", path, details, version="2026-03-10").status_code == 400
         elsewhere = asked(github, "POST", "workflows/elsewhere.yml/dispatches", {**send, "ref": "feature"})
         assert elsewhere.status_code == 404
+
+
+def test_a_runner_of_githubs_own_is_told_by_its_group() -> None:
+    with GitHubDouble(worker=ScriptedWorker(lambda _job: Script(seconds=600))) as github:
+        github.workflow("w.yml", WORKER)
+        github.hub.add_runner("GitHub Actions 7", "ubuntu-latest")
+        github.hub.add_runner("moruk", "x")
+        include = [{"shard": name, "labels": [name]} for name in ("x", "ubuntu-latest")]
+        inputs = {"matrix": json.dumps({"include": include}), "dispatch_id": "d"}
+        run = github.hub.dispatch(github.hub.workflows["w.yml"], "main", inputs)
+        github.hub.tick()
+        api = client_of(github)
+        jobs = api.jobs(run.id)
+        assert api.in_progress() == (run.id,)
+        assert {job.runner: job.hosted for job in jobs} == {"moruk": False, "GitHub Actions 7": True}
+        api.client.close()
 
 
 def test_a_page_has_at_most_a_hundred_and_a_waiting_job_no_runner_in_either_form() -> None:

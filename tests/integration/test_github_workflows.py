@@ -94,9 +94,10 @@ def jobs_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
     return [job for job in workflow["jobs"].values() if "steps" in job]
 
 
-def test_runs_over_the_fleet_wait_for_one_another_and_none_is_dropped() -> None:
-    for file in (ROOT / ".github/workflows/e2e.yml", ROOT / "examples/github/e2e.yml"):
-        assert load(file)["jobs"]["suite"]["concurrency"] == {"group": "fleet", "queue": "max"}, file
+def test_runs_of_the_example_wait_for_one_another_and_none_is_dropped() -> None:
+    """Not those of this repository, which act has to understand: it does not know `queue` (0.2.89)."""
+    suite = load(ROOT / "examples" / "github" / "e2e.yml")["jobs"]["suite"]
+    assert suite["concurrency"] == {"group": "fleet", "queue": "max"}
 
 
 def test_the_project_is_tested_by_the_python_that_was_set_up() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from report_merge.junit import read
 from tests.components import ROOT
+from tests.one_run import store
 from tests.one_run.stage import CONFIG, Stage
 
 TEN_LINES = (ROOT / "examples/github/suite.yml").read_text(encoding="utf-8")
@@ -66,6 +67,26 @@ jobs:
 pytestmark = [pytest.mark.needs("act"), pytest.mark.timeout(900)]
 
 
+def test_the_store_refuses_what_githubs_does(tmp_path: Path) -> None:
+    """One that takes everything proves nothing."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "a:b.txt").touch()
+    upload("report-a1", tmp_path / "a.txt", into=tmp_path)
+    for name, file, why in [
+        ("report-a1", "a.txt", "409"),
+        ("report:a2", "a.txt", "artifact name is not valid"),
+        ("report-a2", "a:b.txt", "path for one of the files"),
+        ("report-a2", "none.txt", "No files were found"),
+    ]:
+        with pytest.raises(SystemExit, match=why):
+            upload(name, tmp_path / file, into=tmp_path)
+
+
+def upload(name: str, file: Path, *, into: Path) -> None:
+    store.upload(into / "store", name, [str(file)], if_none="error")
+
+
 def test_ten_lines_a_lost_runner_and_a_flaky_test_make_a_green_run(tmp_path: Path) -> None:
     stage = Stage(tmp_path, TOOLS)
     (stage.state / "flaky").write_text("once")
@@ -89,7 +110,9 @@ def test_ten_lines_a_lost_runner_and_a_flaky_test_make_a_green_run(tmp_path: Pat
     assert sorted(case.key.name for case in merged.cases) == TESTS
     reports = [name for name in stage.artifacts if name.startswith(f"ci-dispatch-{plan}-")]
     assert len(reports) == len(set(reports)) >= 5
-    assert not [name for name in stage.artifacts if name.startswith("files-of")]  # one of them has a refused name
+    [files, *_] = [name for name in stage.artifacts if name.startswith("files-of-")]
+    with zipfile.ZipFile(stage.store / f"{files}.zip") as kept:  # the name that the test gave it would be refused
+        assert [name for name in kept.namelist() if Path(name).name.startswith("trace")]
 
 
 def test_every_line_in_your_hands_a_merge_queue_and_a_person_who_runs_the_failed_jobs_again(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class ActionsExecutor:
     def _see_runners(self, command: g.SeeRunners) -> Message:
         others = [run for run in self._github.in_progress() if run not in command.ours]
         jobs = (job for run in others[:RUNS_SEEN] for job in self._github.jobs(run))
-        return g.RunnersSeen(tuple({job.runner for job in jobs if job.taken and not job.completed}))
+        return g.RunnersSeen(tuple({job.runner for job in jobs if job.taken and not (job.completed or job.hosted)}))
 
     def _rerun(self, command: g.RerunFailedJobs) -> Message:
         try:

@@ -45,6 +45,7 @@ class JobView(Value):
     conclusion: str = ""
     attempt: int = field(name="run_attempt", default=1)
     runner: str = field(name="runner_name", default="")  # empty while no runner has taken it
+    group: str = field(name="runner_group_name", default="")
     steps: tuple[StepView, ...] = ()
     url: str = field(name="html_url", default="")
 
@@ -55,6 +56,11 @@ class JobView(Value):
     @property
     def taken(self) -> bool:
         return self.runner != ""
+
+    @property
+    def hosted(self) -> bool:
+        """It runs on GitHub's own machines."""
+        return self.group == "GitHub Actions"
 
 
 class JobPage(Value):

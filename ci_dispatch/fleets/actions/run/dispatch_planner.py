@@ -46,6 +46,17 @@ class DispatchPlanner:
         self._dispatches = dispatches
         self._shards = 0
 
+    def share(
+        self, records: Sequence[TestRecord], mine: Sequence[MachineSpec], everybody: Sequence[MachineSpec]
+    ) -> Sequence[TestRecord]:
+        """A dispatch takes all there is at once: where other fleets have machines too, no more than its share."""
+        if not records or not mine or len(mine) == len(everybody):
+            return records
+        units = planner.units_of((record.test for record in records), expected_seconds(self._state))
+        heads = planner.heads(units, everybody, planner.EVERYTHING)
+        ours = {test for spec in mine for unit in heads.get(spec.name, ()) for test in unit.tests}
+        return [record for record in records if record.test.id in ours]
+
     def batches(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[Batch]:
         """Dispatches for these tests on these machines; `first`: it is the whole plan."""
         jobs = self.jobs(ready, machines, first=first)

@@ -116,7 +116,12 @@ class WorkflowRun:
         return all(job.settled for job in self.jobs.values())
 
     @property
-    def open_jobs(self) -> bool:
+    def open_jobs(self) -> list[ShardJob]:
+        """Those whose end is waited for."""
+        return [] if self.over else [job for job in self.jobs.values() if not job.settled]
+
+    @property
+    def still_runs(self) -> bool:
         """GitHub may still have jobs of it that nobody waits for."""
         return self.id is not None and any(job.outcome.open for job in self.jobs.values())
 

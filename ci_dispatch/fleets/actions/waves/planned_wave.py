@@ -2,7 +2,7 @@
 
 The plan's id is in the name of every artifact, so that two suites in one run never see each other's. A name is unique
 over waves and attempts: of two artifacts with one name, the wrong one may be downloaded. What a file is, its content
-says: actions/download-artifact puts a single one into another folder than several.
+says: versions of actions/download-artifact differ in where they put a single one.
 """
 
 from __future__ import annotations
