@@ -162,4 +162,10 @@ def _absolute(part: Any) -> Any:
 @cache
 def described(name: str = "github-actions.slim.json", prefix: str = "") -> Description:
     """A description in tests/data/github-openapi, of a server whose API lies below `prefix`."""
-    return Description(json.loads((DATA / name).read_text(encoding="utf-8")), prefix)
+    document = json.loads((DATA / name).read_text(encoding="utf-8"))
+    if name == "github-actions.slim.json":  # the settings of a repository are described in a file of their own
+        more = json.loads((DATA / "github-settings.slim.json").read_text(encoding="utf-8"))
+        document["paths"] |= more["paths"]
+        for kind, parts in more["components"].items():
+            document["components"].setdefault(kind, {}).update(parts)
+    return Description(document, prefix)

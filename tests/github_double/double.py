@@ -19,12 +19,7 @@ from tests.github_double.state import Hub
 from tests.github_double.worker import ScriptedWorker, Worker
 from tests.github_double.workflows import Workflow
 
-ALL = frozenset(
-    {
-        "actions:write", "administration:read", "checks:read", "contents:read", "organization_self_hosted_runners:read",
-        "pull-requests:write", "secrets:read",
-    }
-)  # fmt: skip
+ALL = frozenset({"actions:write", "checks:read", "administration:read", "contents:read", "pull-requests:write"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,6 @@ class GitHubDouble:
         self.description = "ghes-3.19.slim.json" if enterprise else "github-actions.slim.json"
         self.returns_run_details = not enterprise  # not on GitHub Enterprise Server up to 3.20
         self.most_inputs = 10 if enterprise else 25
-        self.default_branch = "main"
         self.settings = RepositorySettings()
         self.comments: list[Comment] = []
         self.blobs: dict[str, Blob] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
 from tests.github_double.entities import Runner
 from tests.github_double.routes import Answer, Asked, found, route
@@ -11,6 +10,7 @@ from tests.github_double.routes import Answer, Asked, found, route
 
 @dataclass(slots=True)
 class RepositorySettings:
+    default_branch: str = "main"
     private: bool = True
     organisation: bool = False
     files: set[str] = field(default_factory=set)  # paths that the default branch has
@@ -32,7 +32,7 @@ def repo(asked: Asked) -> Answer:
     return Answer(
         body=body
         | {
-            "default_branch": asked.double.default_branch,
+            "default_branch": settings.default_branch,
             "private": settings.private,
             "visibility": "private" if settings.private else "public",
             "language": None,
@@ -50,15 +50,15 @@ def workflow(asked: Asked) -> Answer:
 
 @route("GET", "/contents/(.+)", "contents:read")
 def contents(asked: Asked) -> Answer:
-    settings, path = asked.double.settings, unquote(asked.path[0])
-    there = path in settings.files and asked.query.get("ref") in (None, asked.double.default_branch)
+    settings, (path,) = asked.double.settings, asked.path
+    there = path in settings.files and asked.query.get("ref") in (None, settings.default_branch)
     found(True if there else None)
     return Answer(body=asked.shapes.example("content-file") | {"path": path, "name": path.rpartition("/")[2]})
 
 
 @route("GET", "/repos/([^/]+/[^/]+)/contents/(.+)", "metadata:read")
 def contents_of_others(asked: Asked) -> Answer:
-    repository, path = asked.path[0], unquote(asked.path[1])
+    repository, path = asked.path
     there = f"{repository}/{path}@{asked.query.get('ref')}" in asked.double.settings.others
     found(True if there else None)
     return Answer(body=asked.shapes.example("content-file") | {"path": path, "name": path.rpartition("/")[2]})

@@ -111,7 +111,7 @@ def dispatch(asked: Asked) -> Answer:
     if "ref" not in body:
         raise Conflict(422, 'Invalid request.\n\n"ref" wasn\'t supplied.')
     workflow = asked.workflow()
-    if asked.double.default_branch not in workflow.exists_on:
+    if asked.double.settings.default_branch not in workflow.exists_on:
         raise Conflict(404, "Not Found")  # the event is delivered to files on the default branch only
     try:
         run = asked.double.hub.dispatch(workflow, body["ref"], body.get("inputs", {}))

@@ -55,16 +55,17 @@ for (const call of [rest.actions.cancelWorkflowRun, rest.actions.forceCancelWork
 const comment = await rest.issues.createComment({ ...here, issue_number: 7, body: "first" });
 await rest.issues.updateComment({ ...here, comment_id: comment.data.id, body: "second" });
 const comments = await paginate(rest.issues.listComments, { ...here, issue_number: 7 });
-const branch = "main";
-const file = await rest.repos.getContent({ ...here, path: ".github/workflows/worker.yml", ref: branch });
-const action = await rest.repos.getContent({ owner: "acme", repo: "ci-dispatch", path: "action.yml", ref: "v1" });
-const protection = (await rest.repos.getBranch({ ...here, branch })).data.protection;
-const rules = await paginate(rest.repos.getBranchRules, { ...here, branch });
-const secrets = await paginate(rest.actions.listRepoSecrets, here);
-const ofOrganization = await paginate(rest.actions.listRepoOrganizationSecrets, here);
-const tokens = await rest.actions.getGithubActionsDefaultWorkflowPermissionsRepository(here);
-const organization = await paginate(rest.actions.listSelfHostedRunnersForOrg, { org: owner });
 const { data: limit } = await rest.rateLimit.get();
+const settings = [
+  (await rest.repos.getContent({ ...here, path: "ci-dispatch.toml" })).data.path,
+  (await rest.repos.getContent({ owner: "acme", repo: "ci-dispatch", path: "action.yml", ref: "v1" })).data.path,
+  (await paginate(rest.actions.listRepoSecrets, here)).map((secret) => secret.name),
+  (await paginate(rest.actions.listRepoOrganizationSecrets, here)).map((secret) => secret.name),
+  (await rest.actions.getGithubActionsDefaultWorkflowPermissionsRepository(here)).data.default_workflow_permissions,
+  (await paginate(rest.repos.getBranchRules, { ...here, branch: "main" })).map((rule) => rule.type),
+  (await rest.repos.getBranch({ ...here, branch: "main" })).data.protection.required_status_checks.contexts,
+  (await paginate(rest.actions.listSelfHostedRunnersForOrg, { org: owner })).map((runner) => runner.name),
+];
 const refused = await rest.actions.reRunWorkflowFailedJobs({ ...here, run_id: 1 }).catch((error) => error.status);
 
 console.log(
@@ -85,11 +86,7 @@ console.log(
     attempt: [attempt.data.run_attempt, one.data.name],
     conflict,
     comments: comments.map((each) => each.body),
-    files: [file.data.path, action.data.name],
-    required: [...protection.required_status_checks.contexts, ...rules.map((rule) => rule.type)],
-    secrets: [...secrets, ...ofOrganization].map((secret) => secret.name),
-    tokens: tokens.data.default_workflow_permissions,
-    organization: organization.map((runner) => runner.version),
+    settings,
     left: limit.resources.core.remaining < limit.resources.core.limit,
   }),
 );
