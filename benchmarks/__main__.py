@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-NAMES = ("startup", "plan", "controller", "terminal", "dashboard", "report_merge", "health", "fleet_run")
+NAMES = ("startup", "plan", "controller", "terminal", "dashboard", "report_merge", "health", "fleet_run", "github")
 
 
 def main(names: Sequence[str]) -> int:

@@ -140,6 +140,8 @@ class SimulatedActions:
                 if error is None:
                     self.cancel(number)
                 self._say(g.CancelResult(number, error))
+            case g.SeeRunners():
+                self._say(g.RunnersSeen())
             case g.SaveDispatches():
                 pass
             case _:

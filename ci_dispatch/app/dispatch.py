@@ -8,9 +8,20 @@ from contextlib import closing
 from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
+from ci_dispatch.app.adopt import adopt
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
-from ci_dispatch.app.github_target import connect, find_run, repository_of, target_of, token_of
-from ci_dispatch.app.merge import adopt
+from ci_dispatch.app.github_target import (
+    commit_of,
+    connect,
+    find_run,
+    refuse_strangers,
+    repository_of,
+    server_of,
+    target_of,
+    token_of,
+    unpublished,
+)
+from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.run_spec import (
     Expected,
     RunSpec,
@@ -24,19 +35,21 @@ from ci_dispatch.app.run_spec import (
 )
 from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.app.uploaded import all_of_its_run
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.errors import ExitCode, NothingToRun
+from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.events import Event
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.executor import ActionsExecutor
 from ci_dispatch.fleets.actions.fleet import ActionsFleet
-from ci_dispatch.fleets.actions.run.batches import batches
+from ci_dispatch.fleets.actions.rest.server import ActionsMode
+from ci_dispatch.fleets.actions.run.batches import MAX_JOBS, batches
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
-from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, dumps, load, restore
-from ci_dispatch.fleets.actions.run.matrix import matrix_jobs
+from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, DispatchTarget, dumps, load, restore
+from ci_dispatch.fleets.actions.run.matrix import matrix_jobs, strategy_for
 from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.ports import Suite
@@ -45,13 +58,12 @@ from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 from report_merge.model import Report
 
-WORKER_GRACE = 300.0  # beyond a shard's own limit: checkout, set-up, upload, and GitHub noticing
-
 
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
     config = settings.config
+    server_of(config, settings.environ).require(*ActionsMode)
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
     say(f"{count} tests are listed in {file}.", err=True)
@@ -62,11 +74,17 @@ def begin(
     settings: Settings, *, shards: int, matrix_only: bool, extra: tuple[str, ...], listing: Path | None = None
 ) -> ExitCode:
     """A new run, from listing to verdict; `listing` is a file that `list_only` has written."""
-    _refuse_forks(ActionsEnvironment(settings.environ))
+    refuse_strangers(settings)
+    settings = with_possible_checks(settings)
     config = settings.config
+    modes = tuple(ActionsMode) if matrix_only else (ActionsMode.DISPATCH,)
+    server_of(config, settings.environ).require(*modes)
     target = None if matrix_only else target_of(settings)
     if target:
+        _refuse_unknown_commit(target)
         token_of(config, settings.environ)  # a missing one is said before a minute is spent on listing
+        for note in [] if ActionsEnvironment(settings.environ).on_github else unpublished(settings.root, target.commit):
+            say(f"warning: {note}", err=True)
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra), target=target)
     suite = open_suite(config.suite, settings.root, spec.arguments)
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
@@ -107,6 +125,7 @@ def watch(settings: Settings, name: str) -> ExitCode:
     suite = open_suite(spec.config.suite, spec.root)
     folder = run_folder.create(spec.runs_folder, new_id())
     started, file = adopt(settings, found, folder, spec)
+    spec = replace(spec, target=file.target)
     policy = actions_policy(spec, 1.0, 0)
     with folder.held():
         return drive_run(
@@ -147,13 +166,13 @@ def go_on(
 def cancel(settings: Settings, name: str) -> ExitCode:
     """Cancel everything a run has dispatched."""
     found = find_run(settings, name)
-    if isinstance(found, int):
-        repository, runs = repository_of(settings), [found]
-    else:
-        repository = found[1].target.repository
-        runs = [saved.run for saved in found[1].dispatches if saved.run is not None]
+    repository = repository_of(settings) if isinstance(found, int) else found[1].target.repository
     github = connect(settings.config, settings.environ, repository)
     with closing(github.client):
+        if isinstance(found, int):
+            runs = all_of_its_run(github, found)
+        else:
+            runs = [saved.run for saved in found[1].dispatches if saved.run is not None]
         for run in runs:
             github.cancel(run)
             say(f"Run {run} of {repository} is told to end.")
@@ -183,6 +202,7 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
         *clients,
         workflow=target.workflow,
         ref=target.ref,
+        commit=target.commit,
         attempts=parts.folder.attempts,
         save=save,
         threads=parts.threads(),
@@ -204,40 +224,54 @@ def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
         head_share=head_share(config, known),
         shards=shards,
         pool=config.github.pool_labels,
+        pooled=frozenset(machine.name for machine in config.machines),
         extra=spec.arguments,
+        commit=spec.target.commit if spec.target else "",
         poll_interval=config.github.poll_interval,
         queue_timeout=config.github.queue_timeout,
-        shard_timeout=config.run.shard_timeout + WORKER_GRACE,
+        shard_timeout=config.run.shard_timeout + config.github.setup_time,
     )
 
 
 def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: ActionsPolicy) -> ExitCode:
-    """`--matrix-only`: what would be dispatched, as JSON and as outputs."""
+    """`--matrix-only`: what would be dispatched, as JSON and as outputs, which hold one dispatch: none is left out."""
+    here, fleet = ActionsEnvironment(settings.environ), spec.config.fleet
     jobs = matrix_jobs(
         planner.units_of(expected.tests, expected.seconds),
-        spec.config.fleet,
-        strategy=policy.strategy,
+        fleet,
+        strategy=strategy_for(policy.strategy, [spec.name for spec in fleet], policy.pooled),
         pool=policy.pool,
         head_share=policy.head_share,
         shards=policy.shards,
     )
     tests = {test.id: test for test in expected.tests}
-    made = batches(jobs, tests, name=new_id(), timeout_minutes=policy.timeout_minutes, extra=policy.extra)
+    made = batches(
+        jobs,
+        tests,
+        name=new_id(),
+        timeout_minutes=policy.timeout_minutes,
+        commit=commit_of(settings),
+        extra=policy.extra,
+    )
+    if here.takes_outputs and len(made) > 1:
+        raise UsageError(
+            "No matrix was made",
+            why=f"{len(jobs)} jobs with {len(tests)} tests need {len(made)} dispatches, and a job's outputs hold one",
+            hint=f"--shards {MAX_JOBS} or fewer; if that is not it, larger units or several suites",
+        )
     shown = [{**batch.inputs, "matrix": json.loads(batch.inputs["matrix"])} for batch in made]
     say_json({"dispatches": shown}, indent=None)
     first = made[0].inputs
-    ActionsEnvironment(settings.environ).set_outputs(
-        {"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]}
-    )
+    here.set_outputs({"matrix": first["matrix"], "plan": first["plan"], "dispatch-id": first["dispatch_id"]})
     return ExitCode.PASSED
 
 
-def _refuse_forks(here: ActionsEnvironment) -> None:
-    if fork := here.fork():
-        raise NothingToRun(
+def _refuse_unknown_commit(target: DispatchTarget) -> None:
+    if not target.commit:
+        raise UsageError(
             "Nothing was dispatched",
-            why=f"this pull request comes from {fork}, and code from there does not run on this project's own machines",
-            hint="a maintainer who has read it can push it to a branch here; thank you for the pull request",
+            why="it cannot be told which commit the tests are listed from: this is no git work tree",
+            hint="check the repository out with git (actions/checkout does), and install git where this runs",
         )
 
 

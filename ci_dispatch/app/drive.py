@@ -101,8 +101,9 @@ def drive_run(
         )
         bus = EventBus(state, clock, shown, Journal(folder.open_journal()))
         stack.callback(bus.close)
-        given = job_environment(config, environ) if spec.target is None else None  # GitHub's workers have their own
-        machines = arrange(open_machines(config, suite.tools(), given))
+        through_github = spec.target is not None  # whose workers have an environment of their own
+        given = None if through_github else job_environment(config, environ)
+        machines = arrange(open_machines(config, suite.tools(), given, through_github=through_github))
         for machine in machines.values():
             stack.enter_context(closing(machine))
         opened = open_fleet(
@@ -163,6 +164,7 @@ def run_policy(spec: RunSpec, known: float) -> RunPolicy:
     return replace(
         common,
         checks=not config.health.skip,
+        await_health=True,
         deadline=config.github.deadline,
         report_grace=REPORT_GRACE,
         signal_grace=RUNNER_GRACE,

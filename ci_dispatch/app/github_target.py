@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config import Config
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.client import RestClient
-from ci_dispatch.fleets.actions.rest.server import server_at
+from ci_dispatch.fleets.actions.rest.server import Server, server_at
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, DispatchTarget, load
 from ci_dispatch.run.run_folder import RunFolder, all_runs
 
@@ -21,10 +21,30 @@ _REMOTE = re.compile(r"[:/]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(?:\.git)?/?$")
 GIT_SECONDS = 10
 
 
+def refuse_strangers(settings: Settings) -> None:
+    """Raises NothingToRun for code that nobody who may write here has read, unless that is allowed."""
+    here, config = ActionsEnvironment(settings.environ), settings.config.github
+    if (fork := here.fork()) and not config.allow_forks:
+        raise NothingToRun(
+            "Nothing was dispatched",
+            why=f"this pull request comes from {fork}, and code from there does not run on this project's own machines",
+            hint="a maintainer who has read it can push it to a branch here; thank you for the pull request",
+        )
+    if here.dependabot() and not config.allow_dependabot:
+        raise NothingToRun(
+            "Nothing was dispatched",
+            why="Dependabot wrote this, and nobody here has read what the new version executes",
+            hint="read it and push a commit to its branch's copy, or allow it: `allow-dependabot: true`",
+        )
+
+
 def connect(config: Config, environ: Mapping[str, str], repository: str) -> GitHubApi:
     """A client for one thread; close its `client` when done."""
-    server = server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
-    return GitHubApi(RestClient(server, token_of(config, environ), repository))
+    return GitHubApi(RestClient(server_of(config, environ), token_of(config, environ), repository))
+
+
+def server_of(config: Config, environ: Mapping[str, str]) -> Server:
+    return server_at(config.github.api_url or ActionsEnvironment(environ).api_url)
 
 
 def token_of(config: Config, environ: Mapping[str, str]) -> str:
@@ -40,22 +60,44 @@ def token_of(config: Config, environ: Mapping[str, str]) -> str:
 
 
 def target_of(settings: Settings) -> DispatchTarget:
-    """Where to dispatch. Raises UsageError when repository or branch cannot be told."""
+    """Where to dispatch, and what. Raises UsageError when repository or branch cannot be told."""
     here, config = ActionsEnvironment(settings.environ), settings.config.github
-    ref = config.ref or here.ref or _git(settings.root, "symbolic-ref", "--short", "--quiet", "HEAD")
+    ref = config.ref or here.ref or git_answer(settings.root, "symbolic-ref", "--short", "--quiet", "HEAD")
     if not ref:
         raise UsageError(
             "Nothing was dispatched",
             why="it cannot be told on which branch: this is no branch's working tree",
             hint="name one that GitHub has: --ref BRANCH",
         )
-    return DispatchTarget(repository=repository_of(settings), workflow=config.workflow, ref=ref)
+    repository, commit = repository_of(settings), commit_of(settings)
+    return DispatchTarget(repository=repository, workflow=config.workflow, ref=ref, commit=commit)
+
+
+def commit_of(settings: Settings) -> str:
+    """The commit that is checked out here, or else the one that GitHub started this job for; empty: nobody can tell."""
+    return checked_out(settings.root) or ActionsEnvironment(settings.environ).commit
+
+
+def checked_out(root: Path) -> str:
+    """The commit of the work tree around `root`, that of the outermost repository; empty when git cannot tell."""
+    outer = git_answer(root, "rev-parse", "--show-superproject-working-tree")
+    return git_answer(Path(outer) if outer else root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+
+
+def unpublished(root: Path, commit: str) -> list[str]:
+    """What of this work tree no runner of GitHub's will see, as warnings."""
+    notes = []
+    if git_answer(root, "status", "--porcelain", "--untracked-files=no"):
+        notes.append(f"what is not committed here is not tested: every runner checks out {commit[:12]}")
+    if git_answer(root, "remote") and not git_answer(root, "branch", "--remotes", "--contains", commit):
+        notes.append(f"git knows no remote branch with commit {commit[:12]}: push it, or no runner can check it out")
+    return notes
 
 
 def repository_of(settings: Settings) -> str:
     name = settings.config.github.repository or ActionsEnvironment(settings.environ).repository
     if not name:
-        found = _REMOTE.search(_git(settings.root, "remote", "get-url", "origin"))
+        found = _REMOTE.search(git_answer(settings.root, "remote", "get-url", "origin"))
         name = found[1] if found else ""
     if not name:
         raise UsageError(
@@ -97,9 +139,24 @@ def _folders(settings: Settings) -> list[RunFolder]:
     return all_runs(settings.root / settings.config.run.folder)
 
 
-def _git(root: Path, *arguments: str) -> str:
-    """One line of git's answer, empty when it has none."""
-    command: Iterable[str] = ["git", "-C", str(root), *arguments]
+def repository_root(settings: Settings) -> Path:
+    """Where `.github` is: the root of git's work tree, else the folder of the configuration."""
+    top = git_answer(settings.root, "rev-parse", "--show-toplevel")
+    return Path(top) if top else settings.root
+
+
+def default_branch_of(root: Path) -> str:
+    """The default branch as git here knows it: the remote's; else main or master; else the one that is checked out."""
+    if remote := git_answer(root, "symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD"):
+        return remote.removeprefix("origin/")
+    known = git_answer(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/main", "refs/heads/master")
+    return known.partition("\n")[0] or git_answer(root, "symbolic-ref", "--short", "--quiet", "HEAD") or "main"
+
+
+def git_answer(root: Path, *arguments: str) -> str:
+    """What git says without an error, empty when it has no answer."""
+    anybodys = ["-c", "safe.directory=*"]  # a job in a container is root in a folder of its host's user
+    command: Iterable[str] = ["git", *anybodys, "-C", str(root), *arguments]
     try:
         answer = subprocess.run(list(command), capture_output=True, text=True, check=False, timeout=GIT_SECONDS)
     except (OSError, subprocess.TimeoutExpired):

@@ -29,7 +29,7 @@ def check(settings: Settings, *, names: Sequence[str], only: str, as_json: bool,
     Raises UsageError for a machine or a dimension that does not exist.
     """
     wanted = _dimensions(only)
-    policy = health_policy(settings.config, _tools(settings) if not wanted or "tools" in wanted else ())
+    policy = health_policy(settings.config, tools_of(settings) if not wanted or "tools" in wanted else ())
     alone = [machine.connection for machine in settings.config.fleet] == [Connection.LOCAL]
     policy = replace(policy, load_decides=not alone)
     with ExitStack() as stack:
@@ -99,7 +99,7 @@ def _dimensions(only: str) -> frozenset[str]:
     return wanted
 
 
-def _tools(settings: Settings) -> tuple[str, ...]:
+def tools_of(settings: Settings) -> tuple[str, ...]:
     """What the suite needs; nothing where there is no suite: a fleet can be checked before it has one."""
     try:
         return open_suite(settings.config.suite, settings.root).tools()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ci_dispatch.config import Config
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.job_environment import JobEnvironment
 from ci_dispatch.core.masking import SHORTEST, secret_lines
@@ -27,10 +28,20 @@ def health_policy(config: Config, tools: Iterable[str] = ()) -> HealthPolicy:
 
 
 def open_machines(
-    config: Config, tools: Iterable[str] = (), environment: JobEnvironment | None = None
+    config: Config,
+    tools: Iterable[str] = (),
+    environment: JobEnvironment | None = None,
+    *,
+    through_github: bool = False,
 ) -> dict[MachineName, Machine]:
-    """Every machine this run may use. Nothing is connected to yet; close them when done."""
+    """Every machine this run may use. Nothing is connected to yet; close them when done.
+
+    `through_github`: GitHub's runners do the work. They have a PATH of their own, so SSH cannot tell which tools they
+    find; and a machine with much load is slow, but its runner may be idle.
+    """
     policy = health_policy(config, tools)
+    if through_github:
+        policy = replace(policy, tools=(), load_decides=False)
     return {spec.name: open_machine(spec, policy, environment) for spec in config.fleet}
 
 

@@ -12,6 +12,7 @@ from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.events import RunStarted
 from ci_dispatch.core.model import TestId, TestResult, Verdict
+from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.planning import timings
 from ci_dispatch.planning.timings import Timings
 from ci_dispatch.reporters.metrics.figures import figures, prometheus
@@ -65,14 +66,16 @@ def _warnings(state: RunState) -> str:
 
 
 def run_context(started: RunStarted | None, environ: Mapping[str, str]) -> RunContext:
-    """Where the run belongs to, as far as the environment says (GitHub's variables)."""
+    """Where the run belongs to, as far as it knows itself, or the environment says (GitHub's variables)."""
+    here = ActionsEnvironment(environ)
+    target = started.settings.get("target") if started else None
     repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
     server = environ.get("GITHUB_SERVER_URL", "https://github.com")
     return RunContext(
         title=started.title if started else "",
         repository=repository,
-        branch=environ.get("GITHUB_REF_NAME", ""),
-        sha=environ.get("GITHUB_SHA", ""),
+        branch=here.ref,
+        sha=(target.get("commit", "") if isinstance(target, dict) else "") or here.commit,
         run_id=str(started.run) if started else "",
         url=f"{server}/{repository}/actions/runs/{run_id}" if repository and run_id else "",
     )

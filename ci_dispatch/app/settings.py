@@ -27,6 +27,11 @@ class Settings:
     warnings: tuple[str, ...] = ()  # about the configuration, for whoever typed the command
 
     @property
+    def lists_machines(self) -> bool:
+        """The file has a [[machine]]; without one the fleet is this computer."""
+        return any(path.startswith("machine[") for path in self.origins)
+
+    @property
     def runs_folder(self) -> Path:
         return self.root / self.config.run.folder
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from ci_dispatch.app.github_target import checked_out
 from ci_dispatch.app.machines import health_policy, job_environment
-from ci_dispatch.app.merge import earlier_attempts
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings, cores_here
 from ci_dispatch.app.signals import signals
+from ci_dispatch.app.uploaded import earlier_attempts
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError, worst
 from ci_dispatch.core.job_environment import JobEnvironment
@@ -29,6 +31,7 @@ from ci_dispatch.core.model import (
     MachineSpec,
     RunId,
     Shard,
+    ShardId,
     ShardKind,
     Test,
     TestId,
@@ -37,6 +40,7 @@ from ci_dispatch.core.model import (
 from ci_dispatch.fleets.actions import shard_report
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment, StoppedCommands
 from ci_dispatch.fleets.actions.run.batches import DispatchPlan, WorkerJob, job_of, unpack
+from ci_dispatch.fleets.actions.waves import planned_wave
 from ci_dispatch.fleets.machines.executor import MachineExecutor
 from ci_dispatch.fleets.machines.fleet import CancelJob, StartJob
 from ci_dispatch.machines import open_machine
@@ -50,9 +54,19 @@ from report_merge.render.escape import terminal, workflow_log
 CANCEL_SECONDS = 6.0  # for the reports after a signal: the runner kills us at ten
 
 
-def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: Path) -> ExitCode:
-    """Run the shard and leave its report in `output`; the exit code is the job's."""
-    here, job, sent = ActionsEnvironment(settings.environ), job_of(entry), unpack(plan)
+def run(
+    settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: Path, artifacts: Path | None = None
+) -> ExitCode:
+    """Run the shard and leave its report in `output`; the exit code is the job's.
+
+    Inside one workflow run there is no dispatch: `plan` is its id, and it lies in `artifacts` with earlier reports.
+    """
+    here, job = ActionsEnvironment(settings.environ), job_of(entry)
+    if artifacts is not None:
+        sent, earlier = _downloaded(artifacts, plan, job.shard)
+        plan, dispatch_id = "", plan
+    else:
+        sent, earlier = unpack(plan), []
     tests = sent.tests.get(job.shard)
     if not tests:
         raise UsageError(
@@ -62,10 +76,17 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
         )
     folder = output.resolve() / str(here.attempt)
     spec = _spec(settings, job, here, folder.parent)
-    earlier = earlier_attempts(settings, here, dispatch_id, job.shard) if here.attempt > 1 else []
+    begun, commit = time.time(), checked_out(settings.root)
+    right = commit == job.commit or not job.commit
+    if artifacts is None and right and here.attempt > 1:
+        earlier = earlier_attempts(settings, here, dispatch_id, job.shard)
     todo = left_to_do(tests, earlier)
     hopeless = earlier and earlier[-1].cause in (FailureCause.LOAD, FailureCause.USAGE)
-    if hopeless:
+    if not right:  # without git on a machine its checkout cannot be told: another may have it
+        cause = FailureCause.USAGE if commit else FailureCause.SETUP
+        why = shard_report.other_commit(commit, job.commit)
+        result = AttemptResult(ended=Ended.NOT_STARTED, cause=cause, reason=why)
+    elif hopeless:
         say(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
         result = earlier[-1]
     elif not todo:
@@ -76,12 +97,22 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
         except UsageError as error:
             result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=str(error))
         else:
-            result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id)
+            prepare = settings.config.suite.prepare if artifacts is not None else ""  # else a step of the worker's own
+            result = _execute(settings, job, sent, spec, environment, todo, folder.parent, here, dispatch_id, prepare)
     told = shard_report.ShardReport(
-        dispatch=dispatch_id, shard=job.shard, attempt=here.attempt, machine=spec.name, result=result, plan=plan
+        dispatch=dispatch_id,
+        shard=job.shard,
+        attempt=here.attempt,
+        machine=spec.name,
+        result=result,
+        plan=plan,
+        commit=commit,
+        started=begun,
+        ended=time.time(),
     )
     folder.mkdir(parents=True, exist_ok=True)
     shard_report.write(folder, told)
+    shard_report.make_uploadable(folder)
     name = shard_report.artifact_name(dispatch_id, job.shard, here.attempt)
     code = exit_code(result)
     words = {True: "passed", False: "failed"}
@@ -89,6 +120,22 @@ def run(settings: Settings, *, entry: str, plan: str, dispatch_id: str, output: 
                       "exit-code": str(int(code)), **_counts(result)})  # fmt: skip
     say(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}", err=True)
     return code
+
+
+def _downloaded(artifacts: Path, plan: str, shard: ShardId) -> tuple[DispatchPlan, list[AttemptResult]]:
+    """The shard's part of the plan, and what every shard of every wave has said about its tests, oldest first."""
+    folder = planned_wave.read(artifacts, plan)
+    tests = folder.tests_of(shard)
+    ids = {test.id for test in tests}
+    told = [
+        replace(
+            report.result,
+            cause=report.result.cause if report.shard == shard else FailureCause.NONE,
+            results=tuple(line for line in report.result.results if line.test in ids),
+        )
+        for report in folder.reports
+    ]
+    return DispatchPlan(tests={shard: tests}, extra=folder.first.extra), [each for each in told if each.results]
 
 
 def left_to_do(tests: tuple[Test, ...], earlier: list[AttemptResult]) -> tuple[Test, ...]:
@@ -124,6 +171,7 @@ def _execute(
     folder: Path,
     here: ActionsEnvironment,
     dispatch_id: str,
+    prepare: str,
 ) -> AttemptResult:
     config, inbox, clock = settings.config, Inbox(), SystemClock()
     suite = open_suite(config.suite, settings.root, sent.extra)
@@ -145,6 +193,8 @@ def _execute(
             shard_timeout=config.run.shard_timeout,
             sync_timeout=config.run.sync_timeout,
             sweep_timeout=config.health.connect_timeout,
+            prepare=prepare,
+            prepare_here=True,
             extra=sent.extra,
         )
         with signals(inbox.post), StoppedCommands(sys.stdout, on_github=here.on_github) as log:

@@ -19,6 +19,9 @@ _RUN = "[RUN]"
     "github.repository",
     "github.strategy",
     "github.queue_timeout",
+    "github.setup_time",
+    "github.allow_forks",
+    "github.allow_dependabot",
     "retry.max_retries",
     "retry.flaky_is_failure",
     "health.skip",
@@ -38,18 +41,28 @@ _RUN = "[RUN]"
               help="Make the plan, print its matrix and dispatch nothing.")  # fmt: skip
 @click.option("--listing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="The tests, as --list-only wrote them there: no code of the repository is executed.")  # fmt: skip
+@click.option("--dry-run", is_flag=True,
+              help="Dispatch nothing: say what would fail, as `ci-dispatch github check` does.")  # fmt: skip
 @click.option("--list-only", is_flag=True, help="List the tests into the FILE of --listing and dispatch nothing.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER ARGUMENTS...]")
 def dispatch(
-    settings: Settings, shards: int, matrix_only: bool, listing: Path | None, list_only: bool, extra: tuple[str, ...]
+    settings: Settings,
+    shards: int,
+    matrix_only: bool,
+    listing: Path | None,
+    dry_run: bool,
+    list_only: bool,
+    extra: tuple[str, ...],
 ) -> int:
     """Run the suite through GitHub Actions and watch it to its end.
 
     Checks the machines, plans a matrix, starts the worker workflow, runs failed jobs again, sends what a dead machine
     owes elsewhere, and gives one verdict. Locally it needs GITHUB_TOKEN and nothing else.
     """
-    from ci_dispatch.app import dispatch
+    from ci_dispatch.app import dispatch, github_check
 
+    if dry_run:
+        return github_check.check(settings, as_json=False, probe=False)
     if list_only:
         if listing is None:
             raise click.UsageError("--list-only needs --listing FILE")
@@ -87,18 +100,24 @@ def cancel(settings: Settings, run: str) -> int:
 @click.command()
 @configured("run.shard_timeout", "suite.runner", "suite.workdir")
 @click.option("--entry", required=True, envvar="DISPATCH_ENTRY", help="This job's matrix entry: ${{ toJSON(matrix) }}.")
-@click.option("--plan", required=True, envvar="DISPATCH_PLAN", help="The workflow's input `plan`.")
-@click.option("--dispatch-id", required=True, envvar="DISPATCH_ID", help="The workflow's input `dispatch_id`.")
+@click.option("--plan", required=True, envvar="DISPATCH_PLAN",
+              help="The workflow's input `plan`, or the output `plan` of the job that planned.")  # fmt: skip
+@click.option("--dispatch-id", default="", envvar="DISPATCH_ID",
+              help="The workflow's input `dispatch_id`; none inside one workflow run.")  # fmt: skip
+@click.option("--artifacts", type=click.Path(path_type=Path, file_okay=False), envvar="DISPATCH_ARTIFACTS",
+              help="Folder with the plan's artifacts, downloaded: inside one workflow run.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=".ci-dispatch/shard",
               show_default=True, help="Folder for the reports.")  # fmt: skip
-def shard(settings: Settings, entry: str, plan: str, dispatch_id: str, output: Path) -> int:
+def shard(settings: Settings, entry: str, plan: str, dispatch_id: str, artifacts: Path | None, output: Path) -> int:
     """Run one shard on this machine: what a worker job calls.
 
     At its second attempt and later it runs only what failed or never ran, when the earlier reports can be had.
     """
     from ci_dispatch.app import shard
 
-    return shard.run(settings, entry=entry, plan=plan, dispatch_id=dispatch_id, output=output)
+    if not dispatch_id and artifacts is None:
+        raise click.UsageError("a dispatched shard needs --dispatch-id, one inside a workflow run --artifacts")
+    return shard.run(settings, entry=entry, plan=plan, dispatch_id=dispatch_id, output=output, artifacts=artifacts)
 
 
 @click.command()

@@ -22,11 +22,13 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "health": ("machines", "Ask every machine how it is."),
     },
     "GitHub Actions": {
+        "waves": ("waves", "Plan, plan again and merge inside one workflow run."),
         "dispatch": ("github", "Run the suite through GitHub Actions and watch it to its end."),
         "watch": ("github", "Attach to a dispatched run again, from anywhere."),
         "cancel": ("github", "Cancel a dispatched run and what it started."),
         "shard": ("github", "Run one shard: what a worker job calls."),
         "merge": ("github", "Merge the reports of all shards and attempts of a run."),
+        "github": ("github_setup", "Set up GitHub Actions, and say what would fail there."),
     },
     "Look at a run": {
         "replay": ("recorded", "Show a recorded run again from its events."),

@@ -321,7 +321,10 @@ class GitHubConfig:
     deadline: float = setting(
         5.5 * 3600.0, duration(1), "Longest time for everything; a hosted orchestrator is ended after 6 h."
     )
+    setup_time: float = setting(300.0, duration(0), "Check-out, set-up and upload of a job.", flag="--setup-time")
     comment: bool = setting(False, boolean(), "Keep a comment on the pull request up to date.")
+    allow_forks: bool = setting(False, boolean(), "Run the code of forks.", flag="--allow-forks", from_file=())
+    allow_dependabot: bool = setting(False, boolean(), "Run Dependabot's.", flag="--allow-dependabot", from_file=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

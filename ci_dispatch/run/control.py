@@ -61,6 +61,7 @@ class RunPolicy:
     lost_check_interval: float = 5.0  # for a machine that may come back
     check_deadline: float = 30.0  # for the answer of one check
     give_up_after: float = 60.0  # without any usable machine
+    await_health: bool = False  # True: before anything began too, while a machine answers that it is not well
     deadline: float = 0.0  # of the whole run; 0: none
     report_grace: float = 180.0  # after a cancel, for reports that are on their way
     signal_grace: float = 180.0  # the same after a signal
@@ -83,6 +84,7 @@ class RunControl:
     ) -> None:
         self.state, self.ledger = state, state.ledger
         self.refusal: CiDispatchError | None = None  # why a fleet would not do it, when that ended the run
+        self._owing = False  # it ended with tests that were to be tried again
         self._publish = publish
         self._open = list(fleets)  # those that may still be used
         self._fleets = tuple(fleets)
@@ -193,6 +195,8 @@ class RunControl:
                     self._lose(name, reason, now)
                 case m.CancelledExternally(reason=reason):
                     commands += self._stop(f"{reason}: standing down", now, self._policy.report_grace)
+                case m.NothingMore(reason=reason):
+                    commands += self._stop(reason, now, 0.0)
                 case m.FleetRefused(error=error):
                     commands += self._refuse(fleet, error, now)
                 case m.Noticed(source=source, text=text):
@@ -352,6 +356,7 @@ class RunControl:
             reason = reason or self._stuck(now)
             if not reason:
                 return False
+            self._owing = True
             for verdict in run_end.give_up(self.ledger, reason):
                 self._publish(verdict)
         end = run_end.makespan(self.state, now, self._policy.head_share)
@@ -359,7 +364,7 @@ class RunControl:
         return True
 
     def _exit_code(self) -> ExitCode:
-        refused = self.refusal is not None and not self.ledger.complete
+        refused = self.refusal is not None and (self._owing or not self.ledger.complete)
         return ExitCode.GITHUB_REFUSED if refused and not self._signals else run_end.exit_code(self.state)
 
     def _ask_again(self, now: float) -> bool:
@@ -380,7 +385,9 @@ class RunControl:
         nobody_ever = not self.ledger.attempts
         if nobody_ever and self._ask_again(now):
             return ""
-        may_return = not nobody_ever and not all(each.quarantined for each in self.state.machines.values())
+        answers = any(each.checked is not None and each.checked.reachable for each in self.state.machines.values())
+        hope = not nobody_ever or (self._policy.await_health and answers)
+        may_return = hope and not all(each.quarantined for each in self.state.machines.values())
         if may_return and now - self._stuck_since < self._policy.give_up_after:
             return ""
         return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)

@@ -134,6 +134,13 @@ class CancelledExternally(LeaseNews):
 
 
 @dataclass(frozen=True, slots=True)
+class NothingMore(LeaseNews):
+    """The fleet hands out nothing more: a test without a verdict gets none from it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class FleetRefused(LeaseNews):
     """The fleet cannot be used any more."""
 

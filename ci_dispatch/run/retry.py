@@ -118,8 +118,10 @@ def _after_nothing(
     record: TestRecord, machine: MachineName, attempt: AttemptResult, result: TestResult, policy: RetryPolicy
 ) -> Decision:
     why = result.reason or attempt.reason or f"the attempt was {attempt.ended}"
-    if attempt.ended is Ended.CANCELLED:  # by us, and not for anything it did
-        return Again(reason=why, avoid_machine=machine, charged_to=Charge.NOBODY)
+    waited = attempt.ended is Ended.NOT_STARTED and attempt.cause is FailureCause.NONE
+    if attempt.ended is Ended.CANCELLED or waited:  # by us, and not for anything it did; or for a machine that is busy
+        never_began = all(line.verdict is Verdict.NOT_RUN for line in attempt.results)
+        return Again(reason=why, avoid_machine=machine if never_began else None, charged_to=Charge.NOBODY)
     if attempt.cause in (FailureCause.LOAD, FailureCause.USAGE):
         return Final(verdict=Verdict.NOT_RUN, reason=why)
     if record.crashes >= POISON_AFTER:

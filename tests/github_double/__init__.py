@@ -3,6 +3,7 @@
     double.py        GitHubDouble: start it, script it, read what was said
     server.py        HTTP: records every exchange, applies faults, permissions, rate limits, ETags, signed downloads
     routes.py        which URL means what, and what a handler gets
+    repository_settings.py  secrets, rules, default branch, and their routes
     shapes.py        state -> the JSON bodies GitHub sends, built from its official examples
     entities.py      runs, jobs, runners, artifacts
     state.py         how they move on as time passes

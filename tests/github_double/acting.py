@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 STANDINS = Path(__file__).parent / "standins"  # of actions/*: the real ones want GitHub's own services
 PINS = {
+    "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1",
     "upload-artifact": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f",
+    "download-artifact": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c",
     "setup-python": "actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97",
 }
 COPIED = (
@@ -36,6 +38,7 @@ COPIED = (
     "ci_dispatch",
     "report_merge",
     "requirements",
+    "scripts",
     "examples/reference-suite",
     ".gitignore",
 )
@@ -52,10 +55,16 @@ def repository(into: Path) -> Path:
             shutil.copytree(source, target, ignore=skip)
         else:
             shutil.copy(source, target)
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], [*identity, "commit", "-q", "-m", "checkout"]):
-        subprocess.run(["git", "-C", str(into), *command], check=True, capture_output=True)
+    subprocess.run(["git", "init", "-q", "-b", "main", str(into)], check=True, capture_output=True)
+    commit(into)
     return into
+
+
+def commit(checkout: Path) -> None:
+    """Commit what is there: a job checks out a commit, never files that only lie about."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["add", "-A"], [*identity, "commit", "-q", "-m", "all of it"]):
+        subprocess.run(["git", "-C", str(checkout), *command], check=True, capture_output=True)
 
 
 @dataclass(kw_only=True)
@@ -72,11 +81,11 @@ class Act:
         program = tool("act")
         assert program is not None
         local = [f"--local-repository={pin}={STANDINS / name}" for name, pin in PINS.items()]
-        env = [f"--env={name}={value}" for name, value in self.env.items()]
+        env = [f"--env={name}={value}" for name, value in {**self.env, "DOUBLE_ORIGIN": self.checkout}.items()]
         return [
             program, event, f"--workflows=.github/workflows/{workflow}", f"--eventpath={file}", "--json",
             f"--directory={self.checkout}", f"--action-cache-path={self.scratch / 'cache'}", "--no-cache-server",
-            "--concurrent-jobs=1", *local, *env, *more,
+            "--no-skip-checkout", "--concurrent-jobs=1", *local, *env, *more,
         ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ LOST = (
     "blocks its network access can cause this error."
 )
 
+NOT_ACQUIRED = "The job was not acquired by Runner of type self-hosted even after multiple attempts"
 CANCELED = "The operation was canceled."
 
 
@@ -47,6 +48,7 @@ class Runner:
     labels: tuple[str, ...]
     online: bool = True
     busy: int | None = None  # the id of its job
+    version: str | None = "2.336.0"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,6 +107,8 @@ class Run:
     jobs: list[Job] = field(default_factory=list)
     rerun_at: float | None = None
     cancelled_at: float | None = None
+    group: str = ""  # its concurrency group
+    queue_max: bool = False
 
     @property
     def current(self) -> list[Job]:

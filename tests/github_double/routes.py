@@ -34,6 +34,7 @@ class Asked:
     path: tuple[str, ...]  # the parts of the URL that the route leaves open
     query: Mapping[str, str]
     body: Any
+    version: str = ""  # X-GitHub-Api-Version
 
     def run(self) -> Run:
         return found(self.double.hub.runs.get(int(self.path[0])))
@@ -52,7 +53,7 @@ class Asked:
 
     def page(self, name: str, items: list[Any], url: str) -> Answer:
         """One page of a list; `name` is its key beside `total_count`, empty for a bare list, which has no count."""
-        size, number = _number(self.query.get("per_page"), 30), _number(self.query.get("page"), 1)
+        size, number = min(100, _number(self.query.get("per_page"), 30)), _number(self.query.get("page"), 1)
         headers = {}
         if number * size < len(items):
             more = urlencode({**self.query, "per_page": size, "page": number + 1})
@@ -93,34 +94,30 @@ def route(method: str, path: str, permission: str) -> Callable[[Handler], Handle
     return register
 
 
-@route("GET", "", "metadata:read")
-def repo(asked: Asked) -> Answer:
-    return Answer(body=asked.shapes.repo())
-
-
 @route("GET", "/actions/workflows", "actions:read")
 def workflows(asked: Asked) -> Answer:
     shown = [asked.shapes.workflow(w) for w in asked.double.hub.workflows.values()]
     return asked.page("workflows", shown, f"{asked.shapes.url}/actions/workflows")
 
 
-@route("GET", "/actions/workflows/([^/]+)", "actions:read")
-def workflow(asked: Asked) -> Answer:
-    return Answer(body=asked.shapes.workflow(asked.workflow()))
-
-
 @route("POST", "/actions/workflows/([^/]+)/dispatches", "actions:write")
 def dispatch(asked: Asked) -> Answer:
     body = asked.body
-    if "return_run_details" in body and not asked.double.returns_run_details:
+    always_told = asked.version == "2026-03-10"  # the field is gone there, and its answer is the only one
+    if "return_run_details" in body and (always_told or not asked.double.returns_run_details):
         raise Conflict(400, 'Invalid request. "return_run_details" is not a permitted key.')
+    if len(body.get("inputs", {})) > asked.double.most_inputs:
+        raise Conflict(422, "inputs are too many.")
     if "ref" not in body:
         raise Conflict(422, 'Invalid request.\n\n"ref" wasn\'t supplied.')
+    workflow = asked.workflow()
+    if asked.double.settings.default_branch not in workflow.exists_on:
+        raise Conflict(404, "Not Found")  # the event is delivered to files on the default branch only
     try:
-        run = asked.double.hub.dispatch(asked.workflow(), body["ref"], body.get("inputs", {}))
+        run = asked.double.hub.dispatch(workflow, body["ref"], body.get("inputs", {}))
     except Refused as refused:
         raise Conflict(422, str(refused)) from None
-    if not body.get("return_run_details"):
+    if not always_told and not body.get("return_run_details"):
         return Answer(status=204)
     shown = asked.shapes.run(run)
     return Answer(body={"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})
@@ -128,8 +125,9 @@ def dispatch(asked: Asked) -> Answer:
 
 def listed(asked: Asked, runs: list[Run]) -> list[Any]:
     now, lag = asked.double.hub.clock(), asked.double.hub.lag.listing
-    since = asked.query.get("created", "").removeprefix(">=").replace("+00:00", "Z")
+    since, status = asked.query.get("created", "").removeprefix(">=").replace("+00:00", "Z"), asked.query.get("status")
     shown = [run for run in runs if run.created + lag <= now and stamp(run.created) >= since]
+    shown = [run for run in shown if status in (None, run.status, run.conclusion)]
     return [asked.shapes.run(run) for run in reversed(shown)]
 
 

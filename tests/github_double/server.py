@@ -60,12 +60,13 @@ class ApiHandler(Handler):
         if fault and fault.before:
             fault.before()
         if fault and fault.status is not None and not fault.processed:
-            self._finish(path, body, fault.status, fault.body.encode(), _typed(fault))
+            self._finish(path, body, fault.status, fault.body.encode(), _typed(fault), scripted=True)
             return
         status, answer, headers = self._api(path, body)
+        scripted = fault is not None and fault.status is not None
         if fault and fault.status is not None:
             status, answer, headers = fault.status, fault.body.encode(), _typed(fault)
-        self._finish(path, body, status, answer, headers)
+        self._finish(path, body, status, answer, headers, scripted=scripted)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer_any
 
@@ -74,11 +75,16 @@ class ApiHandler(Handler):
         url = urlsplit(path)
         run = self.double.hub.runs.get(int(url.path.rsplit("/", 1)[1]))
         with self.double.lock:
-            if run is not None:
-                self.double.hub.upload(run, parse_qs(url.query)["name"][0], body)
-        self._send(201, b"", {})
+            try:
+                if run is not None:
+                    self.double.hub.upload(run, parse_qs(url.query)["name"][0], body)
+            except Conflict as conflict:
+                return self._send(int(conflict.status), message(str(conflict)).encode(), {})
+        return self._send(201, b"", {})
 
-    def _finish(self, path: str, body: bytes, status: int, answer: bytes, headers: dict[str, str]) -> None:
+    def _finish(
+        self, path: str, body: bytes, status: int, answer: bytes, headers: dict[str, str], *, scripted: bool = False
+    ) -> None:
         given = {name.lower(): value for name, value in self.headers.items()}
         if "authorization" in given:
             given["authorization"] = "***"
@@ -92,6 +98,7 @@ class ApiHandler(Handler):
                 answer_headers=headers,
                 answer=answer,
                 moment=self.double.hub.clock(),
+                scripted=scripted,
             )
         )
         if status == 0:
@@ -119,7 +126,8 @@ class ApiHandler(Handler):
     def _route(self, path: str, url: str, body: bytes) -> Answer:
         double = self.double
         double.hub.tick()
-        shapes = Shapes(f"http://{self.headers['Host']}", double.repository)
+        shapes = Shapes(f"http://{self.headers['Host']}{double.prefix}", double.repository)
+        path = path.removeprefix(double.prefix) if path.startswith(f"{double.prefix}/") else f"/outside{path}"
         if path == "/rate_limit":
             return Answer(body=shapes.rate_limit(*double.rate.state()))
         granted = double.tokens.get((self.headers.get("Authorization") or "").split(" ")[-1])
@@ -128,14 +136,17 @@ class ApiHandler(Handler):
         double.rate.check()
         prefix = f"/repos/{double.repository}"
         for route in ROUTES:
-            matched = route.pattern.fullmatch(path.removeprefix(prefix)) if path.startswith(prefix) else None
+            matched = route.pattern.fullmatch(path.removeprefix(prefix))
             if matched is None or route.method != self.command:
                 continue
             if not allowed(route.permission, granted):
                 raise Conflict(403, "Resource not accessible by integration")
             query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
             parsed = json.loads(body) if body else None
-            asked = Asked(double=double, shapes=shapes, path=matched.groups(), query=query, body=parsed)
+            version = self.headers.get("X-GitHub-Api-Version") or ""
+            asked = Asked(
+                double=double, shapes=shapes, path=matched.groups(), query=query, body=parsed, version=version
+            )
             answer = route.handler(asked)
             if self.command != "GET":
                 double.hub.tick()  # what was just queued meets the runners that are free now

@@ -35,7 +35,13 @@ class Shapes:
     def repo(self) -> Body:
         owner, _, name = self.repository.partition("/")
         body: Body = self._example["full-repository"]
-        return body | {"full_name": self.repository, "name": name, "owner": body["owner"] | {"login": owner}}
+        owned = {"full_name": self.repository, "name": name, "owner": body["owner"] | {"login": owner}}
+        return (
+            body | owned | {"default_branch": "main", "language": "TypeScript"}
+        )  # the official example lacks the latter
+
+    def example(self, name: str) -> Body:
+        return self._example[name]
 
     def workflow(self, workflow: Workflow) -> Body:
         url = f"{self.url}/actions/workflows/{workflow.id}"
@@ -92,13 +98,20 @@ class Shapes:
             "created_at": stamp(job.created),
             "started_at": stamp(job.started if job.started is not None else job.created),
             "completed_at": None if job.completed is None else stamp(job.completed),
-            "runner_id": job.runner.id if job.runner else None,
-            "runner_name": job.runner.name if job.runner else None,
+            "runner_id": job.runner.id if job.runner else (None, 0)[job.id % 2],  # GitHub sends either
+            "runner_name": job.runner.name if job.runner else (None, "")[job.id % 2],
+            "runner_group_name": self._group(job),
             "url": f"{self.url}/actions/jobs/{job.id}",
             "html_url": f"https://github.com/{self.repository}/actions/runs/{job.run}/job/{job.id}",
             "check_run_url": f"{self.url}/check-runs/{job.id}",
             "steps": steps,
         }
+
+    @staticmethod
+    def _group(job: Job) -> str | None:
+        if job.runner is None:
+            return None
+        return "GitHub Actions" if job.runner.name.startswith("GitHub Actions ") else "Default"
 
     def artifact(self, artifact: Artifact) -> Body:
         url = f"{self.url}/actions/artifacts/{artifact.id}"
@@ -123,6 +136,7 @@ class Shapes:
             "status": "online" if runner.online else "offline",
             "busy": runner.busy is not None,
             "labels": labels,
+            "version": runner.version,
         }
 
     def annotation(self, level: str, text: str) -> Body:
@@ -133,10 +147,15 @@ class Shapes:
         }
 
     def comment(self, comment: Comment) -> Body:
-        user = {"login": "somebody", "type": "Bot" if comment.bot else "User"}
-        url = f"{self.url}/issues/comments/{comment.id}"
-        shown = {"id": comment.id, "url": url, "body": comment.body}
-        return {**shown, "user": user, "author_association": comment.association}
+        example = self._example["issue-comment"]
+        return example | {
+            "id": comment.id,
+            "url": f"{self.url}/issues/comments/{comment.id}",
+            "issue_url": f"{self.url}/issues/{comment.pull}",
+            "body": comment.body,
+            "user": example["user"] | {"login": "somebody", "type": "Bot" if comment.bot else "User"},
+            "author_association": comment.association,
+        }
 
     def rate_limit(self, limit: int, remaining: int, reset: int) -> Body:
         rate = {"limit": limit, "remaining": remaining, "reset": reset, "used": limit - remaining}

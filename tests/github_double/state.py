@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.github_double.entities import (
     CANCELED,
     LOST,
+    NOT_ACQUIRED,
     Artifact,
     Conflict,
     Job,
@@ -25,9 +27,17 @@ if TYPE_CHECKING:
     from tests.github_double.worker import Worker
 
 
+ARTIFACT_IDS = 10_000_000
+
+
 class Hub:
     """The state of one repository. Callers hold no lock: the server serialises requests."""
 
+    queue_seconds = 86_400.0  # a job may wait for a runner
+    lost_step: tuple[str, str | None] = (
+        "in_progress",
+        None,
+    )  # of a dead runner's job; newer: ("completed", "cancelled"), NVIDIA/NemoClaw#7399
     lock_seconds = 585.0  # how long a dead runner's job still looks alive (measured: 9 m 36 s to 9 m 45 s)
 
     def __init__(self, clock: Callable[[], float], worker: Worker) -> None:
@@ -50,6 +60,8 @@ class Hub:
         now = self.clock()
         title = workflow.title(inputs)
         run = Run(id=self.next_id(), workflow=workflow, ref=ref, inputs=inputs, title=title, created=now, started=now)
+        run.group, run.queue_max = workflow.concurrency(inputs)
+        self._displace(run)
         try:
             run.jobs = [
                 self._queue(run, plan.job_id, plan.name, plan.labels, plan.matrix) for plan in workflow.jobs(inputs)
@@ -58,6 +70,24 @@ class Hub:
             run.status, run.conclusion = "completed", "startup_failure"
         self.runs[run.id] = run
         return run
+
+    def _displace(self, new: Run) -> None:
+        """A concurrency group has one run that runs and one that waits: a newer one takes the place of that.
+
+        https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#concurrency
+        """
+        waiting = [run for run in self._grouped(new) if run.status == "pending"]
+        if new.group and not new.queue_max:
+            for run in waiting:
+                for job in run.current:
+                    text = f"Canceling since a higher priority waiting request for {new.group} exists"
+                    self.finish(job, "cancelled", text)
+                self._settle(run)
+        if any(run.status != "completed" for run in self._grouped(new)):
+            new.status = "pending"
+
+    def _grouped(self, of: Run) -> list[Run]:
+        return [run for run in self.runs.values() if of.group and run is not of and run.group == of.group]
 
     def rerun(self, run: Run, jobs: Callable[[Job], bool]) -> None:
         """A new attempt with those jobs of the current one that are asked for; the others keep their result."""
@@ -96,9 +126,13 @@ class Hub:
     def upload(self, run: Run, name: str, data: bytes, *, digest: str | None = None) -> Artifact:
         if any((a.run, a.attempt, a.name) == (run.id, run.attempt, name) for a in self.artifacts):
             raise Conflict(409, "Conflict: an artifact with this name already exists on the workflow run")
+        if re.search(r'["\x3a<>|*?\r\n\\/]', name):
+            raise Conflict(400, f"The artifact name is not valid: {name}")
+        if sum((a.run, a.attempt) == (run.id, run.attempt) for a in self.artifacts) >= 500 * len(run.current):
+            raise Conflict(400, "Failed to CreateArtifact: there are 500 artifacts already")
         digest = digest or "sha256:" + hashlib.sha256(data).hexdigest()
         artifact = Artifact(
-            id=self.next_id(),
+            id=ARTIFACT_IDS - run.attempt * 100_000 + self.next_id(),  # they do not grow with attempts
             run=run.id,
             attempt=run.attempt,
             name=name,
@@ -123,7 +157,11 @@ class Hub:
         while due := min((e for e in self._events() if e[0] <= now), default=None, key=lambda e: e[0]):
             moment, act = due
             act()
+            self._settle_all()  # a run that has ended makes room for those that wait for it
             self._assign(moment)
+        self._settle_all()
+
+    def _settle_all(self) -> None:
         for run in self.runs.values():
             self._settle(run)
 
@@ -131,6 +169,9 @@ class Hub:
         events = list(self.worker.events(self))
         for run in self.runs.values():
             for job in run.current:
+                if job.status == "queued":
+                    lapses = job.created + self.queue_seconds
+                    events.append((lapses, lambda job=job, at=lapses: self.finish(job, "cancelled", at=at)))  # type: ignore[misc]
                 if job.status != "completed" and job.runner_died is not None:
                     lapses = job.runner_died + self.lock_seconds
                     if run.cancelled_at is not None:
@@ -144,9 +185,13 @@ class Hub:
         if job.runner:
             job.runner.online = False
 
+    def refuse(self, job: Job) -> None:
+        """No runner acquires the job, though there are some."""
+        self.finish(job, "cancelled", NOT_ACQUIRED)
+
     def _lost(self, job: Job, at: float) -> None:
         if job.steps:
-            job.steps[-1].status, job.steps[-1].conclusion = "in_progress", None
+            job.steps[-1].status, job.steps[-1].conclusion = self.lost_step
         self.finish(job, "failure", LOST, at=at)
 
     def finish(self, job: Job, conclusion: str, *annotations: str, at: float | None = None) -> None:
@@ -170,7 +215,10 @@ class Hub:
 
     def _assign(self, now: float) -> None:
         for run in list(self.runs.values()):
-            for job in run.current:
+            before = (other for other in self._grouped(run) if other.id < run.id)
+            if run.status == "pending" and all(other.status == "completed" for other in before):
+                run.status = "queued"
+            for job in run.current if run.status != "pending" else []:
                 if job.status != "queued":
                     continue
                 free = (r for r in self.runners if r.online and r.busy is None and set(job.labels) <= set(r.labels))
@@ -190,5 +238,5 @@ class Hub:
             # One job that was cancelled is enough, beside a failed one too: https://github.com/vm0-ai/vm0/issues/35329
             order = ("cancelled", "failure", "timed_out")
             run.conclusion = next((word for word in order if word in conclusions), "success")
-        elif any(job.status != "queued" for job in jobs):
+        elif any(job.status != "queued" for job in jobs) and run.status != "pending":
             run.status = "in_progress"

@@ -14,6 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+CHOICES = {"boolean": ("true", "false")}
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
 
@@ -102,7 +103,16 @@ class Workflow:
         for name, spec in described.items():
             if spec.get("required") and given.get(name, spec.get("default", "")) == "":
                 raise Refused(f"Required input '{name}' not provided")
+            allowed = CHOICES.get(spec.get("type", ""), spec.get("options"))
+            if name in given and allowed and text_of(given[name]) not in map(text_of, allowed):
+                raise Refused(f"Provided value '{given[name]}' for input '{name}' not in the list of allowed values")
         return {name: text_of(given.get(name, spec.get("default"))) for name, spec in described.items()}
+
+    def concurrency(self, inputs: Mapping[str, str]) -> tuple[str, bool]:
+        """The group of the whole run, empty for none; whether all that wait in it keep their place (`queue: max`)."""
+        given = self.document.get("concurrency", "")
+        given = given if isinstance(given, dict) else {"group": given}
+        return text_of(fill(given["group"], {"inputs": inputs})), given.get("queue") == "max"
 
     def title(self, inputs: Mapping[str, str]) -> str:
         return text_of(fill(self.document.get("run-name", self.name), {"inputs": inputs}))

@@ -54,6 +54,7 @@ from tests.integration.test_github_client import WORKER
 
 FLEET = (("local", 16), ("moruk", 24), ("ilko2", 4), ("pi", 4))
 START = 1_700_000_000.0
+COMMIT = "c0ffee" + "0" * 34
 
 
 @dataclass
@@ -90,6 +91,7 @@ class World:
     fails: Mapping[str, int] = field(default_factory=dict)  # test -> so many times, then it passes
     script: Callable[[Job], Script | None] = lambda _job: None  # something else than running the shard
     cause: FailureCause = FailureCause.NONE
+    checks_out: Callable[[Job], str] = lambda job: job.matrix["commit"]
     archive: Callable[[Job, bytes], bytes] = lambda _job, data: data  # what the upload does to the artifact
     ran: list[Ran] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -116,6 +118,7 @@ class World:
             machine=machine,
             result=AttemptResult(ended=Ended.EXITED, exit_code=int(bad), cause=self.cause, results=results),
             plan=inputs["plan"],
+            commit=self.checks_out(job),
         )
         name = shard_report.artifact_name(told.dispatch, told.shard, told.attempt)
         data = zipped({shard_report.FILE: shard_report.dumps(told), "junit.xml": junit(results)})
@@ -164,7 +167,7 @@ def policies(**numbers: Any) -> tuple[RunPolicy, ActionsPolicy]:
     assert numbers.keys() <= ours | theirs, numbers
     defaults = {"report_grace": 90.0, "signal_grace": 3.0, "force_grace": 0.0, "give_up_after": 300.0}
     run = RunPolicy(**(defaults | {name: value for name, value in numbers.items() if name in ours}))
-    return run, ActionsPolicy(**{name: value for name, value in numbers.items() if name in theirs})
+    return run, ActionsPolicy(commit=COMMIT, **{name: value for name, value in numbers.items() if name in theirs})
 
 
 class InOneThread(WorkerThreads):
@@ -199,6 +202,7 @@ class Simulation:
         self.at: list[tuple[float, Callable[[], None]]] = []  # what happens when, on the clock
         self.github = client_of(double, token=token)
         self.inbox: deque[m.Message] = deque()
+        self.ref = "main"
         self.alive = True
         self.dies_when_saving = False  # the journal has its leases, the file of dispatches does not
         self._build(())
@@ -256,7 +260,8 @@ class Simulation:
             self.github,
             self.github,
             workflow="e2e-shard.yml",
-            ref="main",
+            ref=self.ref,
+            commit=COMMIT,
             attempts=self.folder,
             save=self._save,
             threads=InOneThread(self.inbox.append, self.clock),

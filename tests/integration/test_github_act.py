@@ -18,7 +18,7 @@ from ci_dispatch.core.codec import replace
 from report_merge.junit.document import read
 from tests.fleet.fixtures import Loopback, loopback, ssh_keys  # noqa: F401
 from tests.github_double import GitHubDouble
-from tests.github_double.acting import Act, ActWorker, platform, repository
+from tests.github_double.acting import Act, ActWorker, commit, platform, repository
 
 FLEET = ("local", "moruk", "ilko2", "pi")
 SHARDS = os.environ.get("GITHUB_ACT_SHARDS", "8")
@@ -37,6 +37,7 @@ class Stage:
         config.write_text(text.replace("[suite]", f'[suite]\nargs = ["--project={project}"]' if project else "[suite]"))
         door = self.checkout / ".github/workflows/e2e.yml"  # a push brings no inputs: this one is cut finer than usual
         door.write_text(door.read_text().replace("${{ inputs.shards }}", f'"{SHARDS}"'))
+        commit(self.checkout)
         (folder / "state").mkdir()
         self.scratch = folder / "act"
         self.scratch.mkdir()
@@ -141,8 +142,9 @@ def test_a_pull_request_from_a_fork_runs_nothing_and_is_told_so(stage_of: Any) -
         "number": 1,
     }
     lines = stage.orchestrate("pull_request", payload)
-    assert {line["job"].strip() for line in lines if line.get("raw_output")} == {"E2E/Not on our machines"}
-    assert "code from a fork does not run there" in said(lines)
+    assert {line["job"].strip() for line in lines if line.get("raw_output")} == {"E2E/Verdict"}
+    assert {line["jobResult"] for line in lines if line.get("jobResult")} == {"failure"}  # and never green
+    assert "code from a fork or from Dependabot does not run there" in said(lines)
     assert stage.double.exchanges == []
 
 
@@ -181,6 +183,7 @@ def test_hostile_inputs_of_the_action_are_values_and_nothing_else(tmp_path: Path
         },
     }
     (checkout / ".github/workflows/try.yml").write_text(json.dumps(workflow))
+    commit(checkout)
     (tmp_path / "act").mkdir()
     act = Act(checkout=checkout, scratch=tmp_path / "act")
     command = act.command("push", "try.yml", {}, *platform(["ubuntu-latest"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,16 @@ labels = ["self-hosted", "pi"]
 TESTS = "import pytest\n\n\n@pytest.mark.parametrize('n', range(12))\ndef test_one(n):\n    pass\n"
 
 
+def committed(folder: Path) -> str:
+    """Everything in `folder` as a commit that is checked out as actions/checkout does it, on no branch; its name."""
+    git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    commands = ("init -q -b main", "add -A", "commit -q --allow-empty -m all", "checkout -q --detach")
+    for command in commands:
+        subprocess.run([*git, *command.split()], check=True, capture_output=True)
+    told = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    return told.stdout.strip()
+
+
 class Desk:
     """A suite on somebody's desk, and the double it talks to."""
 
@@ -45,6 +56,7 @@ class Desk:
         (folder / "ci-dispatch.toml").write_text(CONFIG)
         (folder / "test_suite.py").write_text(TESTS)
         (folder / "pytest.ini").write_text("[pytest]\n")
+        self.commit = committed(folder)
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI_DISPATCH_"))
         }
@@ -92,6 +104,17 @@ def test_dispatch_from_a_desk_needs_a_token_and_nothing_else(desk: Desk, tmp_pat
     assert len(desk.double.hub.runs) == 1
 
 
+def test_a_hosted_runner_with_nothing_to_log_in_with_still_comes_to_a_verdict(desk: Desk, tmp_path: Path) -> None:
+    """The first push of a repository without secrets: no machine can be asked, and the shards run all the same."""
+    (desk.folder / "ci-dispatch.toml").write_text(CONFIG.replace("[health]\nskip = true\n", ""))
+    home = tmp_path / "home"
+    home.mkdir()
+    code, out, err = desk.run("dispatch", GITHUB_ACTIONS="true", RUNNER_ENVIRONMENT="github-hosted", HOME=str(home))
+    assert code == 0, err
+    assert "PASSED 12 tests" in out
+    assert "the machines are not asked how they are" in err
+
+
 @pytest.mark.parametrize(
     ("env", "says"),
     [
@@ -118,6 +141,19 @@ def matrix(desk: Desk) -> dict[str, str]:
     assert len(made) == 1
     assert desk.double.exchanges == []
     return made[0] | {"matrix": json.dumps(made[0]["matrix"])}
+
+
+def test_a_matrix_that_outputs_cannot_hold_whole_is_refused_and_not_cut(desk: Desk, tmp_path: Path) -> None:
+    (desk.folder / "test_suite.py").write_text(TESTS.replace("12", "300"))
+    output = tmp_path / "output"
+    code, out, err = desk.run("dispatch", "--matrix-only", "--shards", "300", GITHUB_OUTPUT=str(output))
+    assert code == 2
+    assert "300 jobs" in err
+    assert "--shards 256" in err
+    assert not output.exists()
+    code, out, err = desk.run("dispatch", "--matrix-only", "--shards", "300")
+    assert code == 0, err
+    assert [len(made["matrix"]["include"]) for made in json.loads(out)["dispatches"]] == [256, 44]
 
 
 def test_what_was_listed_without_a_token_is_dispatched_without_executing_anything(desk: Desk, tmp_path: Path) -> None:
@@ -186,6 +222,41 @@ def test_a_shard_without_its_secrets_says_so_and_is_not_tried_again(desk: Desk) 
     assert "`secrets` names KEY, and the environment has no value for it" in err
     report = next((desk.folder / ".ci-dispatch" / "shard").rglob("attempt.json")).read_text()
     assert '"cause":"usage error"' in report
+
+
+def test_a_shard_tells_the_commit_it_ran_and_runs_no_other(desk: Desk) -> None:
+    """Its branch has moved on since the tests were listed."""
+    assert shard(desk, KEY="hush-5f2a")[0] == 0
+    report = next((desk.folder / ".ci-dispatch" / "shard").rglob("attempt.json"))
+    assert json.loads(report.read_text())["commit"] == desk.commit
+    planned = desk.commit
+    made = matrix(desk)
+    desk.commit = committed(desk.folder)
+    assert desk.commit != planned
+    entry = json.dumps(json.loads(made["matrix"])["include"][0])
+    words = (f"--entry={entry}", f"--plan={made['plan']}", f"--dispatch-id={made['dispatch_id']}")
+    code, _, err = desk.run("shard", *words, CI_DISPATCH_SUITE_SECRETS="KEY", KEY="hush-5f2a")
+    assert code == 4
+    assert f"commit {desk.commit[:12]} was checked out, and this run is of {planned[:12]}" in err
+    told = json.loads(report.read_text())
+    assert (told["commit"], told["result"]["cause"]) == (desk.commit, "usage error")
+    assert told["result"].get("results", []) == []
+
+
+def test_nothing_is_dispatched_from_a_folder_whose_commit_nobody_can_tell(desk: Desk) -> None:
+    shutil.rmtree(desk.folder / ".git")
+    code, _, err = desk.run("dispatch")
+    assert code == 2
+    assert "it cannot be told which commit the tests are listed from" in err
+    assert desk.double.hub.runs == {}
+
+
+def test_what_git_has_and_github_cannot_have_is_said(desk: Desk) -> None:
+    (desk.folder / "test_suite.py").write_text(TESTS.replace("12", "11"))
+    subprocess.run(["git", "-C", desk.folder, "remote", "add", "origin", "https://github.com/o/r"], check=True)
+    _, _, err = desk.run("dispatch", CI_DISPATCH_WORKFLOW="nowhere.yml")
+    assert f"warning: what is not committed here is not tested: every runner checks out {desk.commit[:12]}" in err
+    assert f"warning: git knows no remote branch with commit {desk.commit[:12]}" in err
 
 
 def dispatched(desk: Desk) -> int:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from tests.components import JS, ROOT
 from tests.github_double import Fault, GitHubDouble, Script, ScriptedWorker, Stop, failed_cancel, zipped
+from tests.github_double.acting import STANDINS
+from tests.github_double.description import described
 from tests.github_double.entities import CANCELED, Job, Run
+from tests.github_double.repository_settings import RepositorySettings
+from tests.github_double.routes import ROUTES
+from tests.github_double.workflows import Workflow
+from tests.integration.test_github_client import WORKER as CLIENT_WORKER
 
-OCTOKIT = Path(__file__).parent / "js" / "octokit"
+OCTOKIT = JS / "octokit"
+FOLDERS = (ROOT / ".github" / "workflows", ROOT / "examples" / "github")
+FILES = [file.read_text("utf-8") for folder in FOLDERS for file in sorted(folder.glob("*.yml"))]
+DISPATCHED = [text for text in FILES if "fromJSON(inputs.matrix)" in text]
 
 WORKER = """
 name: Shards
@@ -38,7 +54,43 @@ def goes(job: Job) -> Script:
     """Shard s2 fails at its first attempt; everybody uploads a report."""
     failing = job.name == "shard s2" and job.attempt == 1
     report = {f"junit-{job.matrix['shard']}-a{job.attempt}": zipped({"junit.xml": "<testsuites/>"})}
-    return Script(seconds=0.01, conclusion="failure" if failing else "success", artifacts=report, log=b"hello log")
+    seconds = 600.0 if job.name == "shard slow" else 0.01
+    return Script(seconds=seconds, conclusion="failure" if failing else "success", artifacts=report, log=b"hello log")
+
+
+@pytest.mark.needs("workflow-tools")
+def test_githubs_own_parser_and_expressions_make_the_same_jobs_of_a_dispatch() -> None:
+    """Of the workers of this repository, of its examples and of its tests, with hostile texts in the matrix."""
+    entries = [
+        {"shard": "head-1", "labels": ["self-hosted", "moruk"], "timeout_minutes": 35, "commit": "c0ffee"},
+        {"shard": "a'b\"c ${{ x }} | $(y)\n::error::", "labels": ["Ünïcode", "日本"], "timeout_minutes": 1.5},
+        {"shard": True, "labels": ["x"], "commit": "x" * 3000},
+        {"shard": None, "labels": ["x"]},
+        {"shard": 7, "labels": "moruk", "timeout_minutes": True, "commit": None},
+    ]
+    inputs = {"matrix": json.dumps({"include": entries}), "plan": "cGxhbg==", "dispatch_id": "r1.1 ${{ z }}"}
+    cases = []
+    for text in (*DISPATCHED, WORKER, CLIENT_WORKER):
+        workflow = Workflow("worker.yml", text, 1)
+        described = workflow.document["on"]["workflow_dispatch"]["inputs"]
+        cases.append((workflow, workflow.accepted("main", {k: v for k, v in inputs.items() if k in described})))
+    told = judged([{"text": workflow.text, "inputs": given} for workflow, given in cases])
+    for (workflow, given), said in zip(cases, told, strict=True):
+        ours = [
+            {"name": job.name, "labels": list(job.labels), "matrix": dict(job.matrix)} for job in workflow.jobs(given)
+        ]
+        assert said == {"errors": [], "title": workflow.title(given), "jobs": ours}
+    [bad] = judged([{"text": "on: push\njobs: {a: {runs-on: x, needs: nobody, steps: [{rum: x}]}}", "inputs": {}}])
+    assert bad["errors"]
+
+
+def judged(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    folder = JS / "workflow-tools"
+    command = ["node", "--no-warnings", "--import", f"{folder}/json-imports.mjs", f"{folder}/jobs.mjs"]
+    ran = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    said: list[dict[str, Any]] = json.loads(ran.stdout)
+    return said
 
 
 @pytest.mark.needs("octokit")
@@ -47,6 +99,17 @@ def test_octokit_walks_through_the_double() -> None:
         github.workflow("worker.yml", WORKER)
         for name in ("moruk-1", "moruk-2"):
             github.hub.add_runner(name, "moruk")
+        github.settings = RepositorySettings(
+            files={"ci-dispatch.toml"},
+            others={"acme/ci-dispatch/action.yml@v1"},
+            secrets=["KEY"],
+            organisation_secrets=["SHARED"],
+            merge_queue=True,
+            required=["E2E"],
+            protected=["CI"],
+            organisation_runners=[github.hub.add_runner("moruk-3", "moruk")],
+        )
+        github.tokens[github.token] |= {"secrets:read", "organization_self_hosted_runners:read"}
         ran = subprocess.run(
             ["node", OCTOKIT / "walk.mjs", github.url, github.repository, "worker.yml"],
             env={**os.environ, "OCTOKIT_TOKEN": github.token},
@@ -69,7 +132,25 @@ def test_octokit_walks_through_the_double() -> None:
     assert sorted(seen["artifacts"]) == ["junit-s1-a1", "junit-s2-a1", "junit-s2-a2", "junit-s3-a1"]
     assert (seen["magic"], seen["log"], seen["refused"]) == ("PK", "hello log", 404)
     assert seen["annotation"] == "Process completed with exit code 1."
-    assert seen["runners"] == ["moruk-1", "moruk-2"]
+    assert seen["runners"] == ["moruk-1", "moruk-2", "moruk-3"]
+    assert seen["settings"] == [
+        *("ci-dispatch.toml", "action.yml", ["KEY"], ["SHARED"], "read"),
+        *(["merge_queue", "required_status_checks"], ["CI"], ["moruk-3"]),
+    ]
+    assert seen["repository"] == [github.repository, "main"]
+    assert seen["workflows"] == [1, ".github/workflows/worker.yml"]
+    assert seen["runs"] == [1, 1]
+    assert seen["attempt"] == [1, "shard s1"]
+    assert seen["conflict"] == [202, 409, 202, 409]
+    assert seen["comments"] == ["second"]
+    assert seen["left"]
+    asked = {(x.method, urlsplit(x.url).path) for x in github.exchanges}
+    repository = f"/repos/{github.repository}"
+    for route in ROUTES:
+        whole = route.pattern.pattern.startswith(("/repos/", "/orgs/"))
+        path = re.compile(route.pattern.pattern if whole else re.escape(repository) + route.pattern.pattern)
+        judged_by = [method for method, url in asked if method == route.method and path.fullmatch(url)]
+        assert judged_by, f"GitHub's own client has not asked {route.method} {route.pattern.pattern}"
 
 
 def test_the_description_objects_to_what_nobody_may_send() -> None:
@@ -82,7 +163,10 @@ def test_the_description_objects_to_what_nobody_may_send() -> None:
         )
         requests.get(f"{api}/actions/runs?per_page=ten&colour=blue", headers=headers, timeout=5)
         requests.delete(f"{api}/actions/runs/1", headers=headers, timeout=5)
-        found = "\n".join(github.findings())
+        with pytest.raises(AssertionError) as objected:  # without being asked
+            github.__exit__(None, None, None)
+        found = str(objected.value)
+        github.exchanges.clear()
     for objection in (
         "request ref: 7 is not of type 'string'",
         "request field wish is not described",
@@ -97,7 +181,7 @@ def test_the_description_objects_to_an_answer_that_github_would_not_give() -> No
     with GitHubDouble() as github:
         github.fault(Fault(path="/actions/runs/1$", status=200, body='{"id": "one"}'))
         requests.get(f"{github.url}/repos/{github.repository}/actions/runs/1", timeout=5)
-        found = "\n".join(github.findings())
+        found = "\n".join(described().answer(github.exchanges[0]))
     assert "answer id: 'one' is not of type 'integer'" in found
     assert "'workflow_id' is a required property" in found
 
@@ -143,6 +227,40 @@ def test_the_double_moves_on_by_its_own_clock_and_a_dead_runner_stays_silent() -
         assert words() == ["failure", "success", "success"]
         assert "lost communication" in run.jobs[0].annotations[0][1]
         assert run.status == "completed"
+
+
+def test_uploads_follow_the_rules_of_upload_artifact(tmp_path: Path) -> None:
+    """Patterns, exclusions, hidden files, names that are refused, and one artifact a name and attempt."""
+    report = tmp_path / "report"
+    (report / "deep").mkdir(parents=True)
+    for name in ("attempt.json", "junit.xml", "deep/more.xml", "shot.png", ".hidden"):
+        (report / name).write_text(name)
+    world = Running(Script(seconds=600))
+    with world.double as github:
+        run = world.start()
+
+        def upload(name: str, *lines: str, required: bool = True) -> tuple[int, str]:
+            env = {"NAME": name, "FILES": "\n".join(lines), "NONE_IS_FINE": "" if required else "1"}
+            env |= {"DOUBLE_UPLOAD": f"{github.url}/_double/upload/{run.id}", "PATH": os.environ["PATH"]}
+            command = [sys.executable, str(STANDINS / "upload-artifact" / "upload.py")]
+            ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=30)
+            return ran.returncode, ran.stderr
+
+        def held(name: str) -> list[str]:
+            [artifact] = [each for each in github.hub.artifacts if each.name == name]
+            return sorted(zipfile.ZipFile(io.BytesIO(artifact.data)).namelist())
+
+        assert upload("report", f"{report}/attempt.json", f"{report}/**/*.xml")[0] == 0
+        assert held("report") == ["attempt.json", "deep/more.xml", "junit.xml"]
+        assert upload("files", str(report), f"!{report}/attempt.json")[0] == 0
+        assert held("files") == ["deep/more.xml", "junit.xml", "shot.png"]
+        assert "HTTP Error 409" in upload("files", str(report))[1]
+        assert "not valid" in upload("a/b", str(report))[1]
+        assert upload("none", f"{report}/*.zip") == (1, "No files were found with the provided path\n")
+        assert upload("none", f"{report}/*.zip", required=False)[0] == 0
+        (report / "pays: why?.png").write_text("x")
+        assert "not valid: 'pays: why?.png'" in upload("all", str(report))[1]
+        assert upload("report-again", f"{report}/attempt.json", f"{report}/**/*.xml")[0] == 0
 
 
 class Running:

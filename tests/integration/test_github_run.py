@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from tests.github_double import Fault, Script
 from tests.github_double.entities import Job
 from tests.github_double.faults import message, secondary_limit
 from tests.integration.github_client import client_of
-from tests.integration.github_run import FLEET, START, World
+from tests.integration.github_run import COMMIT, FLEET, START, Simulation, World
 from tests.integration.github_started import Start, posts, verdicts
+from tests.integration.test_github_client import WORKER
 
 # -- the plain course -------------------------------------------------------------------------------------------------
 
@@ -146,6 +148,65 @@ jobs:
     runs-on: x
     steps: [{run: echo}]
 """
+
+
+# -- a dispatch that is refused while others run ----------------------------------------------------------------------
+
+
+def loses_ilko2(start: Start, **more: Any) -> Simulation:
+    """After half a minute its tests have to be sent elsewhere, while the other machines work on."""
+    dead = Script(dies_after=5)
+    run = start(
+        World(seconds=120.0, script=lambda job: dead if job.runner and job.runner.name == "ilko2" else None), **more
+    )
+    run.at.append((START + 20, lambda: run.unreachable.add("ilko2")))
+    return run
+
+
+def test_a_branch_that_was_deleted_meanwhile_is_not_needed_the_commit_is(start: Start) -> None:
+    run = loses_ilko2(start)
+    run.ref = "mend-the-cart"
+    run.double.workflow("e2e-shard.yml", WORKER, branches=frozenset({"main", "mend-the-cart"}))
+    merged = lambda: run.double.workflow("e2e-shard.yml", WORKER)  # noqa: E731
+    run.at.append((START + 10, merged))
+    assert run.run() == 0
+    assert verdicts(run) == {"passed": 40}
+    first, second = run.double.hub.runs.values()
+    assert (first.ref, second.ref) == ("mend-the-cart", "main")
+    assert {job.matrix["commit"] for job in [*first.jobs, *second.jobs]} == {COMMIT}
+    assert any("the branch mend-the-cart is gone" in warning.text for warning in run.state.warnings)
+
+
+def test_a_dispatch_refused_for_good_leaves_alone_what_runs(start: Start) -> None:
+    run = loses_ilko2(start)
+    text = message("Resource not accessible by integration")
+    run.double.fault(Fault(method="POST", path="/dispatches", status=403, body=text, skip=1, times=99))
+    assert run.run() == 5
+    assert verdicts(run) == {"passed": 30, "not run": 10}
+    assert len(run.double.asked("POST", "/dispatches")) == 2
+
+
+@pytest.mark.parametrize("lost", [3, 6])
+def test_dispatches_whose_answers_are_lost_are_sent_again_for_a_quarter_of_an_hour(start: Start, lost: int) -> None:
+    run = loses_ilko2(start)
+    run.double.fault(Fault(method="POST", path="/dispatches", status=502, skip=1, times=lost))
+    assert run.run() == (0 if lost == 3 else 5)
+    assert verdicts(run)["passed"] == (40 if lost == 3 else 30)
+
+
+def test_a_retry_that_github_refused_makes_no_failed_run_but_an_incomplete_one(start: Start) -> None:
+    """The test failed once, and was to be tried again."""
+    run = start(World(fails={"t007": 1}))
+    no = message("Unable to retry this workflow run because it was created over a month ago")
+    run.double.fault(Fault(method="POST", path="rerun-failed", status=403, body=no))
+    run.double.fault(Fault(method="POST", path="/dispatches", status=422, body=message("no"), skip=1, times=9))
+    assert run.run() == 5
+    assert verdicts(run) == {"passed": 39, "failed": 1}
+    again = start(World(fails={"t007": 1}))
+    again.double.fault(Fault(method="POST", path="rerun-failed", status=403, body=no))
+    again.double.fault(Fault(method="POST", path="/dispatches", status=502, skip=1, times=3))
+    assert again.run() == 0
+    assert verdicts(again) == {"passed": 39, "flaky": 1}
 
 
 # -- again ------------------------------------------------------------------------------------------------------------

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ci_dispatch.core.events import AttemptFinished, MachineLost
+from ci_dispatch.config.choices import Strategy
+from ci_dispatch.core.events import AttemptFinished, MachineLost, MachineQuarantined
 from ci_dispatch.core.model import MachineName
 from tests.github_double import Fault, Script, Stop, zipped
 from tests.github_double.entities import Job
 from tests.github_double.faults import secondary_limit
 from tests.integration.github_run import FLEET, START, World
-from tests.integration.github_started import Start, posts, verdicts
+from tests.integration.github_started import EVEN, Start, posts, verdicts
 
 # -- machines ---------------------------------------------------------------------------------------------------------
 
@@ -78,6 +80,53 @@ def test_a_queue_that_never_starts_is_left_after_its_timeout(start: Start) -> No
     assert verdicts(run) == {"passed": 40}
     assert 300 < run.clock.now() - START < 500
     assert not any(ran.machine == "ilko2" for ran in world.ran)
+
+
+@pytest.mark.parametrize("asked", [4, 3], ids=["one is not well", "one was not asked for"])
+@pytest.mark.parametrize("strategy", [Strategy.MIXED, Strategy.POOLED])
+def test_a_machine_that_should_get_nothing_gets_nothing_through_the_pool_either(
+    start: Start, asked: int, strategy: Strategy
+) -> None:
+    """Its runner has the pool's labels and is free."""
+    world = World(fails={"t007": 1, "t020": 2})
+    pool = {"pool": ("self-hosted", "e2e"), "pooled": frozenset(name for name, _ in FLEET), "head_share": 0.3}
+    run = start(world, tests=60, fleet=EVEN[:asked], strategy=strategy, shards=0, **pool)
+    run.unreachable.update(["pi"] if asked == 4 else [])
+    assert run.run() == 0
+    assert {ran.machine for ran in world.ran} <= {name for name, _ in FLEET[:3]}
+    assert "pi" not in {ran.machine for ran in world.ran}
+
+
+def test_a_fleet_that_another_run_holds_is_waited_for(start: Start) -> None:
+    """For eighty minutes: no move, no quarantine, no second dispatch."""
+    others: list[int] = []
+    held = Script(seconds=4800)
+    run = start(World(script=lambda job: held if job.run in others else None))
+    include = [{"shard": name, "labels": [name]} for name, _ in FLEET]
+    inputs = {"matrix": json.dumps({"include": include}), "plan": "p", "dispatch_id": "another.1"}
+    hub = run.double.hub
+    other = hub.dispatch(hub.workflows["e2e-shard.yml"], "main", inputs)
+    others.append(other.id)
+    hub.tick()
+    assert run.run(limit=20_000.0) == 0
+    assert verdicts(run) == {"passed": 40}
+    assert 4800 < run.clock.now() - START < 5400
+    assert posts(run) == ["dispatches"]
+    assert not run.journal.of(MachineQuarantined)
+    assert not any(record.reassignments for record in run.state.ledger.records.values())
+
+
+def test_labels_that_no_runner_has_are_not_waited_for_till_the_end_of_time(start: Start) -> None:
+    run = start(World(), queue_timeout=300.0)
+    for runner in run.double.hub.runners:
+        runner.online = False
+    assert run.run() == 4
+    assert 1200 < run.clock.now() - START < 1600
+    assert posts(run, "dispatches") == ["dispatches"]
+    [reason] = {
+        record.reason.partition(" took")[0] for record in run.state.ledger.records.values() if "pi " in record.reason
+    }
+    assert reason == "no runner with the labels self-hosted, pi"
 
 
 def test_when_nobody_is_left_the_run_ends_incomplete(start: Start) -> None:
@@ -204,6 +253,19 @@ def test_a_runner_that_is_stopped_costs_its_job_and_nothing_else(start: Start, s
     assert verdicts(run) == {"passed": 40}
     assert run.clock.now() - START < 600, "its tests go elsewhere while the others run"
     assert len(posts(run, "dispatches")) == 2
+
+
+def test_a_job_that_checks_out_another_commit_ends_the_run_and_is_not_believed(start: Start) -> None:
+    """A worker workflow without `ref`: somebody has pushed meanwhile, and some jobs run the branch's new tip."""
+    run = start(World(checks_out=lambda job: "beef" * 10 if job.matrix["shard"] == "head-3" else job.matrix["commit"]))
+    assert run.run() == 4
+    unbelieved = [record for record in run.state.ledger.records.values() if record.reason]
+    assert 0 < len(unbelieved) < 40
+    assert verdicts(run) == {"passed": 40 - len(unbelieved), "not run": len(unbelieved)}
+    [reason] = {record.reason for record in unbelieved}
+    assert reason.startswith("commit beefbeefbeef was checked out, and this run is of c0ffee000000")
+    assert "`ref: ${{ matrix.commit }}`" in reason
+    assert posts(run, "dispatches") == ["dispatches"], "no retry helps"
 
 
 def test_workers_of_another_version_end_the_run_at_once_with_what_to_do(start: Start) -> None:

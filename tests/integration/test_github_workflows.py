@@ -13,7 +13,7 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from ci_dispatch.cli import github
+from ci_dispatch.cli import github, waves
 from ci_dispatch.config.sections import SETTINGS
 from tests.components import JS, ROOT, tool
 
@@ -64,7 +64,7 @@ def test_actionlint_is_content(bad: Path) -> None:
 
 def test_zizmor_is_content_even_when_pedantic(bad: Path) -> None:
     options = ("--offline", "--persona=pedantic", "--no-progress", "--strict-collection", "--no-exit-codes")
-    code, text = ran(BIN / "zizmor", *options[:-1], ".github", "action.yml")
+    code, text = ran(BIN / "zizmor", *options[:-1], ".github", "examples/github", "action.yml")
     assert code == 0, text
     assert "No findings to report" in text
     code, text = ran(BIN / "zizmor", "--offline", "--persona=pedantic", "--no-progress", bad)
@@ -89,33 +89,106 @@ def test_githubs_own_language_service_is_content(bad: Path) -> None:
     assert "wiht" in text
 
 
+def jobs_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those with steps of their own."""
+    return [job for job in workflow["jobs"].values() if "steps" in job]
+
+
+def test_runs_of_the_example_wait_for_one_another_and_none_is_dropped() -> None:
+    """Not those of this repository, which act has to understand: it does not know `queue` (0.2.89)."""
+    suite = load(ROOT / "examples" / "github" / "e2e.yml")["jobs"]["suite"]
+    assert suite["concurrency"] == {"group": "fleet", "queue": "max"}
+
+
+def test_the_project_is_tested_by_the_python_that_was_set_up() -> None:
+    """sudo's `secure_path` wins over --preserve-env=PATH: the system's Python would be tested four times."""
+    jobs = load(ROOT / ".github/workflows/ci.yml")["jobs"].values()
+    commands = [step["run"] for job in jobs for step in job["steps"] if "sudo" in step.get("run", "")]
+    assert commands
+    assert all(command.startswith('sudo env "PATH=$PATH" ') for command in commands)
+
+
+def test_the_documentation_names_the_oldest_runner_and_warns_about_public_repositories() -> None:
+    text = (ROOT / "docs" / "github-actions.md").read_text(encoding="utf-8")
+    assert "2.329.0 or newer" in text
+    assert "Not for public repositories" in text
+
+
 def test_every_workflow_is_pinned_timed_and_without_rights_it_does_not_need() -> None:
     for file in (*WORKFLOWS, *EXAMPLES):
         workflow = load(file)
         assert workflow["permissions"] == {}, file
-        for job in workflow["jobs"].values():
+        assert all("permissions" in job for job in workflow["jobs"].values()), file
+        for job in jobs_of(workflow):
             assert "timeout-minutes" in job, file
-            assert "permissions" in job, file
             for used in (step["uses"] for step in job["steps"] if "uses" in step):
                 assert re.fullmatch(r"\./|OWNER/ci-dispatch@v1|[\w/-]+@[0-9a-f]{40}", used), (file, used)
 
 
 def test_nothing_is_interpolated_into_a_script() -> None:
     for file in (*WORKFLOWS, *EXAMPLES):
-        for job in load(file)["jobs"].values():
+        for job in jobs_of(load(file)):
             assert not [step for step in job["steps"] if "${{" in step.get("run", "")], file
     assert not [step for step in load(ACTION)["runs"]["steps"] if "${{" in step.get("run", "")]
 
 
-def test_self_hosted_machines_are_reached_by_dispatch_only() -> None:
+def test_self_hosted_machines_are_reached_by_a_dispatch_or_through_a_plan_that_refuses_strangers() -> None:
     for file in (*WORKFLOWS, *EXAMPLES):
         workflow = load(file)
-        machines = [job for job in workflow["jobs"].values() if job["runs-on"] != "ubuntu-latest"]
-        if machines:
+        jobs = workflow["jobs"]
+        machines = [job for job in jobs_of(workflow) if "matrix.labels" in job["runs-on"]]
+        assert {job["runs-on"] for job in jobs_of(workflow) if job not in machines} <= {
+            "ubuntu-latest", "${{ inputs.runs-on }}",
+        }, file  # fmt: skip
+        if "plan" in jobs:
+            for stranger in ("head.repo.full_name == github.repository", "user.login != 'dependabot[bot]'"):
+                assert stranger in jobs["plan"]["if"], file
+            waves = [name for name, job in jobs.items() if job in machines]
+            assert waves == ["wave-1", "wave-2", "wave-3"]
+            assert all("plan" in jobs[name]["needs"] for name in waves)  # skipped with it
+        elif file.name == "probe.yml":  # no code of the repository, and no action
             assert set(workflow["on"]) == {"workflow_dispatch"}, file
+            assert ["uses" in step for step in machines[0]["steps"]] == [False]
+        elif machines:
+            assert set(workflow["on"]) == {"workflow_dispatch", "workflow_call"}, file
+            assert machines[0]["continue-on-error"] == "${{ !(inputs.dispatch_id || inputs.last) }}"
             assert set(workflow["on"]["workflow_dispatch"]["inputs"]) == {"matrix", "plan", "dispatch_id"}
             assert "${{ inputs.dispatch_id }}" in workflow["run-name"]
             assert all(job["strategy"]["fail-fast"] is False for job in machines)
+
+
+def test_only_the_gate_decides_about_a_run_of_waves() -> None:
+    """A skipped job counts as passed, and a red shard that a later wave has mended must not make the run red."""
+    for file in (ROOT / ".github/workflows/suite.yml", ROOT / "examples/github/one-workflow.yml"):
+        jobs = load(file)["jobs"]
+        assert jobs["merge"]["if"] == "always()"
+        assert set(jobs["merge"]["needs"]) == set(jobs) - {"merge"}
+        assert [name for name, job in jobs.items() if job.get("continue-on-error")] == ["wave-1", "wave-2"]
+        assert all(job["strategy"]["fail-fast"] is False for job in jobs.values() if "strategy" in job)
+        assert all(jobs[name]["steps"] == jobs["wave-1"]["steps"] for name in ("wave-2", "wave-3"))
+
+
+def test_every_run_is_one_of_its_event_and_only_a_pull_request_s_is_cancelled_by_a_later_one() -> None:
+    doors = [file for file in (*WORKFLOWS, *EXAMPLES) if "pull_request" in load(file)["on"]]
+    assert len(doors) >= 5
+    for file in doors:
+        workflow = load(file)
+        assert "merge_group" in workflow["on"], file
+        assert "${{ github.event_name }}" in workflow["concurrency"]["group"], file
+        assert workflow["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}", file
+        assert not [job for job in workflow["jobs"].values() if "environment" in job], file  # a deployment each time
+
+
+def test_no_two_artifacts_of_one_run_have_the_same_name() -> None:
+    """Two dispatching jobs, two suites, and every attempt upload into one run."""
+    names = [
+        step["with"]["name"] for step in load(ACTION)["runs"]["steps"] if "upload-artifact" in step.get("uses", "")
+    ]
+    assert len(names) == 5
+    for name in names:
+        assert "steps.run.outputs.artifact-name" in name or (
+            "steps.run.outputs.run " in name and "github.run_attempt" in name
+        ), name
 
 
 def test_the_repository_s_code_is_executed_before_tokens_and_keys_are_there() -> None:
@@ -128,24 +201,24 @@ def test_the_repository_s_code_is_executed_before_tokens_and_keys_are_there() ->
         assert not [value for value in step["env"].values() if re.search(r"token|key|secret", value)], step["name"]
     assert '--listing "$LISTING"' in steps[at["run"]]["run"]
     for file in (*WORKFLOWS, *EXAMPLES):
-        for job in load(file)["jobs"].values():
+        for job in jobs_of(load(file)):
             assert not [step for step in job["steps"] if "run" in step and "secrets." in str(step)], file
+
+
+def ssh_folder(temp: Path, **given: str) -> Path:
+    """What the action's step makes of its inputs."""
+    step = next(step for step in load(ACTION)["runs"]["steps"] if step.get("id") == "ssh")
+    output, temp = temp / "output", temp / "with blank"
+    environ = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(temp), "GITHUB_OUTPUT": str(output)}
+    temp.mkdir()
+    inputs = {"SSH_KEY": "", "SSH_KNOWN_HOSTS": "moruk ssh-ed25519 AAAA", "SSH_CONFIG": ""}
+    subprocess.run(["bash", "-c", step["run"]], env=environ | inputs | given, check=True)
+    return Path(output.read_text().removeprefix("folder=").strip())
 
 
 @pytest.mark.needs("sshd")
 def test_the_key_is_its_owner_s_alone_and_openssh_uses_it(tmp_path: Path) -> None:
-    step = next(step for step in load(ACTION)["runs"]["steps"] if step.get("id") == "ssh")
-    output = tmp_path / "output"
-    environ = {
-        "PATH": os.environ["PATH"],
-        "RUNNER_TEMP": str(tmp_path / "with blank"),
-        "GITHUB_OUTPUT": str(output),
-        "SSH_KEY": "-----BEGIN\nKEY",
-        "SSH_KNOWN_HOSTS": "moruk ssh-ed25519 AAAA",
-    }
-    (tmp_path / "with blank").mkdir()
-    subprocess.run(["bash", "-c", step["run"]], env=environ, check=True)
-    folder = Path(output.read_text().removeprefix("folder=").strip())
+    folder = ssh_folder(tmp_path, SSH_KEY="-----BEGIN\nKEY")
     assert {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
         "key": 0o600, "known_hosts": 0o600, "config": 0o600,
     }  # fmt: skip
@@ -156,10 +229,29 @@ def test_the_key_is_its_owner_s_alone_and_openssh_uses_it(tmp_path: Path) -> Non
     assert f"userknownhostsfile {folder}/known_hosts" in text
 
 
+@pytest.mark.needs("sshd")
+def test_host_names_users_and_jump_hosts_come_from_a_secret(tmp_path: Path) -> None:
+    """A fresh runner has no ~/.ssh/config: without one the machines' names lead nowhere."""
+    own = "Host moruk\n  HostName 10.0.0.7\n  User ci\n  Port 2222\n  ProxyJump gate.example.org"
+    for key in ("", "-----BEGIN\nKEY"):
+        temp = tmp_path / ("with" if key else "without")
+        temp.mkdir()
+        folder = ssh_folder(temp, SSH_CONFIG=own, SSH_KEY=key)
+        code, text = ran("ssh", "-G", "-F", folder / "config", "moruk")
+        assert code == 0, text
+        for line in ("hostname 10.0.0.7", "user ci", "port 2222", "proxyjump gate.example.org"):
+            assert f"{line}\n" in text
+        assert (f"identityfile {folder}/key\n" in text) == bool(key)
+        assert f"userknownhostsfile {folder}/known_hosts" in text
+
+
 # -- action.yml = command line = documentation ------------------------------------------------------------------------
 
-NOT_AN_OPTION = {"command", "working-directory", "token", "runners-token", "upload", "retention-days", "python"}
-OTHER_NAMES = {"machines": "machine"}  # several at once here, one option each there
+COMMANDS = (
+    github.dispatch, github.watch, github.cancel, github.shard, github.merge,
+    *(command for _, command in sorted(waves.waves.commands.items())),
+)  # fmt: skip
+OF_THE_ACTION = {"DISPATCH_ARTIFACTS"}  # it knows where it has downloaded them to
 
 
 def variables() -> dict[str, str]:
@@ -174,11 +266,10 @@ def variables() -> dict[str, str]:
 
 def test_every_input_reaches_the_program_under_a_name_it_knows() -> None:
     settings = {setting.variable for setting in SETTINGS} | {"CI_DISPATCH_CONFIG"}
-    commands = (github.dispatch, github.watch, github.cancel, github.shard, github.merge)
-    parameters = {str(p.envvar) for command in commands for p in command.params if p.envvar}
+    parameters = {str(p.envvar) for command in COMMANDS for p in command.params if p.envvar} - OF_THE_ACTION
     known = settings | parameters | {"COMMAND", "GITHUB_TOKEN", "CI_RUNNERS_TOKEN"}
     assert set(variables().values()) <= known
-    elsewhere = {"working-directory", "upload", "retention-days", "python", "ssh-key", "ssh-known-hosts"}
+    elsewhere = {"working-directory", "upload", "retention-days", "python", "ssh-key", "ssh-known-hosts", "ssh-config"}
     assert set(load(ACTION)["inputs"]) - set(variables()) == elsewhere
     assert parameters <= set(variables().values()), "an option that the action cannot set"
 
@@ -197,8 +288,10 @@ def test_every_option_of_a_github_command_has_its_input() -> None:
         "extra",
         "listing",  # the action's own
         "list-only",
+        "dry-run",  # for a desk
+        "artifacts",
     }
-    for command in (github.dispatch, github.watch, github.cancel, github.shard, github.merge):
+    for command in COMMANDS:
         for parameter in command.params:
             name = parameter.opts[-1].removeprefix("--") if isinstance(parameter, click.Option) else str(parameter.name)
             assert name in inputs | elsewhere | {"machine"}, (command.name, name)
@@ -207,7 +300,7 @@ def test_every_option_of_a_github_command_has_its_input() -> None:
 def test_help_texts_are_the_same_in_the_action_and_on_the_command_line() -> None:
     described = {name: spec["description"] for name, spec in load(ACTION)["inputs"].items()}
     meanings = {setting.variable: setting.meaning for setting in SETTINGS}
-    for name in ("max-retries", "queue-timeout", "shard-timeout"):
+    for name in ("max-retries", "queue-timeout", "shard-timeout", "setup-time", "allow-forks", "allow-dependabot"):
         assert described[name] == meanings[variables()[name]], name
 
 

@@ -35,6 +35,7 @@ PURE_REPORT_MERGE = (
 THIRD_PARTY_FILES = {  # one library behind one file or folder
     "click": "ci_dispatch/cli",
     "paramiko": "ci_dispatch/machines/ssh",
+    "ruamel": "ci_dispatch/fleets/actions/check/workflow_file.py",
     "github": "ci_dispatch/fleets/actions/rest/client.py",
     "slack_sdk": "ci_dispatch/reporters/slack",
     "rich": "ci_dispatch/reporters/terminal",

@@ -30,11 +30,14 @@ def test_a_command_of_the_readme_exists_with_its_options(name: str, rest: str) -
     assert set(re.findall(r"--[\w-]+", rest.partition(" -- ")[0])) <= known
 
 
-def test_the_action_is_called_with_inputs_it_has() -> None:
-    [example] = fenced("yaml")
-    inputs = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"]
-    [step] = YAML(typ="safe").load(example)
-    assert set(step["with"]) <= set(inputs)
+def test_the_workflow_is_called_as_in_its_example_with_inputs_it_has() -> None:
+    [text] = fenced("yaml")
+    yaml = YAML(typ="safe", pure=True)
+    [called] = yaml.load(text)["jobs"].values()
+    workflow = yaml.load((ROOT / ".github/workflows/suite.yml").read_text(encoding="utf-8"))
+    assert set(called["with"]) <= set(workflow["on"]["workflow_call"]["inputs"])
+    [whole] = yaml.load((ROOT / "examples/github/suite.yml").read_text(encoding="utf-8"))["jobs"].values()
+    assert called.items() <= whole.items()
 
 
 def test_the_configuration_of_the_readme_is_valid() -> None:

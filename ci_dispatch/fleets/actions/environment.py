@@ -17,6 +17,8 @@ from typing import Any, Self, TextIO
 
 from report_merge.render import escape
 
+DEPENDABOT = "dependabot[bot]"
+
 
 @dataclass(frozen=True, slots=True)
 class ActionsEnvironment:
@@ -51,6 +53,11 @@ class ActionsEnvironment:
         """The branch or tag a worker workflow can be dispatched on; for a pull request its head branch."""
         return self.environ.get("GITHUB_HEAD_REF") or self.environ.get("GITHUB_REF_NAME", "")
 
+    @property
+    def commit(self) -> str:
+        """The commit that started the workflow; for a pull request its merge with the base branch."""
+        return self.environ.get("GITHUB_SHA", "")
+
     def event(self) -> Mapping[str, Any]:
         """The event that started the workflow; empty when it cannot be read."""
         try:
@@ -69,6 +76,13 @@ class ActionsEnvironment:
         name = str(repo.get("full_name", "")) if isinstance(repo, dict) else "a repository that is gone"
         return "" if name == self.repository else name
 
+    def dependabot(self) -> bool:
+        """Whether Dependabot wrote the pull request, or pushed: from this repository, and yet nobody here read it."""
+        pull = self.event().get("pull_request")
+        user = pull.get("user") if isinstance(pull, dict) else None
+        author = user.get("login") if isinstance(user, dict) else None
+        return DEPENDABOT in (author, self.environ.get("GITHUB_ACTOR"))
+
     def pull_request(self) -> int | None:
         """The number of the pull request this is about, when it comes from this repository; else None."""
         if not self.environ.get("GITHUB_EVENT_NAME", "").startswith("pull_request") or self.fork():
@@ -81,6 +95,10 @@ class ActionsEnvironment:
         return int(found[1]) if found else None
 
     # -- what a job writes ------------------------------------------------------------------------------------------
+
+    @property
+    def takes_outputs(self) -> bool:
+        return bool(self.environ.get("GITHUB_OUTPUT"))
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Outputs of the step; values may be anything, several lines included."""

@@ -19,10 +19,11 @@ from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, BadArtifac
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
 from ci_dispatch.fleets.actions.rest.models import ArtifactView, JobView
 from ci_dispatch.fleets.actions.run.job_outcome import needs_annotations
-from ci_dispatch.run.messages import Command, Message
+from ci_dispatch.run.messages import Command, Message, Noticed
 from ci_dispatch.run.worker_threads import WorkerThreads
 
 ANNOTATIONS_A_POLL = 10  # asked for in one poll; the others in the next ones
+RUNS_SEEN = 10  # other workflow runs that are asked which runners they have
 ENDING_SECONDS = 5.0  # for a request that is on its way
 CALLS, CANCELS = "github", "github-cancel"
 
@@ -31,7 +32,7 @@ class ActionsExecutor:
     """`ports.Executor` over two clients; each is used by one thread only."""
 
     takes: tuple[type[Command], ...] = (
-        g.Dispatch, g.FindRun, g.Poll, g.Download, g.RerunFailedJobs, g.CancelRun, g.SaveDispatches,
+        g.Dispatch, g.FindRun, g.Poll, g.Download, g.SeeRunners, g.RerunFailedJobs, g.CancelRun, g.SaveDispatches,
     )  # fmt: skip
 
     def __init__(
@@ -41,15 +42,20 @@ class ActionsExecutor:
         *,
         workflow: str,
         ref: str,
+        commit: str,
         attempts: Path,
         save: Callable[[tuple[g.SavedDispatch, ...]], None],
         threads: WorkerThreads,
     ) -> None:
-        """`attempts` gets one folder for each lease; `save` writes on the loop's thread, before anything is sent."""
+        """`attempts` gets one folder for each lease; `save` writes on the loop's thread, before anything is sent.
+
+        Results of another `commit` are not believed.
+        """
         self._github, self._urgent = github, urgent
-        self._workflow, self._ref = workflow, ref
+        self._workflow, self._ref, self._commit = workflow, ref, commit
         self._attempts = attempts
         self._save, self._threads = save, threads
+        self._begun = False  # a run of ours is known to GitHub
 
     def carry_out(self, command: Command) -> None:
         match command:
@@ -65,6 +71,8 @@ class ActionsExecutor:
                 self._enqueue(CALLS, lambda: self._poll(command), lambda error: g.PollFailed(run, error))
             case g.Download(run=run):
                 self._enqueue(CALLS, lambda: self._download(command), lambda error: g.DownloadDone(run, error))
+            case g.SeeRunners():
+                self._enqueue(CALLS, lambda: self._see_runners(command), lambda _error: g.RunnersSeen())
             case g.RerunFailedJobs(run=run):
                 self._enqueue(CALLS, lambda: self._rerun(command), lambda error: g.RerunResult(run, error))
             case _:
@@ -90,13 +98,23 @@ class ActionsExecutor:
 
     def _dispatch(self, command: g.Dispatch) -> Message:
         batch = command.batch
-        return g.Dispatched(batch.id, self._github.dispatch(self._workflow, self._ref, batch.inputs))
+        try:
+            run = self._github.dispatch(self._workflow, self._ref, batch.inputs)
+        except RequestRefused as refused:
+            if not (self._begun and self._commit and "No ref found" in refused.why):
+                raise
+            gone, self._ref = self._ref, self._github.default_branch()  # it was deleted, by a merge
+            run = self._github.dispatch(self._workflow, self._ref, batch.inputs)
+            text = f"the branch {gone} is gone: the workflow of {self._ref} runs the rest, at the same commit"
+            self._threads.post(Noticed("github", text))
+        self._begun = True
+        return g.Dispatched(batch.id, run)
 
     def _find(self, command: g.FindRun) -> Message:
         return g.RunFound(command.batch, self._github.find_run(self._workflow, command.batch, command.since))
 
     def _poll(self, command: g.Poll) -> Message:
-        jobs = self._github.jobs(command.run)
+        jobs, self._begun = self._github.jobs(command.run), True
         view = self._github.run(command.run) if command.whole else None
         annotations = self._annotations(jobs, command.annotated)
         client = self._github.client
@@ -120,6 +138,11 @@ class ActionsExecutor:
                 break
         return found
 
+    def _see_runners(self, command: g.SeeRunners) -> Message:
+        others = [run for run in self._github.in_progress() if run not in command.ours]
+        jobs = (job for run in others[:RUNS_SEEN] for job in self._github.jobs(run))
+        return g.RunnersSeen(tuple({job.runner for job in jobs if job.taken and not (job.completed or job.hosted)}))
+
     def _rerun(self, command: g.RerunFailedJobs) -> Message:
         try:
             self._github.rerun_failed(command.run)
@@ -142,9 +165,10 @@ class ActionsExecutor:
                 if artifact is not None:
                     result = self._result(artifact, command.batch, shard, attempt, self._attempts / folder)
                     self._threads.post(g.ReportDownloaded(command.batch, shard, attempt, result))
+            notes = {job: self._github.annotations(job) for job in command.explain}
         except (Unavailable, RateLimited, RequestRefused) as error:
             return g.DownloadDone(command.run, error)
-        return g.DownloadDone(command.run)
+        return g.DownloadDone(command.run, annotations=notes)
 
     def _result(self, artifact: ArtifactView, batch: str, shard: ShardId, attempt: int, folder: Path) -> AttemptResult:
         """What the artifact says; one that cannot be used says that nothing was run."""
@@ -160,6 +184,12 @@ class ActionsExecutor:
         if (report.dispatch, report.shard, report.attempt) != (batch, shard, attempt):
             whose = f"shard {report.shard}, attempt {report.attempt} of {report.dispatch}"
             return AttemptResult(ended=Ended.EXITED, reason=f"the artifact {artifact.name} is of {whose}")
+        if self._commit and report.result.results and report.commit != self._commit:  # so will the other jobs have
+            return AttemptResult(
+                ended=Ended.EXITED,
+                cause=FailureCause.USAGE,
+                reason=shard_report.other_commit(report.commit, self._commit),
+            )
         return report.result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import GitHubRefused
@@ -14,27 +14,26 @@ from ci_dispatch.core.model import (
     Lease,
     LeaseNumber,
     MachineName,
-    MachineSpec,
+    Shard,
+    ShardId,
     ShardKind,
     TestId,
 )
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, RequestRefused, Unavailable
-from ci_dispatch.fleets.actions.rest.models import runner_is
 from ci_dispatch.fleets.actions.run.batches import Batch
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy, DispatchPlanner
 from ci_dispatch.fleets.actions.run.dispatch_state import EarlierAttempt, narrow, saved, unsent
-from ci_dispatch.fleets.actions.run.job_outcome import JobOutcome
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.run.polling import Polling
+from ci_dispatch.fleets.actions.run.queue_waits import Wait
 from ci_dispatch.fleets.actions.run.rerun import Remedy
-from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, ShardJob, WorkflowRun
-from ci_dispatch.planning import planner
+from ci_dispatch.fleets.actions.run.workflow_run import Finding, JobEnded, JobStarted, NotTaken, ShardJob, WorkflowRun
+from ci_dispatch.fleets.actions.runners import UNREACHABLE_CHECKS, Runners
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ledger import TestRecord
-from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.state import MachineState, RunState
 
-UNREACHABLE_CHECKS = 3  # failed checks in a row, until a machine that holds shards counts as lost
 RERUN_AGAIN = 30.0  # seconds, while GitHub still calls the run running
 RERUN_PATIENCE = 900.0  # a dead runner's job looks alive for almost ten minutes
 DEAD_RUN = 600.0  # seconds after which a gentle cancel of a run with dead jobs is of no use
@@ -61,19 +60,20 @@ class ActionsFleet:
         self._planner = DispatchPlanner(state, policy, dispatches=len(self.runs))
         self._polling = Polling(policy.poll_interval, policy.patience)
         self._earlier = earlier
-        self._unreachable: dict[MachineName, int] = {}
-        self._silent: set[MachineName] = set()  # healthy or not, GitHub's runners there do not work
+        self._runners = Runners(state, self.machines, policy.queue_timeout)
         self._cancelling = False
+        self._refusal: GitHubRefused | None = None  # of a dispatch: nothing more is sent
         self._changed = False  # something the next controller must know
 
     # -- ports.Fleet ------------------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> Items:
-        for number in unsent(self.runs, self._active()):
+        active = [number for number, lease in self._ledger.active.items() if lease.machine in self.machines]
+        for number in unsent(self.runs, active):
             why = "the controller was killed before it dispatched this"
             yield m.LeaseEnded(number, AttemptResult(ended=Ended.CANCELLED, reason=why))
-        for run in self.runs if self._earlier else ():
-            yield from self._tell_again(run, now)
+        if self._earlier:
+            yield from self._tell_again(now)
 
     def hear(self, message: m.Message, now: float) -> Items:
         match message:
@@ -85,12 +85,16 @@ class ActionsFleet:
             case g.Polled() | g.PollFailed() | g.DownloadDone() | g.RerunResult() | g.CancelResult():
                 for run in [run for run in self.runs if run.id == message.run]:
                     yield from self._of_run(run, message, now)
+            case g.RunnersSeen(busy=busy):
+                self._runners.saw(busy, now)
             case _:
                 return
         if self._changed:
             yield self._save()
 
     def advance(self, now: float) -> Items:
+        if self._refusal is not None and not self.held() and self._ledger.undecided:
+            yield m.FleetRefused(self._refusal)
         needless = self._cancelling or self._ledger.undecided == 0
         for run in self.runs:
             if run.id is None and not run.over and not self._polling.quiet(now):
@@ -101,7 +105,7 @@ class ActionsFleet:
         if self._ledger.undecided:
             yield from self._polling.commands(self.runs, now)
         for run in self.runs:
-            if run.id is not None and run.open_jobs and (needless or run.over):
+            if run.id is not None and run.still_runs and (needless or run.over):
                 cancel = run.cancel.next(run.id, now, force=run.over and now - run.sent_at > DEAD_RUN)
                 if cancel is not None:
                     yield cancel
@@ -109,9 +113,9 @@ class ActionsFleet:
     def hand_out(self, ready: Callable[[], Sequence[TestRecord]], usable: Sequence[MachineState], now: float) -> Items:
         """Everything nobody has: the whole plan at first, later what came back; and re-runs that are due."""
         mine = [machine.spec for machine in usable if machine.spec.name in self.machines]
-        records = self._share(ready(), mine, [machine.spec for machine in usable])
-        working = [spec for spec in mine if spec.name not in self._silent] or mine
-        if records and working:
+        records = self._planner.share(ready(), mine, [machine.spec for machine in usable])
+        working = [spec for spec in mine if spec.name not in self._runners.silent] or mine
+        if records and working and self._refusal is None:
             first = not self.runs and not any(record.isolate or record.avoid_machine for record in records)
             yield from self._dispatch(self._planner.batches(records, working, first=first), now)
         for run in self.runs:
@@ -121,19 +125,13 @@ class ActionsFleet:
 
     def held(self) -> Collection[TestId]:
         """On their way to a runner, or waiting for a re-run of their job."""
-        return {
-            test
-            for run in self.runs
-            if not run.over
-            for job in run.jobs.values()
-            for test in (job.owed if job.settled else job.job.shard.tests)
-        }
+        return {test for run in self.runs for test in run.expected}
 
     def cancel(self, now: float, *, force: bool) -> Iterator[m.Command]:
         self._cancelling = True
         for run in self.runs:
             run.over = run.over or force or not (run.id or run.dispatch.sent)  # the last: it was never sent
-            if run.id is not None and run.open_jobs:
+            if run.id is not None and run.still_runs:
                 command = run.cancel.next(run.id, now, force=False)
                 if command is not None:
                     yield command
@@ -145,17 +143,6 @@ class ActionsFleet:
         )
 
     # -- dispatching ------------------------------------------------------------------------------------------------
-
-    def _share(
-        self, records: Sequence[TestRecord], mine: Sequence[MachineSpec], everybody: Sequence[MachineSpec]
-    ) -> Sequence[TestRecord]:
-        """A dispatch takes all there is at once: where other fleets have machines too, no more than its share."""
-        if not records or not mine or len(mine) == len(everybody):
-            return records
-        units = planner.units_of((record.test for record in records), expected_seconds(self._state))
-        heads = planner.heads(units, everybody, planner.EVERYTHING)
-        ours = {test for spec in mine for unit in heads.get(spec.name, ()) for test in unit.tests}
-        return [record for record in records if record.test.id in ours]
 
     def _dispatch(self, batches: Iterable[Batch], now: float) -> Items:
         new = [WorkflowRun.of(batch, now) for batch in batches]
@@ -201,7 +188,9 @@ class ActionsFleet:
         why = f"it could not be dispatched: {error.why or error.what}"
         for job in run.jobs.values():
             yield from self._end(job, AttemptResult(ended=Ended.CANCELLED, reason=why), now)
-        yield m.FleetRefused(error)
+        self._refusal = error
+        if self.held():  # what runs there is none the worse for it
+            yield m.Noticed("github", f"{error}; nothing more is sent, and what runs is waited for")
 
     # -- what GitHub tells ------------------------------------------------------------------------------------------
 
@@ -215,13 +204,15 @@ class ActionsFleet:
             case g.Polled():
                 yield from self._act_on(run, run.see(message, now, shard_timeout=self._policy.shard_timeout), now)
                 limits = {"queue_timeout": self._policy.queue_timeout, "shard_timeout": self._policy.shard_timeout}
-                yield from self._act_on(run, run.overdue(now, self._idle_since(now), **limits), now)
+                yield from self._act_on(run, run.overdue(now, self._runners.idle_since(self.runs, now), **limits), now)
                 self._polling.polled(self.runs, run, message, now)
             case g.PollFailed(error=error):
                 if self._polling.failed(self.runs, run, error, now):
                     yield m.FleetRefused(error)
-            case g.DownloadDone(error=None):
+            case g.DownloadDone(error=None, annotations=annotations):
+                run.annotations.update(annotations)
                 yield from self._act_on(run, run.not_downloaded(), now)
+                yield from self._follow_others(run, now)
                 self._polling.downloaded(run, now)
             case g.DownloadDone(error=GitHubRefused() as error):
                 run.downloading = False
@@ -241,22 +232,43 @@ class ActionsFleet:
                 case JobStarted(shard=shard, runner=runner):
                     job = run.jobs[shard]
                     if job.lease is None:
-                        yield from self._grant(job, self._named(runner), now)
+                        yield from self._grant(job, self._runners.named(runner), now)
                     assert job.lease is not None
                     yield m.Started(job.lease)
-                    self._silent.discard(self._machine_of(job))
+                    self._runners.silent.discard(self._runners.machine_of(job))
+                case NotTaken(shard=shard, seconds=seconds):
+                    yield from self._not_taken(run.jobs[shard], seconds, now)
                 case JobEnded(shard=shard, result=result):
                     if not run.jobs[shard].settled:
                         yield from self._end_with_its_machine(run.jobs[shard], result, now)
                 case m.CancelledExternally():
                     yield finding
 
+    def _not_taken(self, job: ShardJob, seconds: float, now: float) -> Items:
+        """Its tests go where a runner may take them sooner, charged to nobody, and never to the same labels again."""
+        machine, labels = self._runners.machine_of(job), ", ".join(job.job.labels)
+        why = f"no runner with the labels {labels} took it within {seconds:.0f} s"
+        match self._runners.wait(job, seconds, self.runs, now):
+            case Wait.MOVE:
+                yield from self._end_with_its_machine(job, AttemptResult(ended=Ended.NOT_STARTED, reason=why), now)
+            case Wait.SEE:
+                yield g.SeeRunners(frozenset(run.id for run in self.runs if run.id is not None))
+            case Wait.GIVE_UP:  # another dispatch would wait in the same queue
+                hint = f"{why}: does the runner service there run, and has it these labels?"
+                result = AttemptResult(ended=Ended.NOT_STARTED, cause=FailureCause.USAGE, reason=hint)
+                self._runners.silent.add(machine)
+                yield from self._end(job, result, now)
+            case Wait.GO_ON:
+                yield m.Noticed("github", f"{why}, and no other machine would take it sooner: it is waited for")
+            case _:
+                pass
+
     def _end_with_its_machine(self, job: ShardJob, result: AttemptResult, now: float) -> Items:
         """A machine without another running shard of ours, that has just lost one, is lost."""
-        machine = self._machine_of(job)
+        machine = self._runners.machine_of(job)
         if result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.USAGE:
-            self._silent.add(machine)
-        others = (j for j in self._open_jobs() if j is not job and self._machine_of(j) == machine)
+            self._runners.silent.add(machine)
+        others = (j for j in self._open_jobs() if j is not job and self._runners.machine_of(j) == machine)
         lost = result.ended is Ended.LOST and not any(other.started is not None for other in others)
         yield from self._end(job, result, now, machine_lost=lost)
         if lost and machine != ANY_MACHINE:
@@ -266,37 +278,17 @@ class ActionsFleet:
 
     def _checked(self, name: MachineName, now: float, *, reachable: bool) -> Items:
         """A machine that answers no more is lost, though GitHub shows its jobs alive for ten minutes more."""
-        self._unreachable[name] = 0 if reachable else self._unreachable.get(name, 0) + 1
-        if self._unreachable[name] < UNREACHABLE_CHECKS or self._state.machines[name].lost:
-            return
-        reason = f"it did not answer {UNREACHABLE_CHECKS} health checks in a row"
-        yield m.Unreachable(name, reason)
-        yield from self._end_all_on(name, reason, now)
+        if self._runners.gone(name, reachable=reachable):
+            reason = f"it did not answer {UNREACHABLE_CHECKS} health checks in a row"
+            yield m.Unreachable(name, reason)
+            yield from self._end_all_on(name, reason, now)
 
     def _end_all_on(self, name: MachineName, reason: str, now: float) -> Items:
         """Its shards go elsewhere at once."""
-        for job in [job for job in self._open_jobs() if self._machine_of(job) == name and job.outcome.open]:
+        for job in [job for job in self._open_jobs() if self._runners.machine_of(job) == name and job.outcome.open]:
             ended = Ended.LOST if job.started is not None else Ended.NOT_STARTED
             why = f"{name} is lost: {reason}"
             yield from self._end(job, AttemptResult(ended=ended, cause=FailureCause.MACHINE, reason=why), now)
-
-    def _idle_since(self, now: float) -> Callable[[MachineName], float]:
-        """When each machine last did something for us, in any run; the shared queue, when any machine did."""
-        since: dict[MachineName, float] = {}
-        for run in self.runs:
-            for job in run.jobs.values():
-                running = job.outcome is JobOutcome.RUNNING and not job.settled
-                for name in (job.job.machine, self._machine_of(job), ANY_MACHINE):
-                    since[name] = max(since.get(name, 0.0), now if running else job.changed)
-        return lambda name: since.get(name, 0.0)
-
-    def _named(self, runner: str) -> MachineName:
-        """The machine a runner belongs to, by its name; an unknown one is just "the pool"."""
-        names = (name for name in self._state.machines if name != ANY_MACHINE)
-        return next((name for name in names if runner_is(runner, name)), ANY_MACHINE)
-
-    def _machine_of(self, job: ShardJob) -> MachineName:
-        return job.job.machine if job.lease is None else self._ledger.attempts[job.lease].lease.machine
 
     # -- leases -----------------------------------------------------------------------------------------------------
 
@@ -323,15 +315,16 @@ class ActionsFleet:
             records = [self._ledger.records[test] for test in job.job.shard.tests]
             job.owed = {r.test.id for r in records if r.verdict is None and r.avoid_machine is None and not r.isolate}
 
-    def _tell_again(self, run: WorkflowRun, now: float) -> Items:
-        """Tell the ledger what the attempts before the adopted one said, oldest first."""
+    def _tell_again(self, now: float) -> Items:
+        """Tell the ledger what earlier attempts of an adopted run said, oldest first."""
         for told in self._earlier:
-            job = run.jobs.get(told.shard)
-            if job is not None:
-                tests = tuple(t for t in job.job.shard.tests if self._ledger.records[t].verdict is None)
-                past = ShardJob(replace(job.job, shard=replace(job.job.shard, tests=tests)), now)
+            tests = tuple(test for test in told.tests if self._ledger.records[test].verdict is None)
+            if tests:
+                shard = Shard(id=told.shard, kind=ShardKind.HEAD, tests=tests)
+                past = ShardJob(MatrixJob(shard=shard, machine=ANY_MACHINE, labels=()), now)
                 yield from self._end(past, told.result, now)
-        narrow(run, self._ledger)
+        for run in self.runs:
+            narrow(run, self._ledger)
 
     # -- again ------------------------------------------------------------------------------------------------------
 
@@ -339,7 +332,7 @@ class ActionsFleet:
         """For a run whose jobs have all been settled: run again, or let the tests go into a new dispatch."""
         if run.over or run.rerunning or run.id is None or not run.settled:
             return None
-        if run.remedy(now, self._usable) is not Remedy.RERUN:
+        if run.remedy(now, self._runners.usable) is not Remedy.RERUN:
             self._let_go(run)
             return None
         if run.rerun_due is None:
@@ -367,15 +360,28 @@ class ActionsFleet:
 
     def _next_attempt(self, run: WorkflowRun, now: float) -> Items:
         """The run's next attempt begins: its failed jobs anew, each for the tests it owes."""
-        run.attempt, run.conclusion, self._changed = run.attempt + 1, "", True
+        owed = {shard: job.owed for shard, job in run.jobs.items() if not job.passed}
+        yield from self._begin_attempt(run, run.attempt + 1, owed, now)
+
+    def _follow_others(self, run: WorkflowRun, now: float) -> Items:
+        """Once the attempt before has told all it will: follow the one that somebody else began."""
+        if not run.later or not run.settled:
+            return
+        yield m.Noticed("github", f"somebody has run {run.id} again: its attempt {run.later} is followed")
+        elsewhere = {test for other in self.runs if other is not run for test in other.expected}
+        open_tests = {test for test, record in self._ledger.records.items() if record.verdict is None} - elsewhere
+        left = {shard: open_tests & set(job.job.shard.tests) for shard, job in run.jobs.items()}
+        yield from self._begin_attempt(run, run.later, {shard: tests for shard, tests in left.items() if tests}, now)
+
+    def _begin_attempt(self, run: WorkflowRun, number: int, shards: Mapping[ShardId, set[TestId]], now: float) -> Items:
+        run.attempt, run.later, run.conclusion, self._changed = number, 0, "", True
         run.rerun_due = run.refused_since = None
         self._polling.began(run, now)
-        for shard, job in run.jobs.items():
-            if not job.passed:
-                tests = tuple(test for test in job.job.shard.tests if test in job.owed)
-                again = replace(job.job, shard=replace(job.job.shard, tests=tests, kind=ShardKind.RETRY))
-                run.jobs[shard] = ShardJob(again, now)
-                yield from self._hand_out(run.jobs[shard], now)
+        for shard, owed in shards.items():
+            job = run.jobs[shard].job
+            tests = tuple(test for test in job.shard.tests if test in owed)
+            run.jobs[shard] = ShardJob(replace(job, shard=replace(job.shard, tests=tests, kind=ShardKind.RETRY)), now)
+            yield from self._hand_out(run.jobs[shard], now)
 
     @staticmethod
     def _let_go(run: WorkflowRun) -> None:
@@ -390,11 +396,4 @@ class ActionsFleet:
         return g.SaveDispatches(tuple(saved(run) for run in self.runs))
 
     def _open_jobs(self) -> list[ShardJob]:
-        return [job for run in self.runs if not run.over for job in run.jobs.values() if not job.settled]
-
-    def _usable(self, job: ShardJob) -> bool:
-        machine = self._state.machines.get(job.job.machine)
-        return job.job.machine == ANY_MACHINE or (machine is not None and machine.usable)
-
-    def _active(self) -> list[LeaseNumber]:
-        return [number for number, lease in self._ledger.active.items() if lease.machine in self.machines]
+        return [job for run in self.runs for job in run.open_jobs]

@@ -74,6 +74,14 @@ class DownloadDone(Message):
 
     run: int
     error: GitHubRefused | None = None
+    annotations: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # by job id, where they were asked for
+
+
+@dataclass(frozen=True, slots=True)
+class RunnersSeen(Message):
+    """The answer to `SeeRunners`: the names of those that work for other runs; empty when nobody knows."""
+
+    busy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,14 @@ class Download(Command):
     run: int
     batch: str
     wanted: tuple[tuple[ShardId, int, str], ...]
+    explain: tuple[int, ...] = ()  # jobs whose annotations are asked for too
+
+
+@dataclass(frozen=True, slots=True)
+class SeeRunners(Command):
+    """Which runners work for other workflow runs of the repository? `ours` are this run's."""
+
+    ours: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)

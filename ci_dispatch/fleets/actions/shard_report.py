@@ -17,6 +17,7 @@ from ci_dispatch.core.model import AttemptResult, ShardId
 FILE = "attempt.json"
 PREFIX = "ci-dispatch"
 MAX_BYTES = 64 << 20
+_REFUSED = re.compile(r'["\x3a<>|*?\r\n]')  # https://github.com/actions/toolkit, path-and-artifact-name-validation.ts
 VERSION = 2  # 1 (ci-dispatch 0.1) called a result's `cause` "trouble"
 
 
@@ -28,7 +29,10 @@ class ShardReport(Value):
     attempt: int
     machine: str  # as the plan calls it, or its runner
     result: AttemptResult
+    started: float = 0.0  # seconds since the epoch, by the clock of its machine
+    ended: float = 0.0
     plan: str = ""  # of the whole dispatch, so that `watch` can attach from anywhere
+    commit: str = ""  # that it had checked out
     v: int = 0  # of this format; `write` sets it
 
 
@@ -47,8 +51,28 @@ def attempt_of(name: str, dispatch: str, shard: ShardId) -> int | None:
     return int(found[1]) if found else None
 
 
+def other_commit(found: str, wanted: str) -> str:
+    """Why an attempt that had `found` checked out counts for nothing in a run of `wanted`."""
+    had = f"commit {found[:12]} was checked out" if found else "no git could tell which commit was checked out"
+    return (
+        f"{had}, and this run is of {wanted[:12]}: the worker workflow must give actions/checkout "
+        "`ref: ${{ matrix.commit }}`"
+    )
+
+
 def dumps(report: ShardReport) -> bytes:
     return codec.encode(codec.replace(report, v=VERSION))
+
+
+def make_uploadable(folder: Path) -> None:
+    """Rename what actions/upload-artifact refuses: one such name below `folder` and nothing at all is uploaded."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder itself
+        name = _REFUSED.sub("_", path.name)
+        target, number = path.with_name(name), 1
+        while target != path and target.exists():
+            number += 1
+            target = path.with_name(f"{number}-{name}")
+        path.rename(target)
 
 
 def write(folder: Path, report: ShardReport) -> None:

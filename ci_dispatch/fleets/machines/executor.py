@@ -59,11 +59,13 @@ class MachineExecutor:
         sync_timeout: float,
         sweep_timeout: float,
         prepare: str = "",
+        prepare_here: bool = False,
         extra: Sequence[str] = (),
     ) -> None:
         """`folder` gets one folder for each attempt.
 
-        `prepare` is a shell command that makes a work tree ready where it was brought to.
+        `prepare` is a shell command that makes a work tree ready where it was brought to; also on this computer
+        itself when `prepare_here`, because it is a fresh checkout.
         """
         self._run = run
         self._machines = machines
@@ -75,7 +77,7 @@ class MachineExecutor:
         self._shard_timeout = shard_timeout
         self._sync_timeout = sync_timeout
         self._sweep_timeout = sweep_timeout
-        self._prepare = prepare
+        self._prepare, self._prepare_here = prepare, prepare_here
         self._extra = tuple(extra)
         self._synced: dict[MachineName, float] = {}  # when, on the monotonic clock; each is written under its lock
         self._prepared: dict[MachineName, str] = {}  # for which generation of the tree
@@ -190,7 +192,8 @@ class MachineExecutor:
             began = time.monotonic()
             generation = machine.sync(self._tree, self._sync_timeout)
             unprepared = self._prepared.get(name) != generation
-            if self._prepare and unprepared and machine.spec.connection is not Connection.LOCAL:
+            as_it_is = machine.spec.connection is Connection.LOCAL and not self._prepare_here
+            if self._prepare and unprepared and not as_it_is:
                 self._make_ready(machine, f"{job_id}-prepare")
                 self._prepared[name] = generation
             self._synced[name] = began

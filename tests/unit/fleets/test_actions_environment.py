@@ -6,6 +6,8 @@ import io
 import json
 from pathlib import Path
 
+import pytest
+
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment, StoppedCommands
 
 HERE = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "octo/repo", "GITHUB_EVENT_NAME": "pull_request"}
@@ -87,3 +89,19 @@ def test_at_a_desk_output_is_passed_on_as_it_is() -> None:
     with StoppedCommands(stream, on_github=False) as log:
         log.write("plain\n")
     assert stream.getvalue() == "plain\n"
+
+
+@pytest.mark.parametrize(
+    ("actor", "author", "expected"),
+    [
+        ("mona", "mona", False),
+        ("mona", "dependabot[bot]", True),  # somebody ran its pull request again
+        ("dependabot[bot]", None, True),  # it pushed
+        ("mona", 7, False),
+    ],
+)
+def test_what_dependabot_wrote_is_nobody_s_of_ours(tmp_path: Path, actor: str, author: object, expected: bool) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"pull_request": {"user": {"login": author}}} if author else {}))
+    environ = {"GITHUB_ACTOR": actor, "GITHUB_EVENT_PATH": str(event)}
+    assert ActionsEnvironment(environ).dependabot() is expected

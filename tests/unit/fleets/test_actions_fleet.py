@@ -19,6 +19,7 @@ from ci_dispatch.core.model import (
     FailureCause,
     Lease,
     LeaseNumber,
+    MachineName,
     Shard,
     ShardId,
     ShardKind,
@@ -28,6 +29,7 @@ from ci_dispatch.core.model import (
 )
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
+from ci_dispatch.fleets.actions.rest.models import StepView
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.run import messages as m
 from ci_dispatch.run import quarantine
@@ -164,6 +166,79 @@ def test_a_run_that_somebody_cancelled_ends_ours(annotations: tuple[str, ...]) -
     assert "was cancelled on GitHub, and not by us" in end.reason
 
 
+@pytest.mark.parametrize("annotations", [BY_A_PERSON[:1], ()], ids=["with annotations", "without the permission"])
+@pytest.mark.parametrize("queued", [1, 2])
+def test_a_person_who_cancels_jobs_that_wait_for_a_runner_is_obeyed(annotations: tuple[str, ...], queued: int) -> None:
+    script = ActionsScript().dispatched()
+    ran = [job(n, "ab"[n - 1], "success") for n in range(1, 3 - queued)]
+    waiting = [replace(job(n, ""), status="queued", steps=()) for n in range(3 - queued, 3)]
+    script.poll(*ran, *waiting, at=6.0)
+    if ran:
+        script.report("head-1", Verdict.PASSED, 7.0)
+    gone = [replace(each, status="completed", conclusion="cancelled") for each in waiting]
+    notes = {each.id: annotations for each in gone}
+    script.poll(*ran, *gone, at=60.0, notes=notes)
+    script.poll(*ran, *gone, at=75.0, whole="cancelled", notes=notes)
+    script.say(m.Tick(), 170.0)
+    assert len(script.asked(g.Dispatch)) == 1
+    [end] = script.said(RunFinished)
+    assert "was cancelled on GitHub, and not by us" in end.reason
+
+
+def test_a_run_that_somebody_cancelled_and_ran_again_between_two_polls_is_followed() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    again = [replace(job(n + 2, "ab"[n - 1]), name=f"shard head-{n}", attempt=2) for n in (1, 2)]
+    script.poll(*again, at=60.0)
+    done = AttemptResult(
+        ended=Ended.EXITED,
+        results=tuple(
+            TestResult(test=t, verdict=Verdict.PASSED) for t in script.run.jobs[ShardId("head-1")].job.shard.tests
+        ),
+    )
+    script.say(g.ReportDownloaded(script.run.batch.id, ShardId("head-1"), 1, done), 61.0)  # it had told before
+    script.say(g.DownloadDone(RUN), 62.0)
+    assert script.run.attempt == 2
+    assert len(script.asked(g.Dispatch)) == 1
+    script.poll(*again, at=75.0)
+    script.poll(*[replace(each, status="completed", conclusion="success") for each in again], at=100.0)
+    assert [shard for shard, _, _ in script.asked(g.Download)[-1].wanted] == ["head-2"]
+    script.report("head-2", Verdict.PASSED, 110.0)
+    [end] = script.said(RunFinished)
+    assert end.exit_code == ExitCode.PASSED
+    assert [end.result.ended for end in script.said(AttemptFinished)] == [Ended.EXITED, Ended.CANCELLED, Ended.EXITED]
+    assert {record.takeovers for record in script.state.ledger.records.values()} == {0, 1}
+    assert not any(record.retries or record.reassignments for record in script.state.ledger.records.values())
+
+
+# -- a job without a report -------------------------------------------------------------------------------------------
+
+
+def test_a_failed_set_up_step_moves_its_tests_while_others_still_run_and_says_where() -> None:
+    script = ActionsScript().dispatched()
+    script.poll(job(1, "a"), job(2, "b"), at=6.0)
+    steps = (StepView(name="Install the suite", status="completed", conclusion="failure"),)
+    failed = replace(job(1, "a", "failure"), steps=steps, url="https://github.com/o/r/actions/runs/7/job/1")
+    moments = iter(range(30, 400, 25))
+    for moment in moments:
+        script.poll(failed, job(2, "b"), at=float(moment))
+        last = script.asked(g.Download)
+        if last:
+            noted = dict.fromkeys(last[-1].explain, ("npm said no",))
+            script.say(g.DownloadDone(RUN, annotations=noted), moment + 1.0)
+        if script.said(AttemptFinished):
+            break
+    [end] = script.said(AttemptFinished)
+    assert end.machine == A
+    assert end.result.reason == (
+        "its job ended and left no report: its step Install the suite failed (npm said no), "
+        "see https://github.com/o/r/actions/runs/7/job/1"
+    )
+    assert next(moments) < 150, "long before the other job ends"
+    assert len(script.asked(g.Dispatch)) == 2
+    assert not script.said(RunFinished)
+
+
 # -- cancelling -------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +352,27 @@ def test_tests_that_nobody_asked_for_are_a_warning_and_count_nowhere() -> None:
     assert not script.said(TestFinished)
 
 
+def unwell(name: MachineName) -> m.Checked:
+    return m.Checked(MachineChecked(machine=name, healthy=False, reachable=True, problems=("Memory 97 % used",)))
+
+
+def test_machines_that_answer_and_are_not_well_are_waited_for_before_the_first_dispatch() -> None:
+    script = ActionsScript(checks=True, check_first=True, check_interval=30.0, give_up_after=60.0, await_health=True)
+    for name in (A, B):
+        script.say(unwell(name), 1.0)
+    script.say(m.Tick(), 31.0)
+    assert not script.said(RunFinished)
+    assert script.asked(m.CheckMachine)[2:] == [m.CheckMachine(A), m.CheckMachine(B)]
+    script.say(m.Checked(MachineChecked(machine=A, healthy=True, reachable=True)), 32.0)
+    assert len(script.asked(g.Dispatch)) == 1
+    hopeless = ActionsScript(checks=True, check_first=True, check_interval=30.0, give_up_after=60.0, await_health=True)
+    for moment in (1.0, 31.0, 62.0):
+        for name in (A, B):
+            hopeless.say(unwell(name), moment)
+    [end] = hopeless.said(RunFinished)
+    assert end.exit_code == ExitCode.INCOMPLETE
+
+
 @pytest.mark.parametrize("checks", [2, 3])
 def test_a_machine_that_answers_no_check_three_times_is_lost(checks: int) -> None:
     script = ActionsScript().dispatched()
@@ -296,9 +392,37 @@ def test_a_runner_that_nobody_has_is_waited_for_and_is_no_sick_machine() -> None
     script.dispatched()
     queued = [replace(job(n, ""), status="queued", steps=()) for n in (1, 2)]
     script.poll(*queued, at=1000.0)
-    ends = script.said(AttemptFinished)
-    assert [end.result.ended for end in ends] == [Ended.NOT_STARTED] * 2
-    assert {end.result.cause for end in ends} == {FailureCause.NONE}
+    assert script.asked(g.SeeRunners) == [g.SeeRunners(frozenset({RUN}))]
+    script.say(g.RunnersSeen(("a-2",)), 1001.0)  # it works for another run
+    script.poll(*queued, at=1050.0)
+    assert not script.said(AttemptFinished), "nobody else would take them sooner"
+    assert [said.text for said in script.said(Warned)] == [
+        f"no runner with the labels self-hosted, {name} took it within 1050 s, and no other machine would take it "
+        "sooner: it is waited for"
+        for name in (A, B)
+    ]
+    script.poll(*queued, at=3700.0)
+    script.say(g.RunnersSeen(("a-2",)), 3701.0)
+    script.poll(*queued, at=3750.0)
+    [end] = [end for end in script.said(AttemptFinished) if end.result.ended is Ended.NOT_STARTED]
+    assert end.machine == B
+    assert "does the runner service there run, and has it these labels?" in end.result.reason
+    assert len(script.asked(g.Dispatch)) == 1, "the same queue again is no help"
+
+
+def test_a_job_that_waits_moves_where_a_runner_works_for_us_at_nobodys_charge() -> None:
+    script = ActionsScript().dispatched()
+    waiting = replace(job(1, ""), status="queued", steps=())
+    script.poll(waiting, job(2, "b"), at=6.0)
+    script.poll(waiting, job(2, "b", "success"), at=800.0)
+    script.report("head-2", Verdict.PASSED, 801.0)
+    script.poll(waiting, job(2, "b", "success"), at=1000.0)
+    [moved] = [end for end in script.said(AttemptFinished) if end.machine == A]
+    assert moved.result.ended is Ended.NOT_STARTED
+    again = script.asked(g.Dispatch)[1].batch
+    assert {entry.machine for entry in again.jobs} == {B}
+    records = [script.state.ledger.records[test] for entry in again.jobs for test in entry.shard.tests]
+    assert {(record.reassignments, record.retries, record.takeovers) for record in records} == {(0, 0, 1)}
 
 
 def lease_of(number: int) -> Lease:

@@ -49,7 +49,8 @@ OK, BAD, CUT, OPEN = ("completed", "success"), ("completed", "failure"), ("compl
         (job("cancelled", OK, CUT), (SHUTDOWN,), JobOutcome.LOST),
         (job("failure"), (), JobOutcome.REPORTS),  # nothing is known: its report must tell
         (job("cancelled", runner=""), (NOT_ACQUIRED,), JobOutcome.NEVER_STARTED),
-        (job("cancelled", runner=""), (), JobOutcome.NEVER_STARTED),  # 24 hours in the queue
+        (job("failure", runner=""), (), JobOutcome.NEVER_STARTED),  # 24 hours in the queue
+        (job("cancelled", runner=""), (), JobOutcome.CANCELLED),  # by whom, its run must tell
         (job("skipped", runner=""), (), JobOutcome.NEVER_STARTED),
         (job("cancelled", runner=""), ("The run was canceled by @octocat.",), JobOutcome.CANCELLED),
         (job("cancelled", OK, CUT), ("The operation was canceled.",), JobOutcome.CANCELLED),

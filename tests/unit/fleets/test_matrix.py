@@ -108,6 +108,16 @@ def test_no_dispatch_exceeds_the_limit_and_nothing_is_lost(count: int, shards: i
     assert len({batch.id for batch in sent}) == len(sent)
 
 
+def test_each_entry_names_the_commit_and_each_plan_how_many_tests_the_whole_run_has() -> None:
+    tests = suite(600)
+    jobs = matrix_jobs(units(tests), FLEET, strategy=Strategy.PINNED, shards=600)
+    sent = batches(jobs, {test.id: test for test in tests}, name="d", timeout_minutes=30, commit="c0ffee")
+    entries = [entry for batch in sent for entry in json.loads(batch.inputs["matrix"])["include"]]
+    assert {entry["commit"] for entry in entries} == {"c0ffee"}
+    assert job_of(json.dumps(entries[0])).commit == "c0ffee"
+    assert {unpack(batch.inputs["plan"]).total for batch in sent} == {600}
+
+
 def test_more_than_256_jobs_become_several_dispatches() -> None:
     tests = suite(600)
     jobs = matrix_jobs(units(tests), FLEET, strategy=Strategy.PINNED, shards=600)

@@ -17,7 +17,7 @@ from ci_dispatch.fleets.actions.rest.models import (
     view,
     with_runners,
 )
-from ci_dispatch.fleets.actions.rest.server import PUBLIC_API, server_at
+from ci_dispatch.fleets.actions.rest.server import EVERYTHING, PUBLIC_API, ActionsMode, Capability, server_at
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,17 @@ def test_a_healthy_machine_without_a_runner_online_gets_no_work() -> None:
 
 def test_what_each_server_can_do() -> None:
     assert server_at("").api_url == PUBLIC_API
-    assert server_at("https://api.octo.ghe.com/").run_details
+    assert server_at("https://api.octo.ghe.com/").capabilities == EVERYTHING
     enterprise = server_at("https://github.example.com/api/v3")
-    assert (enterprise.run_details, enterprise.api_version) == (False, None)
+    assert (enterprise.can(Capability.RUN_DETAILS), enterprise.api_version) == (False, None)
+    assert enterprise.missing(ActionsMode.DISPATCH) == ()
+    assert enterprise.missing(ActionsMode.ONE_WORKFLOW) == (Capability.UPLOAD_ARTIFACT_4,)
+    enterprise.require(*ActionsMode)
+    with pytest.raises(UsageError, match=r"lacks version 4 .*\n  try: the two workflows"):
+        enterprise.require(ActionsMode.ONE_WORKFLOW)
+    gitea = server_at("https://git.example.com/api/v1")
+    assert gitea.missing(ActionsMode.DISPATCH) == (Capability.DYNAMIC_MATRIX, Capability.CANCEL)
+    assert gitea.missing(ActionsMode.ONE_WORKFLOW) == (Capability.DYNAMIC_MATRIX,)
     assert server_at("http://127.0.0.1:8080").api_url == "http://127.0.0.1:8080"
     for bad in ("github.com", "ftp://github.com", "https://", "http://github.example.com/api/v3"):
         with pytest.raises(UsageError, match="GITHUB_API_URL"):

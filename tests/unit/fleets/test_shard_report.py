@@ -14,7 +14,16 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import UnreadableReport
 from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, ShardId, TestId, TestResult, Verdict
 from ci_dispatch.fleets.actions.run.polling import SLOWEST, WINDOW, PollBudget
-from ci_dispatch.fleets.actions.shard_report import FILE, ShardReport, artifact_name, attempt_of, parse, read, write
+from ci_dispatch.fleets.actions.shard_report import (
+    FILE,
+    ShardReport,
+    artifact_name,
+    attempt_of,
+    make_uploadable,
+    parse,
+    read,
+    write,
+)
 
 HEAD = '{"v":2,"dispatch":"d","shard":"s","attempt":1,"machine":"m","result":{'
 
@@ -52,6 +61,18 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(UnreadableReport, match="could not be read"):
         read(tmp_path)
+
+
+def test_what_upload_artifact_would_refuse_gets_a_name_that_it_takes(tmp_path: Path) -> None:
+    for name in ("cart: pays/why?.png", "cart: pays/why*.png", "cart_ pays/a.txt", "junit.xml", 'a"b|c'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    make_uploadable(tmp_path)
+    found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(found) == 5
+    assert not [name for name in found if set(name) & set('":<>|*?\r\n')]
+    assert found["junit.xml"] == "junit.xml"
+    assert found["cart_ pays/a.txt"] == "cart_ pays/a.txt"
 
 
 def test_a_report_of_0_1_is_refused_because_its_cause_would_be_lost(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from ci_dispatch.fleets.actions.rest.models import (
     RunView,
     view,
 )
+from ci_dispatch.fleets.actions.rest.server import Capability
 
 READ, WRITE, COMMENT = "actions: read", "actions: write", "pull-requests: write"
 MAX_PAGES = 20  # a list has an end even when the server's has none
@@ -33,7 +34,7 @@ class GitHubApi:
 
     def __init__(self, client: RestClient) -> None:
         self.client = client
-        self._run_details = client.server.run_details
+        self._run_details = client.server.can(Capability.RUN_DETAILS)
 
     # -- writes -----------------------------------------------------------------------------------------------------
 
@@ -93,17 +94,39 @@ class GitHubApi:
 
     # -- reads ------------------------------------------------------------------------------------------------------
 
+    def in_progress(self) -> tuple[int, ...]:
+        """The workflow runs of the repository that are in progress, newest first."""
+        return self.client.ask(
+            "The runs in progress could not be listed",
+            READ,
+            lambda repository: tuple(
+                view(int, run.id) for run in islice(repository.get_workflow_runs(status="in_progress"), PAGE)
+            ),
+        )
+
+    def default_branch(self) -> str:
+        what = "The repository could not be read"
+        return self.client.ask(what, "metadata: read", lambda repository: view(str, repository.default_branch))
+
     def run(self, run: int) -> RunView:
         return self.client.read(RestRequest(what=f"Run {run} could not be read", path=f"/actions/runs/{run}"), RunView)
 
     def find_run(self, workflow: str, dispatch_id: str, since: float) -> int | None:
         """The run whose title carries `[dispatch_id]`, among those dispatched after `since`. Never "the newest"."""
+        return next((run.id for run in self.titled(workflow, f"[{dispatch_id}]", since, at_most=1)), None)
+
+    def titled(
+        self, workflow: str | int, text: str, since: float, *, at_most: int | None = None
+    ) -> tuple[RunView, ...]:
+        """The runs with `text` in their title, among those dispatched after `since`, newest first: ids and titles."""
         created = datetime.fromtimestamp(since, UTC).strftime(">=%Y-%m-%dT%H:%M:%SZ")
 
-        def find(repository: Repository) -> int | None:
+        def find(repository: Repository) -> tuple[RunView, ...]:
             runs = repository.get_workflow(workflow).get_runs(event="workflow_dispatch", created=created)
-            named = (run for run in islice(runs, MAX_PAGES * PAGE) if f"[{dispatch_id}]" in (run.display_title or ""))
-            return next((view(int, run.id) for run in named), None)
+            named = (run for run in islice(runs, MAX_PAGES * PAGE) if text in (run.display_title or ""))
+            return tuple(
+                view(RunView, {"id": run.id, "display_title": run.display_title}) for run in islice(named, at_most)
+            )
 
         return self.client.ask(f"The runs of {workflow} could not be listed", READ, find)
 
@@ -126,6 +149,8 @@ class GitHubApi:
 
     def annotations(self, job: int) -> tuple[str, ...]:
         """What GitHub noted about a job; nothing when the token may not see it: it only helps to explain."""
+        if not self.client.server.can(Capability.ANNOTATIONS):
+            return ()
         try:
             return self.client.ask(
                 "The annotations could not be read",

@@ -58,12 +58,12 @@ def fetch(github: GitHubApi, artifact: ArtifactView, into: Path, limits: Artifac
         address = github.artifact_address(artifact)
     except RequestRefused as refused:
         raise BadArtifact(what, why=refused.why, hint=refused.hint) from refused
-    data = _download(what, address, limits)
+    data = download(what, address, limits)
     _check_digest(what, artifact, data)
     unpack(what, data, into, limits)
 
 
-def _download(what: str, address: str, limits: ArtifactLimits) -> bytes:
+def download(what: str, address: str, limits: ArtifactLimits) -> bytes:
     """The bytes behind a signed address, which gets no header of ours."""
     deadline = time.monotonic() + TOTAL_SECONDS
     data = bytearray()

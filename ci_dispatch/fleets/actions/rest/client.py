@@ -43,7 +43,7 @@ class RestRequest:
     """A request of our own. `what` is what did not happen when it fails, `permission` what the token needs for it."""
 
     what: str
-    path: str  # below the repository
+    path: str  # below the repository; from the root when it begins with /orgs/ or /repos/
     permission: str = "actions: read"
     parameters: Mapping[str, str | int] = field(default_factory=dict)
 
@@ -141,7 +141,8 @@ class RestClient:
     def _request(
         self, client: github.Github, method: str, request: RestRequest, headers: Mapping[str, str]
     ) -> RestResponse:
-        url = f"/repos/{quote(self.repository)}{request.path}"
+        at_the_root = request.path.startswith(("/orgs/", "/repos/"))
+        url = request.path if at_the_root else f"/repos/{quote(self.repository)}{request.path}"
         with self._errors(request.what):
             status, answered, text = client.requester.requestJson(method, url, dict(request.parameters), dict(headers))
         if status < 400:

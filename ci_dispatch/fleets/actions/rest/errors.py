@@ -17,6 +17,13 @@ PERMISSION_HELP = {
     "with Actions: read (classic: scope repo)",
     "pull-requests: write": "in a workflow, give the job `permissions: pull-requests: write`; from elsewhere, a "
     "fine-grained token with Pull requests: read and write (classic: scope repo)",
+    "metadata: read": "give a token that can see the repository",
+    "contents: read": "in a workflow, give the job `permissions: contents: read`; from your desk, a fine-grained token "
+    "with Contents: read (classic: scope repo)",
+    "secrets: read": "GITHUB_TOKEN never has it: use a fine-grained token with Secrets: read (classic: scope repo); "
+    "only names are asked for, never values",
+    "organization_self_hosted_runners: read": "a token of an owner of the organisation, with Self-hosted "
+    "runners: read (classic: scope admin:org)",
     "checks: read": "in a workflow, give the job `permissions: checks: read`",
     "administration: read": "GITHUB_TOKEN never has it: make a fine-grained token with Administration: read and "
     "give it as CI_RUNNERS_TOKEN, or go without: the machines' own health checks are enough",

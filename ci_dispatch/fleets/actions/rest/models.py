@@ -6,6 +6,7 @@ GitHub writes null for "not yet" and "none"; here such a field has its default.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from ci_dispatch.core import codec
@@ -23,6 +24,8 @@ class RunView(Value):
     attempt: int = field(name="run_attempt", default=1)
     title: str = field(name="display_title", default="")
     url: str = field(name="html_url", default="")  # for people
+    workflow: int = field(name="workflow_id", default=0)
+    created: datetime | None = field(name="created_at", default=None)
 
     @property
     def completed(self) -> bool:
@@ -42,6 +45,7 @@ class JobView(Value):
     conclusion: str = ""
     attempt: int = field(name="run_attempt", default=1)
     runner: str = field(name="runner_name", default="")  # empty while no runner has taken it
+    group: str = field(name="runner_group_name", default="")
     steps: tuple[StepView, ...] = ()
     url: str = field(name="html_url", default="")
 
@@ -52,6 +56,11 @@ class JobView(Value):
     @property
     def taken(self) -> bool:
         return self.runner != ""
+
+    @property
+    def hosted(self) -> bool:
+        """It runs on GitHub's own machines."""
+        return self.group == "GitHub Actions"
 
 
 class JobPage(Value):

@@ -40,6 +40,7 @@ class WorkerJob(Value):
     machine: MachineName
     workers: int = 0
     timeout_minutes: int = 60
+    commit: str = ""  # what it must have checked out; empty: nobody could tell
 
 
 class DispatchPlan(Value):
@@ -47,6 +48,7 @@ class DispatchPlan(Value):
 
     tests: Mapping[ShardId, tuple[Test, ...]]
     extra: tuple[str, ...] = ()  # arguments for the test runner
+    total: int = 0  # tests of the whole run: other dispatches have the others
     v: int = 0  # of this format; `pack` sets it
 
 
@@ -56,10 +58,14 @@ def batches(
     *,
     name: str,
     timeout_minutes: int,
+    commit: str = "",
+    total: int = 0,
     extra: Sequence[str] = (),
     max_inputs: int = MAX_INPUTS,
 ) -> list[Batch]:
     """`jobs` as dispatches that GitHub accepts, in order; their ids are `name` and a number.
+
+    `total` is how many tests the whole run has; 0: these.
 
     Raises:
         NothingToRun: for no jobs.
@@ -67,14 +73,18 @@ def batches(
     """
     if not jobs:
         raise NothingToRun("Nothing was dispatched", why="the matrix would be empty")
+    whole = DispatchPlan(tests={}, extra=tuple(extra), total=total or sum(len(job.shard.tests) for job in jobs))
     made: list[Batch] = []
     waiting = list(jobs)
     while waiting:
         batch_id = f"{name}.{len(made) + 1}"
         count = min(len(waiting), MAX_JOBS)
-        while (
-            count and _length(inputs := _inputs(batch_id, waiting[:count], tests, timeout_minutes, extra)) > max_inputs
-        ):
+        while count:
+            entries = _entries(waiting[:count], timeout_minutes, commit)
+            plan = replace(whole, tests={job.shard.id: _tests(job, tests) for job in waiting[:count]})
+            inputs = {"matrix": _compact({"include": entries}), "plan": pack(plan), "dispatch_id": batch_id}
+            if len(_compact(inputs)) <= max_inputs:
+                break
             count //= 2
         if count:
             made.append(Batch(id=batch_id, jobs=tuple(waiting[:count]), inputs=inputs))
@@ -84,29 +94,22 @@ def batches(
     return made
 
 
-def _inputs(
-    batch_id: str, jobs: Sequence[MatrixJob], tests: Mapping[TestId, Test], timeout_minutes: int, extra: Sequence[str]
-) -> dict[str, str]:
-    include = [
+def _entries(jobs: Sequence[MatrixJob], timeout_minutes: int, commit: str) -> list[dict[str, object]]:
+    return [
         {
             "shard": job.shard.id,
             "machine": job.machine,
             "labels": list(job.labels),
             "workers": job.workers,
             "timeout_minutes": timeout_minutes,
+            "commit": commit,
         }
         for job in jobs
     ]
-    shards = {job.shard.id: tuple(tests[test] for test in job.shard.tests) for job in jobs}
-    return {
-        "matrix": _compact({"include": include}),
-        "plan": pack(DispatchPlan(tests=shards, extra=tuple(extra))),
-        "dispatch_id": batch_id,
-    }
 
 
-def _length(inputs: Mapping[str, str]) -> int:
-    return len(_compact(dict(inputs)))
+def _tests(job: MatrixJob, tests: Mapping[TestId, Test]) -> tuple[Test, ...]:
+    return tuple(tests[test] for test in job.shard.tests)
 
 
 def _compact(value: object) -> str:
@@ -137,6 +140,13 @@ def _halves(job: MatrixJob, tests: Mapping[TestId, Test]) -> list[MatrixJob]:
         )
         for letter, part in zip("ab", parts, strict=True)
     ]
+
+
+def run_and_dispatch(batch_id: str) -> tuple[str, int]:
+    """Of which run a batch is, and of which of its dispatches, from 1: later ones repeat tests of earlier ones."""
+    run, _, numbers = batch_id.partition(".")
+    number = numbers.partition(".")[0]
+    return run, int(number) if number.isdecimal() else 1
 
 
 def pack(sent: DispatchPlan) -> str:

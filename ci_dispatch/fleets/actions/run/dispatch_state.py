@@ -11,7 +11,7 @@ from pathlib import Path
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.model import AttemptResult, LeaseNumber, ShardId, Verdict
+from ci_dispatch.core.model import AttemptResult, LeaseNumber, ShardId, TestId, Verdict
 from ci_dispatch.fleets.actions.messages import SavedDispatch
 from ci_dispatch.fleets.actions.run.workflow_run import ShardJob, WorkflowRun
 from ci_dispatch.run.ledger import Ledger
@@ -28,13 +28,14 @@ class DispatchTarget(Value):
     repository: str
     workflow: str
     ref: str
+    commit: str = ""  # that every job checks out and tells back
 
 
 class EarlierAttempt(Value):
-    """What an earlier attempt of an adopted run said; not in the journal yet."""
+    """What an earlier attempt of a shard of an adopted run said; not in the journal yet."""
 
     shard: ShardId
-    attempt: int
+    tests: tuple[TestId, ...]
     result: AttemptResult
 
 

@@ -9,7 +9,7 @@ from ci_dispatch.fleets.actions.messages import Dispatch, FindRun
 from ci_dispatch.fleets.actions.rest.errors import RateLimited, Unavailable
 from ci_dispatch.fleets.actions.run.batches import Batch
 
-MAX_SENDS = 3
+SEND_SECONDS = 900.0  # GitHub may be away for so long: what ran already is not thrown away for a lost answer
 SEARCH_SECONDS = 60.0  # a run may take as long to appear in the list of runs
 SEARCH_AGAIN = 5.0
 SEARCH_BACK = 120.0  # how much earlier than the search a run of ours may have begun
@@ -26,6 +26,7 @@ class DispatchState:
     search_due: float = 0.0
     search_back: float = SEARCH_BACK
     error: GitHubRefused | None = None  # the last one
+    first_sent: float = 0.0
 
     @property
     def unsent(self) -> bool:
@@ -45,6 +46,7 @@ class DispatchState:
         self.in_flight = True
         if self.due is None:
             return FindRun(batch.id, self.search_since - self.search_back)
+        self.first_sent = self.first_sent if self.sent else now
         self.sent += 1
         return Dispatch(batch)
 
@@ -68,8 +70,8 @@ class DispatchState:
             self.search_due = now + error.seconds
         elif now - self.search_since < SEARCH_SECONDS:
             self.search_due = now + SEARCH_AGAIN
-        elif self.sent < MAX_SENDS:
-            self.due = now
+        elif not self.sent or now - self.first_sent < SEND_SECONDS:
+            self.due = now + SEARCH_SECONDS * max(0, self.sent - 1)  # 0, 1, 2 ... minutes more each time
         else:
             return True
         return False

@@ -31,6 +31,7 @@ class JobOutcome(StrEnum):
     TIMED_OUT = "its time was up"
     CANCELLED = "was cancelled"
     STOPPED = "was cancelled while its run went on"  # its runner was stopped
+    REPLACED = "was run again by somebody on GitHub"
 
     @property
     def open(self) -> bool:
@@ -62,8 +63,7 @@ def _untouched(job: JobView, said: str) -> bool:
     """No runner ever worked on it, and nobody called it off."""
     if job.conclusion == "skipped" or _NOT_ACQUIRED.search(said):
         return True
-    ended = job.conclusion in ("cancelled", "failure")
-    return ended and not job.taken and not job.steps and "cancel" not in said.lower()
+    return job.conclusion == "failure" and not job.taken and not job.steps and "cancel" not in said.lower()
 
 
 def _failed(job: JobView) -> JobOutcome:

@@ -5,7 +5,7 @@ An empty matrix is an error on GitHub, so nothing here ever makes one. `batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import Value
@@ -63,6 +63,14 @@ def matrix_jobs(
         _entry(number, kind or made, specs.get(name), given, pool)
         for number, (made, name, given) in enumerate(jobs, first)
     ]
+
+
+def strategy_for(strategy: Strategy, machines: Collection[MachineName], everybody: Collection[MachineName]) -> Strategy:
+    """The strategy for these machines out of all whose runners have the pool's labels.
+
+    Nothing is left to the pool where a runner of a machine that was not asked for, or is not well, might take it.
+    """
+    return strategy if set(machines) >= set(everybody) else Strategy.PINNED
 
 
 def _entry(

@@ -21,7 +21,7 @@ SLOWEST = 60.0  # seconds between two polls, however little is left
 RESERVE = 6  # for a dispatch, a re-run, a listing and what else comes up
 FIRST_POLL = 5.0  # after a dispatch: its jobs take seconds to appear
 DOWNLOAD_INTERVAL = 120.0  # between two downloads while jobs still run
-DOWNLOAD_AGAIN = 20.0  # for reports of jobs that have all ended
+DOWNLOAD_AGAIN = 20.0  # when all jobs have ended, or one ended and its report was not there
 NO_JOBS = 60.0  # polls without any job, until the run itself is asked for
 LONG_RATE_LIMIT = 4  # times our patience: longer than that is not waited for
 
@@ -63,11 +63,12 @@ class Polling:
     def _download(run: WorkflowRun, number: int) -> g.Download:
         leases = {shard: run.jobs[shard].lease for shard in run.wanted()}
         wanted = [(shard, run.attempt, str(lease)) for shard, lease in leases.items() if lease is not None]
-        return g.Download(number, run.batch.id, tuple(wanted))
+        return g.Download(number, run.batch.id, tuple(wanted), run.to_explain())
 
     def downloaded(self, run: WorkflowRun, now: float) -> None:
         run.downloading = False
-        run.download_due = now + (DOWNLOAD_AGAIN if run.ended else DOWNLOAD_INTERVAL)
+        soon = run.ended or any(run.jobs[shard].missing for shard in run.wanted())
+        run.download_due = now + (DOWNLOAD_AGAIN if soon else DOWNLOAD_INTERVAL)
 
     def polled(self, runs: Sequence[WorkflowRun], run: WorkflowRun, polled: g.Polled, now: float) -> None:
         self._failing_since = None

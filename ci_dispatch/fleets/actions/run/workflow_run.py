@@ -31,6 +31,14 @@ class JobStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class NotTaken:
+    """No runner took the shard for so long (seconds)."""
+
+    shard: ShardId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
     """The shard's attempt is over and no report will tell more."""
 
@@ -38,7 +46,7 @@ class JobEnded:
     result: AttemptResult
 
 
-Finding: TypeAlias = JobStarted | JobEnded | CancelledExternally
+Finding: TypeAlias = JobStarted | NotTaken | JobEnded | CancelledExternally
 
 
 @dataclass(slots=True)
@@ -52,7 +60,7 @@ class ShardJob:
     passed: bool = False
     started: float | None = None
     changed: float = 0.0  # when its outcome last changed
-    view: int | None = None  # GitHub's id of the job
+    view: JobView | None = None  # as GitHub showed it last
     stopped: bool = False  # it was cancelled, and its run was not
     settled: bool = False  # its lease has ended
     missing: int = 0  # downloads that did not bring its report
@@ -84,12 +92,19 @@ class WorkflowRun:
     rerun_due: float | None = None
     rerunning: bool = False
     refused_since: float | None = None
+    later: int = 0  # an attempt that somebody else began
     over: bool = False  # nothing more is expected of it
 
     @classmethod
     def of(cls, batch: Batch, now: float) -> WorkflowRun:
         jobs = {job.shard.id: ShardJob(job, now) for job in batch.jobs}
         return cls(batch, now, jobs, DispatchState(due=now))
+
+    @property
+    def expected(self) -> set[TestId]:
+        """Tests that it may still tell about, or will once its failed jobs are run again."""
+        jobs = () if self.over else self.jobs.values()
+        return {test for job in jobs for test in (job.owed if job.settled else job.job.shard.tests)}
 
     @property
     def ended(self) -> bool:
@@ -101,7 +116,12 @@ class WorkflowRun:
         return all(job.settled for job in self.jobs.values())
 
     @property
-    def open_jobs(self) -> bool:
+    def open_jobs(self) -> list[ShardJob]:
+        """Those whose end is waited for."""
+        return [] if self.over else [job for job in self.jobs.values() if not job.settled]
+
+    @property
+    def still_runs(self) -> bool:
         """GitHub may still have jobs of it that nobody waits for."""
         return self.id is not None and any(job.outcome.open for job in self.jobs.values())
 
@@ -117,6 +137,10 @@ class WorkflowRun:
         """What is new since the last poll."""
         self.annotations.update(polled.annotations)
         findings: list[Finding] = []
+        newest = max([polled.view.attempt if polled.view else 0, *(view.attempt for view in polled.jobs)])
+        if newest > self.attempt and not self.rerunning:
+            self._replace(newest, now)
+            return []
         if polled.jobs:
             self.no_jobs_since = None
         elif polled.view and polled.view.completed:
@@ -131,6 +155,13 @@ class WorkflowRun:
             self.conclusion = polled.view.conclusion or "completed"
         return findings + self._who_cancelled(now)
 
+    def _replace(self, attempt: int, now: float) -> None:
+        """Somebody has run it again, perhaps after a cancel that no poll saw: what was told still counts."""
+        self.later, self.download_due = attempt, now
+        for job in self.jobs.values():
+            if not job.settled:
+                job.outcome, job.changed = JobOutcome.REPLACED, now
+
     def _job(self, job: ShardJob, view: JobView, now: float, shard_timeout: float) -> list[Finding]:
         findings: list[Finding] = []
         shard, before = job.job.shard.id, job.outcome
@@ -142,7 +173,7 @@ class WorkflowRun:
             job.outcome = JobOutcome.STOPPED
         if job.outcome is not before:
             job.changed = now
-        job.view = view.id
+        job.view = view
         if view.taken and job.started is None:
             job.started = now
             findings.append(JobStarted(shard, view.runner))
@@ -164,15 +195,15 @@ class WorkflowRun:
         if not self.asks_who_cancelled:
             return []
         cancelled = self._cancelled()
-        notes = [self.annotations.get(job.view, ()) if job.view is not None else () for job in cancelled]
+        notes = [self._notes(job) for job in cancelled]
         if any(map(ended_with_its_run, notes)):
             return [self._cancelled_outside()]
         went_on = self._went_on(min(job.changed for job in cancelled), now)
         unknown = [job for job, said in zip(cancelled, notes, strict=True) if not said and not went_on]
         if unknown and not self.conclusion:
             stopped = [job for job in cancelled if job not in unknown]
-        elif len(unknown) > 1 and self.conclusion == "cancelled":  # all that had not ended, at once
-            return [self._cancelled_outside()]
+        elif self.conclusion == "cancelled" and (len(unknown) > 1 or any(job.started is None for job in unknown)):
+            return [self._cancelled_outside()]  # all that had not ended, at once, or one that no runner had
         else:
             stopped = cancelled
         for job in stopped:
@@ -188,6 +219,9 @@ class WorkflowRun:
             or (job.outcome is JobOutcome.REPORTS and job.changed > since)
             for job in self.jobs.values()
         )
+
+    def _notes(self, job: ShardJob) -> tuple[str, ...]:
+        return self.annotations.get(job.view.id, ()) if job.view else ()
 
     def _cancelled_outside(self) -> CancelledExternally:
         return CancelledExternally(f"run {self.id} was cancelled on GitHub, and not by us")
@@ -205,9 +239,7 @@ class WorkflowRun:
                 continue
             waited = now - max(job.since, idle_since(job.job.machine))
             if job.outcome is JobOutcome.WAITING and waited > queue_timeout:
-                labels = ", ".join(job.job.labels)
-                why = f"no runner with the labels {labels} took it within {queue_timeout:.0f} s"
-                findings.append(JobEnded(shard, AttemptResult(ended=Ended.NOT_STARTED, reason=why)))  # no sickness
+                findings.append(NotTaken(shard, waited))
             elif job.outcome is JobOutcome.RUNNING and job.started is not None and now - job.started > shard_timeout:
                 why = f"GitHub shows it running for more than {shard_timeout:.0f} s, longer than it may"
                 findings.append(JobEnded(shard, _nothing(Ended.LOST, why)))
@@ -231,22 +263,37 @@ class WorkflowRun:
         for shard in self.wanted():
             job = self.jobs[shard]
             job.missing += 1
-            gone = job.outcome is JobOutcome.STOPPED  # whatever the others do
-            if gone or (job.missing >= DOWNLOAD_TRIES and self.ended and not self.asks_who_cancelled):
+            gone = job.outcome in (JobOutcome.STOPPED, JobOutcome.REPLACED)
+            undecided = job.outcome is JobOutcome.CANCELLED and self.asks_who_cancelled
+            if gone or (job.missing >= DOWNLOAD_TRIES and not undecided):  # whatever the others do
                 findings.append(JobEnded(shard, self._without_report(job)))
         return findings
 
+    def to_explain(self) -> tuple[int, ...]:
+        """Jobs, by GitHub's id, whose report is looked for a last time: what else is noted about them?"""
+        last = (job for job in self.jobs.values() if job.awaits_report and job.missing == DOWNLOAD_TRIES - 1)
+        return tuple(job.view.id for job in last if job.view and job.view.id not in self.annotations)
+
     def _without_report(self, job: ShardJob) -> AttemptResult:
-        why = f"its job {job.outcome} and left no report"
+        why = f"its job {job.outcome} and left no report{self._where_it_failed(job)}"
         match job.outcome:
             case JobOutcome.TIMED_OUT:
                 return AttemptResult(ended=Ended.TIMED_OUT, reason=why)
-            case JobOutcome.CANCELLED:
+            case JobOutcome.CANCELLED | JobOutcome.REPLACED:
                 return AttemptResult(ended=Ended.CANCELLED, reason=why)
+            case JobOutcome.STOPPED if job.started is None:
+                return AttemptResult(ended=Ended.NOT_STARTED, reason="it was cancelled before a runner took it")
             case JobOutcome.STOPPED:
                 return _nothing(Ended.LOST, f"{why}: its runner was stopped")
             case _:
                 return AttemptResult(ended=Ended.EXITED, cause=FailureCause.CRASH, reason=why)
+
+    def _where_it_failed(self, job: ShardJob) -> str:
+        if job.view is None:
+            return ""
+        step = next((f": its step {step.name} failed" for step in job.view.steps if step.conclusion == "failure"), "")
+        notes = "; ".join(self._notes(job))
+        return step + (f" ({notes})" if notes else "") + (f", see {job.view.url}" if job.view.url else "")
 
     def remedy(self, now: float, usable: Callable[[ShardJob], bool]) -> Remedy:
         jobs = [

@@ -31,6 +31,41 @@ const zip = await rest.actions.downloadArtifact({ ...here, artifact_id: listed.a
 const log = await rest.actions.downloadJobLogsForWorkflowRun({ ...here, job_id: jobs[0].id });
 const notes = await rest.checks.listAnnotations({ ...here, check_run_id: jobs[1].id });
 const { data: fleet } = await request("GET /repos/{owner}/{repo}/actions/runners", here);
+
+// What else our client or a person may do: every operation of the double has been asked for by Octokit.
+const { data: repository_ } = await rest.repos.get(here);
+const { data: workflows } = await rest.actions.listRepoWorkflows(here);
+const { data: workflow } = await rest.actions.getWorkflow({ ...here, workflow_id });
+const ofWorkflow = await paginate(rest.actions.listWorkflowRuns, { ...here, workflow_id, event: "workflow_dispatch" });
+const all = await paginate(rest.actions.listWorkflowRunsForRepo, { ...here, status: "completed" });
+const attempt = await rest.actions.getWorkflowRunAttempt({ ...here, run_id, attempt_number: 1 });
+const one = await rest.actions.getJobForWorkflowRun({ ...here, job_id: jobs[0].id });
+await rest.actions.reRunWorkflow({ ...here, run_id });
+await completed(3);
+const last = (await rest.actions.listJobsForWorkflowRun({ ...here, run_id })).data.jobs[0];
+await rest.actions.reRunJobForWorkflowRun({ ...here, job_id: last.id });
+await completed(4);
+const conflict = [];
+for (const call of [rest.actions.cancelWorkflowRun, rest.actions.forceCancelWorkflowRun]) {
+  const long = { matrix: JSON.stringify({ include: [{ shard: "slow", labels: ["moruk"] }] }), dispatch_id: "slow" };
+  const slow = await rest.actions.createWorkflowDispatch({ ...here, workflow_id, ref: "main", inputs: long, return_run_details: true });
+  conflict.push((await call({ ...here, run_id: slow.data.workflow_run_id })).status);
+  conflict.push(await call({ ...here, run_id: slow.data.workflow_run_id }).catch((error) => error.status));
+}
+const comment = await rest.issues.createComment({ ...here, issue_number: 7, body: "first" });
+await rest.issues.updateComment({ ...here, comment_id: comment.data.id, body: "second" });
+const comments = await paginate(rest.issues.listComments, { ...here, issue_number: 7 });
+const { data: limit } = await rest.rateLimit.get();
+const settings = [
+  (await rest.repos.getContent({ ...here, path: "ci-dispatch.toml" })).data.path,
+  (await rest.repos.getContent({ owner: "acme", repo: "ci-dispatch", path: "action.yml", ref: "v1" })).data.path,
+  (await paginate(rest.actions.listRepoSecrets, here)).map((secret) => secret.name),
+  (await paginate(rest.actions.listRepoOrganizationSecrets, here)).map((secret) => secret.name),
+  (await rest.actions.getGithubActionsDefaultWorkflowPermissionsRepository(here)).data.default_workflow_permissions,
+  (await paginate(rest.repos.getBranchRules, { ...here, branch: "main" })).map((rule) => rule.type),
+  (await rest.repos.getBranch({ ...here, branch: "main" })).data.protection.required_status_checks.contexts,
+  (await paginate(rest.actions.listSelfHostedRunnersForOrg, { org: owner })).map((runner) => runner.name),
+];
 const refused = await rest.actions.reRunWorkflowFailedJobs({ ...here, run_id: 1 }).catch((error) => error.status);
 
 console.log(
@@ -45,5 +80,13 @@ console.log(
     annotation: notes.data[0].message,
     runners: fleet.runners.map((runner) => runner.name),
     refused,
+    repository: [repository_.full_name, repository_.default_branch],
+    workflows: [workflows.total_count, workflow.path],
+    runs: [ofWorkflow.length, all.length],
+    attempt: [attempt.data.run_attempt, one.data.name],
+    conflict,
+    comments: comments.map((each) => each.body),
+    settings,
+    left: limit.resources.core.remaining < limit.resources.core.limit,
   }),
 );

@@ -1,0 +1,1 @@
+"""One workflow run executed by act on this machine: fresh workspaces, a repository to fetch from, an artifact store."""

@@ -1,0 +1,478 @@
+"""Plan, waves and merge inside one workflow run: what becomes of every test, decided from files alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci_dispatch.app import waves
+from ci_dispatch.config import Config
+from ci_dispatch.core.errors import ExitCode, FleetError, NothingToRun, UsageError
+from ci_dispatch.core.events import MachineChecked
+from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, TestId, TestResult, UnlistedResult, Verdict
+from tests.waves_room import COMMIT, CONFIG, WavesRoom, suite_of
+
+PASSED, FAILED = Verdict.PASSED, Verdict.FAILED
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> WavesRoom:
+    return WavesRoom(tmp_path, suite_of(*NAMES))
+
+
+def verdict_of(room: WavesRoom, test: str) -> str:
+    tests: list[dict[str, Any]] = room.run_json()["tests"]
+    return str(next(one["verdict"] for one in tests if one["id"] == test))
+
+
+class TestPlan:
+    def test_the_first_wave_has_every_test_once_and_each_job_says_what_it_needs(self, room: WavesRoom) -> None:
+        assert room.plan() is ExitCode.PASSED
+        assert sorted(test for shard in room.shards for test in room.tests_of(shard)) == list(NAMES)
+        for entry in room.matrix:
+            assert entry["commit"] == COMMIT
+            assert entry["labels"] == ["self-hosted", entry["machine"]]
+            assert entry["timeout_minutes"] == 35
+        assert room.outputs["artifact-name"] == f"ci-dispatch-{room.plan_id}-plan-1-a1"
+
+    def test_the_minutes_for_check_out_and_set_up_are_a_setting(self, room: WavesRoom) -> None:
+        room.plan({"github.setup_time": "20m", "run.shard_timeout": "10m"})
+        assert {entry["timeout_minutes"] for entry in room.matrix} == {30}
+
+    def test_a_plan_that_does_not_fit_into_a_matrix_says_so_and_writes_none(self, tmp_path: Path) -> None:
+        room = WavesRoom(tmp_path, suite_of(*(f"t{n}" for n in range(300))))
+        with pytest.raises(UsageError, match="300 jobs, and a matrix holds 256"):
+            room.plan(shards=300)
+        assert not list(tmp_path.rglob("plan.json"))
+
+    def test_1200_tests_with_long_names_fit(self, tmp_path: Path) -> None:
+        room = WavesRoom(tmp_path, suite_of(*(f"{n:04}-{'long name ' * 20}" for n in range(1200))))
+        assert room.plan(shards=200) is ExitCode.PASSED
+        assert len({test for shard in room.shards for test in room.tests_of(shard)}) == 1200
+        assert len(room.outputs["matrix"]) < 64_000
+
+    def test_what_an_artifact_shows_to_everybody_holds_no_settings(self, room: WavesRoom) -> None:
+        room.plan()
+        plan = json.loads(next(room.artifacts.rglob("plan.json")).read_text())
+        assert "settings" not in plan["started"]
+
+    @pytest.mark.parametrize(
+        ("payload", "allow", "said"),
+        [
+            ({"head": {"repo": {"full_name": "stranger/fork"}}}, "CI_DISPATCH_ALLOW_FORKS", "stranger/fork"),
+            (
+                {"head": {"repo": {"full_name": "octo-org/octo-repo"}}, "user": {"login": "dependabot[bot]"}},
+                "CI_DISPATCH_ALLOW_DEPENDABOT",
+                "Dependabot",
+            ),
+        ],
+    )
+    def test_code_that_nobody_here_has_read_is_refused_unless_allowed(
+        self, room: WavesRoom, payload: dict[str, Any], allow: str, said: str
+    ) -> None:
+        event = room.folder / "event.json"
+        event.write_text(json.dumps({"pull_request": payload}))
+        room.env |= {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(event)}
+        with pytest.raises(NothingToRun, match=said.replace("/", ".")):
+            room.plan()
+        room.env[allow] = "true"
+        assert room.plan() is ExitCode.PASSED
+
+    def test_a_merge_queue_is_no_stranger(self, room: WavesRoom) -> None:
+        event = room.folder / "event.json"
+        event.write_text(json.dumps({"merge_group": {"head_sha": "c0ffee"}}))
+        room.env |= {"GITHUB_EVENT_NAME": "merge_group", "GITHUB_EVENT_PATH": str(event)}
+        assert room.plan() is ExitCode.PASSED
+
+
+@dataclass
+class AskedMachine:
+    """One that answers a health check as `sick` says."""
+
+    spec: MachineSpec
+    sick: set[str]
+
+    def check(self, deadline: float, *, busy: bool = False) -> MachineChecked:
+        ill = self.spec.name in self.sick
+        return MachineChecked(
+            machine=self.spec.name, healthy=not ill, reachable=True, problems=("disk: 1 % free",) if ill else ()
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class TestHealth:
+    @pytest.fixture
+    def sick(self, room: WavesRoom, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+        names: set[str] = set()
+
+        def opened(config: Config, *, through_github: bool) -> dict[str, AskedMachine]:
+            assert through_github
+            return {spec.name: AskedMachine(spec, names) for spec in config.fleet}
+
+        monkeypatch.setattr(waves, "open_machines", opened)
+        room.env["CI_DISPATCH_SKIP_HEALTH_CHECKS"] = "false"
+        return names
+
+    def test_a_sick_machine_gets_nothing(
+        self, room: WavesRoom, sick: set[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sick.add("moruk")
+        room.plan()
+        assert {entry["machine"] for entry in room.matrix} == {"ilko2"}
+        assert "Left out: moruk: disk: 1 % free" in capsys.readouterr().err
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+
+    def test_without_a_well_machine_nothing_is_planned(self, room: WavesRoom, sick: set[str]) -> None:
+        sick |= {"moruk", "ilko2"}
+        with pytest.raises(FleetError, match="ilko2: disk: 1 % free"):
+            room.plan()
+        assert not list(room.folder.rglob("plan.json"))
+
+    def test_a_machine_that_lost_a_runner_and_is_well_gets_what_nobody_else_can_take(
+        self, room: WavesRoom, sick: set[str]
+    ) -> None:
+        room.plan()
+        assert room.again(2)  # both runners were lost, and both machines are well
+        assert {entry["machine"] for entry in room.matrix} == {"moruk", "ilko2"}
+        before = {test: entry["machine"] for entry in room.matrix for test in room.tests_of(entry["shard"])}
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+        assert set(before) == set(NAMES)
+
+    def test_an_old_shard_and_a_new_one_that_ran_the_same_test_hide_nothing(
+        self, room: WavesRoom, sick: set[str]
+    ) -> None:
+        room.plan()
+        room.all_pass(without="moruk")
+        room.again(2)
+        old = {shard: room.tests_of(shard) for shard in room.shards}
+        room.attempt = 2
+        assert room.again(2)
+        new = {shard: room.tests_of(shard) for shard in room.shards}
+        assert {test for tests in old.values() for test in tests} == {test for tests in new.values() for test in tests}
+        for shard, tests in old.items():
+            room.report(shard, dict.fromkeys(tests, PASSED))
+        for shard, tests in new.items():
+            room.report(shard, dict.fromkeys(tests, FAILED))
+        assert room.merge() is ExitCode.PASSED
+        assert room.outputs["flaky"] == "2"
+
+    def test_a_wave_goes_to_the_machines_that_are_well_then(self, room: WavesRoom, sick: set[str]) -> None:
+        room.plan()
+        room.all_pass(but={"a": FAILED, "b": FAILED, "c": FAILED, "d": FAILED})
+        sick.add("ilko2")
+        assert room.again(2)
+        assert {entry["machine"] for entry in room.matrix} == {"moruk"}
+
+
+class TestMerge:
+    def test_everything_passed(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass()
+        assert not room.again(2)
+        assert room.merge() is ExitCode.PASSED
+        assert room.outputs["verdict"] == "passed"
+        assert room.outputs["tests"] == room.outputs["passed"] == "4"
+        assert Path(room.outputs["report-path"]).is_file()
+        assert "passed" in (room.folder / "summary.md").read_text().lower()
+
+    def test_an_empty_wave_is_a_matrix_that_github_takes(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass()
+        room.again(2)
+        assert room.outputs["owed"] == "false"
+        assert len(room.matrix) == 1
+
+    def test_a_shard_that_never_uploads_is_incomplete(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass(without="moruk")
+        assert room.merge() is ExitCode.INCOMPLETE
+        assert room.outputs["verdict"] == "incomplete"
+        assert room.outputs["not-run"] == "2"
+        assert "no report came from head-" in (room.folder / "summary.md").read_text()
+
+    def test_a_report_that_cannot_be_read_is_none(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass()
+        next(room.artifacts.rglob("attempt.json")).write_text('{"dispatch": ')
+        assert room.merge() is ExitCode.INCOMPLETE
+
+    def test_a_shard_that_forgets_a_test_is_incomplete(self, room: WavesRoom) -> None:
+        room.plan()
+        for shard in room.shards:
+            room.report(shard, dict.fromkeys(room.tests_of(shard)[1:], PASSED))
+        assert room.merge() is ExitCode.INCOMPLETE
+
+    def test_a_report_of_another_commit_is_not_believed(self, room: WavesRoom) -> None:
+        room.plan()
+        for shard in room.shards:
+            room.report(shard, dict.fromkeys(room.tests_of(shard), PASSED), commit="0ther")
+        assert not room.again(2)  # the other jobs will have it too
+        assert room.merge() is ExitCode.INCOMPLETE
+        assert "commit 0ther was checked out, and this run is of c0ffee" in json.dumps(room.run_json())
+
+    def test_nobody_reported_at_all(self, room: WavesRoom) -> None:
+        room.plan()
+        assert room.merge() is ExitCode.INCOMPLETE
+        assert room.outputs["not-run"] == "4"
+
+    def test_without_a_plan_there_is_no_verdict_and_the_job_is_red(self, room: WavesRoom) -> None:
+        with pytest.raises(FleetError, match="no plan was made"):
+            room.merge()
+        assert room.outputs["verdict"] == "incomplete"
+        room.plan()
+        room.all_pass()
+        for file in room.artifacts.rglob("plan.json"):
+            file.unlink()
+        with pytest.raises(FleetError, match="is not there"):
+            room.merge()
+
+    def test_when_strangers_were_refused_the_gate_says_so(self, room: WavesRoom) -> None:
+        event = room.folder / "event.json"
+        event.write_text(json.dumps({"pull_request": {"head": {"repo": {"full_name": "stranger/fork"}}}}))
+        room.env |= {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(event)}
+        with pytest.raises(NothingToRun, match="comes from stranger/fork"):
+            room.merge()
+        assert room.outputs["verdict"] == "incomplete"
+
+    @pytest.mark.parametrize("plan", ["../../etc", "20261128-121158-ab1", "x\n20261128-121158-ab12"])
+    def test_a_plan_is_an_id_and_never_a_path(self, room: WavesRoom, plan: str) -> None:
+        room.plan_id = plan
+        with pytest.raises(FleetError, match="is no plan"):
+            room.merge()
+
+    def test_two_suites_in_one_run_do_not_see_each_other(self, tmp_path: Path) -> None:
+        shop, desk = (WavesRoom(tmp_path / name, suite_of(f"{name} a", f"{name} b")) for name in ("shop", "desk"))
+        shop.plan()
+        desk.plan()
+        assert shop.plan_id != desk.plan_id
+        shop.all_pass()
+        desk.all_pass(but={"desk a": FAILED})
+        for artifact in shop.artifacts.iterdir():
+            artifact.rename(desk.artifacts / artifact.name)
+        shop.artifacts.rmdir()
+        shop.artifacts.symlink_to(desk.artifacts)
+        assert shop.merge() is ExitCode.PASSED
+        assert desk.merge() is ExitCode.TESTS_FAILED
+        assert shop.outputs["tests"] == desk.outputs["tests"] == "2"
+
+    def test_a_single_artifact_lies_where_the_download_put_it(self, room: WavesRoom) -> None:
+        room.plan()
+        plan = next(room.artifacts.rglob("plan.json"))
+        plan.rename(room.artifacts / "plan.json")  # actions/download-artifact makes no folder for one alone
+        assert room.again(2) is False
+        assert room.merge() is ExitCode.INCOMPLETE
+
+
+class TestWaves:
+    def test_a_failed_test_that_passes_in_the_second_wave_is_flaky_and_the_run_green(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass(but={"a": FAILED})
+        assert room.again(2)
+        assert [room.tests_of(shard) for shard in room.shards] == [["a"]]
+        room.all_pass()
+        assert not room.again(3)
+        assert room.merge() is ExitCode.PASSED
+        assert room.outputs["flaky"] == "1"
+        assert verdict_of(room, "a") == "flaky"
+
+    def test_a_test_that_fails_in_every_wave_has_failed(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass(but={"a": FAILED})
+        machines = [room.matrix[0]["machine"]]
+        for wave in (2, 3):
+            assert room.again(wave)
+            machines.append(room.matrix[0]["machine"])
+            room.all_pass(but={"a": FAILED})
+        assert len(set(machines)) == 2  # the second failure on one machine is worth a look from another
+        assert room.merge() is ExitCode.TESTS_FAILED
+        assert verdict_of(room, "a") == "failed"
+
+    def test_max_retries_says_how_many_waves_count(self, room: WavesRoom) -> None:
+        room.plan({"retry.max_retries": "0"})
+        room.all_pass(but={"a": FAILED})
+        assert not room.again(2)
+        assert room.merge() is ExitCode.TESTS_FAILED
+
+    def test_a_retry_that_no_wave_was_left_for_has_failed_and_says_so(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass(but={"a": FAILED})
+        assert room.merge() is ExitCode.TESTS_FAILED
+        assert "was not tried again: no wave is left" in json.dumps(room.run_json())
+
+    def test_what_a_lost_runner_never_finished_is_done_by_another_machine(self, room: WavesRoom) -> None:
+        room.plan()
+        lost = next(entry for entry in room.matrix if entry["machine"] == "moruk")
+        room.all_pass(without="moruk")
+        assert room.again(2)
+        assert {entry["machine"] for entry in room.matrix} == {"ilko2"}
+        assert sorted(t for s in room.shards for t in room.tests_of(s)) == sorted(room.tests_of(lost["shard"]))
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+        assert room.outputs["flaky"] == "0"
+
+    def test_a_machine_with_another_report_is_not_lost(self, tmp_path: Path) -> None:
+        config = CONFIG.replace('name = "moruk"', 'name = "moruk"\nslots = 2')
+        room = WavesRoom(tmp_path, suite_of(*NAMES), config=config)
+        room.plan({"run.machines": "moruk"})
+        first, second = room.shards
+        room.report(first, dict.fromkeys(room.tests_of(first), PASSED))
+        assert room.again(2)  # it is where the upload of the other one failed
+        assert {test for shard in room.shards for test in room.tests_of(shard)} == set(room.tests_of(second))
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+
+    def test_a_suite_that_cannot_be_loaded_is_not_tried_again(self, room: WavesRoom) -> None:
+        room.plan()
+        for shard in room.shards:
+            room.report(shard, dict.fromkeys(room.tests_of(shard), Verdict.NOT_RUN), cause=FailureCause.LOAD)
+        assert not room.again(2)
+        assert room.merge() is ExitCode.INCOMPLETE
+
+    def test_a_job_that_was_cancelled_goes_elsewhere_at_nobody_s_charge(self, room: WavesRoom) -> None:
+        room.plan()
+        for entry in room.matrix:
+            tests = dict.fromkeys(room.tests_of(entry["shard"]), PASSED)
+            if entry["machine"] == "moruk":
+                tests = dict.fromkeys(tests, Verdict.NOT_RUN)
+            ended = Ended.CANCELLED if entry["machine"] == "moruk" else Ended.EXITED
+            room.report(entry["shard"], tests, ended=ended)
+        assert room.again(2)
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+
+    def test_with_no_machine_left_nothing_is_planned_and_the_run_incomplete(
+        self, room: WavesRoom, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        room.plan()
+        assert not room.again(2)
+        assert "4 tests are owed, and nobody is left to run them: moruk: shard head-" in capsys.readouterr().err
+        assert room.merge() is ExitCode.INCOMPLETE
+
+    def test_a_runner_of_the_pool_is_the_machine_of_its_name(self, tmp_path: Path) -> None:
+        room = WavesRoom(tmp_path, suite_of(*NAMES), config=CONFIG.replace('"pinned"', '"pooled"'))
+        room.plan()
+        assert {entry["machine"] for entry in room.matrix} == {"pool"}
+        for shard in room.shards:
+            room.report(shard, dict.fromkeys(room.tests_of(shard), PASSED), machine="ilko2-3")
+        assert room.merge() is ExitCode.PASSED
+        assert {attempt["machine"] for test in room.run_json()["tests"] for attempt in test["attempts"]} == {"ilko2"}
+
+
+class TestRunAgainByAPerson:
+    """`Re-run failed jobs`: the same plan, a later attempt; what passed stays, what failed gets another chance."""
+
+    def test_a_failed_test_that_passes_then_is_flaky(self, room: WavesRoom) -> None:
+        room.plan({"retry.max_retries": "0"})
+        first = room.matrix
+        room.all_pass(but={"a": FAILED})
+        room.again(2)
+        assert room.merge() is ExitCode.TESTS_FAILED
+        room.attempt = 2
+        shard = next(entry["shard"] for entry in first if "a" in room.tests_of(entry["shard"]))
+        room.report(shard, {"a": PASSED})
+        assert not room.again(2)
+        assert room.merge() is ExitCode.PASSED
+        assert verdict_of(room, "a") == "flaky"
+
+    def test_it_fails_again(self, room: WavesRoom) -> None:
+        room.plan({"retry.max_retries": "0"})
+        first = room.matrix
+        room.all_pass(but={"a": FAILED})
+        room.attempt = 2
+        shard = next(entry["shard"] for entry in first if "a" in room.tests_of(entry["shard"]))
+        room.report(shard, {"a": FAILED})
+        assert not room.again(2)
+        assert room.merge() is ExitCode.TESTS_FAILED
+
+    def test_only_the_gate_was_run_again(self, room: WavesRoom) -> None:
+        room.plan({"retry.max_retries": "0"})
+        room.all_pass(but={"a": FAILED})
+        assert room.merge() is ExitCode.TESTS_FAILED
+        room.attempt = 2
+        assert room.merge() is ExitCode.TESTS_FAILED
+        assert room.outputs["failed"] == "1"
+        assert room.outputs["not-run"] == "0"
+        assert [machine["losses"] for machine in room.run_json()["machines"]] == [0, 0]
+
+    def test_a_lost_shard_is_finished_by_its_second_attempt(self, room: WavesRoom) -> None:
+        room.plan()
+        lost = next(entry for entry in room.matrix if entry["machine"] == "moruk")
+        room.all_pass(without="moruk")
+        assert room.merge() is ExitCode.INCOMPLETE
+        room.attempt = 2
+        room.report(lost["shard"], dict.fromkeys(room.tests_of(lost["shard"]), PASSED))
+        assert not room.again(2)
+        assert room.merge() is ExitCode.PASSED
+
+    def test_it_may_be_lost_again_and_then_goes_on_elsewhere(self, room: WavesRoom) -> None:
+        room.plan({"retry.max_retries": "0"})
+        first = room.matrix
+        room.all_pass(but={"a": FAILED}, without="moruk")
+        failed = [entry for entry in first if entry["machine"] == "ilko2"]
+        room.attempt = 2
+        for entry in failed:
+            tests = [test for test in room.tests_of(entry["shard"]) if test == "a"]
+            room.report(entry["shard"], dict.fromkeys(tests, PASSED))
+        assert room.again(2)  # moruk's job was run again, and said nothing again
+        assert {entry["machine"] for entry in room.matrix} == {"ilko2"}
+        assert all(shard.startswith("w2a2-") for shard in room.shards)
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+
+    def test_a_machine_whose_runner_reports_again_gets_work_again(self, room: WavesRoom) -> None:
+        room.plan()
+        first = {entry["machine"]: entry["shard"] for entry in room.matrix}
+        room.all_pass(but={"a": FAILED, "b": FAILED, "c": FAILED, "d": FAILED}, without="moruk")
+        room.attempt = 2
+        for shard in first.values():
+            room.report(shard, dict.fromkeys(room.tests_of(shard), FAILED))
+        assert room.again(2)
+        assert {entry["machine"] for entry in room.matrix} == {"moruk", "ilko2"}
+
+    def test_a_job_of_a_later_wave_alone(self, room: WavesRoom) -> None:
+        """GitHub runs only the failed jobs: wave 1 is green and stays, wave 2's own old job runs again."""
+        room.plan({"retry.max_retries": "1"})
+        room.all_pass(but={"a": FAILED})
+        assert room.again(2)
+        second = room.shards[0]
+        room.all_pass(but={"a": FAILED})
+        assert not room.again(3)
+        room.attempt = 2
+        room.report(second, {"a": PASSED})
+        assert not room.again(3)
+        assert room.merge() is ExitCode.PASSED
+        assert verdict_of(room, "a") == "flaky"
+
+    def test_a_failure_that_no_listing_names_stays_one(self, room: WavesRoom) -> None:
+        """Nobody can ask for it again, so that no attempt may take it back."""
+        room.plan()
+        first, second = room.shards
+        surprise = UnlistedResult(
+            test=suite_of("surprise")[0], result=TestResult(test=TestId("surprise"), verdict=FAILED)
+        )
+        room.report(first, dict.fromkeys(room.tests_of(first), PASSED), unlisted=(surprise,))
+        room.report(second, dict.fromkeys(room.tests_of(second), PASSED))
+        assert room.merge() is ExitCode.TESTS_FAILED
+        room.attempt = 2
+        room.report(first, {})
+        assert not room.again(2)
+        assert room.merge() is ExitCode.TESTS_FAILED
+        assert verdict_of(room, "surprise") == "failed"
+
+    def test_everything_was_run_again_and_only_that_counts(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass(but={"a": FAILED, "b": FAILED})
+        room.attempt = 2
+        room.plan()
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+        assert room.outputs["flaky"] == "0"
