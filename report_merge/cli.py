@@ -17,7 +17,8 @@ import click
 from report_merge.model import Report, RunContext
 
 if TYPE_CHECKING:
-    from report_merge.compare import Comparison
+    from report_merge.render.json import SavedReport
+    from report_merge.result import MergeResult
 
 PROGRAM = "report-merge"
 FAIL_ON = ("failed", "flaky", "new", "never")
@@ -102,7 +103,12 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
 @click.option("--expect", type=_File, help="A plan of shards and tests that must be there (docs/report-merge.md).")
 @click.option("--attempt-from", metavar="PATTERN", help="A regular expression whose group in the path is the attempt.")
 @click.option("--baseline", type=_File, help="The --json of an earlier run to compare with.")
-@click.option("--lighthouse", type=click.Path(path_type=Path), metavar="DIR", help="Lighthouse CI results to show.")
+@click.option(
+    "--lighthouse",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Lighthouse CI results to show; a gate that does not hold is a failure.",
+)
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),
@@ -141,11 +147,11 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
     from report_merge.merging import merging
     from report_merge.option_files import read_option
     from report_merge.outputs import replacing
-    from report_merge.render.json import loads as parse_baseline
+    from report_merge.render.json import saved
     from report_merge.sources import DEFAULT_ATTEMPT, find
 
     expected = read_option(options.expect, parse_plan, "--expect")
-    baseline = read_option(options.baseline, parse_baseline, "--baseline")
+    baseline = read_option(options.baseline, saved, "--baseline")
     written = [path for path in (options.output, options.summary, options.html, options.json) if path]
     with tempfile.TemporaryDirectory(prefix="report-merge-", ignore_cleanup_errors=True) as folder:
         found = find(
@@ -168,17 +174,40 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
                 else ReadLimits(kept_text_bytes=MIB),  # a summary shows less than that
             ) as report,
         ):
-            comparison = _compared(report, baseline)
-            _render(options, report, comparison, environ)
-    return _exit_code(options.fail_on, report, comparison)
+            result = _result(options, report, baseline)
+            _write(options, result, environ)
+    return _exit_code(options.fail_on, result, baseline)
 
 
-def _compared(report: Report, baseline: Report | None) -> Comparison | None:
-    if baseline is None:
-        return None
+def _result(options: Options, report: Report, baseline: SavedReport | None) -> MergeResult:
+    """The report, compared with the baseline, and what Lighthouse found."""
     from report_merge.compare import compare
+    from report_merge.result import MergeResult
 
-    return compare(report, baseline)
+    lighthouse = None
+    if options.lighthouse:
+        from report_merge.lighthouse import read
+
+        lighthouse = read(options.lighthouse)
+        if baseline and baseline.lighthouse:
+            lighthouse = replace(lighthouse, baseline=baseline.lighthouse.pages)
+    comparison = compare(report, baseline.report) if baseline else None
+    return MergeResult(report=report, comparison=comparison, lighthouse=lighthouse)
+
+
+def _write(options: Options, result: MergeResult, environ: Mapping[str, str]) -> None:
+    from report_merge.render import escape
+
+    if options.summary:
+        result.write_summary(options.summary, environ)
+    if options.html:
+        result.write_html(options.html)
+    if options.json:
+        result.write_json(options.json)
+    if not result.report.totals.tests:
+        click.echo(f"{PROGRAM}: nothing to report: no test in {escape.terminal(' '.join(options.paths))}", err=True)
+    shown = bool(options.summary or options.html)  # failures are told once
+    result.say(PROGRAM, report_path=str(options.html or options.output or ""), failures_shown=shown)
 
 
 def _context(title: str, environ: Mapping[str, str]) -> RunContext:
@@ -197,50 +226,22 @@ def _context(title: str, environ: Mapping[str, str]) -> RunContext:
     )
 
 
-def _render(options: Options, report: Report, comparison: Comparison | None, environ: Mapping[str, str]) -> None:
-    from report_merge.outputs import append_text, write_text
-    from report_merge.render import escape
-    from report_merge.render.text import final_lines
-
-    lighthouse = None
-    if options.lighthouse:
-        from report_merge.lighthouse import read as read_lighthouse
-
-        lighthouse = read_lighthouse(options.lighthouse)
-    if options.summary:
-        from report_merge.render.markdown import job_summary
-
-        shared = str(options.summary) == environ.get("GITHUB_STEP_SUMMARY")
-        used = options.summary.stat().st_size if shared and options.summary.exists() else 0
-        text = job_summary(report, already_used_bytes=used, comparison=comparison, lighthouse=lighthouse)
-        (append_text if shared else write_text)(options.summary, text)
-    if options.html:
-        from report_merge.render.html import page
-
-        write_text(options.html, page(report, comparison=comparison, lighthouse=lighthouse))
-    if options.json:
-        from report_merge.render.json import dumps
-
-        write_text(options.json, dumps(report))
-    if not report.totals.tests:
-        click.echo(f"{PROGRAM}: nothing to report: no test in {escape.terminal(' '.join(options.paths))}", err=True)
-    told = replace(report, cases=()) if options.summary or options.html else report  # failures are told once
-    for line in final_lines(told, program=PROGRAM, report_path=str(options.html or options.output or "")):
-        click.echo(line, err=True)
-
-
-def _exit_code(fail_on: str, report: Report, comparison: Comparison | None) -> MergeExitCode:
+def _exit_code(fail_on: str, result: MergeResult, baseline: SavedReport | None) -> MergeExitCode:
+    report, lighthouse = result.report, result.lighthouse
     totals = report.totals
     if report.missing or totals.not_run:
         return MergeExitCode.INCOMPLETE
-    if report.problems:
+    if report.problems or (lighthouse and lighthouse.problems):
         return MergeExitCode.UNREADABLE
     if totals.tests == 0:
         return MergeExitCode.NOTHING
+    broken = lighthouse.broken if lighthouse else frozenset()
+    broken_before = baseline.lighthouse.broken if baseline and baseline.lighthouse else frozenset()
+    new_failures = result.comparison.new_failures if result.comparison else ()
     failed = {
-        "failed": totals.failed > 0,
-        "flaky": totals.failed + totals.flaky > 0,
-        "new": comparison is not None and bool(comparison.new_failures),
+        "failed": totals.failed > 0 or bool(broken),
+        "flaky": totals.failed + totals.flaky > 0 or bool(broken),
+        "new": bool(new_failures) or bool(broken - broken_before),
         "never": False,
     }
     return MergeExitCode.FAILED if failed[fail_on] else MergeExitCode.PASSED

@@ -22,6 +22,7 @@ from report_merge.render.budget import Filled, fill, size
 from report_merge.render.html_sections import body_sections
 from report_merge.render.html_templates import templates
 from report_merge.render.html_tests import ListedTests, listed_tests
+from report_merge.render.lighthouse_words import lighthouse_trouble
 from report_merge.render.view import View, context_parts, view
 from report_merge.render.wording import Status, count, signed
 
@@ -59,10 +60,7 @@ def page(
 
 
 def _assemble(shown: View, lighthouse: LighthouseReport | None, body: Filled, tests: ListedTests) -> str:
-    gate_holds = lighthouse is None or lighthouse.gate_holds
-    status = wording.status(shown.report)
-    if status is Status.PASSED and not gate_holds:
-        status = Status.FAILED
+    status = wording.status(shown.report, lighthouse)
     css, js = _asset("report.css"), _asset("report.js")
     context = shown.report.context
     links = [(text, url) for text, url in (("Run", context.url),) if escape.html_url(url)]
@@ -80,7 +78,7 @@ def _assemble(shown: View, lighthouse: LighthouseReport | None, body: Filled, te
         .render(
             status=status,
             symbol=STATUS_GLYPH[status],
-            headline=wording.headline(shown.report) + ("" if gate_holds else "; the Lighthouse gate does not hold"),
+            headline="; ".join([wording.headline(shown.report), *lighthouse_trouble(lighthouse)]),
             context=context_parts(shown.report, shown.comparison),
             links=links,
             totals=numbers,

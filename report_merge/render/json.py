@@ -1,4 +1,8 @@
-"""A Report as JSON and back, losing nothing: the file that `--json` writes and `--baseline` reads."""
+"""A Report as JSON and back, losing nothing: the file that `--json` writes and `--baseline` reads.
+
+`report.schema.json` describes it. `causes` says which tests failed for one reason; it is for readers of the file and is
+worked out again, not read back.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,69 @@ import json
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from math import isfinite
 from typing import Any
 
+from report_merge import failures
+from report_merge.lighthouse_results import LighthouseReport
 from report_merge.model import Report
 
 FORMAT = "report-merge"
-VERSION = 1
+VERSION = 2
+READ_VERSIONS = (1, 2)  # 1 has neither causes nor Lighthouse results
 
 
 class NotAReport(ValueError):
     """The text is not a report this version can read; the message says what it is instead."""
 
 
-def dumps(report: Report) -> str:
-    """`report` as one JSON object; fields that have their default value are left out."""
-    return json.dumps(
-        {"format": FORMAT, "version": VERSION, "report": _plain(report)}, ensure_ascii=False, allow_nan=False
-    )
+@dataclass(frozen=True, slots=True)
+class SavedReport:
+    """What a file of `--json` holds."""
+
+    report: Report
+    lighthouse: LighthouseReport | None = None
+
+
+def dumps(
+    report: Report, lighthouse: LighthouseReport | None = None, rules: failures.FailureRules | None = None
+) -> str:
+    """All of it as one JSON object; fields that have their default value are left out."""
+    document = {"format": FORMAT, "version": VERSION, "report": _plain(report), "causes": _causes(report, rules)}
+    if lighthouse is not None:
+        document["lighthouse"] = _plain(replace(lighthouse, baseline=()))
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+
+def _causes(report: Report, rules: failures.FailureRules | None) -> list[dict[str, Any]]:
+    """One entry for each cause; its `tests` are places in the list of cases, from 0."""
+    places = {id(case): place for place, case in enumerate(report.cases)}
+    return [
+        {
+            "fingerprint": group.fingerprint,
+            "verdict": group.verdict.value,
+            "category": group.finding.category,
+            "rule": group.finding.rule,
+            "title": _plain(group.title),
+            "evidence": _plain(group.finding.evidence),
+            "hint": _plain(group.finding.hint),
+            "machines": _plain(group.machines),
+            "tests": [places[id(case)] for case in group.cases],
+        }
+        for group in failures.group(report.cases, rules=rules)
+    ]
 
 
 def loads(text: str) -> Report:
     """The report `dumps` was given. Raises NotAReport for anything else, and for versions it does not know."""
+    return saved(text).report
+
+
+def saved(text: str) -> SavedReport:
+    """All that `dumps` was given. Raises NotAReport for anything else, and for versions it does not know."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -38,13 +80,14 @@ def loads(text: str) -> Report:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise NotAReport('not a report of report-merge: there is no "format": "report-merge" in it')
     version = document.get("version")
-    if version != VERSION:
+    if version not in READ_VERSIONS:
         raise NotAReport(
-            f"a report of format version {version!r:.40}; this report-merge reads version {VERSION}. "
+            f"a report of format version {version!r:.40}; this report-merge reads versions 1 to {VERSION}. "
             "Write it again with this version, or use the version that wrote it."
         )
     report: Report = _value(Report, document.get("report"), "report")
-    return report
+    lighthouse = document.get("lighthouse")
+    return SavedReport(report, lighthouse and _value(LighthouseReport, lighthouse, "lighthouse"))
 
 
 def _plain(value: Any) -> Any:
@@ -52,7 +95,7 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind is str:
         return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
-    if kind is int or value is None:
+    if kind is int or kind is bool or value is None:
         return value
     if kind is float:
         return value if isfinite(value) else None  # JSON has neither NaN nor infinity
@@ -77,8 +120,10 @@ def _hints(cls: type) -> dict[str, Any]:
 def _value(kind: Any, value: Any, where: str) -> Any:
     """`value` as `kind`, which is one of the few kinds the model is made of."""
     origin = typing.get_origin(kind)
-    if origin is types.UnionType:  # X | None
-        return None if value is None else _value(typing.get_args(kind)[0], value, where)
+    if origin is types.UnionType:  # X | None, or a number or text
+        kinds = typing.get_args(kind)
+        fitting = (one for one in kinds if type(value) is one or (one is float and type(value) is int))
+        return None if value is None and type(None) in kinds else _value(next(fitting, kinds[0]), value, where)
     if origin is tuple or origin is Sequence:
         return _sequence(typing.get_args(kind), value, where)
     if is_dataclass(kind):

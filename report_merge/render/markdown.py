@@ -18,6 +18,7 @@ from report_merge.model import Case, Report, Totals
 from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
+from report_merge.render.lighthouse_words import lighthouse_trouble
 from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, view
 from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
 
@@ -83,7 +84,7 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
 def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
     report, comparison = shown.report, shown.comparison
     blame = [count(len(comparison.new_failures), "new failure")] if comparison and report.totals.failed else []
-    blame += ["the Lighthouse gate does not hold"] if lighthouse and not lighthouse.gate_holds else []
+    blame += lighthouse_trouble(lighthouse)
     context = report.context
     links = [
         link for link in (("HTML report", context.report_url), ("run", context.url)) if escape.markdown_url(link[1])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from report_merge import failures
+from report_merge.lighthouse_results import LighthouseReport
 from report_merge.model import Report
 from report_merge.plain import one_line
 from report_merge.render import escape
+from report_merge.render.lighthouse_words import lighthouse_lines, lighthouse_trouble
 from report_merge.render.view import MissingGroup, missing_groups
 from report_merge.render.wording import (
     Status,
@@ -25,7 +27,12 @@ TESTS_SHOWN = 5
 
 
 def final_lines(
-    report: Report, *, program: str = "ci-dispatch", report_path: str = "", rules: failures.FailureRules | None = None
+    report: Report,
+    *,
+    program: str = "ci-dispatch",
+    report_path: str = "",
+    rules: failures.FailureRules | None = None,
+    lighthouse: LighthouseReport | None = None,
 ) -> list[str]:
     """The grouped failures, what is missing, and as the last line exactly one summary:
 
@@ -55,12 +62,20 @@ def final_lines(
         lines.append(f"... and {count(len(report.problems) - GROUPS_SHOWN, 'more file')}: see the report")
     if nothing := nothing_passed(report.totals.tests, report.totals.skipped):
         lines.append(nothing.replace("nothing passed", "NOTHING PASSED"))
-    return [*lines, last_line(report, program=program, report_path=report_path)]
+    lines += lighthouse_lines(lighthouse) if lighthouse else []
+    return [*lines, last_line(report, program=program, report_path=report_path, lighthouse=lighthouse)]
 
 
-def last_line(report: Report, *, program: str = "ci-dispatch", report_path: str = "") -> str:
+def last_line(
+    report: Report,
+    *,
+    program: str = "ci-dispatch",
+    report_path: str = "",
+    lighthouse: LighthouseReport | None = None,
+) -> str:
     """The one line that scripts can find: `PROGRAM: STATUS counts; machines; wall time; report PATH`."""
-    parts = [f"{program}: {status(report)} {counts(report)}"]
+    parts = [f"{program}: {status(report, lighthouse)} {counts(report)}"]
+    parts += lighthouse_trouble(lighthouse)
     if report.machines:
         parts.append(count(len(report.machines), "machine"))
     if report.wall_seconds is not None:

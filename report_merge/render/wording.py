@@ -28,23 +28,25 @@ STATUS_SYMBOL = {
 }
 
 
-def status(report: Report) -> Status:
-    """The word of whoever ran it, where there is one; else what cases and files say."""
-    if report.verdict:
+def status(report: Report, lighthouse: LighthouseReport | None = None) -> Status:
+    """The word of whoever ran it, where there is one; else what cases, files and Lighthouse results say."""
+    if report.verdict and (lighthouse is None or report.verdict != Status.PASSED):
         return Status(report.verdict)
     if report.incomplete:
         return Status.INCOMPLETE
-    if report.totals.failed:
+    if report.totals.failed or not gate_holds(lighthouse):
         return Status.FAILED
-    return Status.UNREADABLE if report.problems else Status.PASSED
+    return Status.UNREADABLE if report.problems or (lighthouse and lighthouse.problems) else Status.PASSED
+
+
+def gate_holds(lighthouse: LighthouseReport | None) -> bool:
+    return lighthouse is None or lighthouse.gate_holds
 
 
 def symbol(report: Report, lighthouse: LighthouseReport | None = None) -> str:
     """The status as one character; what proves nothing and a Lighthouse gate that does not hold are never green."""
-    if status(report) is not Status.PASSED:
-        return STATUS_SYMBOL[status(report)]
-    if lighthouse is not None and not lighthouse.gate_holds:
-        return "❌"
+    if (word := status(report, lighthouse)) is not Status.PASSED:
+        return STATUS_SYMBOL[word]
     return "⚠️" if nothing_passed(report.totals.tests, report.totals.skipped) else STATUS_SYMBOL[Status.PASSED]
 
 

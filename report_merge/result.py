@@ -1,0 +1,50 @@
+"""Every output that was asked for, from one report: the pages, the data, the last words in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from report_merge.compare import Comparison
+from report_merge.lighthouse_results import LighthouseReport
+from report_merge.model import Report
+from report_merge.outputs import append_text, write_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeResult:
+    """A report with what is known besides it."""
+
+    report: Report
+    comparison: Comparison | None = None
+    lighthouse: LighthouseReport | None = None
+
+    def write_summary(self, path: Path, environ: Mapping[str, str]) -> None:
+        """Replaces the file, but adds to the step's own summary, where others have written too."""
+        from report_merge.render.markdown import job_summary
+
+        shared = str(path) == environ.get("GITHUB_STEP_SUMMARY")
+        used = path.stat().st_size if shared and path.exists() else 0
+        text = job_summary(self.report, already_used_bytes=used, comparison=self.comparison, lighthouse=self.lighthouse)
+        (append_text if shared else write_text)(path, text)
+
+    def write_html(self, path: Path) -> None:
+        from report_merge.render.html import page
+
+        write_text(path, page(self.report, comparison=self.comparison, lighthouse=self.lighthouse))
+
+    def write_json(self, path: Path) -> None:
+        from report_merge.render.json import dumps
+
+        write_text(path, dumps(self.report, self.lighthouse))
+
+    def say(self, program: str, *, report_path: str, failures_shown: bool) -> None:
+        """The last words on stderr; the failures only when no page shows them."""
+        from report_merge.render.text import final_lines
+
+        report = replace(self.report, cases=()) if failures_shown else self.report
+        for line in final_lines(report, program=program, report_path=report_path, lighthouse=self.lighthouse):
+            click.echo(line, err=True)
