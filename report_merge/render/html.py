@@ -104,7 +104,7 @@ def _left_out(body: Filled, tests: ListedTests) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files("report_merge").joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files("report_merge.render").joinpath("html", name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

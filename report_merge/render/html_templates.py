@@ -21,7 +21,7 @@ def pieces() -> Any:
 def templates() -> Environment:
     """Whatever a template is given is escaped, except Markup."""
     environment = Environment(
-        loader=PackageLoader("report_merge"),
+        loader=PackageLoader("report_merge.render", "html"),
         autoescape=True,
         finalize=lambda value: value if isinstance(value, Markup) else Markup(escape.html(str(value))),  # noqa: S704
         trim_blocks=True,

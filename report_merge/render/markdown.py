@@ -230,7 +230,7 @@ def _foot(filled: Filled, used: int, room: int) -> str:
 def pieces() -> Any:
     """The macros of `summary.md.j2`: whatever they are given is escaped, except Markup."""
     environment = Environment(
-        loader=PackageLoader("report_merge"),
+        loader=PackageLoader("report_merge.render", "."),
         autoescape=True,
         finalize=lambda value: value if isinstance(value, Markup) else Markup(escape.markdown(str(value))),  # noqa: S704
         trim_blocks=True,
