@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from report_merge.model import Report, RunContext
+from report_merge.model import Report
 
 if TYPE_CHECKING:
     from report_merge.render.json import SavedReport
@@ -50,6 +50,9 @@ class Options:
     lighthouse: Path | None
     fail_on: str
     title: str
+    annotations: bool
+    comment: bool
+    outputs: Path | None
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -117,6 +120,9 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
     help="What exit code 1 is for; new: failures that are not in the --baseline. Missing and unreadable stay red.",
 )
 @click.option("--title", default="", help="A name for the run.")
+@click.option("--annotations", is_flag=True, help="Print the causes as annotations of GitHub Actions.")
+@click.option("--comment", is_flag=True, help="Keep one comment on the pull request up to date ($GITHUB_TOKEN).")
+@click.option("--outputs", type=_File, help="Verdict and counts as step outputs, appended: $GITHUB_OUTPUT.")
 @click.pass_obj
 def merge(environ: Mapping[str, str], /, attempt_from: str | None, **given: object) -> int:
     """Merge the JUnit files of any number of shards and attempts into one truthful result.
@@ -143,6 +149,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
     from report_merge.expectation import parse as parse_plan
+    from report_merge.github import run_context
     from report_merge.limits import MIB, ReadLimits
     from report_merge.merging import merging
     from report_merge.option_files import read_option
@@ -167,7 +174,7 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
                 Path(folder),
                 stream,
                 expected=expected,
-                context=_context(options.title, environ),
+                context=run_context(options.title, environ),
                 all_cases=bool(options.json or options.baseline),
                 limits=ReadLimits()
                 if options.html
@@ -175,8 +182,9 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
             ) as report,
         ):
             result = _result(options, report, baseline)
-            _write(options, result, environ)
-    return _exit_code(options.fail_on, result, baseline)
+            code = _exit_code(options.fail_on, result, baseline)
+            _write(options, result, code, environ)
+    return code
 
 
 def _result(options: Options, report: Report, baseline: SavedReport | None) -> MergeResult:
@@ -195,7 +203,7 @@ def _result(options: Options, report: Report, baseline: SavedReport | None) -> M
     return MergeResult(report=report, comparison=comparison, lighthouse=lighthouse)
 
 
-def _write(options: Options, result: MergeResult, environ: Mapping[str, str]) -> None:
+def _write(options: Options, result: MergeResult, code: MergeExitCode, environ: Mapping[str, str]) -> None:
     from report_merge.render import escape
 
     if options.summary:
@@ -204,26 +212,17 @@ def _write(options: Options, result: MergeResult, environ: Mapping[str, str]) ->
         result.write_html(options.html)
     if options.json:
         result.write_json(options.json)
+    if options.outputs:
+        files = {"report-path": options.output, "html-path": options.html, "json-path": options.json}
+        result.append_outputs(options.outputs, code, {name: path for name, path in files.items() if path})
+    if options.annotations:
+        result.annotate()
+    if options.comment:
+        result.keep_comment(environ)
     if not result.report.totals.tests:
         click.echo(f"{PROGRAM}: nothing to report: no test in {escape.terminal(' '.join(options.paths))}", err=True)
     shown = bool(options.summary or options.html)  # failures are told once
     result.say(PROGRAM, report_path=str(options.html or options.output or ""), failures_shown=shown)
-
-
-def _context(title: str, environ: Mapping[str, str]) -> RunContext:
-    """Where we are, as GitHub Actions tells it; empty elsewhere."""
-    repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
-    attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
-    server = environ.get("GITHUB_SERVER_URL", "https://github.com")
-    return RunContext(
-        title=title or environ.get("GITHUB_WORKFLOW", ""),
-        repository=repository,
-        branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
-        sha=environ.get("GITHUB_SHA", ""),
-        run_id=run_id,
-        attempt=int(attempt) if attempt.isdigit() else 1,
-        url=f"{server}/{repository}/actions/runs/{run_id}" if repository and run_id else "",
-    )
 
 
 def _exit_code(fail_on: str, result: MergeResult, baseline: SavedReport | None) -> MergeExitCode:

@@ -41,6 +41,45 @@ class MergeResult:
 
         write_text(path, dumps(self.report, self.lighthouse))
 
+    def append_outputs(self, path: Path, code: int, files: Mapping[str, Path]) -> None:
+        """For the steps after this one; report-merge/action.yml documents them."""
+        from report_merge.github import append_outputs
+        from report_merge.render.wording import status
+
+        totals = self.report.totals
+        names = ("tests", "passed", "failed", "flaky", "skipped", "not_run")
+        outputs = {"verdict": status(self.report, self.lighthouse).lower(), "exit-code": str(int(code))}
+        outputs |= {name.replace("_", "-"): str(getattr(totals, name)) for name in names}
+        append_outputs(path, outputs | {name: str(file) for name, file in files.items()})
+
+    def annotate(self) -> None:
+        from report_merge.render.workflow_commands import annotations_of
+
+        for command in annotations_of(self.report):
+            click.echo(command)
+
+    def keep_comment(self, environ: Mapping[str, str]) -> None:
+        """The comment on the pull request; that it could not be written is a warning and no verdict."""
+        from report_merge.github import pull_request
+        from report_merge.github_comment import NoComment, PullRequest
+        from report_merge.render.escape import workflow_data, workflow_log
+        from report_merge.render.markdown import pr_comment
+
+        number = pull_request(environ)
+        if number is None:
+            click.echo("note: no comment was written: this run belongs to no pull request", err=True)
+            return
+        marker = f"report-merge/{environ.get('GITHUB_WORKFLOW', '')}/{self.report.context.title}"
+        text = pr_comment(self.report, marker=marker, comparison=self.comparison, lighthouse=self.lighthouse)
+        try:
+            PullRequest(number, environ).keep_comment(text)
+        except NoComment as error:
+            click.echo(
+                workflow_log(f"warning: the comment on pull request {number} was not written: {error}"), err=True
+            )
+            if environ.get("GITHUB_ACTIONS") == "true":
+                click.echo(f"::warning title=The pull request has no comment::{workflow_data(str(error))}")
+
     def say(self, program: str, *, report_path: str, failures_shown: bool) -> None:
         """The last words on stderr; the failures only when no page shows them."""
         from report_merge.render.text import final_lines

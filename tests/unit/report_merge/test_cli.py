@@ -154,3 +154,22 @@ def test_explain_says_why(capfd: pytest.CaptureFixture[str]) -> None:
     Path("run.log").write_text("curl: (6) Could not resolve host: nowhere.invalid\n", encoding="utf-8")
     assert run(["explain", "run.log"], {}) == 0
     assert "infra.dns" in capfd.readouterr().out
+
+
+def test_annotations_are_printed_where_the_runner_reads_them(capfd: pytest.CaptureFixture[str]) -> None:
+    assert merge("--annotations", a=FAILED.replace('name="t"', 'name="t" file="t.py" line="3"')) is MergeExitCode.FAILED
+    out = capfd.readouterr().out
+    assert out.startswith("::error title=")
+    assert "file=t.py,line=3::no" in out
+
+
+def test_outputs_of_a_step_are_added_to_what_is_there() -> None:
+    Path("outputs").write_text("before=1\n", encoding="utf-8")
+    assert merge("--outputs", "outputs", "-o", "m.xml", "--fail-on", "never", a=FAILED) is MergeExitCode.PASSED
+    lines = Path("outputs").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "before=1"
+    told = {lines[i].partition("<<")[0]: lines[i + 1] for i in range(1, len(lines), 3)}
+    assert told == {
+        "verdict": "failed", "exit-code": "0", "tests": "1", "passed": "0", "failed": "1", "flaky": "0",
+        "skipped": "0", "not-run": "0", "report-path": "m.xml",
+    }  # fmt: skip
