@@ -59,7 +59,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit code of a command line. Whatever happens, it is a message and a code, never a traceback."""
     command, rest = merge, argv
     if argv[:1] == ["explain"]:
-        from report_merge.explaining import explain
+        from report_merge.explain import explain
 
         command, rest = explain, argv[1:]
     try:
@@ -148,14 +148,14 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
-    from report_merge.expectation import parse as parse_plan
-    from report_merge.github import run_context
+    from report_merge.files.atomic import replacing
+    from report_merge.files.discover import DEFAULT_ATTEMPT, find
+    from report_merge.github.job import run_context
     from report_merge.limits import MIB, ReadLimits
-    from report_merge.merging import merging
+    from report_merge.merge.expected import parse as parse_plan
+    from report_merge.merge.pipeline import merging
     from report_merge.option_files import read_option
-    from report_merge.outputs import replacing
     from report_merge.render.json import saved
-    from report_merge.sources import DEFAULT_ATTEMPT, find
 
     expected = read_option(options.expect, parse_plan, "--expect")
     baseline = read_option(options.baseline, saved, "--baseline")
@@ -189,7 +189,7 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
 
 def _result(options: Options, report: Report, baseline: SavedReport | None) -> MergeResult:
     """The report, compared with the baseline, and what Lighthouse found."""
-    from report_merge.compare import compare
+    from report_merge.baseline import compare
     from report_merge.result import MergeResult
 
     lighthouse = None

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import IO, Self
 
-from report_merge import elements
-from report_merge.case_elements import Surroundings
-from report_merge.elements import Element
 from report_merge.index import GIVE_PROJECT
 from report_merge.indexing import Indexed
-from report_merge.junit import inside
+from report_merge.junit import xml
+from report_merge.junit.document import inside
+from report_merge.junit.testcase import Surroundings
+from report_merge.junit.xml import Element
 from report_merge.limits import MIB
 
 _START_TAG = re.compile(rb"<[^\s/>]++(?:[^\"'>]++|\"[^\"]*+\"|'[^']*+')*+>")
@@ -77,7 +77,7 @@ class Fragments:
         start = self.files[file].index.cases.start[case]
         data = self.read(file, start, self.case_end(file, case))
         root = _lenient(data)
-        return root if root is not None else elements.new("testcase")
+        return root if root is not None else xml.new("testcase")
 
     def around_case(self, file: int, case: int) -> Surroundings:
         return self.around(file, self.files[file].index.cases.suite[case])
@@ -128,6 +128,6 @@ def decoded_attributes(tag: bytes) -> dict[str, str]:
 def _lenient(data: bytes) -> Element | None:
     """A part that a parser has accepted as such, even where it uses a prefix that a suite around it declares."""
     try:
-        return elements.parse(data)
-    except elements.XmlError:
-        return elements.recover(data)[0]
+        return xml.parse(data)
+    except xml.XmlError:
+        return xml.recover(data)[0]

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from report_merge.beside import FORKS
+from report_merge.files.discover import InputSource
 from report_merge.index import FileIndex
 from report_merge.limits import MIB, ReadLimits, ReportRefused
 from report_merge.model import FileProblem
 from report_merge.scan import Odd, scan
-from report_merge.sources import InputSource
 
 _WORTH_A_SECOND_PROCESS = 8 * MIB
 _MOST_PROCESSES = 4  # each holds a parser and 1 MiB; reading and joining soon weigh more than parsing
@@ -95,8 +95,8 @@ def index_one(source: InputSource, settings: IndexSettings) -> IndexOutcome:
 
 
 def _index_rewritten(source: InputSource, settings: IndexSettings) -> IndexOutcome:
-    from report_merge.elements import to_bytes  # noqa: PLC0415  lxml takes 20 MiB, and most runs have no odd file
-    from report_merge.tidy import tidy  # noqa: PLC0415
+    from report_merge.junit.normalize import tidy  # noqa: PLC0415
+    from report_merge.junit.xml import to_bytes  # noqa: PLC0415  lxml takes 20 MiB, and most runs have no odd file
 
     copy = _copy_path(settings, source)
     try:

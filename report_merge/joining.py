@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from report_merge.attempts import FileExecutions, matched
 from report_merge.index import BAD, EARLIER, EARLIER_ERROR, EARLIER_FAILURE, ERROR, FAILURE, SKIPPED, verdict_flags
 from report_merge.indexing import Indexed
+from report_merge.merge.attempts import FileExecutions, matched
 
 _IDENTITIES_AT_ONCE = 1 << 18
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from report_merge.case_elements import case_of
-from report_merge.elements import Element
 from report_merge.fragments import Fragments
 from report_merge.joining import Execution, Joined
+from report_merge.junit.testcase import case_of
+from report_merge.junit.xml import Element
 from report_merge.model import Attempt, Case
 
 

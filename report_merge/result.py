@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from report_merge.compare import Comparison
-from report_merge.lighthouse_results import LighthouseReport
+from report_merge.baseline import Comparison
+from report_merge.files.atomic import append_text, write_text
+from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
-from report_merge.outputs import append_text, write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class MergeResult:
 
     def append_outputs(self, path: Path, code: int, files: Mapping[str, Path]) -> None:
         """For the steps after this one; report-merge/action.yml documents them."""
-        from report_merge.github import append_outputs
+        from report_merge.github.job import append_outputs
         from report_merge.render.wording import status
 
         totals = self.report.totals
@@ -60,8 +60,8 @@ class MergeResult:
 
     def keep_comment(self, environ: Mapping[str, str]) -> None:
         """The comment on the pull request; that it could not be written is a warning and no verdict."""
-        from report_merge.github import pull_request
-        from report_merge.github_comment import NoComment, PullRequest
+        from report_merge.github.comment import NoComment, PullRequest
+        from report_merge.github.job import pull_request
         from report_merge.render.escape import workflow_data, workflow_log
         from report_merge.render.markdown import pr_comment
 

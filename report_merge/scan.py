@@ -14,20 +14,6 @@ from functools import lru_cache
 from typing import IO
 from xml.parsers import expat
 
-from report_merge.dialects import (
-    ENDED,
-    FINAL,
-    HISTORY,
-    PROJECT,
-    RERUN,
-    STARTED,
-    WALL,
-    instant,
-    is_playwright_root,
-    microseconds,
-    outcome_in_status,
-    portable_file,
-)
 from report_merge.index import (
     BAD,
     EARLIER,
@@ -45,8 +31,22 @@ from report_merge.index import (
     MachineTotals,
     verdict_flags,
 )
+from report_merge.junit.dialects import (
+    ENDED,
+    FINAL,
+    HISTORY,
+    PROJECT,
+    RERUN,
+    STARTED,
+    WALL,
+    instant,
+    is_playwright_root,
+    microseconds,
+    outcome_in_status,
+    portable_file,
+)
+from report_merge.junit.repair import is_plain_utf8
 from report_merge.limits import MIB, ReadLimits, ReportRefused
-from report_merge.repair import is_plain_utf8
 
 _BITS = {"failure": FAILURE, "error": ERROR, "skipped": SKIPPED}
 _BITS |= {tag: EARLIER_ERROR if "Error" in tag else EARLIER_FAILURE for tag in RERUN}

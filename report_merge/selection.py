@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from report_merge.case_elements import case_of
-from report_merge.dialects import portable_file
 from report_merge.fragments import Fragments, decoded_attributes
 from report_merge.index import BAD, EARLIER, ERROR, FAILURE, SKIPPED, verdict_flags
 from report_merge.indexing import Indexed
 from report_merge.joining import Execution, Joined, combined_flags
+from report_merge.junit.dialects import portable_file
+from report_merge.junit.testcase import case_of
 from report_merge.limits import ReadLimits
 from report_merge.model import Attempt, Case, CaseKey, Outcome, Verdict
 from report_merge.numbering import MergedCase

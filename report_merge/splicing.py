@@ -15,12 +15,12 @@ from functools import partial
 from itertools import chain
 from typing import IO, NamedTuple
 
-from report_merge import elements
-from report_merge.case_elements import case_of, element_of
-from report_merge.dialects import ENDED, PROJECT, STARTED, WALL, microseconds, seconds_text
 from report_merge.fragments import Fragments, raw_attributes
 from report_merge.index import EARLIER, GIVE_PROJECT, HAS_CONTENT, HAS_PROJECT, HAS_WALL, REWRITE, SKIPPED, SuiteTable
 from report_merge.joining import Joined, OutcomeCounts
+from report_merge.junit import xml
+from report_merge.junit.dialects import ENDED, PROJECT, STARTED, WALL, microseconds, seconds_text
+from report_merge.junit.testcase import case_of, element_of
 from report_merge.numbering import MergedCase
 
 _ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
@@ -44,18 +44,18 @@ def write_end(stream: IO[bytes]) -> None:
 
 
 def _root_start(totals: OutcomeCounts, name: str, span: tuple[float, float]) -> bytes:
-    root = elements.new("testsuites", **({"name": name} if name else {}))
+    root = xml.new("testsuites", **({"name": name} if name else {}))
     for attribute, value in _counts(totals):
         root.set(attribute, value)
     root.text = "\n"
     if all(map(math.isfinite, span)):
         began, ended = (round(moment * 1000) for moment in span)  # milliseconds: the same when read and written again
-        properties = elements.new("properties")
+        properties = xml.new("properties")
         told = {STARTED: _iso(began), ENDED: _iso(ended), WALL: seconds_text((ended - began) * 1000)}
-        properties.extend(elements.new("property", name=name, value=value) for name, value in told.items())
+        properties.extend(xml.new("property", name=name, value=value) for name, value in told.items())
         properties.tail = "\n"
         root.append(properties)
-    return elements.to_bytes(root).removesuffix(b"</testsuites>")
+    return xml.to_bytes(root).removesuffix(b"</testsuites>")
 
 
 def _iso(milliseconds: int) -> str:
@@ -204,7 +204,7 @@ def _drop_case(fragments: Fragments, file: int, case: int) -> tuple[bytes, int]:
 def _merged(fragments: Fragments, file: int, case: int, test: MergedCase) -> tuple[bytes, int]:
     around = fragments.around_case(file, case)
     element = element_of(test.case, base=test.first, machine=around.machine, started=around.started)
-    return elements.to_bytes(element), fragments.case_end(file, case)
+    return xml.to_bytes(element), fragments.case_end(file, case)
 
 
 def _rewritten(fragments: Fragments, file: int, case: int) -> tuple[bytes, int]:
@@ -215,4 +215,4 @@ def _rewritten(fragments: Fragments, file: int, case: int) -> tuple[bytes, int]:
         element = element_of(case_of(element, around), base=element, machine=around.machine, started=around.started)
     elif (took := microseconds(element.get("time"))) is not None:
         element.set("time", seconds_text(took))
-    return elements.to_bytes(element), fragments.case_end(file, case)
+    return xml.to_bytes(element), fragments.case_end(file, case)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html as _html
 import re
 
-from report_merge.plain import one_line, plain
+from report_merge.sanitize import one_line, plain
 
 NAME_LIMIT = 300  # code points
 ZERO_WIDTH_SPACE = "\u200b"

@@ -13,7 +13,7 @@ from importlib import resources
 
 from markupsafe import Markup
 
-from report_merge.compare import Comparison
+from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules
 from report_merge.lighthouse import LighthouseReport
 from report_merge.model import Report

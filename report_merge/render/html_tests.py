@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from report_merge.model import Case, Report, Verdict
-from report_merge.plain import one_line, plain
 from report_merge.render.escape import NAME_LIMIT, script_json
 from report_merge.render.view import excerpt
 from report_merge.render.wording import count
+from report_merge.sanitize import one_line, plain
 
 ATTEMPTS = 20  # of one test
 _ORDER = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY, Verdict.SKIPPED, Verdict.PASSED)

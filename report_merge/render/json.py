@@ -17,7 +17,7 @@ from math import isfinite
 from typing import Any
 
 from report_merge import failures
-from report_merge.lighthouse_results import LighthouseReport
+from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 
 FORMAT = "report-merge"

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from report_merge.failures import FailureVerdict
-from report_merge.lighthouse_results import LighthouseReport
+from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 from report_merge.render.json import FORMAT, VERSION
 

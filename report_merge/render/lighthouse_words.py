@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from report_merge.lighthouse import METRICS, Assertion, LighthouseReport, Page, Spread, delta
-from report_merge.plain import one_line
 from report_merge.render import escape
 from report_merge.render.wording import count, signed
+from report_merge.sanitize import one_line
 
 NAMED = 10  # URLs and files
 LINES = 20  # in a log

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from report_merge.compare import Comparison
+from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules
 from report_merge.lighthouse import LighthouseReport
 from report_merge.model import Case, Report, Totals

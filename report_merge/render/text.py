@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from report_merge import failures
-from report_merge.lighthouse_results import LighthouseReport
+from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
-from report_merge.plain import one_line
 from report_merge.render import escape
 from report_merge.render.lighthouse_words import lighthouse_lines, lighthouse_trouble
 from report_merge.render.view import MissingGroup, missing_groups
@@ -20,6 +19,7 @@ from report_merge.render.wording import (
     status,
     title,
 )
+from report_merge.sanitize import one_line
 
 REASON_LIMIT = 2000
 GROUPS_SHOWN = 20

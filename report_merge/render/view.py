@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from report_merge import failures
-from report_merge.compare import Comparison
+from report_merge.baseline import Comparison
 from report_merge.failures import FailureGroup, FailureRules, FailureVerdict
 from report_merge.model import Case, MachineUse, Missing, Report, Verdict
 from report_merge.render.wording import duration, title

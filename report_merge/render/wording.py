@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from report_merge.lighthouse_results import LighthouseReport
+from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Case, CaseKey, Report
-from report_merge.plain import one_line
+from report_merge.sanitize import one_line
 
 
 class Status(StrEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from report_merge import failures
 from report_merge.failures import FailureVerdict
 from report_merge.model import Report
-from report_merge.plain import one_line
 from report_merge.render import escape
 from report_merge.render.wording import count, title
+from report_merge.sanitize import one_line
 
 LIMIT = 10  # GitHub shows ten errors and ten warnings of a step
 MESSAGE_CHARACTERS = 1000

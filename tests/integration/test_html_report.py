@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from report_merge.compare import compare
+from report_merge.baseline import compare
 from report_merge.lighthouse import read
 from report_merge.render import html
 from tests.components import chromium

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from report_merge.cli import run
-from report_merge.github import pull_request
+from report_merge.github.job import pull_request
 from tests.github_double import GitHubDouble
 from tests.github_double.entities import Comment
 

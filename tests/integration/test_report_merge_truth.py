@@ -13,7 +13,7 @@ import pytest
 from lxml import etree
 
 from benchmarks.generated_reports import DIALECTS, Truth, generate
-from report_merge.merging import merge_files
+from report_merge.merge.pipeline import merge_files
 
 SHARED = Path(os.environ.get("TEST_CORPUS", Path(__file__).parents[3] / "shared" / "corpus")).parent
 GENERATOR = SHARED / "bench" / "gen_junit.py"

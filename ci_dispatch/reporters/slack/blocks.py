@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from report_merge.plain import one_line, plain
 from report_merge.render.escape import mrkdwn
+from report_merge.sanitize import one_line, plain
 
 Block: TypeAlias = dict[str, Any]
 

@@ -13,9 +13,9 @@ from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureGroup, FailureVerdict
 from report_merge.model import Report, RunContext
-from report_merge.plain import one_line, plain
 from report_merge.render.view import missing_groups
 from report_merge.render.wording import Status, count, duration, headline, history, nothing_passed, status, title
+from report_merge.sanitize import one_line, plain
 
 BAR_COLUMNS = 56  # fits a phone held sideways, and has a bar
 BAR_ROWS = 24  # of an imagined terminal: fifteen machines and the total

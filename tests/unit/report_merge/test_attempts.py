@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report_merge.attempts import FileExecutions, in_order, matched
+from report_merge.merge.attempts import FileExecutions, in_order, matched
 
 
 def bad(execution: str) -> bool:

@@ -123,7 +123,7 @@ def test_an_error_of_ours_is_a_message_too(monkeypatch: pytest.MonkeyPatch, capf
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom \x1b[31m")
 
-    monkeypatch.setattr("report_merge.sources.find", broken)
+    monkeypatch.setattr("report_merge.files.discover.find", broken)
     assert merge(a=PASSED) is MergeExitCode.INTERNAL
     told = capfd.readouterr().err
     assert "RuntimeError: boom" in told
@@ -143,7 +143,7 @@ def test_an_output_is_replaced_only_when_it_is_whole(monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("report_merge.merging.write_end", broken)
+    monkeypatch.setattr("report_merge.merge.pipeline.write_end", broken)
     Path("a.xml").write_text(PASSED, encoding="utf-8")
     assert run(["a.xml", "-o", "merged.xml"], {}) == MergeExitCode.USAGE
     assert Path("merged.xml").read_text(encoding="utf-8") == "before"

@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from report_merge import Case, Verdict, count, read
-from report_merge.merging import merge_files
+from report_merge.merge.pipeline import merge_files
 from report_merge.model import Outcome
 
 DATA = Path(__file__).parents[2] / "data" / "junit"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from report_merge import failures
-from report_merge.plain import one_line, plain
 from report_merge.render import escape
+from report_merge.sanitize import one_line, plain
 
 HOSTILE = [
     "</summary></details><script>alert(1)</script>",

@@ -12,7 +12,7 @@ from lxml import etree
 
 from report_merge import Verdict, count, read
 from report_merge.limits import ReadLimits, ReportRefused
-from report_merge.merging import merge_files
+from report_merge.merge.pipeline import merge_files
 from report_merge.scan import Odd, scan
 
 SAMPLES = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "data" / "junit").glob("*/*.xml"))]

@@ -12,7 +12,7 @@ from lxml import etree
 
 from report_merge import Outcome, Report, Verdict, read, write
 from report_merge.limits import ReadLimits
-from report_merge.merging import merge_files
+from report_merge.merge.pipeline import merge_files
 
 
 def put(folder: Path, name: str, text: str) -> Path:
@@ -183,7 +183,7 @@ case_lists = st.lists(st.tuples(names, results, texts), max_size=5)
 
 
 def junit(rows: list[tuple[str, str, str]]) -> bytes:
-    from report_merge.elements import new, to_bytes, xml_text
+    from report_merge.junit.xml import new, to_bytes, xml_text
 
     suite = new("testsuite", name="s")
     for name, result, text in rows:

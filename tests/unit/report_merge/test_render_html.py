@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report_merge.compare import compare
+from report_merge.baseline import compare
 from report_merge.model import Case, MachineUse, Missing, Report, RunContext, WorkSpan
 from report_merge.render import charts, html, markdown
 from report_merge.render.budget import size

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from report_merge.compare import compare
+from report_merge.baseline import compare
 from report_merge.model import FileProblem, MachineUse, Missing, Report, RunContext
 from report_merge.render import markdown
 from report_merge.render.budget import Item, Section, fill, size

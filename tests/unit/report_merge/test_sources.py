@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from report_merge.expectation import BadPlan, parse
+from report_merge.files.discover import DEFAULT_ATTEMPT, Found, find
 from report_merge.limits import ReadLimits
-from report_merge.merging import merge_files, merging
+from report_merge.merge.expected import BadPlan, parse
+from report_merge.merge.pipeline import merge_files, merging
 from report_merge.model import Report
-from report_merge.sources import DEFAULT_ATTEMPT, Found, find
 
 SUITE = '<testsuite name="s"><testcase classname="a.b" name="{}"/></testsuite>'
 

@@ -48,7 +48,8 @@ from ci_dispatch.run import run_end, run_report
 from ci_dispatch.run.ports import BaseReporter
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
-from report_merge import failures, junit
+from report_merge import failures
+from report_merge.junit import document as junit
 from report_merge.model import Report, RunContext, Totals, count
 from report_merge.render import markdown
 from report_merge.render.text import final_lines

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from report_merge import elements
-from report_merge.dialects import (
+from report_merge.junit import xml
+from report_merge.junit.dialects import (
     BROKEN_TYPE,
     ENDED,
     FINAL,
@@ -20,10 +20,10 @@ from report_merge.dialects import (
     WALL,
     outcome_in_status,
 )
-from report_merge.elements import Element, line_of, local_name
+from report_merge.junit.repair import XmlFault, fault, repaired
+from report_merge.junit.xml import Element, line_of, local_name
 from report_merge.limits import ReadLimits, ReportRefused
 from report_merge.model import Outcome
-from report_merge.repair import XmlFault, fault, repaired
 
 _OWN_ROOT_PROPERTIES = frozenset({STARTED, ENDED, WALL})
 _BROKEN_MESSAGE = "the report is damaged inside this test, so nobody knows how it ended"
@@ -45,8 +45,8 @@ def tidy(data: bytes, limits: ReadLimits) -> Tidy:
     data, notes = repaired(data)
     problem = fault(data)
     try:
-        root = elements.parse(data) if problem is None else _recovered(data, problem, notes)
-    except elements.XmlError as error:  # stricter than expat: nested too deep, a prefix without a namespace
+        root = xml.parse(data) if problem is None else _recovered(data, problem, notes)
+    except xml.XmlError as error:  # stricter than expat: nested too deep, a prefix without a namespace
         root = _recovered(data, XmlFault(0, error.lineno or 1, error.msg or "not XML", 0, False, False), notes)  # noqa: FBT003
     _refuse_foreign(root)
     _refuse_too_deep(root, limits.depth)
@@ -57,14 +57,14 @@ def tidy(data: bytes, limits: ReadLimits) -> Tidy:
 
 
 def _recovered(data: bytes, problem: XmlFault, notes: list[str]) -> Element:
-    root, error_lines = elements.recover(data)
+    root, error_lines = xml.recover(data)
     if root is None:
         raise ReportRefused(f"it is not XML: {problem.reason}", problem.line)
     _refuse_foreign(root, problem)
     broken = _damaged_cases(root, data, problem, error_lines)
     for case in broken:
         if not any(local_name(child) in ("failure", "error") for child in case):
-            case.append(elements.new("error", type=BROKEN_TYPE, message=_BROKEN_MESSAGE))
+            case.append(xml.new("error", type=BROKEN_TYPE, message=_BROKEN_MESSAGE))
     notes.append(f"{problem.reason} at line {problem.line}; what could be read was kept")
     return root
 
@@ -115,11 +115,11 @@ def _refuse_too_deep(root: Element, limit: int) -> None:
 
 
 def _plain(root: Element) -> Element:
-    elements.without_namespaces(root)
+    xml.without_namespaces(root)
     if root.tag == "testcase":
-        root = _wrapped(elements.new("testsuite"), [root])
+        root = _wrapped(xml.new("testsuite"), [root])
     if root.tag == "testsuite":
-        root = _wrapped(elements.new("testsuites"), [root])
+        root = _wrapped(xml.new("testsuites"), [root])
     _out_of_other_elements(root)
     for case in root.iter("testcase"):
         _plain_case(case)
@@ -145,9 +145,9 @@ def _plain_case(case: Element) -> None:
     if not any(local_name(child) in FINAL for child in case):
         match outcome_in_status({str(name): str(value) for name, value in case.attrib.items()}):
             case Outcome.FAILED:
-                case.append(elements.new("failure", message=f"status {case.get('status') or case.get('result')}"))
+                case.append(xml.new("failure", message=f"status {case.get('status') or case.get('result')}"))
             case Outcome.SKIPPED:
-                case.append(elements.new("skipped"))
+                case.append(xml.new("skipped"))
 
 
 def _wrapped(suite: Element, children: list[Element]) -> Element:
@@ -162,7 +162,7 @@ def _cases_into_suites(root: Element) -> None:
         if local_name(child) != "testcase":
             suite = None
         elif suite is None:
-            suite = elements.new("testsuite", name=root.get("name", ""))
+            suite = xml.new("testsuite", name=root.get("name", ""))
             child.addprevious(suite)
             suite.append(child)
         else:
@@ -172,7 +172,7 @@ def _cases_into_suites(root: Element) -> None:
 def _suite_level_results(root: Element) -> None:
     for suite in list(root.iter("testsuite", "testsuites")):
         for child in [child for child in suite if local_name(child) in {"failure", "error", *RERUN}]:
-            case = elements.new("testcase", classname=suite.get("name", ""), name=SUITE_LEVEL)
+            case = xml.new("testcase", classname=suite.get("name", ""), name=SUITE_LEVEL)
             child.addprevious(case)
             case.append(child)
     _cases_into_suites(root)
@@ -184,13 +184,11 @@ def _root_content_into_suite(root: Element) -> Element:
     own = [child for child in root if local_name(child) not in ("", "testsuite")]
     if not own or ({local_name(child) for child in own} == {"properties"} and names <= _OWN_ROOT_PROPERTIES):
         return root
-    suite = elements.new("testsuite", name=root.get("name", ""))
+    suite = xml.new("testsuite", name=root.get("name", ""))
     for name in ("timestamp", "hostname", "time"):
         if value := root.get(name):
             suite.set(name, value)
     suite.extend(list(root))
-    outer = elements.new(
-        "testsuites", **{name: value for name in ("id", "name") if (value := root.get(name)) is not None}
-    )
+    outer = xml.new("testsuites", **{name: value for name in ("id", "name") if (value := root.get(name)) is not None})
     outer.append(suite)
     return outer

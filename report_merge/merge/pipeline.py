@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from report_merge.beside import beside
-from report_merge.expectation import Expectation
+from report_merge.files.discover import Found, find
 from report_merge.fragments import Fragments
 from report_merge.indexing import Indexed, IndexSettings, index_all, worthwhile_processes
 from report_merge.joining import Joined, join
 from report_merge.limits import ReadLimits
+from report_merge.merge.expected import Expectation
 from report_merge.model import Case, MachineUse, Report, RunContext, Totals
 from report_merge.numbering import merged_cases
 from report_merge.selection import Selection
-from report_merge.sources import Found, find
 from report_merge.splicing import write_end, write_file, write_start
 
 

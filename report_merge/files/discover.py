@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from report_merge.archives import unpack
+from report_merge.files.archives import unpack
 from report_merge.limits import ReadLimits
 from report_merge.model import FileProblem
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import IO
 
-from report_merge import elements
-from report_merge.case_elements import Surroundings, case_of, element_of, key_of
-from report_merge.dialects import PROJECT, is_playwright_root, microseconds, seconds_text
-from report_merge.elements import Element
+from report_merge.junit import xml
+from report_merge.junit.dialects import PROJECT, is_playwright_root, microseconds, seconds_text
+from report_merge.junit.normalize import tidy
+from report_merge.junit.testcase import Surroundings, case_of, element_of, key_of
+from report_merge.junit.xml import Element
 from report_merge.limits import ReadLimits, ReportRefused
 from report_merge.model import Case, CaseKey, FileProblem, Report, Verdict, count
-from report_merge.tidy import tidy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +90,20 @@ def write(report: Report, stream: IO[bytes]) -> None:
     Suites are made of neighbouring tests with the same suite, project and machine of their first attempt. A project is
     the `hostname`, as Playwright has it; then the tests name their machines themselves.
     """
-    root = elements.new("testsuites", **_counts(report.cases))
+    root = xml.new("testsuites", **_counts(report.cases))
     if report.context.title:
-        root.set("name", elements.xml_text(report.context.title))
+        root.set("name", xml.xml_text(report.context.title))
     for (name, project, machine, started), cases in groupby(report.cases, key=_suite_of):
         members = list(cases)
         named = {"name": name, "hostname": project or machine, "timestamp": started}
-        suite = elements.new("testsuite", **{k: v for k, v in named.items() if v or k == "name"}, **_counts(members))
+        suite = xml.new("testsuite", **{k: v for k, v in named.items() if v or k == "name"}, **_counts(members))
         if project:
-            holder = elements.new("properties")
-            holder.append(elements.new("property", name=PROJECT, value=project))
+            holder = xml.new("properties")
+            holder.append(xml.new("property", name=PROJECT, value=project))
             suite.append(holder)
         suite.extend(element_of(case, machine=machine, started=started) for case in members)
         root.append(suite)
-    stream.write(elements.to_bytes(root, declaration=True))
+    stream.write(xml.to_bytes(root, declaration=True))
 
 
 def _suite_of(case: Case) -> tuple[str, str, str, str]:

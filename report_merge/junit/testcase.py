@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from report_merge import elements
-from report_merge.dialects import BROKEN_TYPE, FINAL, HISTORY, RERUN, microseconds, portable_file, seconds_text
-from report_merge.elements import Element, local_name, text_of
+from report_merge.junit import xml
+from report_merge.junit.dialects import BROKEN_TYPE, FINAL, HISTORY, RERUN, microseconds, portable_file, seconds_text
+from report_merge.junit.xml import Element, local_name, text_of
 from report_merge.model import Attempt, Case, CaseKey, Outcome, Verdict
 
 _OUTCOMES = frozenset(Outcome)
@@ -180,9 +180,9 @@ def element_of(case: Case, *, base: Element | None = None, machine: str = "", st
         if last.seconds is not None:
             element.set("time", seconds_text(round(last.seconds * 1e6)))
         if last.machine not in ("", machine):
-            element.set("hostname", elements.xml_text(last.machine))
+            element.set("hostname", xml.xml_text(last.machine))
         if last.started not in ("", started):
-            element.set("timestamp", elements.xml_text(last.started))
+            element.set("timestamp", xml.xml_text(last.started))
     _set_history(element, case)
     for child in _outcome_elements(case):
         element.append(child)
@@ -192,12 +192,10 @@ def element_of(case: Case, *, base: Element | None = None, machine: str = "", st
 def _fresh(case: Case) -> Element:
     key = case.key
     optional = {"file": key.file, "line": "" if case.line is None else str(case.line)}
-    element = elements.new(
-        "testcase", classname=key.classname, name=key.name, **{k: v for k, v in optional.items() if v}
-    )
+    element = xml.new("testcase", classname=key.classname, name=key.name, **{k: v for k, v in optional.items() if v})
     if case.properties:
-        holder = elements.new("properties")
-        holder.extend(elements.new("property", name=name, value=value) for name, value in case.properties)
+        holder = xml.new("properties")
+        holder.extend(xml.new("property", name=name, value=value) for name, value in case.properties)
         element.append(holder)
     return element
 
@@ -215,14 +213,14 @@ def _set_history(element: Element, case: Case) -> None:
         return
     properties = element.find("properties")
     if properties is None:
-        properties = elements.new("properties")
+        properties = xml.new("properties")
         element.insert(0, properties)
-    properties.append(elements.new("property", name=HISTORY, value=" ".join(outcomes)))
+    properties.append(xml.new("property", name=HISTORY, value=" ".join(outcomes)))
 
 
 def _outcome_elements(case: Case) -> Iterator[Element]:
     if not case.attempts:
-        yield elements.new("error", type=NOT_RUN_TYPE, message=f"not run: {case.reason or 'no report came'}")
+        yield xml.new("error", type=NOT_RUN_TYPE, message=f"not run: {case.reason or 'no report came'}")
         return
     bad = [attempt for attempt in case.attempts if attempt.outcome.bad]
     main = case.attempts[-1]
@@ -241,18 +239,18 @@ def _outcome_elements(case: Case) -> Iterator[Element]:
 
 def _final(attempt: Attempt, *, told: bool) -> Element:
     tag = {Outcome.FAILED: "failure", Outcome.SKIPPED: "skipped"}.get(attempt.outcome, "error")
-    element = elements.new(tag, **_described(attempt, told=told))
-    element.text = elements.xml_text(attempt.text) or None
+    element = xml.new(tag, **_described(attempt, told=told))
+    element.text = xml.xml_text(attempt.text) or None
     return element
 
 
 def _rerun(prefix: str, attempt: Attempt) -> Element:
-    element = elements.new(
+    element = xml.new(
         prefix + ("Failure" if attempt.outcome is Outcome.FAILED else "Error"), **_described(attempt, told=True)
     )
     if attempt.text:
-        trace = elements.new("stackTrace")
-        trace.text = elements.xml_text(attempt.text)
+        trace = xml.new("stackTrace")
+        trace.text = xml.xml_text(attempt.text)
         element.append(trace)
     element.extend(_output(attempt))
     return element
@@ -271,6 +269,6 @@ def _described(attempt: Attempt, *, told: bool) -> dict[str, str]:
 def _output(attempt: Attempt) -> Iterator[Element]:
     for tag, text in zip(_OUTPUT, (attempt.stdout, attempt.stderr), strict=True):
         if text:
-            element = elements.new(tag)
-            element.text = elements.xml_text(text)
+            element = xml.new(tag)
+            element.text = xml.xml_text(text)
             yield element

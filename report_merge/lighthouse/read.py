@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from report_merge.lighthouse_results import Assertion, Delta, LighthouseReport, Page, Spread, delta
+from report_merge.lighthouse.results import Assertion, LighthouseReport, Page, Spread
 from report_merge.model import FileProblem
-
-__all__ = ["METRICS", "Assertion", "Delta", "LighthouseReport", "Page", "Spread", "delta", "read"]
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_FILES = 2000

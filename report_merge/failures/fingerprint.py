@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from report_merge.plain import first_line, plain
+from report_merge.sanitize import first_line, plain
 
 _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from report_merge.files.atomic import append_text
 from report_merge.model import RunContext
-from report_merge.outputs import append_text
 from report_merge.render import escape
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from report_merge.plain import one_line
+from report_merge.sanitize import one_line
 
 PUBLIC_API = "https://api.github.com"
 MAX_PAGES = 30

@@ -15,9 +15,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from report_merge.files.discover import InputSource
 from report_merge.indexing import Indexed
 from report_merge.model import FileProblem, Missing
-from report_merge.sources import InputSource
 
 _FIELDS = ("project", "file", "classname", "name")
 _NAMED = 200  # missing tests named one by one

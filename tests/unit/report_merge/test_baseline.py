@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from report_merge.compare import compare
+from report_merge.baseline import compare
 from report_merge.model import Case, CaseKey, Outcome, Report, RunContext, Totals
 from tests.unit.report_merge.sample_reports import attempt, case, failing, flaky, report
 

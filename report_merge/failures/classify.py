@@ -1,10 +1,4 @@
-"""Says why something failed, whose trouble that is, and what trying again could be good for.
-
-    classify(text)    the one Finding that decides          explain(text)   all of them, to see why
-    group(cases)      one group for each cause              suspect_machines, outage   when it is not the tests at all
-
-Pure: the only thing ever read is the shipped `rules.toml`. `ci_dispatch`'s retry policy stands on this module too.
-"""
+"""Text -> the Finding that decides, and failed tests -> one group for each cause."""
 
 from __future__ import annotations
 
@@ -14,16 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from report_merge import fingerprint as fingerprints
-from report_merge.mass_failures import MachineTally, outage, suspect_machines
+import report_merge.failures.fingerprint as fingerprints
+from report_merge.failures.rules import FailureRules, FailureVerdict, RetryAdvice, Rule, load_rules
 from report_merge.model import Attempt, Case, Verdict
-from report_merge.plain import first_line, one_line, strip_ansi
-from report_merge.rules import FailureRules, FailureVerdict, RetryAdvice, Rule, RulesError, load_rules
-
-__all__ = [
-    "FailureGroup", "FailureRules", "FailureVerdict", "Finding", "MachineTally", "RetryAdvice", "RulesError",
-    "classify", "explain", "fingerprint", "group", "load_rules", "loose_fingerprint", "outage", "suspect_machines",
-]  # fmt: skip
+from report_merge.sanitize import first_line, one_line, strip_ansi
 
 SCANNED_CHARACTERS = 256 * 1024  # of the end of a text: where programs say why they stop
 EVIDENCE_CHARACTERS = 300

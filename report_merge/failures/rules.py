@@ -152,7 +152,9 @@ def load_rules(user_toml: str | None = None) -> FailureRules:
 
 @cache
 def _shipped() -> FailureRules:
-    return FailureRules(_parse(resources.files("report_merge").joinpath("rules.toml").read_text(encoding="utf-8")))
+    return FailureRules(
+        _parse(resources.files("report_merge.failures").joinpath("rules.toml").read_text(encoding="utf-8"))
+    )
 
 
 def _parse(toml: str) -> tuple[Rule, ...]:
