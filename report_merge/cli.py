@@ -175,7 +175,7 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
                 stream,
                 expected=expected,
                 context=run_context(options.title, environ),
-                all_cases=bool(options.json or options.baseline),
+                all_cases=bool(options.json or options.html or options.baseline),
                 limits=ReadLimits()
                 if options.html
                 else ReadLimits(kept_text_bytes=MIB),  # a summary shows less than that
@@ -190,6 +190,9 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
 def _result(options: Options, report: Report, baseline: SavedReport | None) -> MergeResult:
     """The report, compared with the baseline, and what Lighthouse found."""
     from report_merge.baseline import compare
+    from report_merge.files.attachments import roots, with_attachments
+    from report_merge.files.checkout import Checkout
+    from report_merge.locate import located
     from report_merge.result import MergeResult
 
     lighthouse = None
@@ -199,6 +202,9 @@ def _result(options: Options, report: Report, baseline: SavedReport | None) -> M
         lighthouse = read(options.lighthouse)
         if baseline and baseline.lighthouse:
             lighthouse = replace(lighthouse, baseline=baseline.lighthouse.pages)
+    if report.totals.failed or report.totals.flaky:
+        report = located(report, Checkout.around(Path.cwd()).find)
+        report = with_attachments(report, roots(options.paths))
     comparison = compare(report, baseline.report) if baseline else None
     return MergeResult(report=report, comparison=comparison, lighthouse=lighthouse)
 

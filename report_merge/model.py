@@ -40,6 +40,22 @@ class Verdict(StrEnum):
     NOT_RUN = "not run"
 
 
+class AttachmentKind(StrEnum):
+    IMAGE = "image"
+    VIDEO = "video"
+    TRACE = "trace"  # of Playwright, for its viewer
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file that a test left behind."""
+
+    name: str  # as the report names it: a path or an address
+    kind: AttachmentKind = AttachmentKind.FILE
+    path: str = ""  # where it was found when the reports were merged; empty: nowhere that may be opened
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One execution of one test. Texts are raw: the one who shows them escapes them."""
@@ -56,6 +72,7 @@ class Attempt:
     machine: str = ""
     shard: str = ""
     source: str = ""  # the file this was read from
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -81,6 +98,10 @@ class Case:
     attempts: tuple[Attempt, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
     reason: str = ""  # why it did not run, when there is no attempt
+    source: str = ""  # the file to look at, as the repository names it; empty when nobody knows
+    owners: tuple[str, ...] = ()  # whose it is
+    history: str = ""  # earlier runs, oldest first: one of .F~-? each (passed, failed, flaky, skipped, not there)
+    known: str = ""  # who has taken on that it fails, why and until when; empty: nobody has
 
     @property
     def verdict(self) -> Verdict:
@@ -154,6 +175,11 @@ class FileProblem:
     line: int | None = None
     salvaged: int | None = None  # how many cases were saved from it; None: it was refused
 
+    @property
+    def lossless(self) -> bool:
+        """Whether all of it was repaired: what loses nothing has no line at which the loss begins."""
+        return self.salvaged is not None and self.line is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
@@ -164,6 +190,7 @@ class Totals:
     skipped: int = 0
     not_run: int = 0
     attempts: int = 0
+    known: int = 0  # of the failed ones: somebody has taken them on, and the time for it is not over
 
 
 def count(cases: Iterable[Case]) -> Totals:
@@ -196,6 +223,7 @@ class RunContext:
     attempt: int = 1
     url: str = ""  # of the run
     report_url: str = ""
+    files_url: str = ""  # of the repository's files at this commit, ending in a slash
     reproduce: str = ""  # the command that runs the failed tests again
     started: str = ""  # ISO 8601
 

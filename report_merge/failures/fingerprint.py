@@ -47,7 +47,7 @@ _JS_FRAME = re.compile(
 _JAVA_FRAME = re.compile(
     r"^\s{0,40}at ((?:[\w$]{1,80}\.){1,20})([\w$<>]{1,80})\([\w$]{1,80}\.\w{1,10}:\d{1,9}\)", re.MULTILINE
 )
-_FOREIGN = re.compile(
+FOREIGN = re.compile(
     r"node_modules|site-packages|dist-packages|/lib/python|^node:|internal/|<anonymous>|^<|"
     r"^(?:java|javax|jdk|sun|org\.junit|junit|kotlin|scala)\."
 )
@@ -85,7 +85,7 @@ def top_frame(text: str) -> str:
         frames = [(file, function) for function, file in _JS_FRAME.findall(text)]
         frames += [(package.rstrip("."), function) for package, function in _JAVA_FRAME.findall(text)]
     for file, function in frames:
-        if not _FOREIGN.search(file):
+        if not FOREIGN.search(file):
             return f"{file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{function.strip()}"
     return ""
 

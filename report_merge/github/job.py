@@ -20,16 +20,17 @@ from report_merge.render import escape
 def run_context(title: str, environ: Mapping[str, str]) -> RunContext:
     """Where we are, as GitHub Actions tells it; empty elsewhere."""
     repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
-    attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
+    attempt, sha = environ.get("GITHUB_RUN_ATTEMPT", "1"), environ.get("GITHUB_SHA", "")
     server = environ.get("GITHUB_SERVER_URL", "https://github.com")
     return RunContext(
         title=title or environ.get("GITHUB_WORKFLOW", ""),
         repository=repository,
         branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
-        sha=environ.get("GITHUB_SHA", ""),
+        sha=sha,
         run_id=run_id,
         attempt=int(attempt) if attempt.isdigit() else 1,
         url=f"{server}/{repository}/actions/runs/{run_id}" if repository and run_id else "",
+        files_url=f"{server}/{repository}/blob/{sha}/" if repository and sha else "",
     )
 
 

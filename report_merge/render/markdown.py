@@ -5,6 +5,7 @@ The page says the verdict first, then what needs a person, then the rest, folded
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,17 +15,18 @@ from markupsafe import Markup
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules
 from report_merge.lighthouse import LighthouseReport
-from report_merge.model import Case, Report, Totals
+from report_merge.model import Case, Report, RunContext, Totals
 from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
 from report_merge.render.lighthouse_words import lighthouse_trouble
-from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, view
+from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, output_tail, view
 from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
 
 STEP_LIMIT = (
     1_048_576  # bytes a step may write; above it GitHub shows nothing at all (actions/runner FileCommandManager)
 )
+PROBLEMS = "| file | reason | |\n|:--|:--|:--|\n"
 GROUPS = 200  # causes shown in detail or by name; nobody reads more, and the report has them
 OPEN_GROUPS = 3
 ROWS = 50  # of machines, changes, reasons why parts are missing
@@ -76,9 +78,9 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
     pages = lighthouse_sections(lighthouse, pieces()) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
     rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown)]
-    sections = [*_attention(shown, groups), *urgent, *rest, *calm]
+    sections = [*_attention(shown, groups), *urgent, *rest, *_repaired(shown), *calm]
     filled = fill(sections, room - size(head) - foot_room)
-    return head + filled.text + _foot(filled, size(head) + size(filled.text), room)
+    return head + filled.text + _foot(shown, filled, size(head) + size(filled.text), room)
 
 
 def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
@@ -124,26 +126,35 @@ def _attention(shown: View, groups: int) -> list[Section]:
             for group in shown.missing[:ROWS]
         ]
         sections.append(_table(table, rows, sum(len(group.names) for group in shown.missing[ROWS:])))
-    if shown.report.problems:
-        table = "### Files that could not be read, or not wholly\n\n| file | reason | |\n|:--|:--|:--|\n"
-        rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
-        sections.append(_table(table, rows, len(shown.report.problems) - len(rows)))
-    sections.append(_groups("### Needs attention\n\n", shown.attention, groups, shown.report.context.reproduce))
+    if shown.lossy:
+        table = f"### Files that could not be read, or not wholly\n\n{PROBLEMS}"
+        rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.lossy[:ROWS]]
+        sections.append(_table(table, rows, len(shown.lossy) - len(rows)))
+    before = "### Needs attention\n\n"
+    if shown.unseen:
+        before += f"{count(shown.unseen, 'more failed or flaky test')} are only in the merged XML.\n\n"
+    sections.append(_groups(before, shown.attention, groups, shown.report.context))
     return sections
+
+
+def _repaired(shown: View) -> list[Section]:
+    rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.repaired[:ROWS]]
+    title = f"{count(len(shown.repaired), 'damaged file')} repaired, nothing lost"
+    return [_folded(title, PROBLEMS, rows, len(shown.repaired) - len(rows))] if rows else []
 
 
 def _elsewhere(shown: View, groups: int) -> list[Section]:
     only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
     title = "### Flaky\n\n" if only_flaky else "### Not from this change\n\n"
-    return [_groups(title, shown.elsewhere, groups, "", opened=0)]
+    context = replace(shown.report.context, reproduce="")
+    return [_groups(title, shown.elsewhere, groups, context, opened=0)]
 
 
 def _groups(
-    before: str, shown: tuple[ShownGroup, ...], limit: int, reproduce: str, *, opened: int = OPEN_GROUPS
+    before: str, shown: tuple[ShownGroup, ...], limit: int, context: RunContext, *, opened: int = OPEN_GROUPS
 ) -> Section:
-    items = [
-        _group(group, index < opened, reproduce if index == 0 else "") for index, group in enumerate(shown[:limit])
-    ]
+    later = replace(context, reproduce="")  # the command is the same for all
+    items = [_group(group, index < opened, later if index else context) for index, group in enumerate(shown[:limit])]
     hidden = sum(len(group.group.cases) for group in shown[limit:])
 
     def more(dropped: int) -> str:
@@ -152,17 +163,16 @@ def _groups(
     return Section(before=before, items=items, more=more, hidden=hidden, after="\n")
 
 
-def _group(shown: ShownGroup, opened: bool, reproduce: str) -> Item:  # noqa: FBT001
+def _group(shown: ShownGroup, opened: bool, context: RunContext) -> Item:  # noqa: FBT001
     make = pieces()
     text = excerpt(shown.group.sample.text or shown.group.sample.message)
     info = "diff" if any(line.startswith(("+ ", "- ")) for line in text.splitlines()) else ""
-    full = make.group_full(
-        shown,
-        opened,
-        Markup(escape.fence(text, info)),  # noqa: S704  escaped for this place
-        Markup(escape.fence(reproduce)) if reproduce else "",  # noqa: S704
-    )
-    levels = (str(full), str(make.group_short(shown)), str(make.group_line(shown)))
+    message = Markup(escape.fence(text, info))  # noqa: S704  escaped for this place
+    again = Markup(escape.fence(context.reproduce)) if context.reproduce else ""  # noqa: S704
+    outputs = [(name, Markup(escape.fence(tail))) for name, tail in output_tail(shown.group.cases[0])]  # noqa: S704
+    artifacts = f"{context.url}#artifacts" if context.url else ""
+    full = [str(make.group_full(shown, opened, message, again, said, artifacts)) for said in (outputs, [])]
+    levels = (*(full if outputs else full[1:]), str(make.group_short(shown)), str(make.group_line(shown)))
     return Item(levels, stands_for=len(shown.group.cases))
 
 
@@ -219,9 +229,10 @@ def _times(before: float, case: Case) -> str:
     return f"{wording.duration(before)} → {wording.duration(case.seconds)}"
 
 
-def _foot(filled: Filled, used: int, room: int) -> str:
+def _foot(shown: View, filled: Filled, used: int, room: int) -> str:
     left_out = [f"{count(filled.dropped, 'entry')} left out"] if filled.dropped else []
     left_out += [f"{filled.shortened} shortened"] if filled.shortened else []
+    left_out += [f"{count(shown.unseen, 'failed or flaky test')} only in the merged XML"] if shown.unseen else []
     words = ", ".join(left_out) or "everything shown"
     return f"<sub>{words} · {used // 1000 + 1} kB of {room // 1000} kB</sub>\n"
 
@@ -246,5 +257,7 @@ def pieces() -> Any:
         "count": wording.count,
         "web": lambda url: Markup(escape.markdown_url(url)),  # noqa: S704  escaped for this place
         "bar": wording.bar,
+        "sparkline": wording.sparkline,
+        "last_part": lambda path: path.rstrip("/").rsplit("/", 1)[-1],
     }
     return environment.get_template("summary.md.j2").module

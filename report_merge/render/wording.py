@@ -154,6 +154,11 @@ def history(case: Case) -> str:
     )
 
 
+def sparkline(earlier: str) -> str:
+    """How a test ended in earlier runs, oldest first, as a line of bars: high is bad."""
+    return "".join({".": "▁", "F": "█", "~": "▅"}.get(one, "·") for one in earlier)
+
+
 def bar(share: float, width: int = 10) -> str:
     """`████████░░`: a share of 1 as text, which every place can show."""
     full = round(max(0.0, min(1.0, share)) * width)

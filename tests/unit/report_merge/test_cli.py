@@ -173,3 +173,19 @@ def test_outputs_of_a_step_are_added_to_what_is_there() -> None:
         "verdict": "failed", "exit-code": "0", "tests": "1", "passed": "0", "failed": "1", "flaky": "0",
         "skipped": "0", "not-run": "0", "report-path": "m.xml",
     }  # fmt: skip
+
+
+def test_the_html_report_lists_every_test_whatever_else_is_asked_for() -> None:
+    cases = "".join(f'<testcase classname="c" name="t{n}" time="{n}"/>' for n in range(61))
+    assert merge("--html", "r.html", a=f'<testsuite name="s">{cases}</testsuite>') is MergeExitCode.PASSED
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert all(f'"t{n}"' in page for n in range(61))
+    assert "Everything is shown." in page
+
+
+def test_a_failed_test_is_linked_to_its_line_in_the_repository() -> None:
+    Path("a.xml").write_text(FAILED.replace('name="t"', 'name="t" file="tests/t.py" line="3"'), encoding="utf-8")
+    here = {"GITHUB_REPOSITORY": "o/r", "GITHUB_SHA": "abc"}
+    assert run(["a.xml", "--summary", "s.md"], here) == MergeExitCode.FAILED
+    link = "[tests/t.py:3](https://github.com/o/r/blob/abc/tests/t.py#L3)"
+    assert link in Path("s.md").read_text(encoding="utf-8")
