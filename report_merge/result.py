@@ -32,9 +32,12 @@ class MergeResult:
         (append_text if shared else write_text)(path, text)
 
     def write_html(self, path: Path) -> None:
+        from report_merge.files.attachments import beside, pictures
         from report_merge.render.html import page
 
-        write_text(path, page(self.report, comparison=self.comparison, lighthouse=self.lighthouse))
+        report = beside(self.report, path.parent)
+        shown = pictures(report, path.parent)
+        write_text(path, page(report, comparison=self.comparison, lighthouse=self.lighthouse, pictures=shown))
 
     def write_json(self, path: Path) -> None:
         from report_merge.render.json import dumps

@@ -6,16 +6,20 @@ Jenkins' JUnit attachments began it, Playwright and GitLab write and read it
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from report_merge.model import Attachment, AttachmentKind, Attempt, Case, Report, Verdict
+from report_merge.render.links import attachment_href
 from report_merge.sanitize import one_line, plain
 
 CASES = 5_000  # tests whose attachments are looked for
 OF_ONE_ATTEMPT = 20
+PICTURE_BYTES = 1_000_000  # of one picture inside a page
+PICTURES_BYTES = 4_000_000  # of all that are read for it; the page takes what its own budget has room for
 LOOKED_UP = 4  # folders above a report in which relative paths may begin
 
 _MARKER = re.compile(r"\[\[ATTACHMENT\|([^\]\n|]{1,1000})\]\]")
@@ -41,6 +45,46 @@ def with_attachments(report: Report, roots: Sequence[Path]) -> Report:
         else:
             cases.append(case)
     return replace(report, cases=tuple(cases))
+
+
+def beside(report: Report, folder: Path) -> Report:
+    """The attachments' paths as a page in `folder` may link to them."""
+
+    def moved(attachment: Attachment) -> Attachment:
+        if not attachment.path:
+            return attachment
+        try:
+            return replace(attachment, path=os.path.relpath(attachment.path, folder))
+        except ValueError:  # on another drive
+            return replace(attachment, path="")
+
+    cases = []
+    for case in report.cases:
+        if any(attempt.attachments for attempt in case.attempts):
+            attempts = (replace(a, attachments=tuple(map(moved, a.attachments))) for a in case.attempts)
+            cases.append(replace(case, attempts=tuple(attempts)))
+        else:
+            cases.append(case)
+    return replace(report, cases=tuple(cases))
+
+
+def pictures(report: Report, folder: Path) -> dict[str, bytes]:
+    """The images among the attachments by their address in a page in `folder`, each and all of them up to a limit."""
+    found: dict[str, bytes] = {}
+    left = PICTURES_BYTES
+    for case in report.cases:
+        for attachment in (one for attempt in case.attempts for one in attempt.attachments):
+            if attachment.kind is not AttachmentKind.IMAGE or not attachment.path:
+                continue
+            try:
+                with Path(os.path.normpath(folder / attachment.path)).open("rb") as file:
+                    data = file.read(PICTURE_BYTES + 1)
+            except OSError:
+                continue
+            if len(data) <= min(PICTURE_BYTES, left):
+                left -= len(data)
+                found[attachment_href(attachment)] = data
+    return found
 
 
 def roots(paths: Sequence[str]) -> list[Path]:

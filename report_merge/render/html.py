@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
@@ -26,7 +27,7 @@ from report_merge.render.lighthouse_words import lighthouse_trouble
 from report_merge.render.view import View, context_parts, view
 from report_merge.render.wording import Status, count, signed
 
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
 STATUS_GLYPH = {
     Status.INTERRUPTED: "✗",
     Status.INCOMPLETE: "✗",
@@ -43,9 +44,12 @@ def page(
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
     rules: FailureRules | None = None,
+    pictures: Mapping[str, bytes] | None = None,
     budget_bytes: int = 5_000_000,
 ) -> str:
     """The whole page, in at most `budget_bytes` bytes; what it leaves out it names in its last line.
+
+    `pictures` are shown within it as far as there is room, each by the address of its attachment (`links`).
 
     Raises ValueError when `budget_bytes` is below 100,000: less cannot hold the style, the script and a verdict.
     """
@@ -55,7 +59,7 @@ def page(
     fixed = size(_assemble(shown, lighthouse, Filled("", 0, 0), ListedTests("", 0, 0)))
     room = budget_bytes - fixed - 2000
     body = fill(body_sections(shown, lighthouse), round(room * (1 - LIST_SHARE)))
-    tests = listed_tests(report, room - size(body.text))
+    tests = listed_tests(shown, room - size(body.text), pictures or {})
     return _assemble(shown, lighthouse, body, tests)
 
 
@@ -90,15 +94,16 @@ def _assemble(shown: View, lighthouse: LighthouseReport | None, body: Filled, te
             data=Markup(escape.script_json(tests.json or '{"rows":[]}')),  # noqa: S704  escaped for this place
             listed=tests.listed,
             unlisted=tests.unlisted,
-            left_out=_left_out(body, tests),
+            left_out=_left_out(shown, body, tests),
         )
     )
 
 
-def _left_out(body: Filled, tests: ListedTests) -> str:
+def _left_out(shown: View, body: Filled, tests: ListedTests) -> str:
     words = [f"{count(body.dropped, 'entry')} left out"] if body.dropped else []
     words += [f"{count(body.shortened, 'cause')} shortened"] if body.shortened else []
     words += [f"{count(tests.unlisted, 'test')} not listed"] if tests.unlisted else []
+    words += [f"{count(shown.unseen, 'failed or flaky test')} only in the merged XML"] if shown.unseen else []
     return ("To keep this file small: " + ", ".join(words) + ".") if words else "Everything is shown."
 
 

@@ -11,7 +11,7 @@ from report_merge.render import charts, escape, wording
 from report_merge.render.budget import Item, Section
 from report_merge.render.html_templates import pieces
 from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
-from report_merge.render.view import ShownGroup, View, balance, excerpt
+from report_merge.render.view import ShownGroup, View, balance, excerpt, output_tail
 from report_merge.render.wording import count
 
 GROUPS = 500
@@ -34,8 +34,8 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
         *_table(
             "Files that could not be read, or not wholly",
             ("file", "reason", "tests"),
-            map(make.problem_row, report.problems),
-            len(report.problems),
+            map(make.problem_row, shown.lossy),
+            len(shown.lossy),
             "alarm",
         ),
         _groups("Needs attention", shown.attention, reproduce, OPEN_GROUPS),
@@ -43,6 +43,12 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
         _groups("Flaky" if only_flaky else "Not from this change", shown.elsewhere, "", 0),
         *_changes(shown),
         *_where(shown),
+        *_table(
+            "Damaged files that were repaired, nothing lost",
+            ("file", "reason", "tests"),
+            map(make.problem_row, shown.repaired),
+            len(shown.repaired),
+        ),
         *calm,
     ]
 
@@ -87,8 +93,9 @@ def _groups(title: str, groups: tuple[ShownGroup, ...], reproduce: str, opened: 
 def _group(shown: ShownGroup, opened: bool, reproduce: str) -> Item:  # noqa: FBT001
     make = pieces()
     text = shown.group.sample.text or shown.group.sample.message
-    full = make.group(shown, opened, excerpt(text, 200, 50), reproduce, TESTS_OF_A_GROUP)
-    short = make.group(shown, opened, excerpt(text, 3, 0), reproduce, 5)
+    outputs = output_tail(shown.group.cases[0])
+    full = make.group(shown, opened, excerpt(text, 200, 50), reproduce, TESTS_OF_A_GROUP, outputs)
+    short = make.group(shown, opened, excerpt(text, 3, 0), reproduce, 5, ())
     return Item((str(full), str(short), str(make.group_line(shown))), stands_for=len(shown.group.cases))
 
 

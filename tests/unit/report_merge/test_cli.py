@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -181,6 +182,20 @@ def test_the_html_report_lists_every_test_whatever_else_is_asked_for() -> None:
     page = Path("r.html").read_text(encoding="utf-8")
     assert all(f'"t{n}"' in page for n in range(61))
     assert "Everything is shown." in page
+
+
+def test_what_a_test_left_behind_is_linked_from_where_the_page_is() -> None:
+    picture = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    )
+    Path("reports/shots").mkdir(parents=True)
+    Path("reports/shots/a b.png").write_bytes(picture)
+    said = FAILED.replace("</testcase>", "<system-out>[[ATTACHMENT|shots/a b.png]]</system-out></testcase>")
+    Path("reports/a.xml").write_text(said, encoding="utf-8")
+    assert run(["reports", "--html", "out/r.html"], {}) == MergeExitCode.FAILED
+    page = Path("out/r.html").read_text(encoding="utf-8")
+    assert 'href="./../reports/shots/a%20b.png"' in page
+    assert f"data:image/png;base64,{base64.b64encode(picture).decode()}" in page
 
 
 def test_a_failed_test_is_linked_to_its_line_in_the_repository() -> None:
