@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from report_merge.limits import MIB
 from report_merge.model import Report
 
 if TYPE_CHECKING:
     from report_merge.render.json import SavedReport
     from report_merge.result import MergeResult
 
+Parsed = TypeVar("Parsed")
 PROGRAM = "report-merge"
 FAIL_ON = ("failed", "flaky", "new", "never")
 
@@ -46,6 +49,8 @@ class Options:
     json: Path | None
     expect: Path | None
     attempt_from: re.Pattern[str] | None
+    exclude: tuple[str, ...]
+    order_by_time: bool
     baseline: Path | None
     lighthouse: Path | None
     fail_on: str
@@ -59,8 +64,6 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit code of a command line. Whatever happens, it is a message and a code, never a traceback."""
     command, rest = merge, argv
     if argv[:1] == ["explain"]:
-        from report_merge.explain import explain
-
         command, rest = explain, argv[1:]
     try:
         return int(command.main(list(rest), prog_name=PROGRAM, standalone_mode=False, obj=environ) or 0)
@@ -105,10 +108,16 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
 @click.option("--json", type=_File, help="Every test's result as JSON: the --baseline of a later run.")
 @click.option("--expect", type=_File, help="A plan of shards and tests that must be there (docs/report-merge.md).")
 @click.option("--attempt-from", metavar="PATTERN", help="A regular expression whose group in the path is the attempt.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Paths to leave out, such as '*/target/*'.")
+@click.option(
+    "--order-by-time",
+    is_flag=True,
+    help="Files of one attempt that began at different times are attempts too: the clocks must agree.",
+)
 @click.option("--baseline", type=_File, help="The --json of an earlier run to compare with.")
 @click.option(
     "--lighthouse",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path),
     metavar="DIR",
     help="Lighthouse CI results to show; a gate that does not hold is a failure.",
 )
@@ -148,39 +157,39 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
+    from report_merge.failures import load_rules
     from report_merge.files.atomic import replacing
-    from report_merge.files.discover import DEFAULT_ATTEMPT, find
+    from report_merge.files.discover import DEFAULT_ATTEMPT, NoAttemptNumber, find
     from report_merge.github.job import run_context
-    from report_merge.limits import MIB, ReadLimits
     from report_merge.merge.expected import parse as parse_plan
-    from report_merge.merge.pipeline import merging
-    from report_merge.option_files import read_option
+    from report_merge.merge.pipeline import merge as merge_found
     from report_merge.render.json import saved
 
-    expected = read_option(options.expect, parse_plan, "--expect")
-    baseline = read_option(options.baseline, saved, "--baseline")
+    expected = _read_option(options.expect, parse_plan, "--expect")
+    baseline = _read_option(options.baseline, saved, "--baseline")
     written = [path for path in (options.output, options.summary, options.html, options.json) if path]
     with tempfile.TemporaryDirectory(prefix="report-merge-", ignore_cleanup_errors=True) as folder:
-        found = find(
-            options.paths,
-            unpack_into=Path(folder),
-            attempt_from=options.attempt_from or DEFAULT_ATTEMPT,
-            leave_out=[path for path in written if path.exists()],
-        )
-        with (
-            replacing(options.output) if options.output else Path(os.devnull).open("wb") as stream,
-            merging(
+        try:
+            found = find(
+                options.paths,
+                unpack_into=Path(folder),
+                attempt_from=options.attempt_from or DEFAULT_ATTEMPT,
+                outputs=written,
+                exclude=options.exclude,
+            )
+        except NoAttemptNumber as error:
+            raise click.UsageError(f"--attempt-from: {error}") from None
+        with replacing(options.output) if options.output else nullcontext() as stream:
+            report = merge_found(
                 found,
                 Path(folder),
                 stream,
                 expected=expected,
                 context=run_context(options.title, environ),
                 all_cases=bool(options.json or options.html or options.baseline),
-                limits=ReadLimits()
-                if options.html
-                else ReadLimits(kept_text_bytes=MIB),  # a summary shows less than that
-            ) as report,
-        ):
+                by_time=options.order_by_time,
+                rules=load_rules(),
+            )
             result = _result(options, report, baseline)
             code = _exit_code(options.fail_on, result, baseline)
             _write(options, result, code, environ)
@@ -250,3 +259,41 @@ def _exit_code(fail_on: str, result: MergeResult, baseline: SavedReport | None) 
         "never": False,
     }
     return MergeExitCode.FAILED if failed[fail_on] else MergeExitCode.PASSED
+
+
+def _read_option(path: Path | None, parse: Callable[[str], Parsed], option: str) -> Parsed | None:
+    """What the file holds; None when the option was not given. `parse` raises ValueError for what it cannot use."""
+    if path is None:
+        return None
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise click.UsageError(f"{option} {path} cannot be used: {reason}") from None
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("log", type=click.File("rb"))
+@click.option("--rules", type=_File, help="Your own rules (TOML), asked before the shipped ones.")
+@click.pass_obj
+def explain(_environ: Mapping[str, str], /, log: io.BufferedReader, rules: Path | None) -> int:
+    """Say why LOG (a file, or - for standard input) ends in failure: every matching rule, the deciding one first."""
+    from report_merge import failures
+    from report_merge.render import escape
+
+    own = _read_option(rules, failures.load_rules, "--rules")
+    for finding in failures.explain(_end_of(log), rules=own) or [failures.UNKNOWN]:
+        click.echo(f"{finding.verdict}: {finding.category} (rule {finding.rule or 'none'}, retry {finding.retry})")
+        if finding.evidence:
+            where = f"line {finding.line}" if finding.line else "evidence"
+            click.echo(f"  {where}: {escape.terminal_name(finding.evidence)}")
+        click.echo(f"  {escape.terminal(finding.hint)}")
+    return 0
+
+
+def _end_of(log: io.BufferedReader, most: int = 8 * MIB) -> str:
+    """The last part of a log of any length."""
+    tail = b""
+    while chunk := log.read(MIB):
+        tail = (tail + chunk)[-most:]
+    return tail.decode("utf-8", "replace")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from report_merge.failures.frames import Frame, frames
+from report_merge.failures.frames import StackFrame, frames
 from report_merge.model import Attempt, Case, Report, Verdict
-
-LOCATED = 20_000  # tests
 
 
 def located(report: Report, find: Callable[[str], str]) -> Report:
@@ -18,15 +16,11 @@ def located(report: Report, find: Callable[[str], str]) -> Report:
     The line of the test's own file that the stack trace names comes first, then the line the report gives for the test,
     then the deepest line of the project's own code.
     """
-    left = LOCATED
-    cases = []
-    for case in report.cases:
-        if left and case.verdict in (Verdict.FAILED, Verdict.FLAKY):
-            left -= 1
-            cases.append(_located(case, find))
-        else:
-            cases.append(case)
-    return replace(report, cases=tuple(cases))
+
+    def place(case: Case) -> Case:
+        return _located(case, find) if case.verdict in (Verdict.FAILED, Verdict.FLAKY) else case
+
+    return report.with_eventful(place)
 
 
 def _located(case: Case, find: Callable[[str], str]) -> Case:
@@ -45,7 +39,7 @@ def _located(case: Case, find: Callable[[str], str]) -> Case:
     return replace(case, source=own_source) if own_source else case
 
 
-def _traced(attempt: Attempt) -> list[Frame]:
+def _traced(attempt: Attempt) -> list[StackFrame]:
     return frames(f"{attempt.message}\n{attempt.text}")
 
 

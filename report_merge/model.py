@@ -11,8 +11,8 @@ This module performs no I/O and imports nothing but the standard library.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -57,6 +57,17 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why an attempt failed, as all of its text told it before any of it was cut (`report_merge.failures`)."""
+
+    fingerprint: str
+    rule: str = ""  # the id of the failure rule; empty: none matched
+    evidence: str = ""
+    offset: int | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One execution of one test. Texts are raw: the one who shows them escapes them."""
 
@@ -73,6 +84,7 @@ class Attempt:
     shard: str = ""
     source: str = ""  # the file this was read from
     attachments: tuple[Attachment, ...] = ()
+    cause: Cause | None = None  # None: the texts are whole and tell it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -182,6 +194,14 @@ class FileProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """A test that several files of one attempt tell of: one test whose worst outcome counts, or tests of one name."""
+
+    key: CaseKey
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     tests: int = 0
     passed: int = 0
@@ -238,12 +258,25 @@ class Report:
     machines: tuple[MachineUse, ...] = ()
     missing: tuple[Missing, ...] = ()  # what no case stands for
     problems: tuple[FileProblem, ...] = ()
+    notes: tuple[FileProblem, ...] = ()  # files that were passed over, which is no error
+    duplicates: tuple[Duplicate, ...] = ()  # the first of them
+    duplicate_count: int = 0
     verdict: str = ""  # the one word (`wording.Status`) of whoever ran it; empty: the cases and files say it
     reason: str = ""  # why it ended before all was done, in the words of whoever ran it
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
     makespan_planned: float | None = None
     makespan_lower_bound: float | None = None
+
+    @property
+    def eventful(self) -> Sequence[Case]:
+        """The cases that failed, were flaky, skipped or never ran, and the slowest, when the others are kept apart."""
+        return getattr(self.cases, "eventful", self.cases)
+
+    def with_eventful(self, change: Callable[[Case], Case]) -> Report:
+        """The report with each of its eventful cases changed; cases that are kept apart stay so."""
+        mapped = getattr(self.cases, "mapped", None)
+        return replace(self, cases=mapped(change) if mapped else tuple(map(change, self.cases)))
 
     @property
     def incomplete(self) -> bool:

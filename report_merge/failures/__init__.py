@@ -13,6 +13,7 @@ from report_merge.failures.classify import (
     UNKNOWN_HINT,
     FailureGroup,
     Finding,
+    cause_of,
     classify,
     explain,
     fingerprint,
@@ -24,6 +25,6 @@ from report_merge.failures.rules import FailureRules, FailureVerdict, RetryAdvic
 
 __all__ = [
     "UNKNOWN", "UNKNOWN_HINT", "FailureGroup", "FailureRules", "FailureVerdict", "Finding", "MachineTally",
-    "RetryAdvice", "RulesError", "classify", "explain", "fingerprint", "group", "load_rules", "loose_fingerprint",
-    "outage", "suspect_machines",
+    "RetryAdvice", "RulesError", "cause_of", "classify", "explain", "fingerprint", "group", "load_rules",
+    "loose_fingerprint", "outage", "suspect_machines",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import report_merge.failures.fingerprint as fingerprints
 from report_merge.failures.rules import FailureRules, FailureVerdict, RetryAdvice, Rule, load_rules
-from report_merge.model import Attempt, Case, Verdict
+from report_merge.model import Attempt, Case, Cause, Verdict
 from report_merge.sanitize import first_line, one_line, strip_ansi
 
 SCANNED_CHARACTERS = 256 * 1024  # of the end of a text: where programs say why they stop
@@ -172,17 +172,42 @@ def group(cases: Iterable[Case], *, rules: FailureRules | None = None) -> tuple[
         if case.verdict not in (Verdict.FAILED, Verdict.FLAKY):
             continue
         attempt = next(attempt for attempt in reversed(case.attempts) if attempt.outcome.bad)
-        finding, print_ = _cause(attempt.kind, attempt.message, attempt.text or attempt.stderr[-8000:], rules)
+        finding, print_ = _known(attempt.cause, rules) or _cause(*_said(attempt), rules)
         members[case.verdict is Verdict.FLAKY, print_].append((case, attempt, finding))
     groups = [_failure_group(flaky, print_, found) for (flaky, print_), found in members.items()]
     return tuple(sorted(groups, key=lambda g: (_NEED.index(g.verdict), -len(g.cases))))
 
 
-@lru_cache(maxsize=16_384)  # one report is rendered several times, and one cause breaks many tests
+def cause_of(attempt: Attempt, rules: FailureRules | None = None) -> Cause:
+    """Why a failed attempt failed, to be kept with it where its texts will be cut."""
+    finding, print_ = _cause(*_said(attempt), rules or load_rules())
+    return Cause(
+        fingerprint=print_, rule=finding.rule, evidence=finding.evidence, offset=finding.offset, line=finding.line
+    )
+
+
+def _said(attempt: Attempt) -> tuple[str, str, str]:
+    return attempt.kind, attempt.message, attempt.text or attempt.stderr[-8000:]
+
+
+@lru_cache(maxsize=256)  # one cause breaks many tests
 def _cause(kind: str, message: str, text: str, rules: FailureRules) -> tuple[Finding, str]:
     said = message if not kind or kind in message or kind in text else f"{kind}: {message}"
     finding = classify(text, message=said, source="test", rules=rules)
     return finding, fingerprint(finding, kind, message, text)
+
+
+def _known(cause: Cause | None, rules: FailureRules) -> tuple[Finding, str] | None:
+    """What a cause says, if these rules know its rule."""
+    if cause is None:
+        return None
+    finding = UNKNOWN
+    if cause.rule:
+        rule = next((rule for rule in rules.rules if rule.id == cause.rule), None)
+        if rule is None:
+            return None
+        finding = _finding(rule)
+    return replace(finding, evidence=cause.evidence, offset=cause.offset, line=cause.line), cause.fingerprint
 
 
 def _failure_group(flaky: bool, print_: str, found: list[tuple[Case, Attempt, Finding]]) -> FailureGroup:  # noqa: FBT001

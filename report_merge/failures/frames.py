@@ -26,12 +26,12 @@ _DEEPEST_LAST = re.compile(r'^\s{0,20}File "[^"\n]+", line \d|^[\w./\\-]{1,300}\
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class StackFrame:
     file: str  # with forward slashes; of Java the package's folders and the file
     line: int
 
 
-def frames(text: str) -> list[Frame]:
+def frames(text: str) -> list[StackFrame]:
     """What `text` names, the deepest call first, without libraries and the runtime; at most 200."""
     text = plain(text[-SCANNED:])
     found = [_frame(match) for _, match in zip(range(FRAMES), _FRAME.finditer(text), strict=False)]
@@ -40,14 +40,14 @@ def frames(text: str) -> list[Frame]:
     return [frame for frame in found if frame is not None]
 
 
-def _frame(match: re.Match[str]) -> Frame | None:
+def _frame(match: re.Match[str]) -> StackFrame | None:
     """None for a frame that is not the project's own."""
     if match["java"]:
         if FOREIGN.search(match["package"]):
             return None
         folders = match["package"].rstrip(".").split(".")[:-1]  # the last part is the class
-        return Frame("/".join([*folders, match["java"]]), int(match["java_line"]))
+        return StackFrame("/".join([*folders, match["java"]]), int(match["java_line"]))
     file = match["python"] or match["net"] or match["file"]
     line = match["python_line"] or match["net_line"] or match["line"]
     file = re.sub(r"^/{2,}", "/", file.replace("\\", "/").removeprefix("./"))  # of file:///
-    return None if FOREIGN.search(file) else Frame(file, int(line))
+    return None if FOREIGN.search(file) else StackFrame(file, int(line))

@@ -35,16 +35,18 @@ def with_attachments(report: Report, roots: Sequence[Path]) -> Report:
     A path is looked for in each of `roots`, and in the folder of its report and above it as far as a root. What lies
     outside of all roots is named and never opened: reports are foreign.
     """
+    resolved = [root.resolve() for root in roots]
     left = CASES
-    cases = []
-    for case in report.cases:
-        if left and case.verdict in (Verdict.FAILED, Verdict.FLAKY):
-            found = _of_case(case, [root.resolve() for root in roots])
-            left -= found is not case
-            cases.append(found)
-        else:
-            cases.append(case)
-    return replace(report, cases=tuple(cases))
+
+    def attached(case: Case) -> Case:
+        nonlocal left
+        if not left or case.verdict not in (Verdict.FAILED, Verdict.FLAKY):
+            return case
+        found = _of_case(case, resolved)
+        left -= found is not case
+        return found
+
+    return report.with_eventful(attached)
 
 
 def beside(report: Report, folder: Path) -> Report:
@@ -58,21 +60,20 @@ def beside(report: Report, folder: Path) -> Report:
         except ValueError:  # on another drive
             return replace(attachment, path="")
 
-    cases = []
-    for case in report.cases:
-        if any(attempt.attachments for attempt in case.attempts):
-            attempts = (replace(a, attachments=tuple(map(moved, a.attachments))) for a in case.attempts)
-            cases.append(replace(case, attempts=tuple(attempts)))
-        else:
-            cases.append(case)
-    return replace(report, cases=tuple(cases))
+    def moved_all(case: Case) -> Case:
+        if not any(attempt.attachments for attempt in case.attempts):
+            return case
+        attempts = (replace(a, attachments=tuple(map(moved, a.attachments))) for a in case.attempts)
+        return replace(case, attempts=tuple(attempts))
+
+    return report.with_eventful(moved_all)
 
 
 def pictures(report: Report, folder: Path) -> dict[str, bytes]:
     """The images among the attachments by their address in a page in `folder`, each and all of them up to a limit."""
     found: dict[str, bytes] = {}
     left = PICTURES_BYTES
-    for case in report.cases:
+    for case in report.eventful:
         for attachment in (one for attempt in case.attempts for one in attempt.attachments):
             if attachment.kind is not AttachmentKind.IMAGE or not attachment.path:
                 continue

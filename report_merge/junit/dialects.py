@@ -35,7 +35,8 @@ STARTED, ENDED = "report-merge.started", "report-merge.ended"  # of the whole ru
 BROKEN_TYPE = "report-merge.broken"
 SUITE_LEVEL = "(suite)"  # the name of the test that stands for an <error> directly in a suite
 
-FOREIGN_ROOTS = {
+# Tests in another format: leaving them out would make a run greener than it was.
+FOREIGN_TESTS = {
     "test-run": "NUnit 3",
     "test-results": "NUnit 2",
     "test-suite": "NUnit",
@@ -54,17 +55,22 @@ FOREIGN_ROOTS = {
     "doctest": "doctest",
     "testng-results": "TestNG",
     "robot": "Robot Framework",
-    "coverage": "Cobertura coverage",
-    "report": "JaCoCo coverage",
-    "checkstyle": "Checkstyle",
-    "pmd": "PMD",
     "unittest-results": "UnitTest++",
     "stream": "FPCUnit",
     "html": "HTML",
     "Error": "a storage service's error",
-    "plist": "an Apple property list",
     "testExecutions": "SonarQube generic test data",
     "testsummary": "TestComplete",
+}
+
+
+# Well-known XML without tests, which often lies beside reports.
+NO_TESTS = {
+    "coverage": "Cobertura coverage",
+    "report": "JaCoCo coverage",
+    "checkstyle": "Checkstyle",
+    "pmd": "PMD",
+    "plist": "an Apple property list",
 }
 
 
@@ -124,19 +130,38 @@ def instant(timestamp: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+# Where GitHub's runners check out: .../_work/REPOSITORY/REPOSITORY/ (docs.github.com, GITHUB_WORKSPACE).
+_GITHUB_CHECKOUT = re.compile(r"^.*/_?work/([^/]+)/\1/")
+
+
 def portable_file(path: str) -> str:
-    """A test's file as every machine names it: absolute paths keep their last three parts, for checkouts differ."""
-    if not path:
-        return ""
-    pure = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
-    if pure.is_absolute() or path.startswith(("/", "\\")):
-        return "/".join(pure.parts[1:][-3:])
-    return pure.as_posix()
+    """A test's file as every machine names it: below GitHub's checkout from the repository's name on, else whole.
+
+    Nothing else says where a checkout begins: parts left out by guess would make one test of two.
+    """
+    if "\\" in path:
+        path = PureWindowsPath(path).as_posix()
+    return _GITHUB_CHECKOUT.sub(r"\1/", PurePosixPath(path).as_posix() if path else "")
 
 
 def is_playwright_root(attributes: Mapping[str, str]) -> bool:
-    """Playwright always writes `id` and `name` on <testsuites>, then puts the project into `hostname`.
+    """Whether <testsuites> may be Playwright's: it always writes `id` and `name`, and never a timestamp.
 
+    Others do so too (gdUnit4); `is_playwright_suite` tells.
     Source: https://github.com/microsoft/playwright/blob/main/packages/playwright/src/reporters/junit.ts
     """
-    return "id" in attributes and "name" in attributes and "timestamp" not in attributes
+    return {"id", "name"} <= attributes.keys() <= _PLAYWRIGHT_ROOT
+
+
+def is_playwright_suite(attributes: Mapping[str, str], classname: str) -> bool:
+    """Whether a suite of such a root is Playwright's, whose `hostname` is the project.
+
+    Its suites have just these attributes, and each is a file of JavaScript, which is the class of its tests.
+    """
+    known = {"name", "hostname"} <= attributes.keys() <= _PLAYWRIGHT_SUITE
+    return known and _JAVASCRIPT.search(classname) is not None
+
+
+_JAVASCRIPT = re.compile(r"\.[cm]?[jt]sx?$")
+_PLAYWRIGHT_ROOT = frozenset({"id", "name", "tests", "failures", "skipped", "errors", "time"})
+_PLAYWRIGHT_SUITE = frozenset({"name", "timestamp", "hostname", "tests", "failures", "skipped", "time", "errors"})

@@ -1,7 +1,8 @@
-"""Any JUnit dialect, damaged or not -> one tree in the plain dialect that the rest of this package reads and copies.
+"""Bytes of any JUnit dialect, damaged or not -> a tree, and any such tree -> the one dialect that `document` walks.
 
-Plain means: <testsuites> holds only <testsuite>; every <testcase> is in a suite and has `classname` or none; no
-namespaces; an outcome is always a child element; an <error> directly in a suite is a test of its own.
+Normal means: <testsuites> holds only <testsuite>; every <testcase> is in a suite and has `classname` or none; no
+namespaces; an outcome is always a child element; an <error> directly in a suite is a test of its own. Most reports are
+normal as they come, and the walk finds out, so `normalized` is asked only when it must be.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from report_merge.junit.dialects import (
     BROKEN_TYPE,
     ENDED,
     FINAL,
-    FOREIGN_ROOTS,
+    FOREIGN_TESTS,
+    NO_TESTS,
     RERUN,
     STARTED,
     SUITE_LEVEL,
     WALL,
     outcome_in_status,
 )
-from report_merge.junit.repair import XmlFault, fault, repaired
+from report_merge.junit.repair import XmlFault, fault, has_dtd, is_plain_utf8, repaired
 from report_merge.junit.xml import Element, line_of, local_name
-from report_merge.limits import ReadLimits, ReportRefused
+from report_merge.limits import ReadLimits, Rejected
 from report_merge.model import Outcome
 
 _OWN_ROOT_PROPERTIES = frozenset({STARTED, ENDED, WALL})
@@ -30,18 +32,31 @@ _BROKEN_MESSAGE = "the report is damaged inside this test, so nobody knows how i
 
 
 @dataclass(frozen=True, slots=True)
-class Tidy:
+class Parsed:
     root: Element
-    notes: tuple[str, ...] = ()  # what was repaired; empty when the file was only of another dialect
-    line: int | None = None  # where the damage begins
+    notes: tuple[str, ...] = ()  # what was repaired
+    line: int | None = None  # where the damage begins; None: nothing was lost
 
 
-def tidy(data: bytes, limits: ReadLimits) -> Tidy:
-    """The report as a plain tree. Raises ReportRefused when it is no JUnit report."""
-    if len(data) > limits.tree_bytes:
-        raise ReportRefused(
-            f"it needs repair, and is larger than the {limits.tree_bytes} bytes up to which that is done"
-        )
+def parsed(data: bytes, limits: ReadLimits) -> Parsed:
+    """The report as a tree, repaired if need be. Raises Rejected when it is no JUnit report."""
+    if len(data) > limits.file_bytes:
+        raise Rejected(f"it is larger than {limits.file_bytes} bytes")
+    if is_plain_utf8(data) and not has_dtd(data):
+        try:
+            root = xml.parse(data)
+        except xml.XmlError:
+            pass  # the repair says what is wrong
+        else:
+            _refuse_foreign(root)
+            _refuse_too_deep(root, limits.depth)
+            return Parsed(root)
+    return _repaired(data, limits)
+
+
+def _repaired(data: bytes, limits: ReadLimits) -> Parsed:
+    if len(data) > limits.repair_bytes:
+        raise Rejected(f"it needs repair, and is larger than the {limits.repair_bytes} bytes up to which that is done")
     data, notes = repaired(data)
     problem = fault(data)
     try:
@@ -50,16 +65,21 @@ def tidy(data: bytes, limits: ReadLimits) -> Tidy:
         root = _recovered(data, XmlFault(0, error.lineno or 1, error.msg or "not XML", 0, False, False), notes)  # noqa: FBT003
     _refuse_foreign(root)
     _refuse_too_deep(root, limits.depth)
+    return Parsed(normalized(root), tuple(notes), problem.line if problem else None)
+
+
+def normalized(root: Element) -> Element:
+    """The same report in the normal dialect. Raises Rejected when recovery left names that no tree may hold."""
     try:
-        return Tidy(_plain(root), tuple(notes), problem.line if problem else None)
-    except ValueError as error:  # recovery makes names that lxml itself refuses when they are touched
-        raise ReportRefused(f"it is too damaged to be repaired: {error}", problem.line if problem else None) from None
+        return _normalized(root)
+    except ValueError as error:
+        raise Rejected(f"it is too damaged to be repaired: {error}") from None
 
 
 def _recovered(data: bytes, problem: XmlFault, notes: list[str]) -> Element:
     root, error_lines = xml.recover(data)
     if root is None:
-        raise ReportRefused(f"it is not XML: {problem.reason}", problem.line)
+        raise Rejected(f"it is not XML: {problem.reason}", problem.line)
     _refuse_foreign(root, problem)
     broken = _damaged_cases(root, data, problem, error_lines)
     for case in broken:
@@ -98,31 +118,31 @@ def _refuse_foreign(root: Element, problem: XmlFault | None = None) -> None:
     if name in ("testsuites", "testsuite", "testcase"):
         return
     line = problem.line if problem else line_of(root)
-    kind = FOREIGN_ROOTS.get(name) or FOREIGN_ROOTS.get(name.lower())
-    if kind:
-        raise ReportRefused(f"it is {kind} (<{name}>), not JUnit; have the test runner write JUnit XML", line)
-    raise ReportRefused(f"its root is <{name[:60]}>, not <testsuites> or <testsuite>", line)
+    if kind := FOREIGN_TESTS.get(name) or FOREIGN_TESTS.get(name.lower()):
+        raise Rejected(f"it is {kind} (<{name}>), not JUnit; have the test runner write JUnit XML", line)
+    kind = NO_TESTS.get(name)
+    reason = (
+        f"it is {kind} (<{name}>), not JUnit" if kind else f"its root is <{name[:60]}>, not <testsuites> or <testsuite>"
+    )
+    raise Rejected(reason, line, no_tests=problem is None)
 
 
 def _refuse_too_deep(root: Element, limit: int) -> None:
-    depth = 0
-    node: Element | None = root
-    for node in root.iter():
-        if len(node) == 0:
-            depth = max(depth, sum(1 for _ in node.iterancestors()))
-            if depth > limit:
-                raise ReportRefused(f"its elements are nested deeper than {limit}", line_of(node))
+    if (line := xml.line_below(root, limit)) is not None:
+        raise Rejected(f"its elements are nested deeper than {limit}", line)
 
 
-def _plain(root: Element) -> Element:
+def _normalized(root: Element) -> Element:
     xml.without_namespaces(root)
     if root.tag == "testcase":
         root = _wrapped(xml.new("testsuite"), [root])
     if root.tag == "testsuite":
         root = _wrapped(xml.new("testsuites"), [root])
+    for inner in list(root.iterdescendants("testsuites")):
+        inner.tag = "testsuite"
     _out_of_other_elements(root)
     for case in root.iter("testcase"):
-        _plain_case(case)
+        _normalize_case(case)
     _cases_into_suites(root)
     _suite_level_results(root)
     return _root_content_into_suite(root)
@@ -137,7 +157,7 @@ def _out_of_other_elements(root: Element) -> None:
             parent = element.getparent()
 
 
-def _plain_case(case: Element) -> None:
+def _normalize_case(case: Element) -> None:
     other = case.get("class")
     if other is not None:
         del case.attrib["class"]
@@ -171,7 +191,7 @@ def _cases_into_suites(root: Element) -> None:
 
 def _suite_level_results(root: Element) -> None:
     for suite in list(root.iter("testsuite", "testsuites")):
-        for child in [child for child in suite if local_name(child) in {"failure", "error", *RERUN}]:
+        for child in [child for child in suite if local_name(child) in {*FINAL, *RERUN}]:
             case = xml.new("testcase", classname=suite.get("name", ""), name=SUITE_LEVEL)
             child.addprevious(case)
             case.append(child)

@@ -1,6 +1,6 @@
 """Bytes of a damaged or oddly encoded report -> bytes an XML parser reads, and a word on everything that was done.
 
-Every repair here keeps all text. What cannot be repaired without loss is left to `tidy`, which marks what it loses.
+Every repair here keeps all text. What cannot be repaired without loss is left to `normalize`, which marks the losses.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import re
 from dataclasses import dataclass
 from xml.parsers import expat
 
-from report_merge.limits import ReportRefused
+from report_merge.junit.dialects import NO_TESTS
+from report_merge.limits import Rejected
 
 _DECLARATION = re.compile(r"\s*<\?xml\s[^>]*?\?>")
 _ENCODING = re.compile(rb"<\?xml\s[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _VERSION_1_1 = re.compile(rb"<\?xml\s[^>]*?version\s*=\s*[\"']1\.1[\"']")
 _PROLOG = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+_BYTES_PROLOG = re.compile(rb"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 _HTML = re.compile(r"<!DOCTYPE\s+html\b", re.IGNORECASE)
+_DOCTYPE = re.compile(r"<!DOCTYPE\s+([\w-]{1,60})")
 _START = re.compile(r"<(?:\?xml\s|!DOCTYPE|testsuites?[\s>/]|testcase[\s>/])")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _FORBIDDEN_REFERENCE = re.compile(r"&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01])|x0*(?:[0-8bcef]|1[0-9a-f]));", re.IGNORECASE)
@@ -51,10 +54,16 @@ def is_plain_utf8(data: bytes) -> bool:
     return declared is None or declared[1].lower() in (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 
+def has_dtd(data: bytes) -> bool:
+    """Whether something other than comments and instructions stands before the first element of UTF-8 bytes."""
+    prolog = _BYTES_PROLOG.match(data)
+    return prolog is None or data.startswith(b"<!", prolog.end())
+
+
 def repaired(data: bytes) -> tuple[bytes, list[str]]:
     """UTF-8 without a declaration, well-formed unless it is cut or mismatched, and what was done to get there.
 
-    Raises ReportRefused when this is no XML at all, or has a DTD in its prolog.
+    Raises Rejected when this is no XML at all, or has a DTD in its prolog.
     """
     text, notes = _decoded(data)
     text = _from_first_tag(text, notes)
@@ -62,8 +71,11 @@ def repaired(data: bytes) -> tuple[bytes, list[str]]:
     if prolog and text.startswith("<!DOCTYPE", prolog.end()):
         line = text.count("\n", 0, prolog.end()) + 1
         if _HTML.match(text, prolog.end()):
-            raise ReportRefused("it is HTML, not JUnit: an error page?", line)
-        raise ReportRefused("it declares a DTD; reports never need one, attacks do: remove the <!DOCTYPE ...>", line)
+            raise Rejected("it is HTML, not JUnit: an error page?", line)
+        name = _DOCTYPE.match(text, prolog.end())
+        if name and (kind := NO_TESTS.get(name[1])) and "<testsuite" not in text:
+            raise Rejected(f"it is {kind} (<{name[1]}>), not JUnit", line, no_tests=True)
+        raise Rejected("it declares a DTD; reports never need one, attacks do: remove the <!DOCTYPE ...>", line)
     text = _DECLARATION.sub("", text, count=1)
     text = text.rstrip("\x00 \t\r\n")
     text, count = _FORBIDDEN.subn(_REPLACEMENT, text)
@@ -116,16 +128,16 @@ def _text_codec(name: str) -> str:
 def _from_first_tag(text: str, notes: list[str]) -> str:
     stripped = text.lstrip("\ufeff \t\r\n")
     if not stripped.strip("\x00 \t\r\n"):
-        raise ReportRefused("it is empty")
+        raise Rejected("it is empty")
     if stripped.startswith("<"):
         return stripped
     if stripped.startswith(("{", "[")):
-        raise ReportRefused("it is JSON, not JUnit XML")
+        raise Rejected("it is JSON, not JUnit XML")
     if stripped.startswith(("\x1f", "PK\x03\x04")):
-        raise ReportRefused("it is a compressed file; unpack it, or name it .zip")
+        raise Rejected("it is a compressed file; unpack it, or name it .zip")
     start = _START.search(stripped)
     if start is None:
-        raise ReportRefused("it is not XML")
+        raise Rejected("it is not XML")
     notes.append(f"{start.start()} characters before the report were left out")
     return stripped[start.start() :]
 

@@ -13,10 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from report_merge.junit import xml
-from report_merge.junit.dialects import BROKEN_TYPE, FINAL, HISTORY, RERUN, microseconds, portable_file, seconds_text
+from report_merge.junit.dialects import BROKEN_TYPE, FINAL, HISTORY, RERUN, microseconds, seconds_text
 from report_merge.junit.xml import Element, local_name, text_of
-from report_merge.model import Attempt, Case, CaseKey, Outcome, Verdict
+from report_merge.model import Attempt, Case, CaseKey, Outcome, Verdict, verdict_of
 
+FAILURE, ERROR, SKIPPED, EARLIER_FAILURE, EARLIER_ERROR = 1, 2, 4, 8, 16
+BAD, EARLIER = FAILURE | ERROR, EARLIER_FAILURE | EARLIER_ERROR
+_BITS = {"failure": FAILURE, "error": ERROR, "skipped": SKIPPED}
+_BITS |= {tag: EARLIER_ERROR if "Error" in tag else EARLIER_FAILURE for tag in RERUN}
+_LEAVES = frozenset({"system-out", "system-err"})
 _OUTCOMES = frozenset(Outcome)
 _OUTPUT = ("system-out", "system-err")
 NOT_RUN_TYPE = "report-merge.not-run"
@@ -36,24 +41,70 @@ class Surroundings:
     attempt: int = 1
 
 
-def case_of(element: Element, around: Surroundings, *, ordinal: int = 0) -> Case:
+class NotNormalized(Exception):
+    """The tree is not in the one dialect that is read here; `normalize` brings it there."""
+
+
+def told_by_children(element: Element) -> tuple[int, int]:
+    """What the children of a <testcase> say: the bits of its outcomes, and how many tries they tell of.
+
+    Several failures are one failed test, of the first one's kind. Raises NotNormalized.
+    """
+    bits = earlier = 0
+    history = False
+    for child in element:
+        tag: object = child.tag
+        if tag in _LEAVES:
+            continue
+        bit = _BITS.get(tag, 0) if isinstance(tag, str) else 0
+        if bit & EARLIER:
+            earlier += 1
+            if not bits & EARLIER:  # the first one tells what it was counted as
+                bits |= bit
+        elif bit:
+            if not (bit & BAD and bits & BAD):
+                bits |= bit
+        elif tag == "properties":
+            history |= _has_history(child)
+            continue
+        elif isinstance(tag, str) and (tag.startswith("{") or tag in ("testcase", "testsuite", "testsuites")):
+            raise NotNormalized
+        if len(child) and next(child.iter("testcase", "testsuite", "testsuites"), None) is not None:
+            raise NotNormalized
+    return bits, len(_attempts(element, Surroundings())) if history else 1 + earlier
+
+
+def _has_history(properties: Element) -> bool:
+    found = False
+    for entry in properties:
+        found |= entry.tag == "property" and entry.get("name") == HISTORY
+        if len(entry) and next(entry.iter("testcase", "testsuite", "testsuites"), None) is not None:
+            raise NotNormalized
+    return found
+
+
+def counted_bit(bits: int) -> int:
+    """The bit that a test counts as: FAILURE, ERROR, SKIPPED, or 0 for passed and flaky.
+
+    A failure and a skip count as the failure; a skip does not excuse an earlier try that failed.
+    """
+    if bits & BAD:
+        return bits & BAD
+    if bits & SKIPPED:
+        if bits & EARLIER:
+            return FAILURE if bits & EARLIER_FAILURE else ERROR
+        return SKIPPED
+    return 0
+
+
+def case_of(element: Element, around: Surroundings, key: CaseKey) -> Case:
     """The test and its attempts, numbered from the attempt its file belongs to."""
     return Case(
-        key=key_of(element, around, ordinal),
+        key=key,
         suite=around.suite,
         line=_line(element),
         attempts=tuple(_attempts(element, around)),
         properties=tuple(_properties(element)),
-    )
-
-
-def key_of(element: Element, around: Surroundings, ordinal: int = 0) -> CaseKey:
-    return CaseKey(
-        project=around.project,
-        file=portable_file(element.get("file") or around.file),
-        classname=element.get("classname") or around.suite,
-        name=element.get("name", ""),
-        ordinal=ordinal,
     )
 
 
@@ -74,22 +125,27 @@ def _attempts(element: Element, around: Surroundings) -> list[Attempt]:
     deciding = [child for child in element if local_name(child) in FINAL]
     bad = [child for child in deciding if FINAL[local_name(child)].bad]
     shown = bad or deciding
-    took = _seconds(element)  # of the last one
+    took = _seconds(element)  # of the last one, unless that has a time of its own
     first = around.attempt
     if bad:
-        main = _main_attempt(element, shown, around, first, _seconds(bad[0]) if reruns else took)
         others = [_rerun_attempt(child, around, first + 1 + index) for index, child in enumerate(reruns)]
-        attempts = [main, *others]
-        if others and took is not None:
-            attempts[-1] = replace(others[-1], seconds=took)
+        own = _seconds(bad[0])
+        if others and others[-1].seconds is None:
+            others[-1] = replace(others[-1], seconds=took)
+        elif own is None:
+            own = took
+        attempts = [_main_attempt(element, shown, around, first, own), *others]
     else:
         others = [_rerun_attempt(child, around, first + index) for index, child in enumerate(reruns)]
         attempts = [*others, _main_attempt(element, shown, around, first + len(reruns), took)]
     for entry in element.iterfind("properties/property"):
         if entry.get("name") == HISTORY:
             ordered = _by_history(entry.get("value", "").split(), attempts)
+            if verdict_of(attempt.outcome for attempt in ordered) is not verdict_of(a.outcome for a in attempts):
+                break  # a property decides no verdict
             attempts = [replace(attempt, number=first + index) for index, attempt in enumerate(ordered)]
-            attempts[-1] = replace(attempts[-1], seconds=took)
+            if attempts[-1].seconds is None:
+                attempts[-1] = replace(attempts[-1], seconds=took)
     return attempts
 
 

@@ -1,4 +1,4 @@
-"""The edge to lxml: hardened parsing, recovery, serialising. No other file of this package imports lxml.
+"""The edge to lxml: hardened parsing, recovery, serialising. No other file here imports lxml.
 
 Hardened means: no entities are expanded, no network, no DTD is loaded, bytes only (a path could be a gzip bomb:
 https://bugs.launchpad.net/lxml/+bug/1969706), and never more than the caller has already capped.
@@ -7,6 +7,7 @@ https://bugs.launchpad.net/lxml/+bug/1969706), and never more than the caller ha
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from lxml import etree
 
@@ -61,6 +62,17 @@ def local_name(element: Element) -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
+@cache
+def _deeper_than(depth: int) -> etree.XPath:
+    return etree.XPath("/*" * (depth + 1))
+
+
+def line_below(root: Element, depth: int) -> int | None:
+    """The line of an element nested deeper than `depth`, the root being 1 deep; None when there is none."""
+    found: object = _deeper_than(depth)(root)
+    return line_of(found[0]) if isinstance(found, list) and found else None
+
+
 def line_of(element: Element) -> int:
     line: object = element.sourceline
     return line if isinstance(line, int) else 0
@@ -73,6 +85,8 @@ def without_namespaces(root: Element) -> Element:
     """
     for element in root.iter():
         name = local_name(element)
+        if name and len(set(element.keys())) < len(element.keys()):
+            _each_attribute_once(element)
         if ":" in name:
             last = name.rpartition(":")[2]
             name = last if last in _JUNIT_TAGS else name.replace(":", "_")
@@ -84,6 +98,16 @@ def without_namespaces(root: Element) -> Element:
             element.set(plain, element.get(plain, value))
     etree.cleanup_namespaces(root)
     return root
+
+
+def _each_attribute_once(element: Element) -> None:
+    """Recovery keeps an attribute that is there twice, which no parser reads again: the first one counts."""
+    items = element.items()
+    for name in {name for name, _ in items}:
+        while name in element.attrib:
+            del element.attrib[name]
+    for name, value in reversed(items):
+        element.set(name, value)
 
 
 def _is_foreign(key: str) -> bool:

@@ -16,9 +16,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from report_merge.files.discover import InputSource
-from report_merge.indexing import Indexed
+from report_merge.merge.rewrite import ReportedFacts
 from report_merge.model import FileProblem, Missing
 
+Came = tuple[InputSource, ReportedFacts]
 _FIELDS = ("project", "file", "classname", "name")
 _NAMED = 200  # missing tests named one by one
 
@@ -52,25 +53,24 @@ class Expectation:
     def test_names(self) -> frozenset[str]:
         return frozenset(test.name for test in self.tests)
 
-    def missing(self, files: Sequence[Indexed], problems: Sequence[FileProblem]) -> tuple[Missing, ...]:
+    def missing(self, files: Sequence[Came], problems: Sequence[FileProblem]) -> tuple[Missing, ...]:
         return (*self._missing_shards(files, problems), *self._missing_tests(files))
 
-    def _missing_shards(self, files: Sequence[Indexed], problems: Sequence[FileProblem]) -> Iterable[Missing]:
+    def _missing_shards(self, files: Sequence[Came], problems: Sequence[FileProblem]) -> Iterable[Missing]:
         damaged = {problem.file: problem for problem in problems}
         for name, attempts in self.shards:
-            of_it = [file for file in files if name in file.source.parts]
-            whole = [file for file in of_it if not _is_cut(damaged.get(file.source.name)) and file.index.cases.flags]
-            came = {file.source.attempt for file in whole}
+            of_it = [(source, facts) for source, facts in files if name in source.parts]
+            came = {s.attempt for s, facts in of_it if facts.tests and not _is_cut(damaged.get(s.name))}
             if not came:
                 yield Missing(what="shard", name=name, reason=_why(name, of_it, problems))
                 continue
             for attempt in sorted(set(range(1, attempts + 1)) - came):
                 yield Missing(what="attempt", name=f"{name}, attempt {attempt}", reason="no report of it came")
 
-    def _missing_tests(self, files: Sequence[Indexed]) -> Iterable[Missing]:
+    def _missing_tests(self, files: Sequence[Came]) -> Iterable[Missing]:
         came: dict[str, set[tuple[str, str, str]]] = {}
-        for file in files:
-            for project, path, classname, name in file.index.expected:
+        for _, facts in files:
+            for project, path, classname, name in facts.asked_for:
                 came.setdefault(name, set()).add((project, path, classname))
         absent = [test for test in self.tests if not any(test.is_one(*one) for one in came.get(test.name, ()))]
         for test in absent[:_NAMED]:
@@ -84,7 +84,7 @@ def _is_cut(problem: FileProblem | None) -> bool:
     return problem is not None and problem.line is not None
 
 
-def _why(name: str, of_it: list[Indexed], problems: Sequence[FileProblem]) -> str:
+def _why(name: str, of_it: list[Came], problems: Sequence[FileProblem]) -> str:
     for problem in problems:
         if name in InputSource.parts_of(problem.file):
             return f"{problem.file}: {problem.reason}"
@@ -132,7 +132,9 @@ def _shard(entry: object, wrong: list[str]) -> tuple[str, int] | None:
 
 def _test(entry: object, wrong: list[str]) -> ExpectedTest | None:
     if isinstance(entry, str) and entry:
-        owner, _, name = entry.rpartition("::")
+        plain, bracket, parameters = entry.partition("[")  # which may hold :: too
+        owner, _, name = plain.rpartition("::")
+        name += bracket + parameters
         dotted = owner.replace(".py::", "::").removesuffix(".py").replace("/", ".").replace("::", ".")
         return ExpectedTest(entry, name, frozenset({owner, dotted} - {""}))
     if isinstance(entry, dict) and entry.get("name") and set(entry) <= set(_FIELDS):

@@ -94,16 +94,15 @@ def _assemble(shown: View, lighthouse: LighthouseReport | None, body: Filled, te
             data=Markup(escape.script_json(tests.json or '{"rows":[]}')),  # noqa: S704  escaped for this place
             listed=tests.listed,
             unlisted=tests.unlisted,
-            left_out=_left_out(shown, body, tests),
+            left_out=_left_out(body, tests),
         )
     )
 
 
-def _left_out(shown: View, body: Filled, tests: ListedTests) -> str:
+def _left_out(body: Filled, tests: ListedTests) -> str:
     words = [f"{count(body.dropped, 'entry')} left out"] if body.dropped else []
     words += [f"{count(body.shortened, 'cause')} shortened"] if body.shortened else []
     words += [f"{count(tests.unlisted, 'test')} not listed"] if tests.unlisted else []
-    words += [f"{count(shown.unseen, 'failed or flaky test')} only in the merged XML"] if shown.unseen else []
     return ("To keep this file small: " + ", ".join(words) + ".") if words else "Everything is shown."
 
 

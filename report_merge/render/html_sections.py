@@ -11,7 +11,7 @@ from report_merge.render import charts, escape, wording
 from report_merge.render.budget import Item, Section
 from report_merge.render.html_templates import pieces
 from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
-from report_merge.render.view import ShownGroup, View, balance, excerpt, output_tail
+from report_merge.render.view import ShownGroup, View, balance, duplicates_told, excerpt, output_tail
 from report_merge.render.wording import count
 
 GROUPS = 500
@@ -38,6 +38,13 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
             len(shown.lossy),
             "alarm",
         ),
+        *_table(
+            "Tests in several files",
+            ("test", "files"),
+            (_row(wording.title(one.key), ", ".join(one.files)) for one in report.duplicates),
+            report.duplicate_count,
+            note=duplicates_told(report),
+        ),
         _groups("Needs attention", shown.attention, reproduce, OPEN_GROUPS),
         *urgent,
         _groups("Flaky" if only_flaky else "Not from this change", shown.elsewhere, "", 0),
@@ -50,7 +57,17 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
             len(shown.repaired),
         ),
         *calm,
+        *_table(
+            "Files passed over",
+            ("file", "reason"),
+            (_row(note.file, note.reason) for note in report.notes),
+            len(report.notes),
+        ),
     ]
+
+
+def _row(*cells: str) -> str:
+    return "<tr>" + "".join(f"<td>{escape.html_name(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _section(title: str, css: str = "") -> str:

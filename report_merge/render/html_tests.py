@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from report_merge.model import Attachment, Attempt, Case, Verdict
+from report_merge.model import Attachment, Attempt, Case, Report, Verdict
 from report_merge.render.escape import NAME_LIMIT, script_json
 from report_merge.render.links import attachment_href
 from report_merge.render.view import View, excerpt, shown_test, without_markers
@@ -50,22 +50,23 @@ def listed_tests(shown: View, budget_bytes: int, pictures: Mapping[str, bytes]) 
     Rows come first; texts of attempts get what then is left, failed tests before flaky ones, and at last `pictures`,
     by the path of their attachment.
     """
-    cases = sorted(shown.report.cases, key=lambda case: _ORDER.index(case.verdict))
+    cases: list[Case] = []
     groups = (*shown.attention, *shown.elsewhere)
     causes = {id(case): n for n, group in enumerate(groups) for case in group.group.cases}
     places, projects, machines = _Names(), _Names(), _Names()
     rows: list[list[Any]] = []
     used = 500 + 16 * len(groups)
-    for case in cases:
+    for case in _by_need(shown.report):
         row = _row(case, places, projects, machines)
         cost = _size(row) + (1 if _uneventful(case) else 16)  # a comma, the numbers of its detail and its cause
         if used + cost + places.bytes + projects.bytes + machines.bytes > budget_bytes:
             break
         used += cost
         rows.append(row)
+        cases.append(case)
     left = budget_bytes - used - places.bytes - projects.bytes - machines.bytes
     details: list[Any] = []
-    for case, row in zip(cases, rows, strict=False):
+    for case, row in zip(cases, rows, strict=True):
         detail, cause = None, causes.get(id(case))
         if not _uneventful(case):
             detail = next((d for d in _details(case, shown.report.context.files_url) if _size(d) <= left), None)
@@ -86,6 +87,13 @@ def listed_tests(shown: View, budget_bytes: int, pictures: Mapping[str, bytes]) 
         "details": details,
     }
     return ListedTests(_dumps(document), len(rows), shown.report.totals.tests - len(rows))
+
+
+def _by_need(report: Report) -> Iterator[Case]:
+    """What needs attention first; those that passed are not held all at once."""
+    others = [case for case in report.eventful if case.verdict is not Verdict.PASSED]
+    yield from sorted(others, key=lambda case: _ORDER.index(case.verdict))
+    yield from (case for case in report.cases if case.verdict is Verdict.PASSED)
 
 
 def _uneventful(case: Case) -> bool:

@@ -49,7 +49,9 @@ def dumps(
 
 def _causes(report: Report, rules: failures.FailureRules | None) -> list[dict[str, Any]]:
     """One entry for each cause; its `tests` are places in the list of cases, from 0."""
-    places = {id(case): place for place, case in enumerate(report.cases)}
+    groups = failures.group(report.eventful, rules=rules)
+    theirs = {id(case) for group in groups for case in group.cases}
+    places = {id(case): place for place, case in enumerate(report.cases) if id(case) in theirs}
     return [
         {
             "fingerprint": group.fingerprint,
@@ -62,7 +64,7 @@ def _causes(report: Report, rules: failures.FailureRules | None) -> list[dict[st
             "machines": _plain(group.machines),
             "tests": [places[id(case)] for case in group.cases],
         }
-        for group in failures.group(report.cases, rules=rules)
+        for group in groups
     ]
 
 

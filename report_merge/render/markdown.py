@@ -20,7 +20,16 @@ from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
 from report_merge.render.lighthouse_words import lighthouse_trouble
-from report_merge.render.view import ShownGroup, View, balance, context_parts, excerpt, output_tail, view
+from report_merge.render.view import (
+    ShownGroup,
+    View,
+    balance,
+    context_parts,
+    duplicates_told,
+    excerpt,
+    output_tail,
+    view,
+)
 from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
 
 STEP_LIMIT = (
@@ -77,10 +86,10 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
         return shortest if size(shortest) <= room else ""
     pages = lighthouse_sections(lighthouse, pieces()) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
-    rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown)]
-    sections = [*_attention(shown, groups), *urgent, *rest, *_repaired(shown), *calm]
+    rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown), *_repaired(shown), *_notes(shown)]
+    sections = [*_attention(shown, groups), *urgent, *rest, *calm]
     filled = fill(sections, room - size(head) - foot_room)
-    return head + filled.text + _foot(shown, filled, size(head) + size(filled.text), room)
+    return head + filled.text + _foot(filled, size(head) + size(filled.text), room)
 
 
 def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
@@ -130,10 +139,14 @@ def _attention(shown: View, groups: int) -> list[Section]:
         table = f"### Files that could not be read, or not wholly\n\n{PROBLEMS}"
         rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.lossy[:ROWS]]
         sections.append(_table(table, rows, len(shown.lossy) - len(rows)))
-    before = "### Needs attention\n\n"
-    if shown.unseen:
-        before += f"{count(shown.unseen, 'more failed or flaky test')} are only in the merged XML.\n\n"
-    sections.append(_groups(before, shown.attention, groups, shown.report.context))
+    if told := duplicates_told(shown.report):
+        table = f"### Tests in several files\n\n{escape.markdown(told)}.\n\n| test | files |\n|:--|:--|\n"
+        rows = [
+            Item((f"| {escape.markdown(wording.title(one.key))} | {escape.markdown(', '.join(one.files))} |\n",))
+            for one in shown.report.duplicates[:ROWS]
+        ]
+        sections.append(_table(table, rows, shown.report.duplicate_count - len(rows)))
+    sections.append(_groups("### Needs attention\n\n", shown.attention, groups, shown.report.context))
     return sections
 
 
@@ -185,6 +198,13 @@ def _folded(title: str, table: str, rows: list[Item], hidden: int = 0) -> Sectio
     return _table(before, rows, hidden, after="\n</details>\n\n")
 
 
+def _notes(shown: View) -> list[Section]:
+    notes = shown.report.notes
+    rows = [Item((f"| {escape.markdown(n.file)} | {escape.markdown(n.reason)} |\n",)) for n in notes[:ROWS]]
+    title = f"Files passed over ({len(notes)})"
+    return [_folded(title, "| file | reason |\n|:--|:--|\n", rows, len(notes) - len(rows))] if notes else []
+
+
 def _where(shown: View) -> list[Section]:
     make = pieces()
     longest = max((row.machine.busy_seconds for row in shown.machines), default=0.0)
@@ -229,10 +249,9 @@ def _times(before: float, case: Case) -> str:
     return f"{wording.duration(before)} → {wording.duration(case.seconds)}"
 
 
-def _foot(shown: View, filled: Filled, used: int, room: int) -> str:
+def _foot(filled: Filled, used: int, room: int) -> str:
     left_out = [f"{count(filled.dropped, 'entry')} left out"] if filled.dropped else []
     left_out += [f"{filled.shortened} shortened"] if filled.shortened else []
-    left_out += [f"{count(shown.unseen, 'failed or flaky test')} only in the merged XML"] if shown.unseen else []
     words = ", ".join(left_out) or "everything shown"
     return f"<sub>{words} · {used // 1000 + 1} kB of {room // 1000} kB</sub>\n"
 

@@ -7,7 +7,7 @@ from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 from report_merge.render import escape
 from report_merge.render.lighthouse_words import lighthouse_lines, lighthouse_trouble
-from report_merge.render.view import MissingGroup, missing_groups
+from report_merge.render.view import MissingGroup, duplicates_told, missing_groups
 from report_merge.render.wording import (
     Status,
     count,
@@ -40,7 +40,7 @@ def final_lines(
 
     The last line's form is kept from version to version; the rest is for people. All of it is safe to print.
     """
-    groups = failures.group(report.cases, rules=rules)
+    groups = failures.group(report.eventful, rules=rules)
     lines: list[str] = []
     for group in groups[:GROUPS_SHOWN]:
         lines += [*_group(group), ""]
@@ -60,10 +60,28 @@ def final_lines(
         lines.append(f"UNREADABLE {where}: {escape.terminal_name(problem.reason)}{saved}")
     if len(report.problems) > GROUPS_SHOWN:
         lines.append(f"... and {count(len(report.problems) - GROUPS_SHOWN, 'more file')}: see the report")
+    lines += _passed_over(report)
     if nothing := nothing_passed(report.totals.tests, report.totals.skipped):
         lines.append(nothing.replace("nothing passed", "NOTHING PASSED"))
     lines += lighthouse_lines(lighthouse) if lighthouse else []
     return [*lines, last_line(report, program=program, report_path=report_path, lighthouse=lighthouse)]
+
+
+def _passed_over(report: Report) -> list[str]:
+    """What is no error, and must be known all the same."""
+    lines = []
+    if told := duplicates_told(report):
+        lines.append(f"DUPLICATE {told}:")
+        for duplicate in report.duplicates[:TESTS_SHOWN]:
+            files = escape.terminal_name(", ".join(duplicate.files))
+            lines.append(f"    {escape.terminal_name(title(duplicate.key))}  in {files}")
+        if report.duplicate_count > TESTS_SHOWN:
+            lines.append(f"    ... and {count(report.duplicate_count - TESTS_SHOWN, 'more test')}")
+    for note in report.notes[:GROUPS_SHOWN]:
+        lines.append(f"note: {escape.terminal_name(note.file)}: {escape.terminal_name(note.reason)}")  # noqa: PERF401
+    if len(report.notes) > GROUPS_SHOWN:
+        lines.append(f"note: ... and {count(len(report.notes) - GROUPS_SHOWN, 'more file')} passed over")
+    return lines
 
 
 def last_line(

@@ -125,7 +125,6 @@ class View:
     missing: tuple[MissingGroup, ...]
     machines: tuple[MachineRow, ...]
     slowest: tuple[Case, ...]
-    unseen: int  # failed and flaky tests that the report counts and does not hold
     lossy: tuple[FileProblem, ...]  # files of which something is lost
     repaired: tuple[FileProblem, ...]  # files that were damaged and are whole again
 
@@ -140,9 +139,8 @@ def view(report: Report, comparison: Comparison | None, rules: FailureRules | No
             label,
             report.context.files_url,
         )
-        for group in failures.group(report.cases, rules=rules)
+        for group in failures.group(report.eventful, rules=rules)
     ]
-    held = sum(case.verdict in (Verdict.FAILED, Verdict.FLAKY) for case in report.cases)
     attention = sorted((s for s in shown if not s.elsewhere), key=lambda s: s.new is None or s.new == 0)
     return View(
         report=report,
@@ -151,10 +149,22 @@ def view(report: Report, comparison: Comparison | None, rules: FailureRules | No
         elsewhere=tuple(s for s in shown if s.elsewhere),
         missing=missing_groups(report),
         machines=tuple(MachineRow(machine, _busy_share(machine)) for machine in report.machines),
-        slowest=tuple(heapq.nlargest(SLOWEST_SHOWN, (c for c in report.cases if c.attempts), key=lambda c: c.seconds)),
-        unseen=max(0, report.totals.failed + report.totals.flaky - held),
+        slowest=tuple(
+            heapq.nlargest(SLOWEST_SHOWN, (c for c in report.eventful if c.attempts), key=lambda c: c.seconds)
+        ),
         lossy=tuple(problem for problem in report.problems if not problem.lossless),
         repaired=tuple(problem for problem in report.problems if problem.lossless),
+    )
+
+
+def duplicates_told(report: Report) -> str:
+    """How many tests stand in several files of one attempt; empty when none does."""
+    if not report.duplicate_count:
+        return ""
+    stand = "stands" if report.duplicate_count == 1 else "stand"
+    return (
+        f"{count(report.duplicate_count, 'test')} {stand} in several files of one attempt; the worst outcome counts. "
+        "Tests of their own need names of their own; retries need an attempt number in the path"
     )
 
 
@@ -173,7 +183,7 @@ def shown_test(case: Case, files_url: str) -> ShownTest:
 
 def missing_groups(report: Report) -> tuple[MissingGroup, ...]:
     """Expected parts that never came and tests without a verdict: each reason once, however many it stopped."""
-    not_run = (case for case in report.cases if case.verdict is Verdict.NOT_RUN)
+    not_run = (case for case in report.eventful if case.verdict is Verdict.NOT_RUN)
     missing = (*report.missing, *(Missing(what="test", name=title(c.key), reason=c.reason) for c in not_run))
     names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for one in missing:

@@ -144,7 +144,7 @@ def test_an_output_is_replaced_only_when_it_is_whole(monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("report_merge.merge.pipeline.write_end", broken)
+    monkeypatch.setattr("report_merge.merge.pipeline._append", broken)
     Path("a.xml").write_text(PASSED, encoding="utf-8")
     assert run(["a.xml", "-o", "merged.xml"], {}) == MergeExitCode.USAGE
     assert Path("merged.xml").read_text(encoding="utf-8") == "before"

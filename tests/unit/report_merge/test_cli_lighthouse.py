@@ -50,11 +50,14 @@ def test_a_gate_that_holds_is_green() -> None:
     assert merge("--lighthouse", "lhci") is MergeExitCode.PASSED
 
 
-def test_a_folder_that_is_not_there_is_an_error_before_anything_is_written(capfd: pytest.CaptureFixture[str]) -> None:
-    assert merge("--lighthouse", "gone", "-o", "merged.xml") is MergeExitCode.USAGE
-    assert "gone" in capfd.readouterr().err
-    assert not Path("merged.xml").exists()
-    assert merge("--lighthouse", "a.xml") is MergeExitCode.USAGE
+def test_a_folder_that_is_not_there_is_red_and_the_tests_are_shown_all_the_same(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert merge("--lighthouse", "gone", "--summary", "s.md") is MergeExitCode.UNREADABLE
+    assert "UNREADABLE gone: cannot be read" in capfd.readouterr().err
+    summary = Path("s.md").read_text(encoding="utf-8")
+    assert summary.startswith("## ⚠️ 1 test passed — 1 Lighthouse file could not be used")
+    assert merge("--lighthouse", "a.xml") is MergeExitCode.UNREADABLE
 
 
 def test_a_folder_that_holds_no_result_is_not_green(capfd: pytest.CaptureFixture[str]) -> None:

@@ -67,9 +67,10 @@ def test_the_order_of_the_arguments_plays_no_part(tmp_path: Path) -> None:
     assert merged(second, first)[0].cases == merged(first, second)[0].cases
 
 
-def test_without_attempt_numbers_the_start_times_decide(tmp_path: Path) -> None:
-    report, _ = merged(put(tmp_path, "b.xml", FAILED), put(tmp_path, "a.xml", PASSED))
-    assert report.totals.flaky == 1
+def test_without_attempt_numbers_the_start_times_decide_only_when_asked(tmp_path: Path) -> None:
+    paths = [put(tmp_path, "b.xml", FAILED), put(tmp_path, "a.xml", PASSED)]
+    assert merge_files(paths, by_time=True).totals.flaky == 1
+    assert merge_files(paths).totals.failed == 1
 
 
 def test_without_any_order_a_failure_is_not_hidden(tmp_path: Path) -> None:

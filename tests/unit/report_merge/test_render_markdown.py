@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from ci_dispatch.core.codec import replace
 from report_merge.baseline import compare
 from report_merge.model import FileProblem, MachineUse, Missing, Report, RunContext
 from report_merge.render import markdown
@@ -228,13 +227,3 @@ def test_repaired_files_are_folded_and_lost_ones_are_not() -> None:
     assert text.index("### Files that could not be read, or not wholly") < text.index("cut.xml")
     assert text.index("<details><summary>1 damaged file repaired, nothing lost</summary>") < text.index("control.xml")
     assert text.index("cut.xml") < text.index("<details>")
-
-
-def test_failures_that_the_report_does_not_hold_are_said() -> None:
-    report = sample.red()
-    many = Report(
-        cases=report.cases, totals=replace(report.totals, tests=25_013, failed=25_000), context=report.context
-    )
-    text = markdown.job_summary(many)
-    assert "24,996 more failed or flaky tests are only in the merged XML" in text
-    assert "everything shown" not in text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_dispatch.core.codec import replace
-from report_merge.failures.frames import Frame, frames
+from report_merge.failures.frames import StackFrame, frames
 from report_merge.failures.values import Values, values
 from report_merge.files.attachments import roots, with_attachments
 from report_merge.files.checkout import Checkout
@@ -44,21 +44,21 @@ JAVA = """java.lang.AssertionError: no
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (PYTHON, [Frame(f"{RUNNER}/shop/cart.py", 7), Frame(f"{RUNNER}/tests/test_cart.py", 12)]),
-        (PYTEST, [Frame("tests/test_cart.py", 12)]),
-        (sample.ASSERTION, [Frame("/repo/e2e/cart.spec.ts", 41)]),
-        (JAVA, [Frame("com/acme/cart/CartTest.java", 41)]),
-        ("    cart_test.go:41: got 1, want 2", [Frame("cart_test.go", 41)]),
-        ("thread 'main' panicked at src/cart.rs:10:5:\nboom", [Frame("src/cart.rs", 10)]),
-        ("   at Shop.Cart.Total() in C:\\src\\shop\\Cart.cs:line 12", [Frame("C:/src/shop/Cart.cs", 12)]),
-        ("/app/tests/CartTest.php:21", [Frame("/app/tests/CartTest.php", 21)]),
-        ("# ./spec/cart_spec.rb:9:in `block'", [Frame("spec/cart_spec.rb", 9)]),
-        ("at f (file:///r/a.mjs:3:9)\nat g (node:internal/a.js:1:1)", [Frame("/r/a.mjs", 3)]),
+        (PYTHON, [StackFrame(f"{RUNNER}/shop/cart.py", 7), StackFrame(f"{RUNNER}/tests/test_cart.py", 12)]),
+        (PYTEST, [StackFrame("tests/test_cart.py", 12)]),
+        (sample.ASSERTION, [StackFrame("/repo/e2e/cart.spec.ts", 41)]),
+        (JAVA, [StackFrame("com/acme/cart/CartTest.java", 41)]),
+        ("    cart_test.go:41: got 1, want 2", [StackFrame("cart_test.go", 41)]),
+        ("thread 'main' panicked at src/cart.rs:10:5:\nboom", [StackFrame("src/cart.rs", 10)]),
+        ("   at Shop.Cart.Total() in C:\\src\\shop\\Cart.cs:line 12", [StackFrame("C:/src/shop/Cart.cs", 12)]),
+        ("/app/tests/CartTest.php:21", [StackFrame("/app/tests/CartTest.php", 21)]),
+        ("# ./spec/cart_spec.rb:9:in `block'", [StackFrame("spec/cart_spec.rb", 9)]),
+        ("at f (file:///r/a.mjs:3:9)\nat g (node:internal/a.js:1:1)", [StackFrame("/r/a.mjs", 3)]),
         ("at h (/r/node_modules/x/y.js:2:2)", []),
         ("see https://docs.example/a.html, 12:30:45 and 1.2.3:4", []),
     ],
 )  # fmt: skip
-def test_frames_of_many_languages(text: str, expected: list[Frame]) -> None:
+def test_frames_of_many_languages(text: str, expected: list[StackFrame]) -> None:
     assert frames(text) == expected
 
 

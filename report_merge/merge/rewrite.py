@@ -1,0 +1,438 @@
+"""One report file -> its part of the merged file, and all that is to be known of it: parsed once, walked once.
+
+What merging changes is changed in the tree: tests that several files tell of get all their attempts, or leave; suites
+get counts that are true. All else stays as it is, which is why merging a merged file again changes nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from report_merge import failures
+from report_merge.files.discover import InputSource
+from report_merge.junit import xml
+from report_merge.junit.dialects import PROJECT, WALL, microseconds, seconds_text
+from report_merge.junit.document import CaseElement, Document, Identity, SuiteElement, declared_time, key_of
+from report_merge.junit.normalize import normalized, parsed
+from report_merge.junit.testcase import (
+    EARLIER,
+    ERROR,
+    FAILURE,
+    SKIPPED,
+    NotNormalized,
+    Surroundings,
+    case_of,
+    counted_bit,
+    element_of,
+    told_by_children,
+)
+from report_merge.junit.xml import Element
+from report_merge.limits import ReadLimits, Rejected
+from report_merge.merge.attempts import collided, matched
+from report_merge.merge.executions import Execution, ExecutionIndex, ToldExecutions, batch_of, rank
+from report_merge.merge.kept import LeanCases, LeanWriter, with_cause
+from report_merge.model import Attempt, Case, Duplicate, FileProblem
+
+SLOWEST = 20
+SKIPPED_KEPT = 200  # with their texts, of one file
+_ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
+
+
+@dataclass(slots=True)
+class OutcomeCounts:
+    """Counts as the merged file states them: each test once."""
+
+    tests: int = 0
+    failures: int = 0
+    errors: int = 0
+    skipped: int = 0
+    flaky: int = 0
+    took: int = 0  # microseconds, of the last attempts
+
+    def plus(self, other: OutcomeCounts) -> None:
+        self.tests += other.tests
+        self.failures += other.failures
+        self.errors += other.errors
+        self.skipped += other.skipped
+        self.flaky += other.flaky
+        self.took += other.took
+
+    @property
+    def attributes(self) -> list[tuple[str, str]]:
+        return [
+            ("tests", str(self.tests)),
+            ("failures", str(self.failures)),
+            ("errors", str(self.errors)),
+            ("skipped", str(self.skipped)),
+            ("time", seconds_text(self.took)),
+        ]
+
+
+@dataclass(slots=True)
+class MachineTotals:
+    tests: int = 0
+    failed: int = 0
+    busy: int = 0  # microseconds
+
+
+@dataclass(slots=True)
+class ReportedFacts:
+    """What a file tells before it is merged with others."""
+
+    tests: int = 0
+    attempts: int = 0  # surefire's tries too
+    took: int = 0  # microseconds
+    root_name: str = ""
+    span: tuple[float, float] = (float("inf"), float("-inf"))
+    machines: dict[str, MachineTotals] = field(default_factory=dict)
+    asked_for: list[Identity] = field(default_factory=list)  # identities of tests with one of the names asked for
+    content: bool = False  # a suite of it holds more than tests and suites
+    keys: array[int] = field(default_factory=lambda: array("q"))  # of its tests, sorted, each once
+
+
+@dataclass(slots=True)
+class ReportPart:
+    """What a file gave to the result."""
+
+    counts: OutcomeCounts = field(default_factory=OutcomeCounts)
+    path: Path | None = None  # of its suites as they go into the merged file; None: none were asked for, or are left
+    eventful: list[tuple[int, Case]] = field(default_factory=list)  # by position in the file
+    slowest: list[tuple[int, int, Case]] = field(default_factory=list)  # microseconds, position
+    others: LeanCases | None = None
+    duplicates: list[Duplicate] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class FileOutcome:
+    """What became of one file: it was read and maybe changed, or `problem` says why not."""
+
+    facts: ReportedFacts | None = None
+    part: ReportPart | None = None
+    told: ToldExecutions | None = None
+    problem: FileProblem | None = None
+    no_tests: bool = False  # with a problem: the file is of a kind that never holds tests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeSettings:
+    folder: Path  # for parts
+    limits: ReadLimits
+    asked_for: frozenset[str] = frozenset()  # names of tests whose identities are asked for
+    rules: failures.FailureRules | None = None
+    write: bool = True  # the merged file is wanted
+    all_cases: bool = False
+    by_time: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """What one file must know of the others."""
+
+    sources: list[InputSource]
+    index: ExecutionIndex
+    told_elsewhere: AbstractSet[int] = frozenset()  # keys of tests that an earlier attempt's files have taken over
+    owners: dict[int, int] = field(default_factory=dict)  # of keys that several files of this attempt hold
+
+
+class _Slot(NamedTuple):
+    """A test of this file that other files tell of too."""
+
+    position: int
+    test: CaseElement
+
+
+def look_up(number: int, plan: MergePlan, settings: MergeSettings, keys: AbstractSet[int] | None) -> FileOutcome:
+    """What a file tells, and its executions of `keys`, or of all its tests. Never raises for what the file holds."""
+
+    def tell(document: Document) -> FileOutcome:
+        told, facts = ToldExecutions(), ReportedFacts()
+        for suite, element, identity, bits, tries, took in document.tests():
+            key = hash(identity)
+            facts.keys.append(key)
+            facts.attempts += tries
+            if identity[3] in settings.asked_for:
+                facts.asked_for.append(identity)
+            _count(suite, bits, took)
+            if keys is None or key in keys:
+                told.add(key, element, suite.around, bits)
+        _close(facts, document)
+        return FileOutcome(facts=facts, told=told)
+
+    return _read(plan.sources[number], settings, tell)
+
+
+def rewrite(number: int, plan: MergePlan, settings: MergeSettings) -> FileOutcome:
+    """A file's part of the result. Never raises for what the file holds."""
+
+    def change(document: Document) -> FileOutcome:
+        return _Rewriting(number, plan, settings, document).run()
+
+    return _read(plan.sources[number], settings, change)
+
+
+def _read(source: InputSource, settings: MergeSettings, work: Callable[[Document], FileOutcome]) -> FileOutcome:
+    try:
+        with source.path.open("rb") as stream:
+            data = stream.read(settings.limits.file_bytes + 1)
+    except OSError as error:
+        return FileOutcome(
+            problem=FileProblem(file=source.name, reason=f"it cannot be read: {error.strerror or error}")
+        )
+    around = Surroundings(source=source.name, shard=source.shard, attempt=source.attempt)
+    try:
+        report = parsed(data, settings.limits)
+        del data
+        try:
+            outcome = work(Document(report.root, around))
+        except NotNormalized:
+            outcome = work(Document(normalized(report.root), around))
+    except Rejected as refusal:
+        problem = FileProblem(file=source.name, reason=refusal.reason, line=refusal.line)
+        return FileOutcome(problem=problem, no_tests=refusal.no_tests)
+    if report.notes and outcome.facts:
+        reason, salvaged = "; ".join(report.notes), outcome.facts.tests
+        outcome.problem = FileProblem(file=source.name, reason=reason, line=report.line, salvaged=salvaged)
+    return outcome
+
+
+def _close(facts: ReportedFacts, document: Document) -> None:
+    """The facts that are known when the walk has ended."""
+    facts.root_name = document.name
+    facts.span = document.span()
+    for suite in document.suites:
+        facts.tests += suite.tests
+        facts.took += suite.took
+        facts.content |= suite.content
+        if suite.tests and suite.around.machine:
+            tally = facts.machines.setdefault(suite.around.machine, MachineTotals())
+            tally.tests += suite.tests
+            tally.failed += suite.failures + suite.errors
+            tally.busy += suite.took
+
+
+def _count(suite: SuiteElement, bits: int, took: int | None, sign: int = 1) -> None:
+    suite.tests += sign
+    suite.took += sign * (took or 0)
+    if bits:
+        counted = counted_bit(bits)
+        suite.failures += sign * (counted == FAILURE)
+        suite.errors += sign * (counted == ERROR)
+        suite.skipped += sign * (counted == SKIPPED)
+        suite.flaky += sign * (counted == 0 and bits & EARLIER != 0)
+
+
+class _Rewriting:
+    """The work on one file."""
+
+    def __init__(self, number: int, plan: MergePlan, settings: MergeSettings, document: Document) -> None:
+        self.number, self.plan, self.settings, self.document = number, plan, settings, document
+        self.source = plan.sources[number]
+        self.facts = ReportedFacts()
+        self.part = ReportPart()
+        self.eventful: list[tuple[int, CaseElement]] = []
+        self.slow: list[tuple[int, int, CaseElement]] = []  # a heap
+        self.lean = LeanWriter() if settings.all_cases else None
+        self.slots: defaultdict[int, list[_Slot]] = defaultdict(list)
+        self.keys = array("q")  # by position
+        self.behind: dict[int, Element] = {}  # the last element put behind a test, by the test's position
+        self.skipped = 0
+
+    def run(self) -> FileOutcome:
+        self._walk()
+        _close(self.facts, self.document)
+        self.facts.keys = array("q", sorted(set(self.keys)))  # sorted, so that they can be compared a slice at a time
+        ordinals = self._ordinals()
+        for key, slots in self.slots.items():
+            self._join(key, slots)
+        for position, test in self.eventful:
+            self._keep_eventful(position, test, ordinals.get(position, 0))
+        for took, position, test in self.slow:
+            name = key_of(test.identity, ordinals.get(position, 0))
+            self.part.slowest.append((took, position, case_of(test.element, test.suite.around, name)))
+        if self.lean is not None:
+            self.part.others = self.lean.closed(ordinals)
+        self._write()
+        return FileOutcome(facts=self.facts, part=self.part)
+
+    def _walk(self) -> None:  # once a test of all reports, so it is kept lean
+        keys, facts, index, asked_for = self.keys, self.facts, self.plan.index, self.settings.asked_for
+        slow, slow_floor, lean = self.slow, 0, self.lean
+        for test in self.document.tests():
+            suite, _, identity, bits, tries, took = test
+            key = hash(identity)
+            position = len(keys)
+            keys.append(key)
+            facts.attempts += tries
+            if asked_for and identity[3] in asked_for:
+                facts.asked_for.append(identity)
+            if bits:
+                _count(suite, bits, took)
+            else:
+                suite.tests += 1
+                if took:
+                    suite.took += took
+            if key in index:
+                self.slots[key].append(_Slot(position, test))
+                continue
+            if bits:
+                self.eventful.append((position, test))
+            elif lean is not None:
+                lean.add(position, suite, identity, took, 0)
+            if took is not None and took > slow_floor:
+                heapq.heappush(slow, (took, position, test))
+                if len(slow) > SLOWEST:
+                    heapq.heappop(slow)
+                    slow_floor = slow[0][0]
+
+    def _ordinals(self) -> dict[int, int]:
+        """The ordinals above 0 of tests that share all names inside the file, by position."""
+        if len(self.facts.keys) == len(self.keys):
+            return {}
+        seen: Counter[int] = Counter()
+        ordinals: dict[int, int] = {}
+        for position, key in enumerate(self.keys):
+            if seen[key]:
+                ordinals[position] = seen[key]
+            seen[key] += 1
+        return ordinals
+
+    def _join(self, key: int, slots: list[_Slot]) -> None:
+        plan = self.plan
+        if key in plan.told_elsewhere or plan.owners.get(key, self.number) != self.number:
+            for _, test in slots:
+                _count(test.suite, test.bits, test.took, -1)
+                test.suite.lost = True
+                _remove(test.element)
+            return
+        own = [Execution(test.element, test.suite.around, test.bits, slot) for slot in slots for test in (slot.test,)]
+        others = plan.index.of(key, attempts_from=self.source.attempt, besides=self.number)
+        batches = [batch_of(self.source, own), *others]
+        if files := collided(batches, by_time=self.settings.by_time):
+            self.part.duplicates.append(Duplicate(key=key_of(slots[0].test.identity), files=files))
+        for ordinal, executions in enumerate(matched(batches, rank, by_time=self.settings.by_time)):
+            self._put(executions, slots[-1], ordinal)
+
+    def _put(self, executions: list[Execution], last: _Slot, ordinal: int) -> None:
+        """All executions of one test in place of its own here, or behind the last test of its name."""
+        own = next((execution.slot for execution in executions if execution.slot is not None), None)
+        if own is not None and len(executions) == 1:
+            self._keep(own.position, own.test, ordinal)
+            return
+        key = key_of(last.test.identity, ordinal)
+        told = [case_of(execution.element, execution.around, key) for execution in executions]
+        suite = (own or last).test.suite
+        if own is not None:
+            element = own.test.element
+            _count(suite, own.test.bits, own.test.took, -1)
+            shown = told[next(n for n, execution in enumerate(executions) if execution.slot is own)]
+        else:
+            element, shown = executions[0].element, told[0]
+            behind = self.behind.get(last.position, last.test.element)
+            behind.addnext(element)
+            self.behind[last.position] = element
+        case = replace(shown, suite=suite.around.suite, attempts=tuple(_renumbered(told)))
+        element_of(case, base=element, machine=suite.around.machine, started=suite.around.started)
+        bits, _ = told_by_children(element)
+        took = microseconds(element.get("time"))
+        _count(suite, bits, took)
+        test = CaseElement(suite, element, last.test.identity, bits, 0, took)
+        self._keep((own or last).position, test, ordinal, case)
+
+    def _keep(self, position: int, test: CaseElement, ordinal: int, case: Case | None = None) -> None:
+        if test.bits:
+            self._keep_eventful(position, test, ordinal, case)
+        elif self.lean is not None:
+            self.lean.add(position, test.suite, test.identity, test.took, 0, ordinal)
+        if test.took and not test.bits:
+            heapq.heappush(self.slow, (test.took, position, test))
+
+    def _keep_eventful(self, position: int, test: CaseElement, ordinal: int, case: Case | None = None) -> None:
+        suite, element, identity, bits, _, took = test
+        counted = counted_bit(bits)
+        if counted == SKIPPED:
+            self.skipped += 1
+            if self.skipped > SKIPPED_KEPT:
+                if self.lean is not None:
+                    self.lean.add(position, suite, identity, took, bits, ordinal)
+                return
+        if case is None:
+            case = case_of(element, suite.around, key_of(identity, ordinal))
+            if bits & SKIPPED and bits & EARLIER:  # said so that other readers see it too
+                element_of(case, base=element, machine=suite.around.machine, started=suite.around.started)
+        self.part.eventful.append((position, with_cause(case, self.settings.limits, self.settings.rules)))
+
+    def _write(self) -> None:
+        suites = self.document.suites
+        counts = [
+            OutcomeCounts(suite.tests, suite.failures, suite.errors, suite.skipped, suite.flaky, suite.took)
+            for suite in suites
+        ]
+        lost = [suite.lost for suite in suites]
+        content = [suite.content for suite in suites]
+        for number in range(len(suites) - 1, -1, -1):  # suites come after those around them
+            parent = suites[number].parent
+            if parent >= 0:
+                counts[parent].plus(counts[number])
+                lost[parent] |= lost[number]
+                content[parent] |= content[number]
+            else:
+                self.part.counts.plus(counts[number])
+        left: list[Element] = []
+        for number, suite in enumerate(suites):
+            if lost[number] and not content[number] and not counts[number].tests:
+                if suite.parent >= 0 and suite.element.getparent() is not None:
+                    _remove(suite.element)  # all it held is told elsewhere
+                continue
+            if suite.parent < 0:
+                left.append(suite.element)
+            if self.settings.write:
+                _state_counts(suite, counts[number])
+        if self.settings.write and left:
+            self.part.path = self.settings.folder / f"part-{self.number}.xml"
+            with self.part.path.open("wb") as stream:
+                for element in left:
+                    stream.write(xml.to_bytes(element))
+                    stream.write(b"\n")
+
+
+def _state_counts(suite: SuiteElement, counts: OutcomeCounts) -> None:
+    """The totals of what the suite holds now; what it said of itself that is not their sum goes into properties."""
+    element = suite.element
+    declared = declared_time(element)
+    own: list[tuple[str, str]] = []
+    told = {entry.get("name") for entry in element.iterfind("properties/property")}
+    if declared is not None and abs(declared - counts.took) > _ROUNDING and WALL not in told:
+        own.append((WALL, seconds_text(declared)))
+    if suite.project_by_root:
+        own.append((PROJECT, suite.around.project))
+    for name, value in counts.attributes:
+        element.set(name, value)
+    if own:
+        properties = element.find("properties")
+        if properties is None:
+            properties = xml.new("properties")
+            element.insert(0, properties)
+        properties.extend(xml.new("property", name=name, value=value) for name, value in own)
+
+
+def _remove(element: Element) -> None:
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)
+
+
+def _renumbered(told: Iterable[Case]) -> Iterator[Attempt]:
+    """Numbers rise even where a file tells several tries."""
+    last = 0
+    for case in told:
+        for attempt in case.attempts:
+            number = max(attempt.number, last + 1)
+            yield attempt if number == attempt.number else replace(attempt, number=number)
+            last = number
