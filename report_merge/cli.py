@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,9 @@ from report_merge.limits import MIB
 from report_merge.model import Report
 
 if TYPE_CHECKING:
+    from report_merge.failures import FailureRules
+    from report_merge.known import KnownEntry
+    from report_merge.owners import CodeOwners
     from report_merge.render.json import SavedReport
     from report_merge.result import MergeResult
 
@@ -58,6 +62,22 @@ class Options:
     annotations: bool
     comment: bool
     outputs: Path | None
+    rules: Path | None
+    owner_from: Path | None
+    known_failures: Path | None
+    rerun_file: Path | None
+    history: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeInputs:
+    """What the options' files hold besides reports."""
+
+    baseline: SavedReport | None
+    rules: FailureRules
+    owners: CodeOwners | None
+    known: Sequence[KnownEntry]
+    history: Sequence[Report]
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -129,6 +149,11 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
     help="What exit code 1 is for; new: failures that are not in the --baseline. Missing and unreadable stay red.",
 )
 @click.option("--title", default="", help="A name for the run.")
+@click.option("--rules", type=_File, help="Your own failure rules (TOML), asked before the shipped ones.")
+@click.option("--owner-from", type=_File, metavar="CODEOWNERS", help="Say whose each failed test is.")
+@click.option("--known-failures", type=_File, help="Failures that are taken on until a day (TOML): shown, not red.")
+@click.option("--rerun-file", type=_File, help="Write the failed tests, one a line, as their runner takes them back.")
+@click.option("--history", multiple=True, metavar="PATTERN", help="The --json of earlier runs: how tests ended.")
 @click.option("--annotations", is_flag=True, help="Print the causes as annotations of GitHub Actions.")
 @click.option("--comment", is_flag=True, help="Keep one comment on the pull request up to date ($GITHUB_TOKEN).")
 @click.option("--outputs", type=_File, help="Verdict and counts as step outputs, appended: $GITHUB_OUTPUT.")
@@ -157,6 +182,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
+    from report_merge import known, owners
     from report_merge.failures import load_rules
     from report_merge.files.atomic import replacing
     from report_merge.files.discover import DEFAULT_ATTEMPT, NoAttemptNumber, find
@@ -167,7 +193,16 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
 
     expected = _read_option(options.expect, parse_plan, "--expect")
     baseline = _read_option(options.baseline, saved, "--baseline")
-    written = [path for path in (options.output, options.summary, options.html, options.json) if path]
+    rules = _read_option(options.rules, load_rules, "--rules") or load_rules()
+    about = MergeInputs(
+        baseline=baseline,
+        rules=rules,
+        owners=_read_option(options.owner_from, owners.parse, "--owner-from"),
+        known=_read_option(options.known_failures, known.parse, "--known-failures") or (),
+        history=_earlier(options.history),
+    )
+    outputs = (options.output, options.summary, options.html, options.json, options.rerun_file)
+    written = [path for path in outputs if path]
     with tempfile.TemporaryDirectory(prefix="report-merge-", ignore_cleanup_errors=True) as folder:
         try:
             found = find(
@@ -188,20 +223,34 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
                 context=run_context(options.title, environ),
                 all_cases=bool(options.json or options.html or options.baseline),
                 by_time=options.order_by_time,
-                rules=load_rules(),
+                rules=rules,
             )
-            result = _result(options, report, baseline)
+            result = _result(options, report, about)
             code = _exit_code(options.fail_on, result, baseline)
             _write(options, result, code, environ)
     return code
 
 
-def _result(options: Options, report: Report, baseline: SavedReport | None) -> MergeResult:
-    """The report, compared with the baseline, and what Lighthouse found."""
+def _earlier(patterns: Sequence[str]) -> list[Report]:
+    """The reports of earlier runs, oldest first. A pattern may match nothing: the first run has none."""
+    import glob
+
+    from report_merge.history import order
+    from report_merge.render.json import loads
+
+    paths = sorted({Path(path) for pattern in patterns for path in glob.glob(pattern, recursive=True)})  # noqa: PTH207  as for reports
+    return sorted(filter(None, (_read_option(path, loads, "--history") for path in paths)), key=order)
+
+
+def _result(options: Options, report: Report, about: MergeInputs) -> MergeResult:
+    """The report with what is known besides it, compared with the baseline, and what Lighthouse found."""
     from report_merge.baseline import compare
     from report_merge.files.attachments import roots, with_attachments
     from report_merge.files.checkout import Checkout
+    from report_merge.history import with_history
+    from report_merge.known import with_known
     from report_merge.locate import located
+    from report_merge.owners import with_owners
     from report_merge.result import MergeResult
 
     lighthouse = None
@@ -209,13 +258,18 @@ def _result(options: Options, report: Report, baseline: SavedReport | None) -> M
         from report_merge.lighthouse import read
 
         lighthouse = read(options.lighthouse)
-        if baseline and baseline.lighthouse:
-            lighthouse = replace(lighthouse, baseline=baseline.lighthouse.pages)
+        if about.baseline and about.baseline.lighthouse:
+            lighthouse = replace(lighthouse, baseline=about.baseline.lighthouse.pages)
     if report.totals.failed or report.totals.flaky:
         report = located(report, Checkout.around(Path.cwd()).find)
         report = with_attachments(report, roots(options.paths))
-    comparison = compare(report, baseline.report) if baseline else None
-    return MergeResult(report=report, comparison=comparison, lighthouse=lighthouse)
+        report = with_history(report, about.history)
+    if about.owners:
+        report = with_owners(report, about.owners)
+    if options.known_failures:
+        report = with_known(report, about.known, datetime.now(UTC).date(), str(options.known_failures))
+    comparison = compare(report, about.baseline.report) if about.baseline else None
+    return MergeResult(report=report, comparison=comparison, lighthouse=lighthouse, rules=about.rules)
 
 
 def _write(options: Options, result: MergeResult, code: MergeExitCode, environ: Mapping[str, str]) -> None:
@@ -227,6 +281,8 @@ def _write(options: Options, result: MergeResult, code: MergeExitCode, environ: 
         result.write_html(options.html)
     if options.json:
         result.write_json(options.json)
+    if options.rerun_file:
+        result.write_rerun_file(options.rerun_file)
     if options.outputs:
         files = {"report-path": options.output, "html-path": options.html, "json-path": options.json}
         result.append_outputs(options.outputs, code, {name: path for name, path in files.items() if path})
@@ -251,10 +307,12 @@ def _exit_code(fail_on: str, result: MergeResult, baseline: SavedReport | None) 
         return MergeExitCode.NOTHING
     broken = lighthouse.broken if lighthouse else frozenset()
     broken_before = baseline.lighthouse.broken if baseline and baseline.lighthouse else frozenset()
-    new_failures = result.comparison.new_failures if result.comparison else ()
+    compared = result.comparison.new_failures if result.comparison else ()
+    new_failures = [case for case in compared if case.known is None or case.known.expired]
+    failing = totals.failed - totals.known
     failed = {
-        "failed": totals.failed > 0 or bool(broken),
-        "flaky": totals.failed + totals.flaky > 0 or bool(broken),
+        "failed": failing > 0 or bool(broken),
+        "flaky": failing + totals.flaky > 0 or bool(broken),
         "new": bool(new_failures) or bool(broken - broken_before),
         "never": False,
     }

@@ -103,6 +103,16 @@ class CaseKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFailure:
+    """That somebody has taken on that a test fails, until the end of a day."""
+
+    owner: str
+    reason: str
+    expires: str  # ISO 8601
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     key: CaseKey
     suite: str = ""
@@ -113,7 +123,7 @@ class Case:
     source: str = ""  # the file to look at, as the repository names it; empty when nobody knows
     owners: tuple[str, ...] = ()  # whose it is
     history: str = ""  # earlier runs, oldest first: one of .F~-? each (passed, failed, flaky, skipped, not there)
-    known: str = ""  # who has taken on that it fails, why and until when; empty: nobody has
+    known: KnownFailure | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from report_merge.baseline import Comparison
+from report_merge.failures import FailureRules
 from report_merge.files.atomic import append_text, write_text
 from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
@@ -21,6 +22,7 @@ class MergeResult:
     report: Report
     comparison: Comparison | None = None
     lighthouse: LighthouseReport | None = None
+    rules: FailureRules | None = None
 
     def write_summary(self, path: Path, environ: Mapping[str, str]) -> None:
         """Replaces the file, but adds to the step's own summary, where others have written too."""
@@ -28,7 +30,13 @@ class MergeResult:
 
         shared = str(path) == environ.get("GITHUB_STEP_SUMMARY")
         used = path.stat().st_size if shared and path.exists() else 0
-        text = job_summary(self.report, already_used_bytes=used, comparison=self.comparison, lighthouse=self.lighthouse)
+        text = job_summary(
+            self.report,
+            already_used_bytes=used,
+            comparison=self.comparison,
+            lighthouse=self.lighthouse,
+            rules=self.rules,
+        )
         (append_text if shared else write_text)(path, text)
 
     def write_html(self, path: Path) -> None:
@@ -37,12 +45,20 @@ class MergeResult:
 
         report = beside(self.report, path.parent)
         shown = pictures(report, path.parent)
-        write_text(path, page(report, comparison=self.comparison, lighthouse=self.lighthouse, pictures=shown))
+        write_text(
+            path, page(report, comparison=self.comparison, lighthouse=self.lighthouse, rules=self.rules, pictures=shown)
+        )
 
     def write_json(self, path: Path) -> None:
         from report_merge.render.json import dumps
 
-        write_text(path, dumps(self.report, self.lighthouse))
+        write_text(path, dumps(self.report, self.lighthouse, self.rules))
+
+    def write_rerun_file(self, path: Path) -> None:
+        """Empty when nothing failed."""
+        from report_merge.rerun import rerun_lines
+
+        write_text(path, "".join(f"{line}\n" for line in rerun_lines(self.report)))
 
     def append_outputs(self, path: Path, code: int, files: Mapping[str, Path]) -> None:
         """For the steps after this one; report-merge/action.yml documents them."""
@@ -58,7 +74,7 @@ class MergeResult:
     def annotate(self) -> None:
         from report_merge.render.workflow_commands import annotations_of
 
-        for command in annotations_of(self.report):
+        for command in annotations_of(self.report, rules=self.rules):
             click.echo(command)
 
     def keep_comment(self, environ: Mapping[str, str]) -> None:
@@ -73,7 +89,9 @@ class MergeResult:
             click.echo("note: no comment was written: this run belongs to no pull request", err=True)
             return
         marker = f"report-merge/{environ.get('GITHUB_WORKFLOW', '')}/{self.report.context.title}"
-        text = pr_comment(self.report, marker=marker, comparison=self.comparison, lighthouse=self.lighthouse)
+        text = pr_comment(
+            self.report, marker=marker, comparison=self.comparison, lighthouse=self.lighthouse, rules=self.rules
+        )
         try:
             PullRequest(number, environ).keep_comment(text)
         except NoComment as error:
@@ -88,5 +106,7 @@ class MergeResult:
         from report_merge.render.text import final_lines
 
         report = replace(self.report, cases=()) if failures_shown else self.report
-        for line in final_lines(report, program=program, report_path=report_path, lighthouse=self.lighthouse):
+        for line in final_lines(
+            report, program=program, report_path=report_path, lighthouse=self.lighthouse, rules=self.rules
+        ):
             click.echo(line, err=True)

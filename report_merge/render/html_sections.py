@@ -25,7 +25,7 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
     make = pieces()
     report = shown.report
     reproduce = report.context.reproduce
-    only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
+    only_flaky = all((group.new is None or group.new) and not group.known for group in shown.elsewhere)
     pages = list(_lighthouse(lighthouse)) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
     missing = (make.missing_row(group, NAMES) for group in shown.missing)

@@ -12,7 +12,7 @@ from report_merge.model import Attachment, Attempt, Case, Report, Verdict
 from report_merge.render.escape import NAME_LIMIT, script_json
 from report_merge.render.links import attachment_href
 from report_merge.render.view import View, excerpt, shown_test, without_markers
-from report_merge.render.wording import count
+from report_merge.render.wording import count, known_words
 from report_merge.sanitize import one_line, plain
 
 ATTEMPTS = 20  # of one test
@@ -131,7 +131,7 @@ def _details(case: Case, files_url: str) -> Iterator[dict[str, Any]]:
         "url": test.url,
         "owners": [one_line(owner, 100) for owner in case.owners],
         "history": case.history,
-        "known": one_line(case.known),
+        "known": one_line(known_words(case)),
         "values": [test.values.expected, test.values.received] if test.values else None,
         "properties": [[one_line(n, 100), one_line(v)] for n, v in case.properties[:PROPERTIES]],
     }

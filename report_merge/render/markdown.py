@@ -94,7 +94,9 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
 
 def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
     report, comparison = shown.report, shown.comparison
-    blame = [count(len(comparison.new_failures), "new failure")] if comparison and report.totals.failed else []
+    failing = report.totals.failed > report.totals.known
+    new = [case for case in comparison.new_failures if not case.known or case.known.expired] if comparison else []
+    blame = [count(len(new), "new failure")] if comparison and failing else []
     blame += lighthouse_trouble(lighthouse)
     context = report.context
     links = [
@@ -157,7 +159,7 @@ def _repaired(shown: View) -> list[Section]:
 
 
 def _elsewhere(shown: View, groups: int) -> list[Section]:
-    only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
+    only_flaky = all((group.new is None or group.new) and not group.known for group in shown.elsewhere)
     title = "### Flaky\n\n" if only_flaky else "### Not from this change\n\n"
     context = replace(shown.report.context, reproduce="")
     return [_groups(title, shown.elsewhere, groups, context, opened=0)]
@@ -277,6 +279,7 @@ def pieces() -> Any:
         "web": lambda url: Markup(escape.markdown_url(url)),  # noqa: S704  escaped for this place
         "bar": wording.bar,
         "sparkline": wording.sparkline,
+        "known": wording.known_words,
         "last_part": lambda path: path.rstrip("/").rsplit("/", 1)[-1],
     }
     return environment.get_template("summary.md.j2").module

@@ -93,6 +93,7 @@ def last_line(
 ) -> str:
     """The one line that scripts can find: `PROGRAM: STATUS counts; machines; wall time; report PATH`."""
     parts = [f"{program}: {status(report, lighthouse)} {counts(report)}"]
+    parts += [f"{report.totals.known} of the failed known"] if report.totals.known else []
     parts += lighthouse_trouble(lighthouse)
     if report.machines:
         parts.append(count(len(report.machines), "machine"))

@@ -76,13 +76,18 @@ class ShownGroup:
     @property
     def elsewhere(self) -> bool:
         """Whether nothing of it can come from this change."""
-        return self.group.verdict is FailureVerdict.FLAKY or self.new == 0
+        return self.group.verdict is FailureVerdict.FLAKY or self.new == 0 or self.known
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody has taken on every failure of it."""
+        return all(case.known and not case.known.expired for case in self.group.cases)
 
     @property
     def symbol(self) -> str:
         if self.group.verdict is FailureVerdict.FLAKY:
             return "🟡"
-        if self.new == 0:
+        if self.new == 0 or self.known:
             return "🟠"
         return "⚙️" if self.group.verdict in _BROKEN_SURROUNDINGS else "🔴"
 
@@ -96,6 +101,8 @@ class ShownGroup:
         """Whose trouble it is, in one or two words."""
         if self.group.verdict is FailureVerdict.FLAKY:
             return "flaky"
+        if self.known:
+            return "known"
         if self.new == 0:
             return f"also fails on {self.baseline}"
         return f"new, {self.group.verdict}" if self.new else str(self.group.verdict)

@@ -42,6 +42,12 @@ jobs:
           upload: "true"
           baseline: gone.json
           attempt-from: 'round(\\d+)'
+          exclude: |
+            */target/*
+          owner-from: CODEOWNERS
+          history: |
+            old/*.json
+          rerun-file: failed.txt
       - if: always()
         env:
           OUTPUTS: ${{ toJSON(steps.report.outputs) }}
@@ -61,6 +67,7 @@ class Job:
         self.folder, self.double = folder, double
         self.checkout = repository(folder / "checkout")
         (self.checkout / ".github/workflows/unit.yml").write_text(WORKFLOW, encoding="utf-8")
+        (self.checkout / "CODEOWNERS").write_text("/tests/ @acme/shop", encoding="utf-8")
         self.reports = self.checkout / "reports"
         self.reports.mkdir()
         self.told, self.summary = folder / "told.json", folder / "summary.md"
@@ -111,6 +118,8 @@ def test_a_job_gets_summary_annotations_comment_and_outputs(job: Job) -> None:
     assert "file=tests/t.py,line=3" in log
     assert "There is no baseline at gone.json" in log
     assert not list(job.folder.rglob("owned"))
+    assert "@acme/shop" in Path(told["html-path"]).read_text(encoding="utf-8")
+    assert [file.read_text() for file in job.folder.rglob("failed.txt")] == ["tests/t.py::t\n"]
     (comment,) = job.double.comments
     assert comment.body.startswith("<!-- report-merge/unit/unit -->\n## ❌ 1 of 1 test failed")
 

@@ -115,7 +115,7 @@
     const parts = [];
     if (detail.place) parts.push(detail.url ? link(detail.place, detail.url) : detail.place);
     if (detail.owners) parts.push("owner " + detail.owners.join(", "));
-    if (detail.known) parts.push("known: " + detail.known);
+    if (detail.known) parts.push(detail.known);
     if (detail.history) {
       const bars = { ".": "▁", "F": "█", "~": "▅" }, words = { ".": "passed", "F": "failed", "~": "flaky", "-": "skipped" };
       const spark = element("span", [...detail.history].map((one) => bars[one] || "·").join(""), "history");
