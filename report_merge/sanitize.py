@@ -33,6 +33,8 @@ def plain(text: str) -> str:
     """
     if text.isprintable():  # most names are: nothing of what is replaced below is printable
         return text
+    if text.replace("\n", "").replace("\t", "").isprintable():  # most traces are
+        return text
     text = _LINE_ENDS.sub("\n", strip_ansi(text))
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import report_merge.failures.fingerprint as fingerprints
 from report_merge.failures.rules import FailureRules, FailureVerdict, RetryAdvice, Rule, load_rules
@@ -178,9 +177,9 @@ def group(cases: Iterable[Case], *, rules: FailureRules | None = None) -> tuple[
     return tuple(sorted(groups, key=lambda g: (_NEED.index(g.verdict), -len(g.cases))))
 
 
-def cause_of(attempt: Attempt, rules: FailureRules | None = None) -> Cause:
+def cause_of(attempt: Attempt, rules: FailureRules) -> Cause:
     """Why a failed attempt failed, to be kept with it where its texts will be cut."""
-    finding, print_ = _cause(*_said(attempt), rules or load_rules())
+    finding, print_ = _cause(*_said(attempt), rules)
     return Cause(
         fingerprint=print_, rule=finding.rule, evidence=finding.evidence, offset=finding.offset, line=finding.line
     )
@@ -190,8 +189,22 @@ def _said(attempt: Attempt) -> tuple[str, str, str]:
     return attempt.kind, attempt.message, attempt.text or attempt.stderr[-8000:]
 
 
-@lru_cache(maxsize=256)  # one cause breaks many tests
+# One cause breaks many tests, and one report is rendered several times. The texts themselves would be too much to keep.
+_remembered: dict[tuple[FailureRules, int, int, int], tuple[Finding, str]] = {}
+_MOST_REMEMBERED = 16_384
+
+
 def _cause(kind: str, message: str, text: str, rules: FailureRules) -> tuple[Finding, str]:
+    key = (rules, hash(kind), hash(message), hash(text))
+    known = _remembered.get(key)
+    if known is None:
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        known = _remembered[key] = _found_cause(kind, message, text, rules)
+    return known
+
+
+def _found_cause(kind: str, message: str, text: str, rules: FailureRules) -> tuple[Finding, str]:
     said = message if not kind or kind in message or kind in text else f"{kind}: {message}"
     finding = classify(text, message=said, source="test", rules=rules)
     return finding, fingerprint(finding, kind, message, text)

@@ -46,6 +46,7 @@ VERDICT_OF_CATEGORY = {
     "setup": FailureVerdict.SETUP,
     "cancelled": FailureVerdict.CANCELLED,
 }
+_WORD = re.compile(r"\w+")
 _FIELDS = {"id", "category", "retry", "text", "exit", "signal", "source", "hint"}
 _WILDCARDS = {"*": r"[^\n]{0,200}?", "#": r"[0-9]{1,12}(?:\.[0-9]{1,6})?", "^": "^", "$": "$"}
 
@@ -60,8 +61,14 @@ class RulesError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    needle: str  # the longest literal part in lower case: cheap to look for first
-    pattern: re.Pattern[str]
+    word: str  # the longest whole word of it in lower case, looked for first, among all words of a text; or empty
+    needle: str  # the longest literal part in lower case, looked for next
+    expression: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Made when it is first needed: most rules never are."""
+        return _compiled(self.expression)
 
     @classmethod
     def parse(cls, phrase: str) -> Phrase:
@@ -90,7 +97,24 @@ class Phrase:
         if not needle.strip():
             raise ValueError("has no literal text")
         whole_words = _edge(phrase[0], r"(?<!\w)") + "".join(parts) + _edge(phrase[-1], r"(?!\w)")
-        return cls(needle, re.compile(whole_words, re.IGNORECASE | re.MULTILINE))
+        return cls(_whole_word(literals), needle, whole_words)
+
+
+@cache
+def _compiled(expression: str) -> re.Pattern[str]:
+    return re.compile(expression, re.IGNORECASE | re.MULTILINE)
+
+
+def _whole_word(literals: list[str]) -> str:
+    """The longest word between characters that are in no word, or at the ends of the phrase."""
+    words: list[str] = []
+    for number, literal in enumerate(literals):
+        for match in _WORD.finditer(literal.lower()):
+            open_before = match.start() == 0 and number > 0
+            open_behind = match.end() == len(literal) and number < len(literals) - 1
+            if not open_before and not open_behind:
+                words.append(match[0])
+    return max(words, key=len, default="")
 
 
 def _edge(char: str, look: str) -> str:
@@ -122,10 +146,13 @@ class FailureRules:
     def by_text(self, text: str, source: str) -> Iterator[tuple[Rule, re.Match[str]]]:
         """Every rule one of whose phrases occurs in `text`, with the occurrence that comes first for that phrase."""
         lowered = text.lower()
+        words = set(_WORD.findall(lowered))
         for rule in self.rules:
             if rule.source and source not in rule.source:
                 continue
             for phrase in rule.text:
+                if phrase.word and phrase.word not in words:
+                    continue
                 if phrase.needle in lowered and (match := phrase.pattern.search(text)):
                     yield rule, match
                     break

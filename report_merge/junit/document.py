@@ -84,6 +84,9 @@ class CaseElement(NamedTuple):
     took: int | None  # microseconds
 
 
+ReportedCase = tuple[SuiteElement, Element, Identity, int, int, int | None]  # a CaseElement before anybody keeps it
+
+
 class Document:
     """A parsed report in the normal dialect."""
 
@@ -97,7 +100,7 @@ class Document:
     def name(self) -> str:
         return self.root.get("name", "") if self.root.tag == "testsuites" else ""
 
-    def tests(self) -> Iterator[CaseElement]:
+    def tests(self) -> Iterator[ReportedCase]:
         """Every test, in document order. Raises NotNormalized before it leaves anything out."""
         root = self.root
         if root.tag == "testsuite":
@@ -136,8 +139,9 @@ class Document:
         self.suites.append(suite)
         return suite
 
-    def _inside(self, suite: SuiteElement) -> Iterator[CaseElement]:  # once a test of all reports: lean
-        around, number = suite.around, len(self.suites) - 1
+    def _inside(self, suite: SuiteElement) -> Iterator[ReportedCase]:  # once a test of all reports: lean
+        number, around = len(self.suites) - 1, suite.around
+        project, title, own_file = around.project, around.suite, around.file
         for child in suite.element:
             tag: object = child.tag
             if tag == "testcase":
@@ -148,19 +152,13 @@ class Document:
                 bits, tries = told_by_children(child) if len(child) else (0, 1)
                 if not bits & (BAD | SKIPPED) and _told_by_attributes(get("status"), get("result")):
                     raise NotNormalized
-                file = get("file") or around.file
+                file = get("file") or own_file
                 time = get("time")
                 took = microseconds(time) if time else None
                 if took is not None and time and "," in time:  # others read 1,234.5 as 1
                     child.set("time", seconds_text(took))
-                yield CaseElement(
-                    suite,
-                    child,
-                    (around.project, _portable(file) if file else "", classname or around.suite, get("name") or ""),
-                    bits,
-                    tries,
-                    took,
-                )
+                identity = (project, _portable(file) if file else "", classname or title, get("name") or "")
+                yield suite, child, identity, bits, tries, took
             elif tag == "testsuite":
                 yield from self._inside(self._enter(child, number, around))
             elif isinstance(tag, str):  # no comment

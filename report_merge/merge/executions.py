@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -73,11 +73,8 @@ class ExecutionIndex:
     def close(self) -> None:
         self._stream.close()
 
-    def __contains__(self, key: int) -> bool:
-        return key in self._last
-
     @property
-    def keys(self) -> Iterable[int]:
+    def keys(self) -> KeysView[int]:
         return self._last.keys()
 
     def add(self, file: int, told: ToldExecutions) -> None:

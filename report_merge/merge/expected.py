@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from report_merge.files.discover import InputSource
-from report_merge.merge.rewrite import ReportedFacts
+from report_merge.merge.reported import ReportedFacts
 from report_merge.model import FileProblem, Missing
 
 Came = tuple[InputSource, ReportedFacts]

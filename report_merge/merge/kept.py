@@ -111,7 +111,7 @@ class KeptCases(Sequence[Case]):
         return tuple(self)[at]
 
 
-def with_cause(case: Case, limits: ReadLimits, rules: failures.FailureRules | None) -> Case:
+def with_cause(case: Case, limits: ReadLimits, rules: failures.FailureRules) -> Case:
     """The case with the cause of its last failed attempt, and then with no text longer than the limit."""
     attempts = list(case.attempts)
     for number in range(len(attempts) - 1, -1, -1):

@@ -27,7 +27,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from report_merge.failures import FailureRules
+from report_merge.failures import FailureRules, load_rules
 from report_merge.files.discover import Found, InputSource, find
 from report_merge.junit import xml
 from report_merge.junit.dialects import ENDED, STARTED, WALL, seconds_text
@@ -35,8 +35,7 @@ from report_merge.limits import MIB, ReadLimits
 from report_merge.merge.executions import ExecutionIndex
 from report_merge.merge.expected import Expectation
 from report_merge.merge.kept import KeptCases, TextBudget
-from report_merge.merge.rewrite import (
-    SLOWEST,
+from report_merge.merge.reported import (
     FileOutcome,
     MergePlan,
     MergeSettings,
@@ -44,8 +43,8 @@ from report_merge.merge.rewrite import (
     ReportedFacts,
     ReportPart,
     look_up,
-    rewrite,
 )
+from report_merge.merge.rewrite import SLOWEST, rewrite
 from report_merge.merge.workers import on_each, worthwhile_processes
 from report_merge.model import Case, FileProblem, MachineUse, Report, RunContext, Totals
 
@@ -86,7 +85,7 @@ def merge(
         folder=folder,
         limits=limits or ReadLimits(),
         asked_for=expected.test_names,
-        rules=rules,
+        rules=rules or load_rules(),  # read once, before workers are forked
         write=output is not None,
         all_cases=all_cases,
         by_time=by_time,

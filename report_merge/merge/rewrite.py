@@ -9,137 +9,41 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
-from report_merge import failures
-from report_merge.files.discover import InputSource
 from report_merge.junit import xml
 from report_merge.junit.dialects import PROJECT, WALL, microseconds, seconds_text
-from report_merge.junit.document import CaseElement, Document, Identity, SuiteElement, declared_time, key_of
-from report_merge.junit.normalize import normalized, parsed
+from report_merge.junit.document import CaseElement, Document, SuiteElement, declared_time, key_of
 from report_merge.junit.testcase import (
     EARLIER,
-    ERROR,
-    FAILURE,
     SKIPPED,
-    NotNormalized,
-    Surroundings,
     case_of,
     counted_bit,
     element_of,
     told_by_children,
 )
 from report_merge.junit.xml import Element
-from report_merge.limits import ReadLimits, Rejected
 from report_merge.merge.attempts import collided, matched
-from report_merge.merge.executions import Execution, ExecutionIndex, ToldExecutions, batch_of, rank
-from report_merge.merge.kept import LeanCases, LeanWriter, with_cause
-from report_merge.model import Attempt, Case, Duplicate, FileProblem
+from report_merge.merge.executions import Execution, batch_of, rank
+from report_merge.merge.kept import LeanWriter, with_cause
+from report_merge.merge.reported import (
+    FileOutcome,
+    MergePlan,
+    MergeSettings,
+    OutcomeCounts,
+    ReportedFacts,
+    ReportPart,
+    close,
+    count,
+    read_report,
+)
+from report_merge.model import Attempt, Case, Duplicate
 
 SLOWEST = 20
 SKIPPED_KEPT = 200  # with their texts, of one file
 _ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
-
-
-@dataclass(slots=True)
-class OutcomeCounts:
-    """Counts as the merged file states them: each test once."""
-
-    tests: int = 0
-    failures: int = 0
-    errors: int = 0
-    skipped: int = 0
-    flaky: int = 0
-    took: int = 0  # microseconds, of the last attempts
-
-    def plus(self, other: OutcomeCounts) -> None:
-        self.tests += other.tests
-        self.failures += other.failures
-        self.errors += other.errors
-        self.skipped += other.skipped
-        self.flaky += other.flaky
-        self.took += other.took
-
-    @property
-    def attributes(self) -> list[tuple[str, str]]:
-        return [
-            ("tests", str(self.tests)),
-            ("failures", str(self.failures)),
-            ("errors", str(self.errors)),
-            ("skipped", str(self.skipped)),
-            ("time", seconds_text(self.took)),
-        ]
-
-
-@dataclass(slots=True)
-class MachineTotals:
-    tests: int = 0
-    failed: int = 0
-    busy: int = 0  # microseconds
-
-
-@dataclass(slots=True)
-class ReportedFacts:
-    """What a file tells before it is merged with others."""
-
-    tests: int = 0
-    attempts: int = 0  # surefire's tries too
-    took: int = 0  # microseconds
-    root_name: str = ""
-    span: tuple[float, float] = (float("inf"), float("-inf"))
-    machines: dict[str, MachineTotals] = field(default_factory=dict)
-    asked_for: list[Identity] = field(default_factory=list)  # identities of tests with one of the names asked for
-    content: bool = False  # a suite of it holds more than tests and suites
-    keys: array[int] = field(default_factory=lambda: array("q"))  # of its tests, sorted, each once
-
-
-@dataclass(slots=True)
-class ReportPart:
-    """What a file gave to the result."""
-
-    counts: OutcomeCounts = field(default_factory=OutcomeCounts)
-    path: Path | None = None  # of its suites as they go into the merged file; None: none were asked for, or are left
-    eventful: list[tuple[int, Case]] = field(default_factory=list)  # by position in the file
-    slowest: list[tuple[int, int, Case]] = field(default_factory=list)  # microseconds, position
-    others: LeanCases | None = None
-    duplicates: list[Duplicate] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class FileOutcome:
-    """What became of one file: it was read and maybe changed, or `problem` says why not."""
-
-    facts: ReportedFacts | None = None
-    part: ReportPart | None = None
-    told: ToldExecutions | None = None
-    problem: FileProblem | None = None
-    no_tests: bool = False  # with a problem: the file is of a kind that never holds tests
-    note: str = ""  # what is no problem and must be known all the same
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergeSettings:
-    folder: Path  # for parts
-    limits: ReadLimits
-    asked_for: frozenset[str] = frozenset()  # names of tests whose identities are asked for
-    rules: failures.FailureRules | None = None
-    write: bool = True  # the merged file is wanted
-    all_cases: bool = False
-    by_time: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MergePlan:
-    """What one file must know of the others."""
-
-    sources: list[InputSource]
-    index: ExecutionIndex
-    told_elsewhere: AbstractSet[int] = frozenset()  # keys of tests that an earlier attempt's files have taken over
-    owners: dict[int, int] = field(default_factory=dict)  # of keys that several files of this attempt hold
 
 
 class _Slot(NamedTuple):
@@ -149,85 +53,13 @@ class _Slot(NamedTuple):
     test: CaseElement
 
 
-def look_up(number: int, plan: MergePlan, settings: MergeSettings, keys: AbstractSet[int] | None) -> FileOutcome:
-    """What a file tells, and its executions of `keys`, or of all its tests. Never raises for what the file holds."""
-
-    def tell(document: Document) -> FileOutcome:
-        told, facts = ToldExecutions(), ReportedFacts()
-        for suite, element, identity, bits, tries, took in document.tests():
-            key = hash(identity)
-            facts.keys.append(key)
-            facts.attempts += tries
-            if identity[3] in settings.asked_for:
-                facts.asked_for.append(identity)
-            _count(suite, bits, took)
-            if keys is None or key in keys:
-                told.add(key, element, suite.around, bits)
-        _close(facts, document)
-        return FileOutcome(facts=facts, told=told)
-
-    return _read(plan.sources[number], settings, tell)
-
-
 def rewrite(number: int, plan: MergePlan, settings: MergeSettings) -> FileOutcome:
     """A file's part of the result. Never raises for what the file holds."""
 
     def change(document: Document) -> FileOutcome:
         return _Rewriting(number, plan, settings, document).run()
 
-    return _read(plan.sources[number], settings, change)
-
-
-def _read(source: InputSource, settings: MergeSettings, work: Callable[[Document], FileOutcome]) -> FileOutcome:
-    try:
-        with source.path.open("rb") as stream:
-            data = stream.read(settings.limits.file_bytes + 1)
-    except OSError as error:
-        return FileOutcome(
-            problem=FileProblem(file=source.name, reason=f"it cannot be read: {error.strerror or error}")
-        )
-    around = Surroundings(source=source.name, shard=source.shard, attempt=source.attempt)
-    try:
-        report = parsed(data, settings.limits)
-        del data
-        try:
-            outcome = work(Document(report.root, around))
-        except NotNormalized:
-            outcome = work(Document(normalized(report.root), around))
-    except Rejected as refusal:
-        problem = FileProblem(file=source.name, reason=refusal.reason, line=refusal.line)
-        return FileOutcome(problem=problem, no_tests=refusal.no_tests)
-    outcome.note = f"converted from {report.converted}" if report.converted else ""
-    if report.notes and outcome.facts:
-        reason, salvaged = "; ".join(report.notes), outcome.facts.tests
-        outcome.problem = FileProblem(file=source.name, reason=reason, line=report.line, salvaged=salvaged)
-    return outcome
-
-
-def _close(facts: ReportedFacts, document: Document) -> None:
-    """The facts that are known when the walk has ended."""
-    facts.root_name = document.name
-    facts.span = document.span()
-    for suite in document.suites:
-        facts.tests += suite.tests
-        facts.took += suite.took
-        facts.content |= suite.content
-        if suite.tests and suite.around.machine:
-            tally = facts.machines.setdefault(suite.around.machine, MachineTotals())
-            tally.tests += suite.tests
-            tally.failed += suite.failures + suite.errors
-            tally.busy += suite.took
-
-
-def _count(suite: SuiteElement, bits: int, took: int | None, sign: int = 1) -> None:
-    suite.tests += sign
-    suite.took += sign * (took or 0)
-    if bits:
-        counted = counted_bit(bits)
-        suite.failures += sign * (counted == FAILURE)
-        suite.errors += sign * (counted == ERROR)
-        suite.skipped += sign * (counted == SKIPPED)
-        suite.flaky += sign * (counted == 0 and bits & EARLIER != 0)
+    return read_report(plan.sources[number], settings, change)
 
 
 class _Rewriting:
@@ -248,7 +80,7 @@ class _Rewriting:
 
     def run(self) -> FileOutcome:
         self._walk()
-        _close(self.facts, self.document)
+        close(self.facts, self.document)
         self.facts.keys = array("q", sorted(set(self.keys)))  # sorted, so that they can be compared a slice at a time
         ordinals = self._ordinals()
         for key, slots in self.slots.items():
@@ -264,7 +96,7 @@ class _Rewriting:
         return FileOutcome(facts=self.facts, part=self.part)
 
     def _walk(self) -> None:  # once a test of all reports, so it is kept lean
-        keys, facts, index, asked_for = self.keys, self.facts, self.plan.index, self.settings.asked_for
+        keys, facts, known, asked_for = self.keys, self.facts, self.plan.index.keys, self.settings.asked_for
         slow, slow_floor, lean = self.slow, 0, self.lean
         for test in self.document.tests():
             suite, _, identity, bits, tries, took = test
@@ -275,20 +107,20 @@ class _Rewriting:
             if asked_for and identity[3] in asked_for:
                 facts.asked_for.append(identity)
             if bits:
-                _count(suite, bits, took)
+                count(suite, bits, took)
             else:
                 suite.tests += 1
                 if took:
                     suite.took += took
-            if key in index:
-                self.slots[key].append(_Slot(position, test))
+            if key in known:
+                self.slots[key].append(_Slot(position, CaseElement(*test)))
                 continue
             if bits:
-                self.eventful.append((position, test))
+                self.eventful.append((position, CaseElement(*test)))
             elif lean is not None:
                 lean.add(position, suite, identity, took, 0)
             if took is not None and took > slow_floor:
-                heapq.heappush(slow, (took, position, test))
+                heapq.heappush(slow, (took, position, CaseElement(*test)))
                 if len(slow) > SLOWEST:
                     heapq.heappop(slow)
                     slow_floor = slow[0][0]
@@ -309,7 +141,7 @@ class _Rewriting:
         plan = self.plan
         if key in plan.told_elsewhere or plan.owners.get(key, self.number) != self.number:
             for _, test in slots:
-                _count(test.suite, test.bits, test.took, -1)
+                count(test.suite, test.bits, test.took, -1)
                 test.suite.lost = True
                 _remove(test.element)
             return
@@ -332,7 +164,7 @@ class _Rewriting:
         suite = (own or last).test.suite
         if own is not None:
             element = own.test.element
-            _count(suite, own.test.bits, own.test.took, -1)
+            count(suite, own.test.bits, own.test.took, -1)
             shown = told[next(n for n, execution in enumerate(executions) if execution.slot is own)]
         else:
             element, shown = executions[0].element, told[0]
@@ -343,7 +175,7 @@ class _Rewriting:
         element_of(case, base=element, machine=suite.around.machine, started=suite.around.started)
         bits, _ = told_by_children(element)
         took = microseconds(element.get("time"))
-        _count(suite, bits, took)
+        count(suite, bits, took)
         test = CaseElement(suite, element, last.test.identity, bits, 0, took)
         self._keep((own or last).position, test, ordinal, case)
 
