@@ -156,6 +156,7 @@ def read_report(source: InputSource, settings: MergeSettings, work: Callable[[Do
     except Rejected as refusal:
         problem = FileProblem(file=source.name, reason=refusal.reason, line=refusal.line)
         return FileOutcome(problem=problem, no_tests=refusal.no_tests)
+    outcome.note = f"converted from {report.converted}" if report.converted else ""
     if report.notes and outcome.facts:
         reason, salvaged = "; ".join(report.notes), outcome.facts.tests
         outcome.problem = FileProblem(file=source.name, reason=reason, line=report.line, salvaged=salvaged)
