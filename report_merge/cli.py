@@ -251,6 +251,7 @@ def _result(options: Options, report: Report, about: MergeInputs) -> MergeResult
     from report_merge.known import with_known
     from report_merge.locate import located
     from report_merge.owners import with_owners
+    from report_merge.render.wording import Status, status
     from report_merge.result import MergeResult
 
     lighthouse = None
@@ -269,6 +270,8 @@ def _result(options: Options, report: Report, about: MergeInputs) -> MergeResult
     if options.known_failures:
         report = with_known(report, about.known, datetime.now(UTC).date(), str(options.known_failures))
     comparison = compare(report, about.baseline.report) if about.baseline else None
+    if options.fail_on == "flaky" and report.totals.flaky and status(report, lighthouse) is Status.PASSED:
+        report = replace(report, verdict=Status.FAILED)
     return MergeResult(report=report, comparison=comparison, lighthouse=lighthouse, rules=about.rules)
 
 

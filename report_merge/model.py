@@ -268,7 +268,7 @@ class Report:
     machines: tuple[MachineUse, ...] = ()
     missing: tuple[Missing, ...] = ()  # what no case stands for
     problems: tuple[FileProblem, ...] = ()
-    notes: tuple[FileProblem, ...] = ()  # files that were passed over, which is no error
+    notes: tuple[FileProblem, ...] = ()  # what is no error and must be known: files passed over, converted ...
     duplicates: tuple[Duplicate, ...] = ()  # the first of them
     duplicate_count: int = 0
     verdict: str = ""  # the one word (`wording.Status`) of whoever ran it; empty: the cases and files say it

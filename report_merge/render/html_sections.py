@@ -58,7 +58,7 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
         ),
         *calm,
         *_table(
-            "Files passed over",
+            "Notes",
             ("file", "reason"),
             (_row(note.file, note.reason) for note in report.notes),
             len(report.notes),

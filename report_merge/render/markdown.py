@@ -203,7 +203,7 @@ def _folded(title: str, table: str, rows: list[Item], hidden: int = 0) -> Sectio
 def _notes(shown: View) -> list[Section]:
     notes = shown.report.notes
     rows = [Item((f"| {escape.markdown(n.file)} | {escape.markdown(n.reason)} |\n",)) for n in notes[:ROWS]]
-    title = f"Files passed over ({len(notes)})"
+    title = f"Notes ({len(notes)})"
     return [_folded(title, "| file | reason |\n|:--|:--|\n", rows, len(notes) - len(rows))] if notes else []
 
 

@@ -80,7 +80,7 @@ def _passed_over(report: Report) -> list[str]:
     for note in report.notes[:GROUPS_SHOWN]:
         lines.append(f"note: {escape.terminal_name(note.file)}: {escape.terminal_name(note.reason)}")  # noqa: PERF401
     if len(report.notes) > GROUPS_SHOWN:
-        lines.append(f"note: ... and {count(len(report.notes) - GROUPS_SHOWN, 'more file')} passed over")
+        lines.append(f"note: ... and {count(len(report.notes) - GROUPS_SHOWN, 'more note')}")
     return lines
 
 

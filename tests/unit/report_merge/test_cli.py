@@ -60,7 +60,8 @@ def test_a_salvaged_file_is_red() -> None:
 def test_flaky_is_green_unless_asked() -> None:
     runs = {"attempt_1__a": FAILED, "attempt_2__a": PASSED}
     assert merge(**runs) is MergeExitCode.PASSED
-    assert merge("--fail-on", "flaky", **runs) is MergeExitCode.FAILED
+    assert merge("--fail-on", "flaky", "--summary", "s.md", **runs) is MergeExitCode.FAILED
+    assert Path("s.md").read_text(encoding="utf-8").startswith("## ❌ FAILED: 1 of 1 test flaky")
 
 
 def test_only_new_failures_if_asked() -> None:
