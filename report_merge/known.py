@@ -99,7 +99,7 @@ def with_known(report: Report, entries: Sequence[KnownEntry], today: date, file:
 
     report = report.with_eventful(marked)
     idle = [entry for entry in entries if entry not in met]
-    notes = [FileProblem(file=file, reason=f"{entry.test.told} did not fail: take it out") for entry in idle[:NOTES]]
+    notes = [FileProblem(file=file, reason=f"{entry.test.text} did not fail: take it out") for entry in idle[:NOTES]]
     if len(idle) > NOTES:
         notes.append(FileProblem(file=file, reason=f"{len(idle) - NOTES} more did not fail"))
     return replace(report, totals=replace(report.totals, known=known), notes=(*report.notes, *notes))

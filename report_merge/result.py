@@ -10,7 +10,7 @@ import click
 
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules
-from report_merge.files.atomic import append_text, write_text
+from report_merge.files.atomic import append_text, replacing, write_text
 from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 
@@ -50,9 +50,11 @@ class MergeResult:
         )
 
     def write_json(self, path: Path) -> None:
-        from report_merge.render.json import dumps
+        from report_merge.render.json import written
 
-        write_text(path, dumps(self.report, self.lighthouse, self.rules))
+        with replacing(path) as stream:
+            for piece in written(self.report, self.lighthouse, self.rules):
+                stream.write(piece.encode("utf-8", "replace"))
 
     def write_rerun_file(self, path: Path) -> None:
         """Empty when nothing failed."""

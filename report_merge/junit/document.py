@@ -34,7 +34,7 @@ from report_merge.junit.testcase import (
     Surroundings,
     case_of,
     element_of,
-    told_by_children,
+    outcome_bits,
 )
 from report_merge.junit.xml import Element
 from report_merge.limits import ReadLimits, Rejected
@@ -149,8 +149,8 @@ class Document:
                 classname = get("classname")
                 if classname is None and get("class") is not None:
                     raise NotNormalized
-                bits, tries = told_by_children(child) if len(child) else (0, 1)
-                if not bits & (BAD | SKIPPED) and _told_by_attributes(get("status"), get("result")):
+                bits, tries = outcome_bits(child) if len(child) else (0, 1)
+                if not bits & (BAD | SKIPPED) and _outcome_in_attributes(get("status"), get("result")):
                     raise NotNormalized
                 file = get("file") or own_file
                 time = get("time")
@@ -169,8 +169,8 @@ class Document:
 
     def span(self) -> tuple[float, float]:
         """First start and last end of all suites met, in seconds since 1970: infinite when unknown."""
-        told = {p.get("name"): instant(p.get("value", "")) for p in self.root.iterfind("properties/property")}
-        if self.root.tag == "testsuites" and (began := told.get(STARTED)) and (ended := told.get(ENDED)):
+        own = {p.get("name"): instant(p.get("value", "")) for p in self.root.iterfind("properties/property")}
+        if self.root.tag == "testsuites" and (began := own.get(STARTED)) and (ended := own.get(ENDED)):
             return began.timestamp(), ended.timestamp()  # ours include suites that merging left out
         began_at, ended_at = math.inf, -math.inf
         for suite in self.suites:
@@ -180,7 +180,7 @@ class Document:
         return began_at, ended_at
 
 
-def _told_by_attributes(status: str | None, result: str | None) -> bool:
+def _outcome_in_attributes(status: str | None, result: str | None) -> bool:
     """Whether they name an outcome other than passed, which then no child element has."""
     return bool(status or result) and outcome_in_status({"status": status or "", "result": result or ""}) is not None
 

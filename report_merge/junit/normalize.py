@@ -22,7 +22,7 @@ from report_merge.junit.dialects import (
     WALL,
     outcome_in_status,
 )
-from report_merge.junit.repair import XmlFault, fault, has_dtd, is_plain_utf8, repaired
+from report_merge.junit.repair import XmlFault, fault, has_dtd, is_utf8, repaired
 from report_merge.junit.xml import Element, line_of, local_name
 from report_merge.limits import ReadLimits, Rejected
 from report_merge.model import Outcome
@@ -43,7 +43,7 @@ def parsed(data: bytes, limits: ReadLimits) -> Parsed:
     """The report as a tree, repaired if need be. Raises Rejected when it is no JUnit report."""
     if len(data) > limits.file_bytes:
         raise Rejected(f"it is larger than {limits.file_bytes} bytes")
-    if is_plain_utf8(data) and not has_dtd(data):
+    if is_utf8(data) and not has_dtd(data):
         try:
             root = xml.parse(data)
         except xml.XmlError:

@@ -45,7 +45,7 @@ class XmlFault:
     root_closed: bool
 
 
-def is_plain_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
     """Whether the bytes say they are UTF-8 (or nothing) and XML 1.0: the fast path reads only these."""
     head = data[:200]
     if b"\x00" in head[:4] or head.startswith((b"\xfe\xff", b"\xff\xfe")) or _VERSION_1_1.search(head):

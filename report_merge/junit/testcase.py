@@ -45,7 +45,7 @@ class NotNormalized(Exception):
     """The tree is not in the one dialect that is read here; `normalize` brings it there."""
 
 
-def told_by_children(element: Element) -> tuple[int, int]:
+def outcome_bits(element: Element) -> tuple[int, int]:
     """What the children of a <testcase> say: the bits of its outcomes, and how many tries they tell of.
 
     Several failures are one failed test, of the first one's kind. Raises NotNormalized.
@@ -258,14 +258,14 @@ def _fresh(case: Case) -> Element:
 
 def _set_history(element: Element, case: Case) -> None:
     outcomes = [attempt.outcome for attempt in case.attempts]
-    told = [outcome for outcome in outcomes if outcome.bad]
+    visible = [outcome for outcome in outcomes if outcome.bad]
     if outcomes and (case.verdict is not Verdict.FAILED):
-        told.append(outcomes[-1])
+        visible.append(outcomes[-1])
     for holder in element.findall("properties"):
         for entry in holder.findall("property"):
             if entry.get("name") == HISTORY:
                 holder.remove(entry)
-    if told == outcomes:
+    if visible == outcomes:
         return
     properties = element.find("properties")
     if properties is None:
@@ -282,27 +282,27 @@ def _outcome_elements(case: Case) -> Iterator[Element]:
     main = case.attempts[-1]
     if case.verdict is Verdict.FAILED:
         main = bad.pop(0)
-        yield _final(main, told=len(case.attempts) > 1)
+        yield _final(main, detailed=len(case.attempts) > 1)
         for attempt in bad:
             yield _rerun("rerun", attempt)
     else:
         for attempt in bad:
             yield _rerun("flaky", attempt)
         if main.outcome is Outcome.SKIPPED:
-            yield _final(main, told=False)
+            yield _final(main, detailed=False)
     yield from _output(main)
 
 
-def _final(attempt: Attempt, *, told: bool) -> Element:
+def _final(attempt: Attempt, *, detailed: bool) -> Element:
     tag = {Outcome.FAILED: "failure", Outcome.SKIPPED: "skipped"}.get(attempt.outcome, "error")
-    element = xml.new(tag, **_described(attempt, told=told))
+    element = xml.new(tag, **_described(attempt, detailed=detailed))
     element.text = xml.xml_text(attempt.text) or None
     return element
 
 
 def _rerun(prefix: str, attempt: Attempt) -> Element:
     element = xml.new(
-        prefix + ("Failure" if attempt.outcome is Outcome.FAILED else "Error"), **_described(attempt, told=True)
+        prefix + ("Failure" if attempt.outcome is Outcome.FAILED else "Error"), **_described(attempt, detailed=True)
     )
     if attempt.text:
         trace = xml.new("stackTrace")
@@ -312,11 +312,11 @@ def _rerun(prefix: str, attempt: Attempt) -> Element:
     return element
 
 
-def _described(attempt: Attempt, *, told: bool) -> dict[str, str]:
-    """Attributes of an outcome; `told`: with when, where and how long, because the <testcase> speaks of another try."""
+def _described(attempt: Attempt, *, detailed: bool) -> dict[str, str]:
+    """Attributes of an outcome; `detailed`: with when, where and how long, for the <testcase> tells of another."""
     kind = attempt.kind or (BROKEN_TYPE if attempt.outcome is Outcome.BROKEN else "")
     pairs = {"message": attempt.message, "type": kind}
-    if told:
+    if detailed:
         took = "" if attempt.seconds is None else seconds_text(round(attempt.seconds * 1e6))
         pairs |= {"time": took, "hostname": attempt.machine, "timestamp": attempt.started}
     return {name: value for name, value in pairs.items() if value}

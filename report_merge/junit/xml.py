@@ -97,7 +97,23 @@ def without_namespaces(root: Element) -> Element:
             plain = key.rpartition("}")[2].replace(":", "_")
             element.set(plain, element.get(plain, value))
     etree.cleanup_namespaces(root)
+    _without_markup_of_a_prolog(root)
     return root
+
+
+def _without_markup_of_a_prolog(root: Element) -> None:
+    """Recovery keeps declarations within the document, and entities that nothing declares: no parser reads them."""
+    if any(str(getattr(node, "target", "")).lower() == "xml" for node in root.iter(etree.ProcessingInstruction)):
+        etree.strip_elements(root, etree.ProcessingInstruction, with_tail=False)
+    for entity in list(root.iter(etree.Entity)):
+        parent, before = entity.getparent(), entity.getprevious()
+        text = f"{entity.text}{entity.tail or ''}"
+        if before is not None:
+            before.tail = (before.tail or "") + text
+        elif parent is not None:
+            parent.text = (parent.text or "") + text
+        if parent is not None:
+            parent.remove(entity)
 
 
 def _each_attribute_once(element: Element) -> None:

@@ -35,7 +35,7 @@ def rank(execution: Execution) -> int:
 
 
 @dataclass(slots=True)
-class ToldExecutions:
+class ReportedExecutions:
     """What one file tells of some of its tests, in document order."""
 
     keys: array[int] = field(default_factory=lambda: array("q"))
@@ -77,11 +77,11 @@ class ExecutionIndex:
     def keys(self) -> KeysView[int]:
         return self._last.keys()
 
-    def add(self, file: int, told: ToldExecutions) -> None:
+    def add(self, file: int, executions: ReportedExecutions) -> None:
         first = len(self._arounds)
-        self._arounds += told.arounds
-        self._stream.write(b"".join(told.elements))
-        for key, length, suite in zip(told.keys, told.lengths, told.suites, strict=True):
+        self._arounds += executions.arounds
+        self._stream.write(b"".join(executions.elements))
+        for key, length, suite in zip(executions.keys, executions.lengths, executions.suites, strict=True):
             self._before.append(self._last.get(key, -1))
             self._last[key] = len(self._file)
             self._file.append(file)
@@ -89,7 +89,7 @@ class ExecutionIndex:
             self._start.append(self._size)
             self._length.append(length)
             self._size += length
-        self._bits += told.bits
+        self._bits += executions.bits
 
     def of(self, key: int, *, attempts_from: int, besides: int) -> list[FileExecutions[Execution]]:
         """The executions that other files than `besides` tell of, of this attempt and later ones."""

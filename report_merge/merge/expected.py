@@ -30,7 +30,7 @@ class BadPlan(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedTest:
-    told: str  # as the plan writes it
+    text: str  # as the plan writes it
     name: str
     classnames: frozenset[str] = frozenset()  # any of them; empty: not given
     project: str | None = None
@@ -74,7 +74,7 @@ class Expectation:
                 came.setdefault(name, set()).add((project, path, classname))
         absent = [test for test in self.tests if not any(test.is_one(*one) for one in came.get(test.name, ()))]
         for test in absent[:_NAMED]:
-            yield Missing(what="test", name=test.told, reason="no report holds it")
+            yield Missing(what="test", name=test.text, reason="no report holds it")
         if len(absent) > _NAMED:
             yield Missing(what="test", name=f"and {len(absent) - _NAMED} more", reason="no report holds them")
 
@@ -141,8 +141,8 @@ def named_test(entry: object, wrong: list[str]) -> ExpectedTest | None:
     if isinstance(entry, dict) and entry.get("name") and set(entry) <= set(_FIELDS):
         fields = {key: value for key, value in entry.items() if isinstance(value, str)}
         if len(fields) == len(entry):
-            told = " ".join(fields[key] for key in _FIELDS if key in fields)
+            text = " ".join(fields[key] for key in _FIELDS if key in fields)
             classnames = frozenset({fields["classname"]} if "classname" in fields else ())
-            return ExpectedTest(told, fields["name"], classnames, fields.get("project"), fields.get("file"))
+            return ExpectedTest(text, fields["name"], classnames, fields.get("project"), fields.get("file"))
     wrong.append(f"a test is a string or an object of {', '.join(_FIELDS)}, not {json.dumps(entry)[:80]}")
     return None

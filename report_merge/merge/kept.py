@@ -31,13 +31,19 @@ class LeanCases:
 
     def __iter__(self) -> Iterator[Case]:
         suites, rows = marshal.loads(zlib.decompress(self.packed))  # noqa: S302  our own bytes
-        for number, (suite, name, classname, file, took, bits) in enumerate(rows):
+        for number, (suite, name, classname, file, took, bits, message) in enumerate(rows):
             title, project, machine, shard, source, first = suites[suite]
             *tried, outcome = _outcomes(bits)
             attempts = [Attempt(number=first + n, outcome=one) for n, one in enumerate(tried)]
             seconds = None if took is None else took / 1e6
             last = Attempt(
-                number=first + len(tried), outcome=outcome, seconds=seconds, machine=machine, shard=shard, source=source
+                number=first + len(tried),
+                outcome=outcome,
+                seconds=seconds,
+                message=message,
+                machine=machine,
+                shard=shard,
+                source=source,
             )
             key = key_of((project, file, classname, name), self.ordinals.get(number, 0))
             yield Case(key=key, suite=title, attempts=(*attempts, last))
@@ -52,7 +58,14 @@ class LeanWriter:
     _suite: SuiteElement | None = None
 
     def add(
-        self, position: int, suite: SuiteElement, identity: Identity, took: int | None, bits: int, ordinal: int = 0
+        self,
+        position: int,
+        suite: SuiteElement,
+        identity: Identity,
+        took: int | None,
+        bits: int,
+        ordinal: int = 0,
+        message: str = "",
     ) -> None:
         if suite is not self._suite:
             self._suite, around = suite, suite.around
@@ -62,14 +75,20 @@ class LeanWriter:
         if ordinal:
             self.ordinals[len(self.rows)] = ordinal
         self.positions.append(position)
-        self.rows.append((len(self.suites) - 1, identity[3], identity[2], identity[1], took, bits))
+        self.rows.append((len(self.suites) - 1, identity[3], identity[2], identity[1], took, bits, message[:_CLIPPED]))
 
     def closed(self, ordinals: dict[int, int]) -> LeanCases:
         """`ordinals`: those above 0, by position."""
-        if ordinals:
-            of_rows = {row: ordinals[at] for row, at in enumerate(self.positions) if at in ordinals}
-            self.ordinals = of_rows | self.ordinals
-        return LeanCases(self.positions, zlib.compress(marshal.dumps((self.suites, self.rows)), _FAST), self.ordinals)
+        order = sorted(range(len(self.rows)), key=self.positions.__getitem__)
+        positions = array("I", (self.positions[row] for row in order))
+        rows = [self.rows[row] for row in order]
+        of_rows = {}
+        if ordinals or self.ordinals:
+            found = (
+                (at, self.ordinals.get(row) or ordinals.get(self.positions[row], 0)) for at, row in enumerate(order)
+            )
+            of_rows = {at: ordinal for at, ordinal in found if ordinal}
+        return LeanCases(positions, zlib.compress(marshal.dumps((self.suites, rows)), _FAST), of_rows)
 
 
 def _outcomes(bits: int) -> tuple[Outcome, ...]:
@@ -118,7 +137,11 @@ def with_cause(case: Case, limits: ReadLimits, rules: failures.FailureRules) -> 
         if attempts[number].outcome.bad:
             attempts[number] = replace(attempts[number], cause=failures.cause_of(attempts[number], rules))
             break
-    return replace(case, attempts=tuple(_clipped(attempt, limits.text_bytes) for attempt in attempts))
+    return cut_to(replace(case, attempts=tuple(attempts)), limits)
+
+
+def cut_to(case: Case, limits: ReadLimits) -> Case:
+    return replace(case, attempts=tuple(_clipped(attempt, limits.text_bytes) for attempt in case.attempts))
 
 
 class TextBudget:

@@ -44,9 +44,9 @@ from report_merge.merge.reported import (
     ReportPart,
     look_up,
 )
-from report_merge.merge.rewrite import SLOWEST, rewrite
+from report_merge.merge.rewrite import SKIPPED_KEPT, SLOWEST, rewrite
 from report_merge.merge.workers import on_each, worthwhile_processes
-from report_merge.model import Case, FileProblem, MachineUse, Report, RunContext, Totals
+from report_merge.model import Case, FileProblem, MachineUse, Report, RunContext, Totals, Verdict
 
 DUPLICATES_KEPT = 200
 _NOT_BY_THE_KERNEL = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV)
@@ -113,6 +113,7 @@ class _Merging:
         self, sources: list[InputSource], settings: MergeSettings, index: ExecutionIndex, processes: int
     ) -> None:
         self.sources, self.settings, self.index, self.processes = sources, settings, index, processes
+        self.budget = TextBudget(settings.limits)
         self.facts: dict[int, ReportedFacts] = {}  # by file, of those that could be read
         self.parts: dict[int, ReportPart] = {}
         self.problems: dict[int, FileProblem] = {}
@@ -148,8 +149,8 @@ class _Merging:
         work = partial(look_up, plan=plan, settings=self.settings, keys=keys)
         for number, outcome in zip(files, on_each(work, files, self.processes), strict=True):
             self._learn(number, outcome)
-            if outcome.told is not None:
-                self.index.add(number, outcome.told)
+            if outcome.executions is not None:
+                self.index.add(number, outcome.executions)
 
     def _rewrite(self, files: list[int], owners: dict[int, int]) -> None:
         plan = MergePlan(self.sources, self.index, self.taken, owners)
@@ -157,7 +158,8 @@ class _Merging:
         for number, outcome in zip(files, on_each(work, files, self.processes), strict=True):
             self._learn(number, outcome)
             if outcome.part is not None:
-                self.parts[number] = outcome.part
+                part = self.parts[number] = outcome.part
+                part.eventful = [(at, self.budget.within(case)) for at, case in sorted(part.eventful, key=_position)]
 
     def _learn(self, number: int, outcome: FileOutcome) -> None:
         if outcome.facts is not None:
@@ -231,15 +233,17 @@ class _Merging:
         )
 
     def _cases(self) -> Sequence[Case]:
-        budget = TextBudget(self.settings.limits)
         parts = [self.parts[number] for number in sorted(self.parts)]
-        for part in parts:
-            part.eventful = [(at, budget.within(case)) for at, case in sorted(part.eventful, key=lambda one: one[0])]
         if self.settings.all_cases:
             return KeptCases([(part.eventful, part.others) for part in parts if part.others is not None])
         slowest = ((took, -n, -at, case) for n, part in enumerate(parts) for took, at, case in part.slowest)
         chosen = {(-n, -at): case for _, n, at, case in nlargest(SLOWEST, slowest, key=lambda one: one[:3])}
-        chosen |= {(n, at): case for n, part in enumerate(parts) for at, case in part.eventful}
+        skipped = 0
+        for number, part in enumerate(parts):
+            for at, case in part.eventful:
+                skipped += case.verdict is Verdict.SKIPPED
+                if case.verdict is not Verdict.SKIPPED or skipped <= SKIPPED_KEPT:
+                    chosen[number, at] = case
         return tuple(case for _, case in sorted(chosen.items(), key=lambda one: one[0]))
 
     def _machines(self) -> tuple[MachineUse, ...]:
@@ -255,6 +259,10 @@ class _Merging:
                     busy_seconds=use.busy_seconds + tally.busy / 1e6,
                 )
         return tuple(uses[name] for name in sorted(uses))
+
+
+def _position(one: tuple[int, Case]) -> int:
+    return one[0]
 
 
 def _write(merging: _Merging, output: ByteStream) -> None:
@@ -291,8 +299,8 @@ def _root_start(counts: OutcomeCounts, name: str, span: tuple[float, float]) -> 
     if all(map(math.isfinite, span)):
         began, ended = (round(moment * 1000) for moment in span)  # milliseconds: the same when read and written again
         properties = xml.new("properties")
-        told = {STARTED: _iso(began), ENDED: _iso(ended), WALL: seconds_text((ended - began) * 1000)}
-        properties.extend(xml.new("property", name=name, value=value) for name, value in told.items())
+        span_of_run = {STARTED: _iso(began), ENDED: _iso(ended), WALL: seconds_text((ended - began) * 1000)}
+        properties.extend(xml.new("property", name=name, value=value) for name, value in span_of_run.items())
         properties.tail = "\n"
         root.append(properties)
     return xml.to_bytes(root).removesuffix(b"</testsuites>")

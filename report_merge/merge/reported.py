@@ -15,7 +15,7 @@ from report_merge.junit.document import Document, Identity, SuiteElement
 from report_merge.junit.normalize import normalized, parsed
 from report_merge.junit.testcase import EARLIER, ERROR, FAILURE, SKIPPED, NotNormalized, Surroundings, counted_bit
 from report_merge.limits import ReadLimits, Rejected
-from report_merge.merge.executions import ExecutionIndex, ToldExecutions
+from report_merge.merge.executions import ExecutionIndex, ReportedExecutions
 from report_merge.merge.kept import LeanCases
 from report_merge.model import Case, Duplicate, FileProblem
 
@@ -90,7 +90,7 @@ class FileOutcome:
 
     facts: ReportedFacts | None = None
     part: ReportPart | None = None
-    told: ToldExecutions | None = None
+    executions: ReportedExecutions | None = None
     problem: FileProblem | None = None
     no_tests: bool = False  # with a problem: the file is of a kind that never holds tests
     note: str = ""  # what is no problem and must be known all the same
@@ -113,15 +113,15 @@ class MergePlan:
 
     sources: list[InputSource]
     index: ExecutionIndex
-    told_elsewhere: AbstractSet[int] = frozenset()  # keys of tests that an earlier attempt's files have taken over
+    merged_before: AbstractSet[int] = frozenset()  # keys of tests that an earlier attempt's files have taken over
     owners: dict[int, int] = field(default_factory=dict)  # of keys that several files of this attempt hold
 
 
 def look_up(number: int, plan: MergePlan, settings: MergeSettings, keys: AbstractSet[int] | None) -> FileOutcome:
     """What a file tells, and its executions of `keys`, or of all its tests. Never raises for what the file holds."""
 
-    def tell(document: Document) -> FileOutcome:
-        told, facts = ToldExecutions(), ReportedFacts()
+    def collect(document: Document) -> FileOutcome:
+        executions, facts = ReportedExecutions(), ReportedFacts()
         for suite, element, identity, bits, tries, took in document.tests():
             key = hash(identity)
             facts.keys.append(key)
@@ -130,11 +130,11 @@ def look_up(number: int, plan: MergePlan, settings: MergeSettings, keys: Abstrac
                 facts.asked_for.append(identity)
             count(suite, bits, took)
             if keys is None or key in keys:
-                told.add(key, element, suite.around, bits)
+                executions.add(key, element, suite.around, bits)
         close(facts, document)
-        return FileOutcome(facts=facts, told=told)
+        return FileOutcome(facts=facts, executions=executions)
 
-    return read_report(plan.sources[number], settings, tell)
+    return read_report(plan.sources[number], settings, collect)
 
 
 def read_report(source: InputSource, settings: MergeSettings, work: Callable[[Document], FileOutcome]) -> FileOutcome:

@@ -17,17 +17,16 @@ from report_merge.junit import xml
 from report_merge.junit.dialects import PROJECT, WALL, microseconds, seconds_text
 from report_merge.junit.document import CaseElement, Document, SuiteElement, declared_time, key_of
 from report_merge.junit.testcase import (
-    EARLIER,
     SKIPPED,
     case_of,
     counted_bit,
     element_of,
-    told_by_children,
+    outcome_bits,
 )
 from report_merge.junit.xml import Element
 from report_merge.merge.attempts import collided, matched
 from report_merge.merge.executions import Execution, batch_of, rank
-from report_merge.merge.kept import LeanWriter, with_cause
+from report_merge.merge.kept import LeanWriter, cut_to, with_cause
 from report_merge.merge.reported import (
     FileOutcome,
     MergePlan,
@@ -42,7 +41,7 @@ from report_merge.merge.reported import (
 from report_merge.model import Attempt, Case, Duplicate
 
 SLOWEST = 20
-SKIPPED_KEPT = 200  # with their texts, of one file
+SKIPPED_KEPT = 200  # where not every test is kept
 _ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
 
 
@@ -139,7 +138,7 @@ class _Rewriting:
 
     def _join(self, key: int, slots: list[_Slot]) -> None:
         plan = self.plan
-        if key in plan.told_elsewhere or plan.owners.get(key, self.number) != self.number:
+        if key in plan.merged_before or plan.owners.get(key, self.number) != self.number:
             for _, test in slots:
                 count(test.suite, test.bits, test.took, -1)
                 test.suite.lost = True
@@ -160,20 +159,20 @@ class _Rewriting:
             self._keep(own.position, own.test, ordinal)
             return
         key = key_of(last.test.identity, ordinal)
-        told = [case_of(execution.element, execution.around, key) for execution in executions]
+        cases = [case_of(execution.element, execution.around, key) for execution in executions]
         suite = (own or last).test.suite
         if own is not None:
             element = own.test.element
             count(suite, own.test.bits, own.test.took, -1)
-            shown = told[next(n for n, execution in enumerate(executions) if execution.slot is own)]
+            shown = cases[next(n for n, execution in enumerate(executions) if execution.slot is own)]
         else:
-            element, shown = executions[0].element, told[0]
+            element, shown = executions[0].element, cases[0]
             behind = self.behind.get(last.position, last.test.element)
             behind.addnext(element)
             self.behind[last.position] = element
-        case = replace(shown, suite=suite.around.suite, attempts=tuple(_renumbered(told)))
+        case = replace(shown, suite=suite.around.suite, attempts=tuple(_renumbered(cases)))
         element_of(case, base=element, machine=suite.around.machine, started=suite.around.started)
-        bits, _ = told_by_children(element)
+        bits, _ = outcome_bits(element)
         took = microseconds(element.get("time"))
         count(suite, bits, took)
         test = CaseElement(suite, element, last.test.identity, bits, 0, took)
@@ -189,18 +188,26 @@ class _Rewriting:
 
     def _keep_eventful(self, position: int, test: CaseElement, ordinal: int, case: Case | None = None) -> None:
         suite, element, identity, bits, _, took = test
-        counted = counted_bit(bits)
-        if counted == SKIPPED:
-            self.skipped += 1
-            if self.skipped > SKIPPED_KEPT:
-                if self.lean is not None:
-                    self.lean.add(position, suite, identity, took, bits, ordinal)
-                return
+        if counted_bit(bits) == SKIPPED:
+            self._keep_skipped(position, test, ordinal, case)
+            return
         if case is None:
             case = case_of(element, suite.around, key_of(identity, ordinal))
-            if bits & SKIPPED and bits & EARLIER:  # said so that other readers see it too
+            if bits & SKIPPED:  # a skip after a failed try: said so that other readers see the failure too
+                count(suite, bits, took, -1)
                 element_of(case, base=element, machine=suite.around.machine, started=suite.around.started)
+                count(suite, outcome_bits(element)[0], microseconds(element.get("time")))
         self.part.eventful.append((position, with_cause(case, self.settings.limits, self.settings.rules)))
+
+    def _keep_skipped(self, position: int, test: CaseElement, ordinal: int, case: Case | None) -> None:
+        if self.lean is not None and case is None:
+            reason = next((child.get("message", "") for child in test.element.iterchildren("skipped")), "")
+            self.lean.add(position, test.suite, test.identity, test.took, test.bits, ordinal, reason)
+            return
+        self.skipped += 1
+        if self.lean is not None or self.skipped <= SKIPPED_KEPT:
+            case = case or case_of(test.element, test.suite.around, key_of(test.identity, ordinal))
+            self.part.eventful.append((position, cut_to(case, self.settings.limits)))
 
     def _write(self) -> None:
         suites = self.document.suites
@@ -241,8 +248,8 @@ def _state_counts(suite: SuiteElement, counts: OutcomeCounts) -> None:
     element = suite.element
     declared = declared_time(element)
     own: list[tuple[str, str]] = []
-    told = {entry.get("name") for entry in element.iterfind("properties/property")}
-    if declared is not None and abs(declared - counts.took) > _ROUNDING and WALL not in told:
+    known = {entry.get("name") for entry in element.iterfind("properties/property")}
+    if declared is not None and abs(declared - counts.took) > _ROUNDING and WALL not in known:
         own.append((WALL, seconds_text(declared)))
     if suite.project_by_root:
         own.append((PROJECT, suite.around.project))
@@ -262,10 +269,10 @@ def _remove(element: Element) -> None:
         parent.remove(element)
 
 
-def _renumbered(told: Iterable[Case]) -> Iterator[Attempt]:
+def _renumbered(cases: Iterable[Case]) -> Iterator[Attempt]:
     """Numbers rise even where a file tells several tries."""
     last = 0
-    for case in told:
+    for case in cases:
         for attempt in case.attempts:
             number = max(attempt.number, last + 1)
             yield attempt if number == attempt.number else replace(attempt, number=number)

@@ -11,7 +11,7 @@ from report_merge.render import charts, escape, wording
 from report_merge.render.budget import Item, Section
 from report_merge.render.html_templates import pieces
 from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
-from report_merge.render.view import ShownGroup, View, balance, duplicates_told, excerpt, output_tail
+from report_merge.render.view import ShownGroup, View, balance, duplicates_sentence, excerpt, output_tail
 from report_merge.render.wording import count
 
 GROUPS = 500
@@ -43,7 +43,7 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
             ("test", "files"),
             (_row(wording.title(one.key), ", ".join(one.files)) for one in report.duplicates),
             report.duplicate_count,
-            note=duplicates_told(report),
+            note=duplicates_sentence(report),
         ),
         _groups("Needs attention", shown.attention, reproduce, OPEN_GROUPS),
         *urgent,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 from report_merge import failures
@@ -22,6 +23,7 @@ from report_merge.model import Report
 
 FORMAT = "report-merge"
 VERSION = 2
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
 READ_VERSIONS = (1, 2)  # 1 has neither causes nor Lighthouse results
 
 
@@ -41,10 +43,26 @@ def dumps(
     report: Report, lighthouse: LighthouseReport | None = None, rules: failures.FailureRules | None = None
 ) -> str:
     """All of it as one JSON object; fields that have their default value are left out."""
-    document = {"format": FORMAT, "version": VERSION, "report": _plain(report), "causes": _causes(report, rules)}
+    return "".join(written(report, lighthouse, rules))
+
+
+def written(
+    report: Report, lighthouse: LighthouseReport | None = None, rules: failures.FailureRules | None = None
+) -> Iterator[str]:
+    """The same piece by piece: a report may hold a million tests."""
+    about = {"format": FORMAT, "version": VERSION, "causes": _causes(report, rules)}
     if lighthouse is not None:
-        document["lighthouse"] = _plain(replace(lighthouse, baseline=()))
-    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+        about["lighthouse"] = _plain(replace(lighthouse, baseline=()))
+    yield f'{_json(about)[:-1]}, "report": {_json(_plain(replace(report, cases=())))[:-1]}, "cases": ['
+    separator = ""
+    for case in report.cases:
+        yield separator + _json(_plain(case))
+        separator = ",\n"
+    yield "]}}\n"
+
+
+def _json(value: Any) -> str:
+    return _ENCODER.encode(value)
 
 
 def _causes(report: Report, rules: failures.FailureRules | None) -> list[dict[str, Any]]:
@@ -101,17 +119,23 @@ def _plain(value: Any) -> Any:
         return value
     if kind is float:
         return value if isfinite(value) else None  # JSON has neither NaN nor infinity
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(kind):
-        pairs = ((name, getattr(value, name), default) for name, default in _defaults(kind))
-        return {name: _plain(item) for name, item, default in pairs if item is not default and item != default}
-    return [_plain(item) for item in value]
+    if kind is tuple:
+        return [_plain(item) for item in value]
+    if (shape := _shape(kind)) is not None:
+        names, defaults, values = shape
+        told = zip(names, values(value), defaults, strict=True)
+        return {name: _plain(item) for name, item, default in told if item is not default and item != default}
+    return value.value if isinstance(value, Enum) else [_plain(item) for item in value]
 
 
 @cache
-def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.default) for field in fields(kind))
+def _shape(kind: Any) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]] | None:
+    """The names and defaults of a dataclass's fields, and what gets their values; None for another kind."""
+    if not is_dataclass(kind):
+        return None
+    names = tuple(field.name for field in fields(kind))
+    getter = attrgetter(*names) if len(names) > 1 else lambda value: (getattr(value, names[0]),)
+    return names, tuple(field.default for field in fields(kind)), getter
 
 
 @cache

@@ -25,7 +25,7 @@ from report_merge.render.view import (
     View,
     balance,
     context_parts,
-    duplicates_told,
+    duplicates_sentence,
     excerpt,
     output_tail,
     view,
@@ -141,7 +141,7 @@ def _attention(shown: View, groups: int) -> list[Section]:
         table = f"### Files that could not be read, or not wholly\n\n{PROBLEMS}"
         rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.lossy[:ROWS]]
         sections.append(_table(table, rows, len(shown.lossy) - len(rows)))
-    if told := duplicates_told(shown.report):
+    if told := duplicates_sentence(shown.report):
         table = f"### Tests in several files\n\n{escape.markdown(told)}.\n\n| test | files |\n|:--|:--|\n"
         rows = [
             Item((f"| {escape.markdown(wording.title(one.key))} | {escape.markdown(', '.join(one.files))} |\n",))

@@ -7,7 +7,7 @@ from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 from report_merge.render import escape
 from report_merge.render.lighthouse_words import lighthouse_lines, lighthouse_trouble
-from report_merge.render.view import MissingGroup, duplicates_told, missing_groups
+from report_merge.render.view import MissingGroup, duplicates_sentence, missing_groups
 from report_merge.render.wording import (
     Status,
     count,
@@ -70,7 +70,7 @@ def final_lines(
 def _passed_over(report: Report) -> list[str]:
     """What is no error, and must be known all the same."""
     lines = []
-    if told := duplicates_told(report):
+    if told := duplicates_sentence(report):
         lines.append(f"DUPLICATE {told}:")
         for duplicate in report.duplicates[:TESTS_SHOWN]:
             files = escape.terminal_name(", ".join(duplicate.files))

@@ -164,7 +164,7 @@ def view(report: Report, comparison: Comparison | None, rules: FailureRules | No
     )
 
 
-def duplicates_told(report: Report) -> str:
+def duplicates_sentence(report: Report) -> str:
     """How many tests stand in several files of one attempt; empty when none does."""
     if not report.duplicate_count:
         return ""
