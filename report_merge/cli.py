@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import click
 
@@ -62,6 +62,7 @@ class Options:
     annotations: bool
     comment: bool
     outputs: Path | None
+    join_suites: bool
     rules: Path | None
     owner_from: Path | None
     known_failures: Path | None
@@ -134,6 +135,7 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
     is_flag=True,
     help="Files of one attempt that began at different times are attempts too: the clocks must agree.",
 )
+@click.option("--join-suites", is_flag=True, help="In the merged XML, one suite for those that say the same.")
 @click.option("--baseline", type=_File, help="The --json of an earlier run to compare with.")
 @click.option(
     "--lighthouse",
@@ -215,20 +217,33 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
         except NoAttemptNumber as error:
             raise click.UsageError(f"--attempt-from: {error}") from None
         with replacing(options.output) if options.output else nullcontext() as stream:
+            parts = io.BytesIO() if options.join_suites and stream else stream
             report = merge_found(
                 found,
                 Path(folder),
-                stream,
+                parts,
                 expected=expected,
                 context=run_context(options.title, environ),
                 all_cases=bool(options.json or options.html or options.baseline),
                 by_time=options.order_by_time,
                 rules=rules,
             )
+            if stream and isinstance(parts, io.BytesIO):
+                _join(parts.getvalue(), stream)
             result = _result(options, report, about)
             code = _exit_code(options.fail_on, result, baseline)
             _write(options, result, code, environ)
     return code
+
+
+def _join(merged: bytes, stream: IO[bytes]) -> None:
+    from report_merge.limits import ReadLimits, Rejected
+    from report_merge.merge.joined import join_suites
+
+    try:
+        join_suites(merged, stream, ReadLimits().file_bytes)
+    except Rejected as refusal:
+        raise click.UsageError(f"--join-suites: {refusal.reason}") from None
 
 
 def _earlier(patterns: Sequence[str]) -> list[Report]:

@@ -112,7 +112,7 @@ def saved(text: str) -> SavedReport:
 
 def _plain(value: Any) -> Any:
     """`value` as what JSON knows; a report has a million of them, so the frequent kinds come first."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind is str:
         return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
     if kind is int or kind is bool or value is None:
