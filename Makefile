@@ -1,5 +1,5 @@
 # Everything sets itself up: `make demo` and `make test` need only Python >= 3.11, make and git.
-.PHONY: help setup demo test check chaos chaos-table lint types fmt bench docs clean
+.PHONY: help setup demo test check chaos chaos-table public-playwright lint types fmt bench docs clean
 PY := .venv/bin/python
 
 help:  ## this list
@@ -22,6 +22,9 @@ SEEDS ?= 100
 JOBS ?= 2
 chaos: setup  ## whole runs under seeded faults: SEEDS=1000, SEEDS=17,18, SEED=17, FAULT="black hole", JOBS=2
 	@$(PY) -m tests.chaos.campaign $(SEEDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) $(if $(FAULT),--fault "$(FAULT)")
+
+public-playwright: setup  ## JupyterLab's browser suite by Playwright alone and by ci-dispatch: ARGS="--project jupyterlab"
+	@$(PY) -m tests.public_suites.playwright $(ARGS)
 
 chaos-table: setup  ## what the last campaign came to, into docs/reliability.md
 	@$(PY) -m tests.chaos.table

@@ -94,8 +94,10 @@ def _scan(text: str) -> _Scanned:
     text = strip_ansi(text)
     skipped = max(0, len(text) - SCANNED_CHARACTERS)
     lines_before = text.count("\n", 0, skipped)
-    masked = _QUOTED_SOURCE.sub(lambda match: " " * len(match[0]), text[skipped:])
-    return _Scanned(masked, skipped, lines_before)
+    text = text[skipped:]
+    if ">  " in text or " |" in text:
+        text = _QUOTED_SOURCE.sub(lambda match: " " * len(match[0]), text)
+    return _Scanned(text, skipped, lines_before)
 
 
 def _finding(rule: Rule, scanned: _Scanned | None = None, start: int = 0, end: int = 0) -> Finding:

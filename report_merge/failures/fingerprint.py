@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 
 from report_merge.sanitize import first_line, plain
 
@@ -78,16 +79,22 @@ def exception_type(kind: str, message: str, text: str) -> str:
 
 def top_frame(text: str) -> str:
     """`file:function` of the deepest stack frame that is the project's own code, or empty; never a line number."""
-    text = text[-64_000:]
-    if deepest_last := _PYTHON_FRAME.findall(text) or _PYTEST_FRAME.findall(text):
-        frames = [(file, function) for file, function in reversed(deepest_last)]
-    else:
-        frames = [(file, function) for function, file in _JS_FRAME.findall(text)]
-        frames += [(package.rstrip("."), function) for package, function in _JAVA_FRAME.findall(text)]
-    for file, function in frames:
+    for file, function in _frames(text[-64_000:]):
         if not FOREIGN.search(file):
             return f"{file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{function.strip()}"
     return ""
+
+
+def _frames(text: str) -> Iterator[tuple[str, str]]:
+    """File and function of every frame, the deepest first. What a text cannot hold is not looked for, to save time."""
+    python = _PYTHON_FRAME.findall(text) if 'File "' in text else []
+    if not python and ".py:" in text:
+        python = _PYTEST_FRAME.findall(text)
+    if python:
+        yield from reversed(python)
+    elif "at " in text:
+        yield from ((match[2], match[1] or "") for match in _JS_FRAME.finditer(text))
+        yield from ((match[1].rstrip("."), match[2]) for match in _JAVA_FRAME.finditer(text))
 
 
 def fingerprint(category: str, kind: str, message: str, text: str, *, with_frame: bool) -> str:

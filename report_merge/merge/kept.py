@@ -17,7 +17,7 @@ from report_merge.junit.testcase import BAD, EARLIER, FAILURE, counted_bit
 from report_merge.limits import ReadLimits
 from report_merge.model import Attempt, Case, Outcome, Verdict
 
-_CLIPPED = 300  # characters left of a text when the budget is spent: enough for the first line
+_HEADLINE = 300  # characters left of a text when the budget is spent: enough for the first line
 _FAST = 1  # zlib's level
 
 
@@ -75,7 +75,7 @@ class LeanWriter:
         if ordinal:
             self.ordinals[len(self.rows)] = ordinal
         self.positions.append(position)
-        self.rows.append((len(self.suites) - 1, identity[3], identity[2], identity[1], took, bits, message[:_CLIPPED]))
+        self.rows.append((len(self.suites) - 1, identity[3], identity[2], identity[1], took, bits, message[:_HEADLINE]))
 
     def closed(self, ordinals: dict[int, int]) -> LeanCases:
         """`ordinals`: those above 0, by position."""
@@ -144,6 +144,11 @@ def cut_to(case: Case, limits: ReadLimits) -> Case:
     return replace(case, attempts=tuple(_clipped(attempt, limits.text_bytes) for attempt in case.attempts))
 
 
+def headline(case: Case) -> Case:
+    """The case with no more of its texts than a line to know it by."""
+    return replace(case, attempts=tuple(_clipped(replace(a, stdout="", stderr=""), _HEADLINE) for a in case.attempts))
+
+
 class TextBudget:
     """What is left of the bytes that texts may take in memory: a failure is not to lack room because of what passed."""
 
@@ -159,7 +164,7 @@ class TextBudget:
     def within(self, case: Case) -> Case:
         room = self._room[case.verdict]
         if _size(case.attempts) > max(room, 0):
-            case = replace(case, attempts=tuple(_clipped(attempt, _CLIPPED) for attempt in case.attempts))
+            case = headline(case)
         self._room[case.verdict] -= _size(case.attempts)
         return case
 

@@ -44,11 +44,12 @@ from report_merge.merge.reported import (
     ReportPart,
     look_up,
 )
-from report_merge.merge.rewrite import SKIPPED_KEPT, SLOWEST, rewrite
+from report_merge.merge.rewrite import SLOWEST, rewrite
 from report_merge.merge.workers import on_each, worthwhile_processes
 from report_merge.model import Case, FileProblem, MachineUse, Report, RunContext, Totals, Verdict
 
 DUPLICATES_KEPT = 200
+SKIPPED_KEPT_IN_ALL = 200
 _NOT_BY_THE_KERNEL = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV)
 _KEYS_AT_ONCE = 1 << 18
 
@@ -114,6 +115,7 @@ class _Merging:
     ) -> None:
         self.sources, self.settings, self.index, self.processes = sources, settings, index, processes
         self.budget = TextBudget(settings.limits)
+        self.slowest: list[tuple[int, int, int, Case]] = []  # microseconds, and file and position counted backwards
         self.facts: dict[int, ReportedFacts] = {}  # by file, of those that could be read
         self.parts: dict[int, ReportPart] = {}
         self.problems: dict[int, FileProblem] = {}
@@ -159,6 +161,10 @@ class _Merging:
             self._learn(number, outcome)
             if outcome.part is not None:
                 part = self.parts[number] = outcome.part
+                of_others = [one for one in self.slowest if -one[1] != number]  # a file may come a second time
+                of_it = [(took, -number, -at, case) for took, at, case in part.slowest]
+                self.slowest = nlargest(SLOWEST, [*of_others, *of_it], key=lambda one: one[:3])
+                part.slowest = []
                 part.eventful = [(at, self.budget.within(case)) for at, case in sorted(part.eventful, key=_position)]
 
     def _learn(self, number: int, outcome: FileOutcome) -> None:
@@ -236,13 +242,13 @@ class _Merging:
         parts = [self.parts[number] for number in sorted(self.parts)]
         if self.settings.all_cases:
             return KeptCases([(part.eventful, part.others) for part in parts if part.others is not None])
-        slowest = ((took, -n, -at, case) for n, part in enumerate(parts) for took, at, case in part.slowest)
-        chosen = {(-n, -at): case for _, n, at, case in nlargest(SLOWEST, slowest, key=lambda one: one[:3])}
+        numbers = {number: place for place, number in enumerate(sorted(self.parts))}
+        chosen = {(numbers[-n], -at): case for _, n, at, case in self.slowest if -n in numbers}
         skipped = 0
         for number, part in enumerate(parts):
             for at, case in part.eventful:
                 skipped += case.verdict is Verdict.SKIPPED
-                if case.verdict is not Verdict.SKIPPED or skipped <= SKIPPED_KEPT:
+                if case.verdict is not Verdict.SKIPPED or skipped <= SKIPPED_KEPT_IN_ALL:
                     chosen[number, at] = case
         return tuple(case for _, case in sorted(chosen.items(), key=lambda one: one[0]))
 

@@ -26,7 +26,7 @@ from report_merge.junit.testcase import (
 from report_merge.junit.xml import Element
 from report_merge.merge.attempts import collided, matched
 from report_merge.merge.executions import Execution, batch_of, rank
-from report_merge.merge.kept import LeanWriter, cut_to, with_cause
+from report_merge.merge.kept import LeanWriter, cut_to, headline, with_cause
 from report_merge.merge.reported import (
     FileOutcome,
     MergePlan,
@@ -41,7 +41,7 @@ from report_merge.merge.reported import (
 from report_merge.model import Attempt, Case, Duplicate
 
 SLOWEST = 20
-SKIPPED_KEPT = 200  # where not every test is kept
+SKIPPED_KEPT = 20  # of one file, where not every test is kept
 _ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
 
 
@@ -88,7 +88,7 @@ class _Rewriting:
             self._keep_eventful(position, test, ordinals.get(position, 0))
         for took, position, test in self.slow:
             name = key_of(test.identity, ordinals.get(position, 0))
-            self.part.slowest.append((took, position, case_of(test.element, test.suite.around, name)))
+            self.part.slowest.append((took, position, headline(case_of(test.element, test.suite.around, name))))
         if self.lean is not None:
             self.part.others = self.lean.closed(ordinals)
         self._write()
@@ -116,7 +116,8 @@ class _Rewriting:
                 continue
             if bits:
                 self.eventful.append((position, CaseElement(*test)))
-            elif lean is not None:
+                continue
+            if lean is not None:
                 lean.add(position, suite, identity, took, 0)
             if took is not None and took > slow_floor:
                 heapq.heappush(slow, (took, position, CaseElement(*test)))

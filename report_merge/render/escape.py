@@ -125,16 +125,6 @@ def terminal_name(text: str) -> str:
     return workflow_log(one_line(text, NAME_LIMIT))
 
 
-def prometheus_label(text: str) -> str:
-    """A label's value between quotation marks (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
-    return plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def mrkdwn(text: str) -> str:
-    """Slack's markup: with these three escaped no mention, link or channel is left (https://docs.slack.dev/messaging/formatting-message-text)."""
-    return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def github_output(name: str, value: str, delimiter: str) -> str:
     """One entry of the GITHUB_OUTPUT or GITHUB_ENV file; a random `delimiter` keeps the value from ending it early.
 

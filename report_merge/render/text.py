@@ -29,7 +29,7 @@ TESTS_SHOWN = 5
 def final_lines(
     report: Report,
     *,
-    program: str = "ci-dispatch",
+    program: str,
     report_path: str = "",
     rules: failures.FailureRules | None = None,
     lighthouse: LighthouseReport | None = None,
@@ -87,7 +87,7 @@ def _passed_over(report: Report) -> list[str]:
 def last_line(
     report: Report,
     *,
-    program: str = "ci-dispatch",
+    program: str,
     report_path: str = "",
     lighthouse: LighthouseReport | None = None,
 ) -> str:

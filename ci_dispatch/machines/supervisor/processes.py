@@ -138,7 +138,8 @@ class Children:
 def belonging(mark: str, children: Children | None = None) -> dict[int, str]:
     """pid -> name of what belongs to the job: marked, or (given its `children`) in its session or descended from us.
 
-    Raises OSError when the system does not say which processes there are.
+    Parents come before their children, so that who is ended in this order never sees a child die and reports that as
+    a crash. Raises OSError when the system does not say which processes there are.
     """
     everything = processes()
     me, root = os.getpid(), children.root if children else 0
@@ -149,7 +150,17 @@ def belonging(mark: str, children: Children | None = None) -> dict[int, str]:
         if grown == members:
             break
         members = grown
-    return {pid: everything[pid].name for pid in members if pid != me}
+    ordered = sorted(members - {me}, key=lambda pid: (_depth(pid, everything), pid))
+    return {pid: everything[pid].name for pid in ordered}
+
+
+def _depth(pid: int, everything: dict[int, Process]) -> int:
+    """How many living ancestors it has."""
+    above: set[int] = set()
+    while (process := everything.get(pid)) and process.parent not in above:
+        above.add(process.parent)
+        pid = process.parent
+    return len(above)
 
 
 def names_of(members: dict[int, str]) -> str:

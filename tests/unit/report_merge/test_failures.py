@@ -134,7 +134,7 @@ def test_every_page_uses_the_users_rules() -> None:
         markdown.job_summary(report, rules=rules),
         markdown.pr_comment(report, marker="m", rules=rules),
         html.page(report, rules=rules),
-        "\n".join(text.final_lines(report, rules=rules)),
+        "\n".join(text.final_lines(report, rules=rules, program="ci-dispatch")),
         "\n".join(workflow_commands.annotations_of(report, rules=rules)),
     ]
     for page in pages[:4]:
