@@ -34,10 +34,17 @@ class StackFrame:
 def frames(text: str) -> list[StackFrame]:
     """What `text` names, the deepest call first, without libraries and the runtime; at most 200."""
     text = plain(text[-SCANNED:])
-    found = [_frame(match) for _, match in zip(range(FRAMES), _FRAME.finditer(text), strict=False)]
+    matches = [match for _, match in zip(range(FRAMES), _FRAME.finditer(text), strict=False)]
     if _DEEPEST_LAST.search(text):
-        found.reverse()
-    return [frame for frame in found if frame is not None]
+        matches.reverse()
+    matches.sort(key=lambda match: not _in_stack(text, match))  # Playwright's heading names where the test begins
+    return [frame for match in matches if (frame := _frame(match)) is not None]
+
+
+def _in_stack(text: str, match: re.Match[str]) -> bool:
+    """Whether it stands in a line of a stack, and not only in what is said about it."""
+    line = text[max(text.rfind("\n", 0, match.start()) + 1, match.start() - 200) : match.start()].lstrip()
+    return match["file"] is None or line.startswith("at ")
 
 
 def _frame(match: re.Match[str]) -> StackFrame | None:

@@ -55,6 +55,7 @@ JAVA = """java.lang.AssertionError: no
         ("# ./spec/cart_spec.rb:9:in `block'", [StackFrame("spec/cart_spec.rb", 9)]),
         ("at f (file:///r/a.mjs:3:9)\nat g (node:internal/a.js:1:1)", [StackFrame("/r/a.mjs", 3)]),
         ("at h (/r/node_modules/x/y.js:2:2)", []),
+        ("[x] › a.ts:11:3 › pays\n  no\n    at /r/a.ts:14:7", [StackFrame("/r/a.ts", 14), StackFrame("a.ts", 11)]),
         ("see https://docs.example/a.html, 12:30:45 and 1.2.3:4", []),
     ],
 )  # fmt: skip
