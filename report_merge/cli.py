@@ -163,7 +163,7 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
 def merge(environ: Mapping[str, str], /, attempt_from: str | None, **given: object) -> int:
     """Merge the JUnit files of any number of shards and attempts into one truthful result.
 
-    PATH is a file, a folder (*.xml and *.zip below it), a pattern in quotes, or a zip archive.
+    PATH is a file, a folder (*.xml, *.trx and *.zip below it), a pattern in quotes, or a zip archive.
     """
     options = Options(attempt_from=_pattern(attempt_from), **given)  # type: ignore[arg-type]  # click checked them
     if options.fail_on == "new" and not options.baseline:

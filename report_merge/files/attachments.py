@@ -132,7 +132,8 @@ def _found(name: str, source: str, roots: Sequence[Path]) -> Path | None:
         for folder in (near, *near.parents[:LOOKED_UP], *roots):
             file = (folder / name).resolve()
             if file.is_file() and any(file.is_relative_to(root) for root in roots):
-                return file
+                here = Path.cwd()
+                return file.relative_to(here) if file.is_relative_to(here) else file
     except (OSError, ValueError, RuntimeError):  # a name with a NUL, a loop of links
         return None
     return None
