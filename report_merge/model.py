@@ -275,8 +275,7 @@ class Report:
     reason: str = ""  # why it ended before all was done, in the words of whoever ran it
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
-    makespan_planned: float | None = None
-    makespan_lower_bound: float | None = None
+    compared_times: tuple[tuple[str, float], ...] = ()  # named seconds to set the wall time against: ("planned", 171.0)
 
     @property
     def eventful(self) -> Sequence[Case]:

@@ -47,6 +47,7 @@ VERDICT_OF_CATEGORY = {
     "cancelled": FailureVerdict.CANCELLED,
 }
 _WORD = re.compile(r"\w+")
+_BETWEEN_WORDS = {code: " " for code in range(128) if not _WORD.fullmatch(chr(code))}
 _FIELDS = {"id", "category", "retry", "text", "exit", "signal", "source", "hint"}
 _WILDCARDS = {"*": r"[^\n]{0,200}?", "#": r"[0-9]{1,12}(?:\.[0-9]{1,6})?", "^": "^", "$": "$"}
 
@@ -105,6 +106,10 @@ def _compiled(expression: str) -> re.Pattern[str]:
     return re.compile(expression, re.IGNORECASE | re.MULTILINE)
 
 
+def _words(text: str) -> set[str]:
+    return set(text.translate(_BETWEEN_WORDS).split() if text.isascii() else _WORD.findall(text))
+
+
 def _whole_word(literals: list[str]) -> str:
     """The longest word between characters that are in no word, or at the ends of the phrase."""
     words: list[str] = []
@@ -146,7 +151,7 @@ class FailureRules:
     def by_text(self, text: str, source: str) -> Iterator[tuple[Rule, re.Match[str]]]:
         """Every rule one of whose phrases occurs in `text`, with the occurrence that comes first for that phrase."""
         lowered = text.lower()
-        words = set(_WORD.findall(lowered))
+        words = _words(lowered)
         for rule in self.rules:
             if rule.source and source not in rule.source:
                 continue

@@ -227,13 +227,9 @@ def signed_duration(seconds: float) -> str:
 
 
 def balance(report: Report) -> str:
-    """How well the work was spread: realised against planned and against the lower bound; empty when unknown."""
-    pairs = (
-        ("took", report.wall_seconds),
-        ("planned", report.makespan_planned),
-        ("ideal", report.makespan_lower_bound),
-    )
-    known = [f"{word} {duration(seconds)}" for word, seconds in pairs if seconds is not None]
+    """How well the work was spread: the time it took against others, such as the planned one; empty when unknown."""
+    took = [] if report.wall_seconds is None else [("took", report.wall_seconds)]
+    known = [f"{word} {duration(seconds)}" for word, seconds in (*took, *report.compared_times)]
     return ", ".join(known) if len(known) > 1 else ""
 
 

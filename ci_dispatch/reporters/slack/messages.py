@@ -153,7 +153,8 @@ def _numbers(state: RunState, report: Report) -> list[tuple[str, str]]:
     numbers = [("Passed", str(totals.passed)), ("Failed", str(totals.failed)), ("Flaky", str(totals.flaky))]
     numbers += [("Skipped", str(totals.skipped))] if totals.skipped else []
     numbers += [("Not run", str(totals.not_run))] if totals.not_run else []
-    planned = f" (planned {duration(report.makespan_planned)})" if report.makespan_planned else ""
+    makespan = state.finished.makespan if state.finished else None
+    planned = f" (planned {duration(makespan.planned)})" if makespan and makespan.planned else ""
     numbers.append(("Took", f"{duration(report.wall_seconds)}{planned}"))
     numbers.append(("Machines", f"{len(state.machines)}" + (f", lost {count(lost, 'time')}" if lost else "")))
     numbers += [("Retried", count(len(state.retried), "test"))] if state.retried else []
