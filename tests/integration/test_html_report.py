@@ -249,8 +249,9 @@ def with_files() -> Report:
     trace = Attachment(name="https://ci.example/trace.zip", kind=AttachmentKind.TRACE)
     local = Attachment(name="trace.zip", kind=AttachmentKind.TRACE, path="it's/trace.zip")
     gone = Attachment(name="javascript:alert(1)")
+    broken = Attachment(name="http://[/trace.zip", kind=AttachmentKind.TRACE)
     first, last = sample.failing("pays").attempts
-    last = replace(last, attachments=(image, lie, trace, local, gone), stdout="out\n" * 99, stderr="the last word")
+    last = replace(last, attachments=(image, lie, trace, local, gone, broken), stdout="out\n" * 99, stderr="the last word")
     case = replace(
         sample.failing("pays"),
         attempts=(first, last),

@@ -92,10 +92,10 @@
       const line = element("p");
       line.append(href ? link(name, href) : element("span", name + " (not beside this page)"));
       if (kind === "trace" && href) {
-        const absolute = new URL(href, location.href);
-        if (/^https?:$/.test(absolute.protocol)) {
-          line.append(" · ", link("open in the trace viewer", "https://trace.playwright.dev/?trace=" + encodeURIComponent(absolute.href)));
-        } else {
+        const absolute = URL.canParse(href, location.href) ? new URL(href, location.href).href : "";
+        if (/^https?:/.test(absolute)) {
+          line.append(" · ", link("open in the trace viewer", "https://trace.playwright.dev/?trace=" + encodeURIComponent(absolute)));
+        } else if (href.startsWith(".") || href.startsWith("/")) {
           line.append(" · ", element("code", "npx playwright show-trace '" + decodeURIComponent(href).replaceAll("'", "'\\''") + "'"));
         }
       }
