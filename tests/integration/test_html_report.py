@@ -251,7 +251,8 @@ def with_files() -> Report:
     gone = Attachment(name="javascript:alert(1)")
     broken = Attachment(name="http://[/trace.zip", kind=AttachmentKind.TRACE)
     first, last = sample.failing("pays").attempts
-    last = replace(last, attachments=(image, lie, trace, local, gone, broken), stdout="out\n" * 99, stderr="the last word")
+    left_behind = (image, lie, trace, local, gone, broken)
+    last = replace(last, attachments=left_behind, stdout="out\n" * 99, stderr="the last word")
     case = replace(
         sample.failing("pays"),
         attempts=(first, last),
