@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import Event, MachineChecked, RunStarted
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -88,6 +89,7 @@ class SimulatedFleet:
         self._queue: list[tuple[float, int, m.Message]] = []
         self._order = itertools.count()
         self._cancelled: set[LeaseNumber] = set()
+        self._running: dict[LeaseNumber, tuple[StartJob, list[tuple[float, TestResult]]]] = {}  # and when each ends
 
     def carry_out(self, command: m.Command) -> None:
         match command:
@@ -97,8 +99,18 @@ class SimulatedFleet:
                 self.later(0.3 if up else 5.0, m.Checked(event))
             case StartJob():
                 self._run(command)
-            case CancelJob(lease=number):
+            case CancelJob(lease=number, machine=name, now=now):
                 self._cancelled.add(number)
+                if not now and number in self._running and not self._gone(name, self.clock.at):
+                    self._interrupt(number)
+
+    def _interrupt(self, number: LeaseNumber) -> None:
+        start, ends = self._running[number]
+        told = [(at, result) for at, result in ends if at <= self.clock.at]
+        self._queue = [entry for entry in self._queue if getattr(entry[2], "lease", None) != number]
+        heapq.heapify(self._queue)
+        result = replace(self._result(start, told, None, 0.0), ended=Ended.CANCELLED)
+        self.later(1.0, m.LeaseEnded(number, result))
 
     def next_message(self, tick: float) -> m.Message:
         """The next thing that happens, or a tick when nothing does for `tick` seconds; moves the clock."""
@@ -141,6 +153,7 @@ class SimulatedFleet:
             results.append((workers[worker], TestResult(test=test.id, verdict=verdict, seconds=seconds)))
         end = killer[0] if killer else max(workers)
         done = [(at, result) for at, result in results if at < end or (not killer and at <= end)]
+        self._running[number] = (start, [(self.clock.at + at, result) for at, result in done if at < gone_in])
         for at, result in done:
             if at < gone_in and self.world.live:
                 self.later(at, m.Reported(number, result))

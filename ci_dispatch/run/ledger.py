@@ -60,7 +60,7 @@ class TestRecord:
     history: list[tuple[LeaseNumber, MachineName, TestResult]] = field(default_factory=list)
     retries: int = 0  # of its own: after it failed
     reassignments: int = 0  # because of machines
-    takeovers: int = 0  # by an idle machine, before it had begun
+    takeovers: int = 0  # by an idle machine, before it had begun or an end
     crashes: int = 0  # runners that died while it ran
     losses: int = 0  # machines that were lost while it ran
     not_before: float = 0.0

@@ -119,7 +119,8 @@ def _after_nothing(
 ) -> Decision:
     why = result.reason or attempt.reason or f"the attempt was {attempt.ended}"
     if attempt.ended is Ended.CANCELLED:  # by us, and not for anything it did
-        return Again(reason=why, avoid_machine=machine, charged_to=Charge.NOBODY)
+        never_began = all(line.verdict is Verdict.NOT_RUN for line in attempt.results)
+        return Again(reason=why, avoid_machine=machine if never_began else None, charged_to=Charge.NOBODY)
     if attempt.cause in (FailureCause.LOAD, FailureCause.USAGE):
         return Final(verdict=Verdict.NOT_RUN, reason=why)
     if record.crashes >= POISON_AFTER:

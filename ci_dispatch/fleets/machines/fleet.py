@@ -1,4 +1,7 @@
-"""Machines as a fleet: each pulls shards from one queue, leases expire without heartbeats, the idle take over. Pure."""
+"""Machines as a fleet: each pulls shards from one queue, leases expire without heartbeats, the idle take work over.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from ci_dispatch.core.model import (
     Lease,
     LeaseNumber,
     MachineName,
+    MachineSpec,
     Shard,
     Test,
     TestId,
     TestResult,
     Verdict,
 )
+from ci_dispatch.fleets.machines import give_away
 from ci_dispatch.fleets.machines.shard_queue import ShardQueue
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
@@ -75,6 +80,9 @@ class MachineFleet:
         self._state, self._ledger, self._policy = state, state.ledger, policy
         self._expires: dict[LeaseNumber, float] = {}
         self._overdue: dict[LeaseNumber, float] = {}  # when a job must have ended, however well it beats
+        self._given_away: dict[
+            LeaseNumber, frozenset[TestId]
+        ] = {}  # interrupted for it, with the results reported by then
         self._queue: ShardQueue | None = None
         self._ready_machines: set[MachineName] = set()  # they have the work tree and have started a job
 
@@ -131,6 +139,7 @@ class MachineFleet:
         for machine in mine:
             yield from self._fill(machine, self._queue, ready, usable, now)
         yield from self._take_over(self._queue, ready, usable, now)
+        yield from self._give_away(self._queue, usable)
 
     def held(self) -> Collection[TestId]:
         return ()
@@ -149,9 +158,8 @@ class MachineFleet:
     ) -> Iterator[m.Message | m.Command]:
         """Shards for the free slots of a machine."""
         specs = [each.spec for each in usable]
-        fleet = [each.spec for each in self._state.machines.values() if each.spec.name in self.machines]
         while len(machine.leases) < machine.spec.slots:
-            shard = queue.next_shard(machine.spec, ready(), usable=specs, fleet=fleet, now=now)
+            shard = queue.next_shard(machine.spec, ready(), usable=specs, fleet=self._specs(), now=now)
             if shard is None:
                 return
             yield from self._grant(machine.spec.name, shard, now)
@@ -192,13 +200,40 @@ class MachineFleet:
                 yield from self._fill(machine, queue, ready, usable, now)
             return
 
+    def _give_away(self, queue: ShardQueue, usable: Sequence[MachineState]) -> Iterator[m.Command]:
+        """An idle machine gets a part of what a busy one has not begun, where that pays.
+
+        One job at a time is interrupted for it, and no test goes this way twice.
+        """
+        idle = [each for each in usable if each.spec.name in self.machines and not each.leases]
+        if self._ledger.pending or self._given_away or not idle:
+            return
+        taker = max(idle, key=lambda each: (self._is_ready(each.spec), each.spec.power, each.spec.name)).spec
+        expected = queue.observed(self._specs())
+        best, gain = None, 0.0
+        for number in self._active():
+            attempt = self._ledger.attempts[number]
+            rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
+            if attempt.started is None or number not in self._overdue or any(record.takeovers for record in rest):
+                continue  # not begun, or its reports are on their way, or its tests came from another machine like this
+            machine = self._state.machines[attempt.lease.machine].spec
+            units = planner.units_of((record.test for record in rest), expected)
+            if (gained := give_away.gain(units, machine, taker, cold=not self._is_ready(taker))) > gain:
+                best, gain = attempt, gained
+        if best is not None:
+            self._given_away[best.lease.number] = frozenset(best.live)
+            yield CancelJob(best.lease.number, best.lease.machine)
+
     def _may_take_over(self, machine: MachineState) -> bool:
-        spec = machine.spec
-        prepared = spec.connection is Connection.LOCAL or spec.name in self._ready_machines
-        return spec.name in self.machines and prepared and not machine.leases
+        return machine.spec.name in self.machines and self._is_ready(machine.spec) and not machine.leases
+
+    def _is_ready(self, machine: MachineSpec) -> bool:
+        return machine.connection is Connection.LOCAL or machine.name in self._ready_machines
 
     def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
         self._forget(number)
+        if (reported_before := self._given_away.pop(number, None)) is not None:
+            result = give_away.as_interrupted(result, reported_before)
         lost = result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.TREE
         yield m.LeaseEnded(number, result, machine_lost=lost)
 
@@ -221,6 +256,9 @@ class MachineFleet:
     def _start(self, lease: Lease) -> StartJob:
         workers = self._state.machines[lease.machine].spec.workers_per_shard
         return StartJob(lease, self._ledger.tests(lease.shard.tests), workers)
+
+    def _specs(self) -> list[MachineSpec]:
+        return [each.spec for each in self._state.machines.values() if each.spec.name in self.machines]
 
     def _active(self) -> list[LeaseNumber]:
         return [number for number, lease in self._ledger.active.items() if lease.machine in self.machines]

@@ -46,7 +46,7 @@ class ShardQueue:
         records = self._for(machine, ready, usable, now)
         if not records:
             return None
-        expected = self._observed({machine.name: machine.speed for machine in fleet})
+        expected = self.observed(fleet)
         suspect = next((record for record in records if record.isolate), None)
         if suspect is not None:
             return _shard(number, _kind(suspect), planner.units_of([suspect.test], expected))
@@ -54,8 +54,12 @@ class ShardQueue:
         units = planner.pull(planner.units_of((r.test for r in records), expected), machine, sharing)
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
 
-    def _observed(self, speeds: Mapping[MachineName, float]) -> Mapping[TestId, float]:
-        """What tests are expected to take; more when those that have run did: minutes are never pulled as seconds."""
+    def observed(self, fleet: Sequence[MachineSpec]) -> Mapping[TestId, float]:
+        """Seconds that tests are expected to take, on a core of speed 1; more when those that have run on `fleet` did.
+
+        So minutes are never pulled as seconds.
+        """
+        speeds = {machine.name: machine.speed for machine in fleet}
         took = planned = 0.0
         for attempt in self._ledger.attempts.values():
             for result in attempt.result.results if attempt.result else attempt.live.values():
