@@ -282,6 +282,12 @@ class Report:
         """The cases that failed, were flaky, skipped or never ran, and the slowest, when the others are kept apart."""
         return getattr(self.cases, "eventful", self.cases)
 
+    @property
+    def durations(self) -> Iterable[float]:
+        """How long each test that ran took: the time of its last attempt, 0.0 when unknown."""
+        kept = getattr(self.cases, "durations", None)
+        return kept() if kept else (case.seconds for case in self.cases if case.attempts)
+
     def with_eventful(self, change: Callable[[Case], Case]) -> Report:
         """The report with each of its eventful cases changed; cases that are kept apart stay so."""
         mapped = getattr(self.cases, "mapped", None)

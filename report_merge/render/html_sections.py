@@ -167,7 +167,7 @@ def _where(shown: View) -> Iterator[Section]:
     columns = ("machine", time, "#tests", "#failed", "#retries", "#busy", *(("#share",) if shares else ()))
     yield from _table("Machines", columns, rows, len(shown.machines), note=balance(report))
     if len(report.cases) > 1:
-        chart = charts.durations(case.seconds for case in report.cases if case.attempts)
+        chart = charts.durations(report.durations)
         yield Section(before=_section("How long tests take"), items=[Item((str(chart),))], after="</section>\n")
     longest = max((case.seconds for case in shown.slowest), default=0.0) or 1.0
     slow = (make.slow_row(case, charts.share_bar(case.seconds / longest)) for case in shown.slowest)

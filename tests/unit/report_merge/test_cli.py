@@ -185,6 +185,18 @@ def test_the_html_report_lists_every_test_whatever_else_is_asked_for() -> None:
     assert "Everything is shown." in page
 
 
+def test_the_picture_of_durations_counts_every_test() -> None:
+    cases = "".join(f'<testcase classname="c" name="t{n}" time="{n}"/>' for n in range(40))
+    merge(
+        "--html",
+        "r.html",
+        a=f'<testsuite name="s">{cases}<testcase name="u" time="0.2"><error/></testcase></testsuite>',
+    )
+    page = Path("r.html").read_text(encoding="utf-8")
+    words = "&lt; 0.1s: 1, 0.3s: 1, 1s: 0, 3s: 2, 10s: 7, 30s: 20, 100s: 10, more: 0"
+    assert f"Tests by duration, up to {words}" in page
+
+
 def test_what_a_test_left_behind_is_linked_from_where_the_page_is() -> None:
     picture = base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,28 @@ foreign = st.recursive(
 def test_foreign_json_is_refused_or_read_never_a_crash(report: Any) -> None:
     with contextlib.suppress(report_json.NotAReport):
         report_json.loads(json.dumps({"format": "report-merge", "version": 1, "report": report}))
+
+
+def test_the_quick_way_looks_at_every_field() -> None:
+    """A field that it does not know would be lost from most tests: teach `_uneventful` what its default is."""
+    assert {field.name for field in fields(Case)} == {
+        "key", "suite", "line", "attempts", "properties", "reason", "source", "owners", "history", "known",
+    }  # fmt: skip
+    assert {field.name for field in fields(CaseKey)} == {"project", "file", "classname", "name", "ordinal"}
+    assert {field.name for field in fields(Attempt)} == {
+        "number", "outcome", "seconds", "kind", "message", "text", "stdout", "stderr", "started", "machine", "shard",
+        "source", "cause", "attachments",
+    }  # fmt: skip
+
+
+@given(text, text, text, text, st.integers(0, 9), st.none() | st.floats(), st.sampled_from(Outcome), st.integers(1, 9))
+def test_the_quick_way_writes_what_the_other_does(
+    name: str, file: str, machine: str, suite: str, ordinal: int, seconds: float | None, outcome: Outcome, tried: int
+) -> None:
+    key = CaseKey(name=name + "\ud800", file=file, ordinal=ordinal)
+    attempt = Attempt(number=tried, outcome=outcome, seconds=seconds, machine=machine, source=file)
+    case = Case(key=key, suite=suite, attempts=(attempt,))
+    assert json.loads(report_json._uneventful(case)) == {"key": {}} | report_json._plain(case)
 
 
 def test_causes_name_their_tests_by_place() -> None:
