@@ -90,10 +90,11 @@ def listed_tests(shown: View, budget_bytes: int, pictures: Mapping[str, bytes]) 
 
 
 def _by_need(report: Report) -> Iterator[Case]:
-    """What needs attention first; those that passed are not held all at once."""
-    others = [case for case in report.eventful if case.verdict is not Verdict.PASSED]
-    yield from sorted(others, key=lambda case: _ORDER.index(case.verdict))
-    yield from (case for case in report.cases if case.verdict is Verdict.PASSED)
+    """What needs attention first; the others as they come, because they are not held all at once."""
+    first = [case for case in report.eventful if case.verdict is not Verdict.PASSED]
+    yield from sorted(first, key=lambda case: _ORDER.index(case.verdict))
+    told = {id(case) for case in first}
+    yield from (case for case in report.cases if id(case) not in told)
 
 
 def _uneventful(case: Case) -> bool:

@@ -179,9 +179,11 @@ def test_outputs_of_a_step_are_added_to_what_is_there() -> None:
 
 def test_the_html_report_lists_every_test_whatever_else_is_asked_for() -> None:
     cases = "".join(f'<testcase classname="c" name="t{n}" time="{n}"/>' for n in range(61))
+    cases += "".join(f'<testcase classname="c" name="s{n}"><skipped message="no"/></testcase>' for n in range(300))
     assert merge("--html", "r.html", a=f'<testsuite name="s">{cases}</testsuite>') is MergeExitCode.PASSED
     page = Path("r.html").read_text(encoding="utf-8")
     assert all(f'"t{n}"' in page for n in range(61))
+    assert all(f'"s{n}"' in page for n in range(300))
     assert "Everything is shown." in page
 
 
