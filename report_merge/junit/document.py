@@ -43,6 +43,7 @@ from report_merge.model import Case, CaseKey, FileProblem, Report, Verdict, coun
 Identity = tuple[str, str, str, str]  # project, file, classname, name
 _portable = lru_cache(maxsize=1024)(portable_file)
 _NOT_IN_SUITES = frozenset({"testsuites", *FINAL, *RERUN})
+TOO_DAMAGED = "it is too damaged to be repaired"
 _RUN_PROPERTIES = frozenset({STARTED, ENDED, WALL})
 
 
@@ -217,6 +218,8 @@ def read(
             cases = _cases(Document(report.root, around))
         except NotNormalized:
             cases = _cases(Document(normalized(report.root), around))
+    except NotNormalized:
+        return JUnitReading(problem=FileProblem(file=source, reason=TOO_DAMAGED))
     except Rejected as refusal:
         return JUnitReading(problem=FileProblem(file=source, reason=refusal.reason, line=refusal.line))
     problem = None

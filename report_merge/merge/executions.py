@@ -61,7 +61,7 @@ class ExecutionIndex:
 
     def __init__(self, path: Path, sources: list[InputSource]) -> None:
         self._sources = sources
-        self._stream = path.open("w+b", buffering=0)
+        self._stream = path.open("w+b")
         self._size = 0
         self._last: dict[int, int] = {}  # by key: its last entry
         self._before = array("q")  # the entry before it of the same key; -1: none
@@ -80,7 +80,8 @@ class ExecutionIndex:
     def add(self, file: int, executions: ReportedExecutions) -> None:
         first = len(self._arounds)
         self._arounds += executions.arounds
-        self._stream.write(b"".join(executions.elements))
+        self._stream.writelines(executions.elements)
+        self._stream.flush()  # workers read the file, not our buffer
         for key, length, suite in zip(executions.keys, executions.lengths, executions.suites, strict=True):
             self._before.append(self._last.get(key, -1))
             self._last[key] = len(self._file)

@@ -11,7 +11,7 @@ from pathlib import Path
 from report_merge import failures
 from report_merge.files.discover import InputSource
 from report_merge.junit.dialects import seconds_text
-from report_merge.junit.document import Document, Identity, SuiteElement
+from report_merge.junit.document import TOO_DAMAGED, Document, Identity, SuiteElement
 from report_merge.junit.normalize import normalized, parsed
 from report_merge.junit.testcase import EARLIER, ERROR, FAILURE, SKIPPED, NotNormalized, Surroundings, counted_bit
 from report_merge.limits import ReadLimits, Rejected
@@ -153,6 +153,8 @@ def read_report(source: InputSource, settings: MergeSettings, work: Callable[[Do
             outcome = work(Document(report.root, around))
         except NotNormalized:
             outcome = work(Document(normalized(report.root), around))
+    except NotNormalized:
+        return FileOutcome(problem=FileProblem(file=source.name, reason=TOO_DAMAGED))
     except Rejected as refusal:
         problem = FileProblem(file=source.name, reason=refusal.reason, line=refusal.line)
         return FileOutcome(problem=problem, no_tests=refusal.no_tests)

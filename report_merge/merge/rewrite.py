@@ -70,7 +70,7 @@ class _Rewriting:
         self.facts = ReportedFacts()
         self.part = ReportPart()
         self.eventful: list[tuple[int, CaseElement]] = []
-        self.slow: list[tuple[int, int, CaseElement]] = []  # a heap
+        self.slow: list[tuple[int, int, CaseElement]] = []  # while the file is walked, a heap of the slowest
         self.lean = LeanWriter() if settings.all_cases else None
         self.slots: defaultdict[int, list[_Slot]] = defaultdict(list)
         self.keys = array("q")  # by position
@@ -86,7 +86,7 @@ class _Rewriting:
             self._join(key, slots)
         for position, test in self.eventful:
             self._keep_eventful(position, test, ordinals.get(position, 0))
-        for took, position, test in self.slow:
+        for took, position, test in heapq.nlargest(SLOWEST, self.slow, key=lambda one: one[:2]):
             name = key_of(test.identity, ordinals.get(position, 0))
             self.part.slowest.append((took, position, headline(case_of(test.element, test.suite.around, name))))
         if self.lean is not None:
@@ -185,7 +185,7 @@ class _Rewriting:
         elif self.lean is not None:
             self.lean.add(position, test.suite, test.identity, test.took, 0, ordinal)
         if test.took and not test.bits:
-            heapq.heappush(self.slow, (test.took, position, test))
+            self.slow.append((test.took, position, test))
 
     def _keep_eventful(self, position: int, test: CaseElement, ordinal: int, case: Case | None = None) -> None:
         suite, element, identity, bits, _, took = test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -51,6 +52,7 @@ def on_each(work: Callable[[int], Result], numbers: Sequence[int], processes: in
 def _begin(work: Callable[[int], Any]) -> None:
     global _work  # noqa: PLW0603  a forked process has its own
     _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that forked it hears it, and ends it
 
 
 def _one(number: int) -> Any:
