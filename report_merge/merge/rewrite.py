@@ -17,6 +17,7 @@ from report_merge.junit import xml
 from report_merge.junit.dialects import PROJECT, WALL, microseconds, seconds_text
 from report_merge.junit.document import CaseElement, Document, SuiteElement, declared_time, key_of
 from report_merge.junit.testcase import (
+    BAD,
     SKIPPED,
     case_of,
     counted_bit,
@@ -194,7 +195,9 @@ class _Rewriting:
             return
         if case is None:
             case = case_of(element, suite.around, key_of(identity, ordinal))
-            if bits & SKIPPED:  # a skip after a failed try: said so that other readers see the failure too
+            if (
+                bits & SKIPPED and not bits & BAD
+            ):  # a skip after a failed try: said so that other readers see the failure too
                 count(suite, bits, took, -1)
                 element_of(case, base=element, machine=suite.around.machine, started=suite.around.started)
                 count(suite, outcome_bits(element)[0], microseconds(element.get("time")))

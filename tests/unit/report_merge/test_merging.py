@@ -169,7 +169,8 @@ def test_all_cases_gives_every_test_a_row(tmp_path: Path) -> None:
 
 
 def test_a_text_in_cdata_and_what_nobody_knows_is_copied_byte_for_byte(tmp_path: Path) -> None:
-    odd = (
+    both = '<testcase name="u"><skipped/><failure message="a">one</failure><error message="b">two</error></testcase>'
+    odd = both + (
         '<testcase name="t" assertions="3"><system-out><![CDATA[<&>]]></system-out><custom x="1"/><!-- c --></testcase>'
     )
     output = io.BytesIO()
