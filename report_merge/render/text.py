@@ -124,6 +124,8 @@ def _group(group: failures.FailureGroup) -> list[str]:
     for case in group.cases[:TESTS_SHOWN]:
         machines = failed_on(case)
         where = f"  on {escape.terminal_name(', '.join(machines))}" if machines else ""
+        if case.source:
+            where = f"  {escape.terminal_name(f'{case.source}:{case.line}' if case.line else case.source)}{where}"
         lines.append(f"    {history(case)} {escape.terminal_name(title(case.key))}{where}  {duration(case.seconds)}")
     if len(group.cases) > TESTS_SHOWN:
         lines.append(f"    ... and {count(len(group.cases) - TESTS_SHOWN, 'more test')}")

@@ -213,9 +213,11 @@ def test_what_a_test_left_behind_is_linked_from_where_the_page_is() -> None:
     assert f"data:image/png;base64,{base64.b64encode(picture).decode()}" in page
 
 
-def test_a_failed_test_is_linked_to_its_line_in_the_repository() -> None:
+def test_a_failed_test_is_linked_to_its_line_in_the_repository(capfd: pytest.CaptureFixture[str]) -> None:
     Path("a.xml").write_text(FAILED.replace('name="t"', 'name="t" file="tests/t.py" line="3"'), encoding="utf-8")
     here = {"GITHUB_REPOSITORY": "o/r", "GITHUB_SHA": "abc"}
     assert run(["a.xml", "--summary", "s.md"], here) == MergeExitCode.FAILED
+    assert run(["a.xml"], here) == MergeExitCode.FAILED
+    assert "✗ c › t  tests/t.py:3  1.00s" in capfd.readouterr().err
     link = "[tests/t.py:3](https://github.com/o/r/blob/abc/tests/t.py#L3)"
     assert link in Path("s.md").read_text(encoding="utf-8")
