@@ -74,7 +74,7 @@ def _uneventful(case: Case) -> str:
     (one,), key = case.attempts, case.key
     if (
         one.kind or one.message or one.text or one.stdout or one.stderr or one.started or one.attachments
-        or one.cause is not None
+        or one.cause is not None or not isfinite(one.seconds or 0.0)
     ):  # fmt: skip
         return ""
     names = ("project", key.project), ("file", key.file), ("classname", key.classname), ("name", key.name)
@@ -84,7 +84,7 @@ def _uneventful(case: Case) -> str:
     tried = [f'"outcome": "{one.outcome.value}"']
     if one.number != 1:
         tried.append(f'"number": {one.number}')
-    if one.seconds is not None and isfinite(one.seconds):
+    if one.seconds is not None:
         tried.append(f'"seconds": {one.seconds!r}')
     about = ("machine", one.machine), ("shard", one.shard), ("source", one.source)
     tried += [f'"{name}": {_quoted(value)}' for name, value in about if value]
