@@ -273,6 +273,7 @@ def test_what_a_test_left_behind_is_shown_or_linked(browser: Browser, tmp_path: 
     page.locator("#list td button").first.click()
     detail = page.locator("#list .detail")
     expect(detail.locator("img")).to_have_count(1)
+    expect(detail.locator("pre .plus").first).to_have_text("+ 20.00 €")
     assert detail.locator("img").evaluate("image => image.complete && image.naturalWidth") == 1
     viewer = detail.get_by_role("link", name="open in the trace viewer")
     expect(viewer).to_have_attribute("href", "https://trace.playwright.dev/?trace=https%3A%2F%2Fci.example%2Ftrace.zip")

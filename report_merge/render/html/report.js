@@ -67,7 +67,11 @@
   }
 
   function pre(text, label) {
-    const made = element("pre", text);
+    const made = element("pre");
+    text.split("\n").forEach((line, number) => { // a difference and an error in their colours
+      const kind = line.startsWith("+") ? "plus" : line.startsWith("-") ? "minus" : line.startsWith("E ") ? "error" : "";
+      made.append(number ? "\n" : "", kind ? element("span", line, kind) : line);
+    });
     made.tabIndex = 0;
     made.setAttribute("role", "group");
     made.setAttribute("aria-label", label);
