@@ -87,14 +87,26 @@ def top_frame(text: str) -> str:
 
 def _frames(text: str) -> Iterator[tuple[str, str]]:
     """File and function of every frame, the deepest first. What a text cannot hold is not looked for, to save time."""
-    python = _PYTHON_FRAME.findall(text) if 'File "' in text else []
-    if not python and ".py:" in text:
-        python = _PYTEST_FRAME.findall(text)
-    if python:
-        yield from reversed(python)
-    elif "at " in text:
+    found = False
+    for frame in _backwards(_PYTHON_FRAME, 'File "', text):
+        found = True
+        yield frame[1], frame[2]
+    if not found and ".py:" in text:
+        pytest = _PYTEST_FRAME.findall(text)
+        yield from reversed(pytest)
+        found = bool(pytest)
+    if not found and "at " in text:
         yield from ((match[2], match[1] or "") for match in _JS_FRAME.finditer(text))
         yield from ((match[1].rstrip("."), match[2]) for match in _JAVA_FRAME.finditer(text))
+
+
+def _backwards(pattern: re.Pattern[str], start: str, text: str) -> Iterator[re.Match[str]]:
+    """The matches of a pattern that begins with `start`, the last one first: mostly no other is needed."""
+    at = text.rfind(start)
+    while at >= 0:
+        if match := pattern.match(text, at):
+            yield match
+        at = text.rfind(start, 0, at)
 
 
 def fingerprint(category: str, kind: str, message: str, text: str, *, with_frame: bool) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -136,6 +136,10 @@ class Rule:
     signal: frozenset[str] = frozenset()
     source: frozenset[str] = frozenset()
     hint: str = ""
+    words: frozenset[str] = field(init=False)  # one of each phrase's: a text without any of them needs no closer look
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", frozenset(phrase.word for phrase in self.text))
 
     @property
     def verdict(self) -> FailureVerdict:
@@ -147,18 +151,20 @@ class FailureRules:
     """Rules in the order they are asked. Compared by identity, so that what they said of a text can be remembered."""
 
     rules: tuple[Rule, ...]
+    words: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", frozenset().union(*(rule.words for rule in self.rules)))
 
     def by_text(self, text: str, source: str) -> Iterator[tuple[Rule, re.Match[str]]]:
         """Every rule one of whose phrases occurs in `text`, with the occurrence that comes first for that phrase."""
         lowered = text.lower()
-        words = _words(lowered)
+        words = (self.words & _words(lowered)) | {""}  # the word of a phrase that has none
         for rule in self.rules:
-            if rule.source and source not in rule.source:
+            if rule.words.isdisjoint(words) or (rule.source and source not in rule.source):
                 continue
             for phrase in rule.text:
-                if phrase.word and phrase.word not in words:
-                    continue
-                if phrase.needle in lowered and (match := phrase.pattern.search(text)):
+                if phrase.word in words and phrase.needle in lowered and (match := phrase.pattern.search(text)):
                     yield rule, match
                     break
 

@@ -296,7 +296,7 @@ def _outcome_elements(case: Case) -> Iterator[Element]:
 def _final(attempt: Attempt, *, detailed: bool) -> Element:
     tag = {Outcome.FAILED: "failure", Outcome.SKIPPED: "skipped"}.get(attempt.outcome, "error")
     element = xml.new(tag, **_described(attempt, detailed=detailed))
-    element.text = xml.xml_text(attempt.text) or None
+    xml.set_text(element, attempt.text)
     return element
 
 
@@ -306,7 +306,7 @@ def _rerun(prefix: str, attempt: Attempt) -> Element:
     )
     if attempt.text:
         trace = xml.new("stackTrace")
-        trace.text = xml.xml_text(attempt.text)
+        xml.set_text(trace, attempt.text)
         element.append(trace)
     element.extend(_output(attempt))
     return element
@@ -326,5 +326,5 @@ def _output(attempt: Attempt) -> Iterator[Element]:
     for tag, text in zip(_OUTPUT, (attempt.stdout, attempt.stderr), strict=True):
         if text:
             element = xml.new(tag)
-            element.text = xml.xml_text(text)
+            xml.set_text(element, text)
             yield element

@@ -139,4 +139,14 @@ def text_of(element: Element) -> str:
 
 def xml_text(text: str) -> str:
     """Text as XML 1.0 can hold it: what it forbids becomes U+FFFD (https://www.w3.org/TR/xml/#charsets)."""
+    if text.isprintable():  # as most attributes are; a forbidden character never is
+        return text
     return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def set_text(element: Element, text: str) -> None:
+    """The text of an element, as XML can hold it; the parser's own check is faster than ours."""
+    try:
+        element.text = text or None
+    except ValueError:
+        element.text = xml_text(text)
