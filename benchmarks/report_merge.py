@@ -3,13 +3,15 @@
     python -m benchmarks.report_merge [--shards 48] [--cases 2000] [--rounds 3] [--peers] [--markdown FILE]
 
 The floor parses every file with lxml and serialises all suites once, the whole tree in memory, and resolves nothing.
-Contenders take turns, so that a noisy machine is noisy to all. Memory is the sum over all processes of a contender of
+Contenders take turns, so that a noisy machine is noisy to all: read the ratios. CPU seconds are of a contender and
+all its processes, and suffer less from what else runs. Memory is the sum over all processes of a contender of
 what is theirs alone plus their share of the rest (PSS), sampled every 10 ms; where the system does not tell it, none.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import statistics
 import subprocess
@@ -48,6 +50,7 @@ class Contender:
 class Measured:
     name: str
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     peak_mib: float | None = None
     note: str = ""
 
@@ -55,17 +58,26 @@ class Measured:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
+    @property
+    def median_cpu(self) -> float:
+        return statistics.median(self.cpu)
+
 
 def contenders(reports: Path, out: Path, *, peers: bool) -> list[Contender]:
     attempts = [str(folder) for folder in sorted(reports.glob("attempt-*"))]
     files = [str(path) for path in sorted(reports.glob("attempt-*/*.xml"))]
+    html = out / "report.html"
     ours = [sys.executable, "-m", "report_merge", *attempts, "-o", str(out / "ours.xml")]
     chosen = [
         Contender(
             "floor: lxml parse + one serialisation", (sys.executable, "-c", FLOOR, str(reports), str(out / "f.xml"))
         ),
         Contender("report-merge, XML and summary", (*ours, "--summary", str(out / "summary.md"))),
-        Contender("report-merge, XML only", tuple(ours)),
+        Contender("report-merge, XML, summary and HTML", (*ours, "--summary", str(out / "s.md"), "--html", str(html))),
+        Contender(
+            "report-merge, XML, summary, HTML and JSON",
+            (*ours, "--summary", str(out / "s.md"), "--html", str(html), "--json", str(out / "report.json")),
+        ),
     ]
     if peers:
         merged = str(out / "peer.xml")
@@ -85,15 +97,17 @@ def rows(reports: Path, *, rounds: int = 3, peers: bool = True) -> list[Measured
         for turn in range(rounds):
             for contender in contenders(reports, Path(folder), peers=peers and turn == 0):
                 one = measured.setdefault(contender.name, Measured(contender.name))
-                seconds, peak, note = run(contender.command)
+                seconds, cpu, peak, note = run(contender.command)
                 one.seconds.append(seconds)
+                one.cpu.append(cpu)
                 one.peak_mib = max(filter(None, (one.peak_mib, peak)), default=None)
                 one.note = note
     return list(measured.values())
 
 
-def run(command: Sequence[str]) -> tuple[float, float | None, str]:
-    started = time.perf_counter()
+def run(command: Sequence[str]) -> tuple[float, float, float | None, str]:
+    """Wall and CPU seconds, the peak of memory, and what is to be said of it."""
+    started, before = time.perf_counter(), _cpu_of_children()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = 0.0
     while process.poll() is None:
@@ -102,10 +116,17 @@ def run(command: Sequence[str]) -> tuple[float, float | None, str]:
         if time.perf_counter() - started > _MOST_SECONDS:
             process.kill()
             process.wait()
-            return time.perf_counter() - started, peak or None, f"stopped after {_MOST_SECONDS:.0f} s"
+            cpu = _cpu_of_children() - before
+            return time.perf_counter() - started, cpu, peak or None, f"stopped after {_MOST_SECONDS:.0f} s"
     seconds = time.perf_counter() - started
     failed = process.returncode not in (0, 1)
-    return seconds, peak or None, f"ended with {process.returncode}" if failed else ""
+    note = f"ended with {process.returncode}" if failed else ""
+    return seconds, _cpu_of_children() - before, peak or None, note
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # of those that have ended, and of theirs
+    return used.ru_utime + used.ru_stime
 
 
 def _pss_mib(pid: int) -> float:
@@ -132,12 +153,20 @@ def _family(pid: int) -> list[int]:
 
 
 def markdown(measured: Sequence[Measured], title: str) -> str:
-    floor = measured[0].median
-    lines = [f"### {title}", "", "| contender | seconds | x floor | peak MiB |", "|---|---:|---:|---:|"]
+    floor = measured[0]
+    lines = [
+        f"### {title}",
+        "",
+        "| contender | wall s | x floor | CPU s | x floor | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for one in measured:
         peak = "" if one.peak_mib is None else f"{one.peak_mib:.0f}"
         note = f" ({one.note})" if one.note else ""
-        lines.append(f"| {one.name}{note} | {one.median:.2f} | {one.median / floor:.1f} | {peak} |")
+        wall, cpu = one.median / floor.median, one.median_cpu / floor.median_cpu
+        lines.append(
+            f"| {one.name}{note} | {one.median:.2f} | {wall:.1f} | {one.median_cpu:.2f} | {cpu:.1f} | {peak} |"
+        )
     return "\n".join(lines) + "\n"
 
 

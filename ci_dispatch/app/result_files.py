@@ -23,7 +23,7 @@ from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureRules, Finding, RulesError, classify, load_rules
-from report_merge.junit import write as write_junit
+from report_merge.junit.document import write as write_junit
 from report_merge.model import Report, RunContext
 from report_merge.render.escape import markdown
 from report_merge.render.markdown import job_summary

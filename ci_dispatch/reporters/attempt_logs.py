@@ -14,9 +14,9 @@ from ci_dispatch.reporters.counts import clock, name_of
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
-from report_merge.plain import one_line
 from report_merge.render.escape import terminal
 from report_merge.render.wording import count
+from report_merge.sanitize import one_line
 
 _PIECE = 64 * 1024  # bytes read at once; a line longer than this is shown in pieces
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ci_dispatch.core.model import Test, TestId, TestResult, Verdict
 from ci_dispatch.run.state import MachineState, RunState
-from report_merge.plain import one_line
 from report_merge.render.wording import title
+from report_merge.sanitize import one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 from ci_dispatch.core.events import MachineChecked
 from ci_dispatch.core.model import MachineName
 from ci_dispatch.run.probe_output import ProbeOutput
-from report_merge.plain import one_line
+from report_merge.sanitize import one_line
 
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 _THROTTLING = ((0, "under-voltage"), (1, "frequency capped"), (2, "throttled"), (3, "soft temperature limit"))

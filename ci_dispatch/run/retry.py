@@ -13,7 +13,7 @@ from random import Random
 from ci_dispatch.core.model import AttemptResult, Charge, Ended, FailureCause, MachineName, TestResult, Verdict
 from ci_dispatch.run.ledger import TestRecord
 from report_merge.failures import UNKNOWN, FailureVerdict, Finding, RetryAdvice
-from report_merge.plain import first_line
+from report_merge.sanitize import first_line
 
 _OF_THE_MACHINE = (FailureVerdict.INFRASTRUCTURE, FailureVerdict.SETUP)
 POISON_AFTER = 2  # runners, or machines, that died while a test ran: one of each may be chance

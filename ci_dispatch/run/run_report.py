@@ -47,8 +47,7 @@ def report(state: RunState, context: RunContext) -> Report:
         reason=state.finished.reason if state.finished else "",
         wall_seconds=makespan.realised if makespan else state.elapsed,
         summed_seconds=sum(attempt.seconds or 0.0 for case in cases for attempt in case.attempts),
-        makespan_planned=makespan.planned if makespan else None,
-        makespan_lower_bound=makespan.lower_bound if makespan else None,
+        compared_times=(("planned", makespan.planned), ("ideal", makespan.lower_bound)) if makespan else (),
     )
 
 

@@ -15,8 +15,8 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, TestResult, UnitId, UnlistedResult, Verdict
 from ci_dispatch.run.ports import AttemptReading, JobEnd
 from ci_dispatch.suites.live_events import LiveEvents, RunnerProblem
-from report_merge.plain import one_line
 from report_merge.render.wording import title
+from report_merge.sanitize import one_line
 
 OUTPUT_END = 4096  # bytes
 NOT_FOUND = {126: FailureCause.SETUP, 127: FailureCause.SETUP}  # a missing program, by the shell and our launchers

@@ -28,7 +28,7 @@ from ci_dispatch.suites.attempts import assemble, output_end
 from ci_dispatch.suites.junit_results import JUnitResults, junit_results
 from ci_dispatch.suites.listing import NOT_LISTED, run_listing, same_names, secret_name, suite_folder
 from ci_dispatch.suites.live_events import WORST_FIRST, LiveEvents, live_result, read_live_file
-from report_merge.plain import one_line
+from report_merge.sanitize import one_line
 
 PLACEHOLDERS = ("tests", "tests_file", "shard", "workers", "junit", "live", "attempt", "tree")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")

@@ -19,7 +19,7 @@ from ci_dispatch.core.masking import SecretMask
 from ci_dispatch.core.model import FailureCause, Test, TestId, UnitId
 from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.live_events import ListedTest, LiveEvents, read_live_file
-from report_merge.plain import one_line, plain
+from report_merge.sanitize import one_line, plain
 
 KILL_GRACE = 5.0  # seconds after KILL for the operating system
 SHOWN_PROBLEMS = 5

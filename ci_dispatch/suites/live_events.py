@@ -29,7 +29,7 @@ from typing import Any
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.model import FailureCause, Test, TestId, TestResult, UnitId, Verdict
-from report_merge.plain import strip_ansi
+from report_merge.sanitize import strip_ansi
 
 MAX_LINE = 64 << 20  # bytes; a plan of very many tests is one line
 MAX_SECONDS = 1e9

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html as _html
 import re
 
-from report_merge.plain import one_line, plain
+from report_merge.sanitize import one_line, plain
 
 NAME_LIMIT = 300  # code points
 ZERO_WIDTH_SPACE = "\u200b"
@@ -123,16 +123,6 @@ def terminal(text: str) -> str:
 def terminal_name(text: str) -> str:
     """A name printed to a terminal or a log: one line, at most 300 code points, never a workflow command."""
     return workflow_log(one_line(text, NAME_LIMIT))
-
-
-def prometheus_label(text: str) -> str:
-    """A label's value between quotation marks (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
-    return plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def mrkdwn(text: str) -> str:
-    """Slack's markup: with these three escaped no mention, link or channel is left (https://docs.slack.dev/messaging/formatting-message-text)."""
-    return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def github_output(name: str, value: str, delimiter: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from report_merge import failures
 from report_merge.failures import FailureVerdict
 from report_merge.model import Report
-from report_merge.plain import one_line
 from report_merge.render import escape
 from report_merge.render.wording import count, title
+from report_merge.sanitize import one_line
 
 LIMIT = 10  # GitHub shows ten errors and ten warnings of a step
 MESSAGE_CHARACTERS = 1000
@@ -37,8 +37,8 @@ def _command(level: str, group: failures.FailureGroup) -> str:
     case = group.cases[0]
     more = f" and {count(len(group.cases) - 1, 'more test')}" if len(group.cases) > 1 else ""
     properties = [f"title={escape.workflow_property(one_line(f'{group.verdict}: {title(case.key)}{more}'))}"]
-    if case.key.file:
-        properties.append(f"file={escape.workflow_property(case.key.file)}")
+    if file := case.source or case.key.file:
+        properties.append(f"file={escape.workflow_property(file)}")
     if case.line:
         properties.append(f"line={case.line}")
     message = group.sample.message or group.sample.text or group.title

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ci_dispatch.core.codec import replace
-from report_merge.junit import read
+from report_merge.junit.document import read
 from tests.fleet.fixtures import Loopback, loopback, ssh_keys  # noqa: F401
 from tests.github_double import GitHubDouble
 from tests.github_double.acting import Act, ActWorker, commit, platform, repository

@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 
 from report_merge import count, read
-from report_merge.merging import merge_files
+from report_merge.merge.pipeline import merge_files
 
 CORPUS = Path(os.environ.get("TEST_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
 FILES = sorted(path for path in CORPUS.rglob("*xml") if path.is_file())

@@ -17,8 +17,9 @@ import pytest
 from lxml import etree
 
 from benchmarks.generated_reports import generate
-from report_merge import Totals, junit
-from report_merge.merging import merge_files
+from report_merge import Totals
+from report_merge.junit import document as junit
+from report_merge.merge.pipeline import merge_files
 from tests.components import REFERENCE_SUITE
 from tests.integration.cli_process import environment
 from tests.integration.whole_run import ci_dispatch, repository

@@ -27,7 +27,11 @@ FLOORS = {
     "ci_dispatch.cli": 5,
     "ci_dispatch.__main__": 6,
 }
-PURE_REPORT_MERGE = ("report_merge.model", "report_merge.failures", "report_merge.plain")  # what floors 0 to 2 may use
+PURE_REPORT_MERGE = (
+    "report_merge.model",
+    "report_merge.failures",
+    "report_merge.sanitize",
+)  # what floors 0 to 2 may use
 THIRD_PARTY_FILES = {  # one library behind one file or folder
     "click": "ci_dispatch/cli",
     "paramiko": "ci_dispatch/machines/ssh",

@@ -30,7 +30,7 @@ from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting, StartJob
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine, MachineError, Suite, WorkTree, WorkTreeChanged
 from ci_dispatch.run.worker_threads import WorkerThreads
-from report_merge.plain import one_line
+from report_merge.sanitize import one_line
 
 COLLECT_SECONDS = 120.0
 ENDING_SECONDS = 30.0  # for jobs that were cancelled to end; their machines end them anyway

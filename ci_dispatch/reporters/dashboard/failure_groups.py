@@ -11,7 +11,7 @@ from typing import Any
 from ci_dispatch.core.model import TestResult
 from ci_dispatch.reporters.dashboard.snapshot import TestRow
 from report_merge.failures import classify, fingerprint
-from report_merge.plain import first_line, one_line, plain
+from report_merge.sanitize import first_line, one_line, plain
 
 GROUPS = 60  # shown; the rest is counted
 TESTS_OF_A_GROUP = 200  # named; the rest is counted

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ci_dispatch.reporters.dashboard import auth
 from ci_dispatch.reporters.dashboard.view_model import OutputPiece, ViewModel
-from report_merge.plain import plain
+from report_merge.sanitize import plain
 
 PING = 15.0  # seconds between signs of life on a silent stream: proxies close what is silent for a minute
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}

@@ -17,8 +17,8 @@ from ci_dispatch.reporters.counts import failed_on
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
 from ci_dispatch.run.run_report import attempts_of, fails_without_attempt, verdict_word
 from ci_dispatch.run.state import MachineState, RunState
-from report_merge.plain import one_line, plain
 from report_merge.render.wording import count, nothing_passed
+from report_merge.sanitize import one_line, plain
 
 LOST_AFTER = 60.0  # seconds without an event, twice the interval of the health checks: the controller is gone
 SLOW_FACTOR, SLOW_KNOWN, SLOW_UNKNOWN = 2.0, 5.0, 30.0  # times what was expected, and at least; without expectation

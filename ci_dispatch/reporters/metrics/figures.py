@@ -19,7 +19,7 @@ from ci_dispatch.run.run_report import verdict_word
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge import failures
 from report_merge.model import Report, RunContext
-from report_merge.render.escape import prometheus_label
+from report_merge.sanitize import plain
 
 PREFIX = "ci_dispatch_"
 TEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)  # seconds
@@ -182,6 +182,11 @@ def _buckets(name: str, labels: Labels, value: Histogram) -> Iterable[str]:
         yield f"{name}_bucket{_braces((*labels, ('le', bound)))} {count}"
     yield f"{name}_sum{_braces(labels)} {value.sum:.12g}"
     yield f"{name}_count{_braces(labels)} {value.counts[-1]}"
+
+
+def prometheus_label(text: str) -> str:
+    """A label's value between quotation marks (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+    return plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _braces(labels: Labels) -> str:

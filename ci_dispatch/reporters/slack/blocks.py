@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from report_merge.plain import one_line, plain
-from report_merge.render.escape import mrkdwn
+from report_merge.sanitize import one_line, plain
 
 Block: TypeAlias = dict[str, Any]
 
@@ -34,6 +33,11 @@ class SlackMessage:
     def plainer(self) -> SlackMessage:
         """The same for a Slack that refuses our blocks: the sentence, and the headline."""
         return SlackMessage(self.text, tuple(block for block in self.blocks if block["type"] == "header"))
+
+
+def mrkdwn(text: str) -> str:
+    """Slack's markup: with these three escaped no mention, link or channel is left (https://docs.slack.dev/messaging/formatting-message-text)."""
+    return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def sentence(text: str) -> str:

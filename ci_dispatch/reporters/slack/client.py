@@ -19,7 +19,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
 from ci_dispatch.reporters.slack.blocks import SlackMessage
-from report_merge.plain import one_line
+from report_merge.sanitize import one_line
 
 TIMEOUT = 10  # seconds a call may take
 _SILENT = getLogger("ci_dispatch.slack")  # slack-sdk would print into the terminal what the warning says

@@ -13,9 +13,9 @@ from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureGroup, FailureVerdict
 from report_merge.model import Report, RunContext
-from report_merge.plain import one_line, plain
 from report_merge.render.view import missing_groups
 from report_merge.render.wording import Status, count, duration, headline, history, nothing_passed, status, title
+from report_merge.sanitize import one_line, plain
 
 BAR_COLUMNS = 56  # fits a phone held sideways, and has a bar
 BAR_ROWS = 24  # of an imagined terminal: fifteen machines and the total
@@ -153,7 +153,8 @@ def _numbers(state: RunState, report: Report) -> list[tuple[str, str]]:
     numbers = [("Passed", str(totals.passed)), ("Failed", str(totals.failed)), ("Flaky", str(totals.flaky))]
     numbers += [("Skipped", str(totals.skipped))] if totals.skipped else []
     numbers += [("Not run", str(totals.not_run))] if totals.not_run else []
-    planned = f" (planned {duration(report.makespan_planned)})" if report.makespan_planned else ""
+    makespan = state.finished.makespan if state.finished else None
+    planned = f" (planned {duration(makespan.planned)})" if makespan and makespan.planned else ""
     numbers.append(("Took", f"{duration(report.wall_seconds)}{planned}"))
     numbers.append(("Machines", f"{len(state.machines)}" + (f", lost {count(lost, 'time')}" if lost else "")))
     numbers += [("Retried", count(len(state.retried), "test"))] if state.retried else []

@@ -58,7 +58,7 @@ def last_lines(state: RunState, shown: Report | None = None, path: str = "") -> 
 
     `shown` is the report of `state` where there is one already, `path` where it can be read.
     """
-    *lines, last = final_lines(shown or report(state, RunContext()), report_path=path)
+    *lines, last = final_lines(shown or report(state, RunContext()), program="ci-dispatch", report_path=path)
     if state.finished is not None and state.finished.exit_code == ExitCode.NOTHING_TO_RUN:
         lines.append("  try: see why they were skipped; where a run may end so: --no-fail-if-all-skipped")
     return [*lines, last]

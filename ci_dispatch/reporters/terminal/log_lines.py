@@ -23,9 +23,9 @@ from ci_dispatch.reporters.terminal.cells import Glyphs, Line, Style
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.run_report import fails_without_attempt
 from ci_dispatch.run.state import RunState
-from report_merge.plain import one_line
 from report_merge.render.escape import terminal
 from report_merge.render.wording import count
+from report_merge.sanitize import one_line
 
 _LINE_LIMIT = 4096  # characters of a followed line
 _WHY_ENDED = {  # where the attempt itself gives no reason

@@ -16,9 +16,9 @@ from ci_dispatch.reporters.terminal.screen import Screen, TextWriter
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.journal import dumps
 from ci_dispatch.run.state import MachineState, RunState
-from report_merge.plain import one_line
 from report_merge.render.escape import json_log
 from report_merge.render.wording import count
+from report_merge.sanitize import one_line
 
 REFRESH = 0.5  # seconds between two pictures
 WIDEST = 200  # columns of a plain line

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from ci_dispatch.reporters.counts import RunCounts, clock, failed_on, name_of, run_counts, working_seconds
 from ci_dispatch.reporters.terminal.cells import Glyphs, Line, Piece, Style, cells, clip, fit, pad
 from ci_dispatch.run.state import MachineState, RunState
-from report_merge.plain import one_line
 from report_merge.render.wording import count
+from report_merge.sanitize import one_line
 
 MOST_LINES = 16
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from report_merge import failures
-from report_merge.plain import one_line, plain
 from report_merge.render import escape
+from report_merge.sanitize import one_line, plain
 
 HOSTILE = [
     "</summary></details><script>alert(1)</script>",
@@ -215,22 +215,6 @@ def test_a_terminal_gets_only_characters(text: str) -> None:
 
 @hostile
 @given(foreign)
-def test_a_prometheus_label_stays_between_its_quotes(text: str) -> None:
-    from prometheus_client.parser import text_string_to_metric_families
-
-    line = f'a_total{{name="{escape.prometheus_label(text)}"}} 1\n'
-    (family,) = text_string_to_metric_families(line)
-    assert family.samples[0].labels == {"name": plain(text)}
-
-
-@hostile
-@given(foreign)
-def test_slack_gets_no_mention_and_no_link(text: str) -> None:
-    assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", escape.mrkdwn(text))
-
-
-@hostile
-@given(foreign)
 def test_a_github_output_ends_where_it_should(text: str) -> None:
     delimiter = "delimiter_0123456789"
     lines = escape.github_output("result", text, delimiter).split("\n")
@@ -257,7 +241,7 @@ def test_a_github_output_that_could_end_early_is_refused(name: str, value: str, 
 def test_a_quarter_of_a_megabyte_of_anything_is_escaped_in_linear_time(piece: str) -> None:
     """No clock here: what is not linear would take minutes and meet the time limit of every test."""
     text = piece * (256 * 1024 // len(piece))
-    for escaper in (escape.markdown, escape.fence, escape.html, escape.workflow_log, escape.terminal, escape.mrkdwn):
+    for escaper in (escape.markdown, escape.fence, escape.html, escape.workflow_log, escape.terminal):
         escaper(text)
     failures.fingerprint(failures.classify(text), "", text, text)
 

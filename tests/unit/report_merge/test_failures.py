@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from report_merge import failures
 from report_merge.failures import FailureVerdict, MachineTally, RetryAdvice
+from report_merge.failures.classify import EVIDENCE_CHARACTERS, SCANNED_CHARACTERS
 from report_merge.model import Attempt, Case, CaseKey, Outcome
 from report_merge.render import html, markdown, text, workflow_commands
 from tests.unit.report_merge import sample_reports as sample
@@ -57,7 +58,7 @@ def test_colours_do_not_hide_a_message_and_neither_does_a_long_log() -> None:
 
 
 def test_only_the_end_of_a_long_text_is_scanned() -> None:
-    assert failures.classify("EADDRINUSE\n" + "x" * failures.SCANNED_CHARACTERS).rule == ""
+    assert failures.classify("EADDRINUSE\n" + "x" * SCANNED_CHARACTERS).rule == ""
 
 
 def test_words_match_whole() -> None:
@@ -88,7 +89,7 @@ def test_explain_lists_every_match_in_order() -> None:
 def test_the_evidence_of_a_long_line_is_cut_around_the_match() -> None:
     finding = failures.classify("x " * 5000 + "EADDRINUSE" + " y" * 5000)
     assert "EADDRINUSE" in finding.evidence
-    assert len(finding.evidence) <= failures.EVIDENCE_CHARACTERS
+    assert len(finding.evidence) <= EVIDENCE_CHARACTERS
 
 
 @given(st.text(max_size=500), st.text(max_size=50), st.none() | st.integers(), st.none() | st.text(max_size=9))
@@ -133,7 +134,7 @@ def test_every_page_uses_the_users_rules() -> None:
         markdown.job_summary(report, rules=rules),
         markdown.pr_comment(report, marker="m", rules=rules),
         html.page(report, rules=rules),
-        "\n".join(text.final_lines(report, rules=rules)),
+        "\n".join(text.final_lines(report, rules=rules, program="ci-dispatch")),
         "\n".join(workflow_commands.annotations_of(report, rules=rules)),
     ]
     for page in pages[:4]:
@@ -276,7 +277,7 @@ def test_the_frame_tells_code_apart_but_not_line_numbers_and_not_an_outage() -> 
     ],
 )  # fmt: skip
 def test_the_top_frame_is_the_projects_own(text: str, frame: str) -> None:
-    from report_merge.fingerprint import top_frame
+    from report_merge.failures.fingerprint import top_frame
 
     assert top_frame(text) == frame
 

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from report_merge import Verdict, count, read
-from report_merge.limits import ReadLimits, ReportRefused
-from report_merge.merging import merge_files
-from report_merge.scan import Odd, scan
+from report_merge import Verdict, read
+from report_merge.limits import ReadLimits
+from report_merge.merge.pipeline import merge_files
 
 SAMPLES = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "data" / "junit").glob("*/*.xml"))]
 PLAIN = next(data for data in SAMPLES if b"test_total" in data)
@@ -49,20 +48,12 @@ edits = st.lists(
 
 @settings(max_examples=300)
 @given(st.sampled_from(SAMPLES), edits)
-def test_mutated_reports_never_crash_and_both_readers_agree(
+def test_mutated_reports_never_crash_and_give_tests_or_a_problem(
     data: bytes, changes: list[tuple[float, int, bytes]]
 ) -> None:
     data = mutated(data, changes)
     reading = read(data, "a.xml")
     assert reading.cases or reading.problem or b"<test" in data
-    try:
-        index = scan(io.BytesIO(data), ReadLimits())
-    except (Odd, ReportRefused):
-        return
-    totals = count(reading.cases)
-    assert (totals.tests, totals.attempts) == (len(index.cases.flags), index.attempts)
-    assert totals.failed == sum(index.suites.failures) + sum(index.suites.errors)
-    assert totals.skipped == sum(index.suites.skipped)
 
 
 @settings(max_examples=60)
@@ -110,6 +101,6 @@ def test_a_large_text_is_a_legitimate_report() -> None:
 
 
 def test_what_needs_more_memory_than_allowed_is_refused() -> None:
-    reading = read(b"<testsuite>" + b" " * 2000, "a.xml", limits=ReadLimits(tree_bytes=1000))
+    reading = read(b"<testsuite>" + b" " * 2000, "a.xml", limits=ReadLimits(repair_bytes=1000))
     assert reading.problem is not None
     assert "1000 bytes" in reading.problem.reason

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ci_dispatch.core.codec import replace
 from report_merge import lighthouse
 from report_merge.lighthouse import Delta, LighthouseReport, Page, Spread
+from report_merge.lighthouse.read import _page
 from report_merge.render import html, markdown
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_escape import HOSTILE
@@ -63,8 +64,8 @@ def test_a_partial_directory_is_reported_as_far_as_it_goes() -> None:
         ("lhr-2.json", "is not JSON"),
         ("manifest.json", "names past.json, which is not next to it"),
         ("manifest.json", "names a result, which is not next to it"),
-        ("notes.json", "is not a Lighthouse result"),
     ]
+    assert [(note.file, note.reason) for note in report.notes] == [("notes.json", "is not a Lighthouse result")]
     broken, odd = report.pages
     assert broken.error == "CHROME_INTERSTITIAL_ERROR: Chrome prevented page load with an interstitial."
     assert odd.warnings == ("slow CPU",)
@@ -79,7 +80,7 @@ def test_a_score_nobody_measured_is_not_zero() -> None:
         "requestedUrl": "http://a/",
         "categories": {"seo": {"title": "SEO", "score": None}},
     }
-    page = lighthouse._page("http://a/", [run], "")
+    page = _page("http://a/", [run], "")
     assert score(page, "seo").median is None
 
 
@@ -110,7 +111,7 @@ def test_links_out_of_the_directory_are_not_followed(tmp_path: Path) -> None:
 def test_hostile_results_sink_nothing(value: Any) -> None:
     run = (value if isinstance(value, dict) else {}) | {"lighthouseVersion": "<b>|`", "requestedUrl": "|`<script>"}
     run = json.loads(json.dumps(run))
-    report = LighthouseReport(pages=(lighthouse._page("|`<script>", [run], "javascript:alert(1)"),))
+    report = LighthouseReport(pages=(_page("|`<script>", [run], "javascript:alert(1)"),))
     check_structure(markdown.job_summary(sample.green(), lighthouse=report))
     Balance(html.page(sample.green(), lighthouse=report))
 

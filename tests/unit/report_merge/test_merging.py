@@ -12,7 +12,7 @@ from lxml import etree
 
 from report_merge import Outcome, Report, Verdict, read, write
 from report_merge.limits import ReadLimits
-from report_merge.merging import merge_files
+from report_merge.merge.pipeline import merge_files
 
 
 def put(folder: Path, name: str, text: str) -> Path:
@@ -67,9 +67,10 @@ def test_the_order_of_the_arguments_plays_no_part(tmp_path: Path) -> None:
     assert merged(second, first)[0].cases == merged(first, second)[0].cases
 
 
-def test_without_attempt_numbers_the_start_times_decide(tmp_path: Path) -> None:
-    report, _ = merged(put(tmp_path, "b.xml", FAILED), put(tmp_path, "a.xml", PASSED))
-    assert report.totals.flaky == 1
+def test_without_attempt_numbers_the_start_times_decide_only_when_asked(tmp_path: Path) -> None:
+    paths = [put(tmp_path, "b.xml", FAILED), put(tmp_path, "a.xml", PASSED)]
+    assert merge_files(paths, by_time=True).totals.flaky == 1
+    assert merge_files(paths).totals.failed == 1
 
 
 def test_without_any_order_a_failure_is_not_hidden(tmp_path: Path) -> None:
@@ -168,7 +169,8 @@ def test_all_cases_gives_every_test_a_row(tmp_path: Path) -> None:
 
 
 def test_a_text_in_cdata_and_what_nobody_knows_is_copied_byte_for_byte(tmp_path: Path) -> None:
-    odd = (
+    both = '<testcase name="u"><skipped/><failure message="a">one</failure><error message="b">two</error></testcase>'
+    odd = both + (
         '<testcase name="t" assertions="3"><system-out><![CDATA[<&>]]></system-out><custom x="1"/><!-- c --></testcase>'
     )
     output = io.BytesIO()
@@ -183,7 +185,7 @@ case_lists = st.lists(st.tuples(names, results, texts), max_size=5)
 
 
 def junit(rows: list[tuple[str, str, str]]) -> bytes:
-    from report_merge.elements import new, to_bytes, xml_text
+    from report_merge.junit.xml import new, to_bytes, xml_text
 
     suite = new("testsuite", name="s")
     for name, result, text in rows:
@@ -236,3 +238,69 @@ def test_a_further_attempt_merged_into_a_merged_file_keeps_the_first_claimed_tim
     assert report.totals.flaky == 1
     walls = root.findall("testsuite/properties/property[@name='report-merge.wall']")
     assert [wall.get("value") for wall in walls] == ["9.500"]
+
+
+def test_more_tests_of_one_name_in_a_later_attempt_are_tests_of_their_own(tmp_path: Path) -> None:
+    one = '<testcase name="t" time="1"/>'
+    paths = [
+        put(tmp_path, "attempt-1/a.xml", f'<testsuite name="s">{one}</testsuite>'),
+        put(tmp_path, "attempt-2/a.xml", f'<testsuite name="s">{one * 4}</testsuite>'),
+    ]
+    report, root = merged(*paths)
+    assert (report.totals.tests, report.totals.attempts, root.get("time")) == (4, 5, "4.000")
+    every = merge_files(paths, all_cases=True).cases
+    assert [case.key.ordinal for case in every] == [0, 1, 2, 3]
+    assert (len(every), tuple(every)) == (4, every[:])
+
+
+def test_a_test_that_only_later_attempts_have_stands_in_the_first_of_them(tmp_path: Path) -> None:
+    test = '<testcase classname="c" name="t"/>'
+    failed = test.replace("/>", "><failure/></testcase>")
+    report, root = merged(
+        put(tmp_path, "attempt-1/a.xml", '<testsuite name="s"><testcase name="u"/></testsuite>'),
+        put(tmp_path, "attempt-2/b.xml", f'<testsuite name="later">{failed}</testsuite>'),
+        put(tmp_path, "attempt-3/b.xml", f'<testsuite name="last">{test}</testsuite>'),
+    )
+    assert (report.totals.tests, report.totals.flaky, report.totals.attempts) == (2, 1, 3)
+    assert [suite.get("name") for suite in root.findall("testsuite")] == ["s", "later"]
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    import os
+    import signal
+
+    from report_merge.merge.workers import on_each
+
+    here = os.getpid()
+
+    def work(number: int) -> int:
+        if number == 3 and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number * number
+
+    assert list(on_each(work, range(8), 2)) == [number * number for number in range(8)]
+
+
+@given(st.dictionaries(st.tuples(st.integers(1, 3), st.sampled_from("abc")), case_lists, min_size=2, max_size=5))
+def test_any_files_of_any_attempts_merge_to_totals_that_add_up_and_hide_nothing(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[tuple[int, str], list[tuple[str, str, str]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    for (attempt, place), rows in files.items():
+        (folder / f"attempt-{attempt}").mkdir(exist_ok=True)
+        (folder / f"attempt-{attempt}" / f"{place}.xml").write_bytes(junit(rows))
+    once, twice = io.BytesIO(), io.BytesIO()
+    report = merge_files([folder], once, all_cases=True)
+    (folder / "merged.xml").write_bytes(once.getvalue())
+    again = merge_files([folder / "merged.xml"], twice, all_cases=True)
+    assert twice.getvalue() == once.getvalue()
+    assert again.totals == report.totals
+    root = etree.fromstring(once.getvalue())
+    assert len(root.findall(".//testcase")) == report.totals.tests == len({case.key for case in report.cases})
+    assert report.totals.attempts == sum(map(len, files.values()))
+    stated = [(p.get("tests"), len(p.findall(".//testcase"))) for p in root.iter("testsuite")]
+    assert all(str(seen) == tests for tests, seen in stated)
+    last = max(attempt for attempt, _ in files)
+    for (attempt, _), rows in files.items():
+        failed = sum(result in ("failure", "error") for _, result, _ in rows)
+        assert attempt < last or report.totals.failed >= failed

@@ -20,7 +20,7 @@ LAST = re.compile(
 
 @pytest.mark.parametrize("make", [sample.green, sample.red, sample.incomplete])
 def test_the_last_words_of_each_kind_of_run(make: Callable[[], Report], golden: Callable[[str, str], None]) -> None:
-    lines = text.final_lines(make(), report_path="out/report.html")
+    lines = text.final_lines(make(), report_path="out/report.html", program="ci-dispatch")
     assert LAST.fullmatch(lines[-1])
     assert not any(LAST.match(line) for line in lines[:-1])
     golden(f"final-{make.__name__}.txt", "\n".join(lines) + "\n")
@@ -55,7 +55,7 @@ def test_no_line_of_foreign_make_is_a_command_or_moves_the_cursor(hostile: str) 
         missing=(Missing(what="shard", name=hostile, reason=hostile),),
         problems=(FileProblem(file=hostile, reason=hostile),),
     )
-    lines = text.final_lines(report, report_path=hostile)
+    lines = text.final_lines(report, report_path=hostile, program="ci-dispatch")
     for line in lines:
         assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
         assert not line.strip().startswith("::")
@@ -64,7 +64,7 @@ def test_no_line_of_foreign_make_is_a_command_or_moves_the_cursor(hostile: str) 
 
 
 def test_many_causes_and_tests_are_counted_not_listed() -> None:
-    lines = text.final_lines(sample.large(1000, 1000, texts=50))
+    lines = text.final_lines(sample.large(1000, 1000, texts=50), program="ci-dispatch")
     assert len(lines) < 250
     assert "... and 30 more causes: see the report" in lines
     assert "    ... and 15 more tests" in lines
@@ -73,7 +73,7 @@ def test_many_causes_and_tests_are_counted_not_listed() -> None:
 def test_one_reason_is_told_once_however_many_tests_it_stopped() -> None:
     nobody = "no healthy machine - local: Disk 3 % free on /, needs 10 %"
     lost = [sample.case(f"lost {n}", reason=nobody) for n in range(161)]
-    lines = text.final_lines(sample.report(*lost, sample.case("gone", reason="deleted")))
+    lines = text.final_lines(sample.report(*lost, sample.case("gone", reason="deleted")), program="ci-dispatch")
     assert lines[:7] == [
         f"MISSING 161 tests: {nobody}",
         *(f"    cart.spec.ts › lost {n} [desktop]" for n in range(5)),
@@ -85,14 +85,16 @@ def test_one_reason_is_told_once_however_many_tests_it_stopped() -> None:
 def test_no_list_is_cut_without_a_word() -> None:
     lost = [sample.case(f"lost {n}", reason=f"reason {n // 2}") for n in range(60)]
     files = tuple(FileProblem(file=f"{n}.xml", reason="empty") for n in range(27))
-    lines = text.final_lines(sample.report(*lost, problems=files))
+    lines = text.final_lines(sample.report(*lost, problems=files), program="ci-dispatch")
     assert "... and 20 more are MISSING for other reasons: see the report" in lines
     assert "... and 7 more files: see the report" in lines
 
 
 def test_a_failure_names_every_machine_it_struck() -> None:
     tries = [sample.attempt(Outcome.FAILED, text="boom", machine=name) for name in "abcdea"]
-    lines = text.final_lines(sample.report(sample.case("x", *tries[:3]), sample.case("y", *tries)))
+    lines = text.final_lines(
+        sample.report(sample.case("x", *tries[:3]), sample.case("y", *tries)), program="ci-dispatch"
+    )
     assert [line.rpartition("  on ")[2] for line in lines if "  on " in line] == [
         "a, b, c  1.00s",
         "a, b, c, 2 more  1.00s",

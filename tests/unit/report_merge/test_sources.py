@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import zipfile
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from report_merge.expectation import BadPlan, parse
+from report_merge.files.discover import Found, find
 from report_merge.limits import ReadLimits
-from report_merge.merging import merge_files, merging
+from report_merge.merge.expected import BadPlan, parse
+from report_merge.merge.pipeline import merge_files
 from report_merge.model import Report
-from report_merge.sources import DEFAULT_ATTEMPT, Found, find
 
 SUITE = '<testsuite name="s"><testcase classname="a.b" name="{}"/></testsuite>'
 
@@ -37,7 +36,9 @@ def found(*arguments: Path | str, folder: Path, **options: object) -> Found:
     [
         ("attempt-2/shard-1.xml", 2),
         ("reports/run_attempt-3/x.xml", 3),
-        ("junit-shard-4-a2.xml", 2),
+        ("junit-shard-4-a2.xml", 1),
+        ("TEST-com.acme.Try2.xml", 1),
+        ("attempt-3/TEST-com.acme.Try2.xml", 3),
         ("junit_try_5.xml", 5),
         ("retry-1/x.xml", 2),
         ("x.rerun1.xml", 2),
@@ -75,11 +76,20 @@ def test_a_missing_path_is_named_and_a_pattern_without_matches_is_not(tmp_path: 
     ]
 
 
-def test_our_own_output_is_not_read_again_unless_named(tmp_path: Path) -> None:
+def test_our_own_output_is_not_read_even_when_named(tmp_path: Path) -> None:
     merged = put(tmp_path, "merged.xml")
     put(tmp_path, "a.xml")
-    assert [s.path.name for s in found(tmp_path, folder=tmp_path, leave_out=[merged]).sources] == ["a.xml"]
-    assert len(found(merged, folder=tmp_path, leave_out=[merged]).sources) == 1
+    assert [s.path.name for s in found(tmp_path, folder=tmp_path, outputs=[merged]).sources] == ["a.xml"]
+    got = found(merged, folder=tmp_path, outputs=[merged])
+    assert got.sources == []
+    assert [note.file for note in got.notes] == [str(merged)]
+
+
+def test_what_is_excluded_is_not_read(tmp_path: Path) -> None:
+    for name in ("target/a.xml", "reports/a.xml", "reports/old/b.xml"):
+        put(tmp_path, name)
+    got = found(tmp_path, folder=tmp_path, exclude=["*/target/*", "*/b.xml"])
+    assert [source.name for source in got.sources] == [f"{tmp_path}/reports/a.xml"]
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
@@ -203,11 +213,3 @@ def test_a_repair_without_loss_is_no_missing_shard(tmp_path: Path) -> None:
 def test_a_plan_that_cannot_be_understood_is_refused(text: str) -> None:
     with pytest.raises(BadPlan):
         parse(text)
-
-
-def test_the_report_is_there_before_the_file_is(tmp_path: Path) -> None:
-    output = io.BytesIO()
-    got = find([str(put(tmp_path, "a.xml"))], unpack_into=tmp_path, attempt_from=DEFAULT_ATTEMPT)
-    with merging(got, tmp_path, output, processes=1) as report:
-        assert report.totals.tests == 1
-    assert output.getvalue().endswith(b"</testsuites>\n")

@@ -48,7 +48,8 @@ from ci_dispatch.run import run_end, run_report
 from ci_dispatch.run.ports import BaseReporter
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.state import RunState
-from report_merge import failures, junit
+from report_merge import failures
+from report_merge.junit import document as junit
 from report_merge.model import Report, RunContext, Totals, count
 from report_merge.render import markdown
 from report_merge.render.text import final_lines
@@ -213,7 +214,7 @@ def test_the_exit_code(name: str) -> None:
 @each_run
 def test_the_last_lines_of_the_terminal(name: str) -> None:
     state, report, word = words(name)
-    last = final_lines(report)[-1]
+    last = final_lines(report, program="ci-dispatch")[-1]
     assert last.startswith(f"ci-dispatch: {word} 3 tests: ")
     passed, failed, flaky, skipped, not_run = ledger(state)
     assert f"{passed} passed, {failed} failed, {flaky} flaky, {skipped} skipped, {not_run} not run;" in last
@@ -301,13 +302,16 @@ def test_who_took_its_runner_down_and_why_is_said_everywhere(name: str) -> None:
     events, _, _ = RUNS[name]
     _, report, _ = words(name)
     out = Kept()
-    reporter, state = PlainReporter(out, colour=False, glyphs=UNICODE, final=lambda _: final_lines(report)), RunState()
+    reporter, state = (
+        PlainReporter(out, colour=False, glyphs=UNICODE, final=lambda _: final_lines(report, program="ci-dispatch")),
+        RunState(),
+    )
     for stamped in events:
         state.apply(stamped)
         reporter.handle(stamped, state)
     live, _, _ = out.text.partition("[1:")
     assert f"✗ f0 › t0  {WHY}\n" in live, "at once, with its name"
-    last = "\n".join(final_lines(report))
+    last = "\n".join(final_lines(report, program="ci-dispatch"))
     assert WHY in last
     assert "f0 › t0  on a, b" in last, "both machines"
     assert "MISSING" not in last
@@ -328,7 +332,7 @@ def test_who_took_its_runner_down_and_why_is_said_everywhere(name: str) -> None:
 def test_that_nothing_passed_is_in_every_headline(name: str) -> None:
     state, report, _ = words(name)
     nothing = "nothing passed: all 3 tests were skipped"
-    assert final_lines(report)[-2] == "NOTHING PASSED: all 3 tests were skipped"
+    assert final_lines(report, program="ci-dispatch")[-2] == "NOTHING PASSED: all 3 tests were skipped"
     hinted = "--no-fail-if-all-skipped" in last_lines(state)[-2]
     assert hinted == (state.finished is not None and state.finished.exit_code == ExitCode.NOTHING_TO_RUN)
     assert nothing in markdown.job_summary(report).splitlines()[0]
@@ -347,7 +351,7 @@ def test_why_a_run_is_incomplete_although_every_test_has_a_verdict() -> None:
     _, report, _ = words("failed, and the work tree changed before it was tried again")
     why = "no healthy machine - a: the work tree has changed"
     assert markdown.job_summary(report).startswith(f"## ❌ INCOMPLETE: {why}, 1 failed")
-    assert f"INCOMPLETE: {why}" in final_lines(report)
+    assert f"INCOMPLETE: {why}" in final_lines(report, program="ci-dispatch")
 
 
 # -- whatever happens -------------------------------------------------------------------------------------------------

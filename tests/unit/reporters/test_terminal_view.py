@@ -47,7 +47,7 @@ from ci_dispatch.reporters.terminal.cells import (
 )
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
-from report_merge.plain import one_line
+from report_merge.sanitize import one_line
 from tests.data.runs.make_recorded import HOSTILE
 from tests.recorded_runs import play
 

@@ -100,7 +100,7 @@ def test_every_test_is_one_case_with_all_its_attempts() -> None:
     ], "the runner's own retries are not hidden"
     assert cases[SKIPPED].attempts[0].message == "not today"
     assert report.missing == ()
-    assert (report.wall_seconds, report.makespan_planned, report.makespan_lower_bound) == (12.0, 10.0, 9.0)
+    assert (report.wall_seconds, report.compared_times) == (12.0, (("planned", 10.0), ("ideal", 9.0)))
     assert report.summed_seconds == 4.0
     [use] = report.machines
     assert (use.tests, use.failed, [span.label for span in use.spans]) == (4, 1, ["head 1: 4 tests"])

@@ -1,0 +1,1 @@
+"""JUnit XML of any dialect: the only reader, and the writer."""
