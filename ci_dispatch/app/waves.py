@@ -39,8 +39,8 @@ from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 from ci_dispatch.suites.listing import run_listing
-from report_merge.plain import one_line
 from report_merge.render.escape import terminal_name
+from report_merge.sanitize import one_line
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")  # run_spec.new_id
 CHECK_SLACK = 10.0  # seconds a health check may take beyond its own limit

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from report_merge.junit import read
+from report_merge import read
 from tests.components import ROOT
 from tests.one_run import store
 from tests.one_run.stage import CONFIG, Stage
