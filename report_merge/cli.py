@@ -6,25 +6,28 @@ import io
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import click
 
 from report_merge.limits import MIB
-from report_merge.model import Report, RunContext
+from report_merge.model import Report
 
 if TYPE_CHECKING:
-    from report_merge.baseline import Comparison
-    from report_merge.lighthouse import LighthouseReport
+    from report_merge.failures import FailureRules
+    from report_merge.known import KnownEntry
+    from report_merge.owners import CodeOwners
+    from report_merge.render.json import SavedReport
+    from report_merge.result import MergeResult
 
 Parsed = TypeVar("Parsed")
 PROGRAM = "report-merge"
-LINES = 20
 FAIL_ON = ("failed", "flaky", "new", "never")
 
 
@@ -56,6 +59,26 @@ class Options:
     lighthouse: Path | None
     fail_on: str
     title: str
+    annotations: bool
+    comment: bool
+    outputs: Path | None
+    join_suites: bool
+    rules: Path | None
+    owner_from: Path | None
+    known_failures: Path | None
+    rerun_file: Path | None
+    history: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeInputs:
+    """What the options' files hold besides reports."""
+
+    baseline: SavedReport | None
+    rules: FailureRules
+    owners: CodeOwners | None
+    known: Sequence[KnownEntry]
+    history: Sequence[Report]
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -112,8 +135,14 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
     is_flag=True,
     help="Files of one attempt that began at different times are attempts too: the clocks must agree.",
 )
+@click.option("--join-suites", is_flag=True, help="In the merged XML, one suite for those that say the same.")
 @click.option("--baseline", type=_File, help="The --json of an earlier run to compare with.")
-@click.option("--lighthouse", type=click.Path(path_type=Path), metavar="DIR", help="Lighthouse CI results to show.")
+@click.option(
+    "--lighthouse",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Lighthouse CI results to show; a gate that does not hold is a failure.",
+)
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),
@@ -122,11 +151,19 @@ report-merge explain LOG says why a log ends in failure (report-merge explain --
     help="What exit code 1 is for; new: failures that are not in the --baseline. Missing and unreadable stay red.",
 )
 @click.option("--title", default="", help="A name for the run.")
+@click.option("--rules", type=_File, help="Your own failure rules (TOML), asked before the shipped ones.")
+@click.option("--owner-from", type=_File, metavar="CODEOWNERS", help="Say whose each failed test is.")
+@click.option("--known-failures", type=_File, help="Failures that are taken on until a day (TOML): shown, not red.")
+@click.option("--rerun-file", type=_File, help="Write the failed tests, one a line, as their runner takes them back.")
+@click.option("--history", multiple=True, metavar="PATTERN", help="The --json of earlier runs: how tests ended.")
+@click.option("--annotations", is_flag=True, help="Print the causes as annotations of GitHub Actions.")
+@click.option("--comment", is_flag=True, help="Keep one comment on the pull request up to date ($GITHUB_TOKEN).")
+@click.option("--outputs", type=_File, help="Verdict and counts as step outputs, appended: $GITHUB_OUTPUT.")
 @click.pass_obj
 def merge(environ: Mapping[str, str], /, attempt_from: str | None, **given: object) -> int:
     """Merge the JUnit files of any number of shards and attempts into one truthful result.
 
-    PATH is a file, a folder (*.xml and *.zip below it), a pattern in quotes, or a zip archive.
+    PATH is a file, a folder (*.xml, *.trx and *.zip below it), a pattern in quotes, or a zip archive.
     """
     options = Options(attempt_from=_pattern(attempt_from), **given)  # type: ignore[arg-type]  # click checked them
     if options.fail_on == "new" and not options.baseline:
@@ -147,16 +184,27 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
+    from report_merge import known, owners
     from report_merge.failures import load_rules
     from report_merge.files.atomic import replacing
     from report_merge.files.discover import DEFAULT_ATTEMPT, NoAttemptNumber, find
+    from report_merge.github.job import run_context
     from report_merge.merge.expected import parse as parse_plan
     from report_merge.merge.pipeline import merge as merge_found
-    from report_merge.render.json import loads as parse_baseline
+    from report_merge.render.json import saved
 
     expected = _read_option(options.expect, parse_plan, "--expect")
-    baseline = _read_option(options.baseline, parse_baseline, "--baseline")
-    written = [path for path in (options.output, options.summary, options.html, options.json) if path]
+    baseline = _read_option(options.baseline, saved, "--baseline")
+    rules = _read_option(options.rules, load_rules, "--rules") or load_rules()
+    about = MergeInputs(
+        baseline=baseline,
+        rules=rules,
+        owners=_read_option(options.owner_from, owners.parse, "--owner-from"),
+        known=_read_option(options.known_failures, known.parse, "--known-failures") or (),
+        history=_earlier(options.history),
+    )
+    outputs = (options.output, options.summary, options.html, options.json, options.rerun_file)
+    written = [path for path in outputs if path]
     with tempfile.TemporaryDirectory(prefix="report-merge-", ignore_cleanup_errors=True) as folder:
         try:
             found = find(
@@ -169,106 +217,105 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
         except NoAttemptNumber as error:
             raise click.UsageError(f"--attempt-from: {error}") from None
         with replacing(options.output) if options.output else nullcontext() as stream:
+            parts = io.BytesIO() if options.join_suites and stream else stream
             report = merge_found(
                 found,
                 Path(folder),
-                stream,
+                parts,
                 expected=expected,
-                context=_context(options.title, environ),
+                context=run_context(options.title, environ),
                 all_cases=bool(options.json or options.html or options.baseline),
                 by_time=options.order_by_time,
-                rules=load_rules(),
+                rules=rules,
             )
-            comparison = _compared(report, baseline)
-            lighthouse = _lighthouse(options.lighthouse)
-            _render(options, report, comparison, lighthouse, environ)
-    return _exit_code(options.fail_on, report, comparison, lighthouse)
+            if stream and isinstance(parts, io.BytesIO):
+                _join(parts.getvalue(), stream)
+            result = _result(options, report, about)
+            code = _exit_code(options.fail_on, result, baseline)
+            _write(options, result, code, environ)
+    return code
 
 
-def _compared(report: Report, baseline: Report | None) -> Comparison | None:
-    if baseline is None:
-        return None
+def _join(merged: bytes, stream: IO[bytes]) -> None:
+    from report_merge.limits import ReadLimits, Rejected
+    from report_merge.merge.joined import join_suites
+
+    try:
+        join_suites(merged, stream, ReadLimits().file_bytes)
+    except Rejected as refusal:
+        raise click.UsageError(f"--join-suites: {refusal.reason}") from None
+
+
+def _earlier(patterns: Sequence[str]) -> list[Report]:
+    """The reports of earlier runs, oldest first. A pattern may match nothing: the first run has none."""
+    import glob
+
+    from report_merge.history import order
+    from report_merge.render.json import loads
+
+    paths = sorted({Path(path) for pattern in patterns for path in glob.glob(pattern, recursive=True)})  # noqa: PTH207  as for reports
+    return sorted(filter(None, (_read_option(path, loads, "--history") for path in paths)), key=order)
+
+
+def _result(options: Options, report: Report, about: MergeInputs) -> MergeResult:
+    """The report with what is known besides it, compared with the baseline, and what Lighthouse found."""
     from report_merge.baseline import compare
+    from report_merge.files.attachments import roots, with_attachments
+    from report_merge.files.checkout import Checkout
+    from report_merge.history import with_history
+    from report_merge.known import with_known
+    from report_merge.locate import located
+    from report_merge.owners import with_owners
+    from report_merge.render.wording import Status, status
+    from report_merge.result import MergeResult
 
-    return compare(report, baseline)
+    lighthouse = None
+    if options.lighthouse:
+        from report_merge.lighthouse import read
+
+        lighthouse = read(options.lighthouse)
+        if about.baseline and about.baseline.lighthouse:
+            lighthouse = replace(lighthouse, baseline=about.baseline.lighthouse.pages)
+    if report.totals.failed or report.totals.flaky:
+        report = located(report, Checkout.around(Path.cwd()).find)
+        report = with_attachments(report, roots(options.paths))
+        report = with_history(report, about.history)
+    if about.owners:
+        report = with_owners(report, about.owners)
+    if options.known_failures:
+        report = with_known(report, about.known, datetime.now(UTC).date(), str(options.known_failures))
+    comparison = compare(report, about.baseline.report) if about.baseline else None
+    if options.fail_on == "flaky" and report.totals.flaky and status(report, lighthouse) is Status.PASSED:
+        report = replace(report, verdict=Status.FAILED)
+    return MergeResult(report=report, comparison=comparison, lighthouse=lighthouse, rules=about.rules)
 
 
-def _context(title: str, environ: Mapping[str, str]) -> RunContext:
-    """Where we are, as GitHub Actions tells it; empty elsewhere."""
-    repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
-    attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
-    server = environ.get("GITHUB_SERVER_URL", "https://github.com")
-    return RunContext(
-        title=title or environ.get("GITHUB_WORKFLOW", ""),
-        repository=repository,
-        branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
-        sha=environ.get("GITHUB_SHA", ""),
-        run_id=run_id,
-        attempt=int(attempt) if attempt.isdigit() else 1,
-        url=f"{server}/{repository}/actions/runs/{run_id}" if repository and run_id else "",
-    )
-
-
-def _lighthouse(directory: Path | None) -> LighthouseReport | None:
-    if directory is None:
-        return None
-    from report_merge.lighthouse import read
-
-    return read(directory)
-
-
-def _render(
-    options: Options,
-    report: Report,
-    comparison: Comparison | None,
-    lighthouse: LighthouseReport | None,
-    environ: Mapping[str, str],
-) -> None:
-    from report_merge.files.atomic import append_text, write_text
+def _write(options: Options, result: MergeResult, code: MergeExitCode, environ: Mapping[str, str]) -> None:
     from report_merge.render import escape
-    from report_merge.render.text import final_lines
 
     if options.summary:
-        from report_merge.render.markdown import job_summary
-
-        shared = str(options.summary) == environ.get("GITHUB_STEP_SUMMARY")
-        used = options.summary.stat().st_size if shared and options.summary.exists() else 0
-        text = job_summary(report, already_used_bytes=used, comparison=comparison, lighthouse=lighthouse)
-        (append_text if shared else write_text)(options.summary, text)
+        result.write_summary(options.summary, environ)
     if options.html:
-        from report_merge.render.html import page
-
-        write_text(options.html, page(report, comparison=comparison, lighthouse=lighthouse))
+        result.write_html(options.html)
     if options.json:
-        from report_merge.render.json import dumps
-
-        write_text(options.json, dumps(report))
-    if not report.totals.tests:
+        result.write_json(options.json)
+    if options.rerun_file:
+        result.write_rerun_file(options.rerun_file)
+    if options.outputs:
+        files = {"report-path": options.output, "html-path": options.html, "json-path": options.json}
+        result.append_outputs(options.outputs, code, {name: path for name, path in files.items() if path})
+    if options.annotations:
+        result.annotate()
+    if options.comment:
+        result.keep_comment(environ)
+    if not result.report.totals.tests:
         click.echo(f"{PROGRAM}: nothing to report: no test in {escape.terminal(' '.join(options.paths))}", err=True)
-    told = replace(report, cases=()) if options.summary or options.html else report  # failures are told once
-    for line in _lighthouse_lines(lighthouse):
-        click.echo(line, err=True)
-    for line in final_lines(told, program=PROGRAM, report_path=str(options.html or options.output or "")):
-        click.echo(line, err=True)
+    shown = bool(options.summary or options.html)  # failures are told once
+    result.say(PROGRAM, report_path=str(options.html or options.output or ""), failures_shown=shown)
 
 
-def _lighthouse_lines(lighthouse: LighthouseReport | None) -> Iterator[str]:
-    """Why Lighthouse makes the run red."""
-    from report_merge.render import escape
-
-    if lighthouse is None:
-        return
-    for problem in lighthouse.problems[:LINES]:
-        yield f"UNREADABLE {escape.terminal_name(problem.file)}: {escape.terminal_name(problem.reason)}"
-    if len(lighthouse.problems) > LINES:
-        yield f"... and {len(lighthouse.problems) - LINES} more Lighthouse files"
-    if not lighthouse.gate_holds:
-        yield "FAILED the Lighthouse gate does not hold"
-
-
-def _exit_code(
-    fail_on: str, report: Report, comparison: Comparison | None, lighthouse: LighthouseReport | None
-) -> MergeExitCode:
+def _exit_code(fail_on: str, result: MergeResult, baseline: SavedReport | None) -> MergeExitCode:
+    report, lighthouse = result.report, result.lighthouse
     totals = report.totals
     if report.missing or totals.not_run:
         return MergeExitCode.INCOMPLETE
@@ -276,14 +323,18 @@ def _exit_code(
         return MergeExitCode.UNREADABLE
     if totals.tests == 0:
         return MergeExitCode.NOTHING
+    broken = lighthouse.broken if lighthouse else frozenset()
+    broken_before = baseline.lighthouse.broken if baseline and baseline.lighthouse else frozenset()
+    compared = result.comparison.new_failures if result.comparison else ()
+    new_failures = [case for case in compared if case.known is None or case.known.expired]
+    failing = totals.failed - totals.known
     failed = {
-        "failed": totals.failed > 0,
-        "flaky": totals.failed + totals.flaky > 0,
-        "new": comparison is not None and bool(comparison.new_failures),
+        "failed": failing > 0 or bool(broken),
+        "flaky": failing + totals.flaky > 0 or bool(broken),
+        "new": bool(new_failures) or bool(broken - broken_before),
         "never": False,
     }
-    gate_fails = lighthouse is not None and not lighthouse.gate_holds and fail_on != "never"
-    return MergeExitCode.FAILED if failed[fail_on] or gate_fails else MergeExitCode.PASSED
+    return MergeExitCode.FAILED if failed[fail_on] else MergeExitCode.PASSED
 
 
 def _read_option(path: Path | None, parse: Callable[[str], Parsed], option: str) -> Parsed | None:

@@ -11,8 +11,8 @@ This module performs no I/O and imports nothing but the standard library.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -38,6 +38,22 @@ class Verdict(StrEnum):
     FLAKY = "flaky"  # failed, then passed: never green without being said
     SKIPPED = "skipped"
     NOT_RUN = "not run"
+
+
+class AttachmentKind(StrEnum):
+    IMAGE = "image"
+    VIDEO = "video"
+    TRACE = "trace"  # of Playwright, for its viewer
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file that a test left behind."""
+
+    name: str  # as the report names it: a path or an address
+    kind: AttachmentKind = AttachmentKind.FILE
+    path: str = ""  # where it was found when the reports were merged; empty: nowhere that may be opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +83,7 @@ class Attempt:
     machine: str = ""
     shard: str = ""
     source: str = ""  # the file this was read from
+    attachments: tuple[Attachment, ...] = ()
     cause: Cause | None = None  # None: the texts are whole and tell it
 
 
@@ -86,6 +103,16 @@ class CaseKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFailure:
+    """That somebody has taken on that a test fails, until the end of a day."""
+
+    owner: str
+    reason: str
+    expires: str  # ISO 8601
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     key: CaseKey
     suite: str = ""
@@ -93,6 +120,10 @@ class Case:
     attempts: tuple[Attempt, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
     reason: str = ""  # why it did not run, when there is no attempt
+    source: str = ""  # the file to look at, as the repository names it; empty when nobody knows
+    owners: tuple[str, ...] = ()  # whose it is
+    history: str = ""  # earlier runs, oldest first: one of .F~-? each (passed, failed, flaky, skipped, not there)
+    known: KnownFailure | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -166,6 +197,11 @@ class FileProblem:
     line: int | None = None
     salvaged: int | None = None  # how many cases were saved from it; None: it was refused
 
+    @property
+    def lossless(self) -> bool:
+        """Whether all of it was repaired: what loses nothing has no line at which the loss begins."""
+        return self.salvaged is not None and self.line is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicate:
@@ -184,6 +220,7 @@ class Totals:
     skipped: int = 0
     not_run: int = 0
     attempts: int = 0
+    known: int = 0  # of the failed ones: somebody has taken them on, and the time for it is not over
 
 
 def count(cases: Iterable[Case]) -> Totals:
@@ -216,6 +253,7 @@ class RunContext:
     attempt: int = 1
     url: str = ""  # of the run
     report_url: str = ""
+    files_url: str = ""  # of the repository's files at this commit, ending in a slash
     reproduce: str = ""  # the command that runs the failed tests again
     started: str = ""  # ISO 8601
 
@@ -230,7 +268,7 @@ class Report:
     machines: tuple[MachineUse, ...] = ()
     missing: tuple[Missing, ...] = ()  # what no case stands for
     problems: tuple[FileProblem, ...] = ()
-    notes: tuple[FileProblem, ...] = ()  # files that were passed over, which is no error
+    notes: tuple[FileProblem, ...] = ()  # what is no error and must be known: files passed over, converted ...
     duplicates: tuple[Duplicate, ...] = ()  # the first of them
     duplicate_count: int = 0
     verdict: str = ""  # the one word (`wording.Status`) of whoever ran it; empty: the cases and files say it
@@ -243,6 +281,17 @@ class Report:
     def eventful(self) -> Sequence[Case]:
         """The cases that failed, were flaky, skipped or never ran, and the slowest, when the others are kept apart."""
         return getattr(self.cases, "eventful", self.cases)
+
+    @property
+    def durations(self) -> Iterable[float]:
+        """How long each test that ran took: the time of its last attempt, 0.0 when unknown."""
+        kept = getattr(self.cases, "durations", None)
+        return kept() if kept else (case.seconds for case in self.cases if case.attempts)
+
+    def with_eventful(self, change: Callable[[Case], Case]) -> Report:
+        """The report with each of its eventful cases changed; cases that are kept apart stay so."""
+        mapped = getattr(self.cases, "mapped", None)
+        return replace(self, cases=mapped(change) if mapped else tuple(map(change, self.cases)))
 
     @property
     def incomplete(self) -> bool:

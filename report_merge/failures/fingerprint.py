@@ -48,7 +48,7 @@ _JS_FRAME = re.compile(
 _JAVA_FRAME = re.compile(
     r"^\s{0,40}at ((?:[\w$]{1,80}\.){1,20})([\w$<>]{1,80})\([\w$]{1,80}\.\w{1,10}:\d{1,9}\)", re.MULTILINE
 )
-_FOREIGN = re.compile(
+FOREIGN = re.compile(
     r"node_modules|site-packages|dist-packages|/lib/python|^node:|internal/|<anonymous>|^<|"
     r"^(?:java|javax|jdk|sun|org\.junit|junit|kotlin|scala)\."
 )
@@ -80,7 +80,7 @@ def exception_type(kind: str, message: str, text: str) -> str:
 def top_frame(text: str) -> str:
     """`file:function` of the deepest stack frame that is the project's own code, or empty; never a line number."""
     for file, function in _frames(text[-64_000:]):
-        if not _FOREIGN.search(file):
+        if not FOREIGN.search(file):
             return f"{file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{function.strip()}"
     return ""
 

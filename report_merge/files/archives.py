@@ -51,7 +51,7 @@ class _ArchiveFile(io.FileIO):
 
 
 def unpack(archive: Path, folder: Path, limits: ReadLimits) -> Unpacked:
-    """Every *.xml in the archive, each in a numbered file of its own: no name in an archive ever becomes a path.
+    """Every *.xml and *.trx of the archive, in a numbered file of its own: no name in an archive ever becomes a path.
 
     Archives inside the archive are not opened. What cannot be unpacked is a problem and does not sink the rest.
     """
@@ -64,7 +64,7 @@ def unpack(archive: Path, folder: Path, limits: ReadLimits) -> Unpacked:
                 name = f"{archive}!{info.filename}"
                 if info.filename.lower().endswith(".zip"):
                     unpacked.archives.append(name)
-                if info.is_dir() or not info.filename.lower().endswith(".xml"):
+                if info.is_dir() or not info.filename.lower().endswith((".xml", ".trx")):
                     continue
                 target = folder / f"unpacked-{abs(hash(archive))}-{number}.xml"
                 allowed = min(limits.file_bytes, left, max(MIB, info.compress_size * limits.archive_ratio))

@@ -23,7 +23,7 @@ DEFAULT_ATTEMPT = re.compile(
 )
 _SUREFIRE = re.compile(r"(?:^|[/\\!])TEST-[^/\\!]*$")  # the rest of the name is a class: com.acme.Try2 is no attempt
 _SHARD = re.compile(r"shard", re.IGNORECASE)
-_READ_IN_FOLDERS = (".xml", ".zip")
+_READ_IN_FOLDERS = (".xml", ".trx", ".zip")
 
 
 class NoAttemptNumber(ValueError):
@@ -70,9 +70,9 @@ def find(
 ) -> Found:
     """Every report below the arguments, by attempt and name, each file once.
 
-    Folders are searched for *.xml and *.zip, without following links to folders; a pattern may match nothing, a path
-    must exist and hold a report. `outputs` of the run that asks are never read. `exclude`: patterns for paths that are
-    left out, in which * stands for any characters. Raises NoAttemptNumber.
+    Folders are searched for *.xml, *.trx and *.zip, without following links to folders; a pattern may match nothing, a
+    path must exist and hold a report. `outputs` of the run that asks are never read. `exclude`: patterns for paths that
+    are left out, in which * stands for any characters. Raises NoAttemptNumber.
     """
     limits = limits or ReadLimits()
     found = Found()
@@ -101,7 +101,7 @@ def _expand(argument: str, found: Found) -> Iterator[tuple[Path, bool]]:
     if path.is_dir():
         inside = list(_walk(path))
         if not inside:
-            found.tell(argument, "the folder holds no .xml and no .zip file")
+            found.tell(argument, "the folder holds no .xml, .trx or .zip file")
         yield from ((file, False) for file in inside)
     elif path.exists() or not glob.has_magic(argument):
         yield path, True
@@ -142,7 +142,7 @@ def _add(
         for archive in unpacked.archives:
             found.tell(archive, "archives inside an archive are not opened", named=named)
         if not unpacked.members and not unpacked.problems:
-            found.tell(str(path), "the archive holds no .xml file", named=named)
+            found.tell(str(path), "the archive holds no .xml or .trx file", named=named)
     elif status.st_size > limits.file_bytes:
         found.tell(str(path), f"it is larger than {limits.file_bytes} bytes")
     else:

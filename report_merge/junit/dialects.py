@@ -37,12 +37,8 @@ SUITE_LEVEL = "(suite)"  # the name of the test that stands for an <error> direc
 
 # Tests in another format: leaving them out would make a run greener than it was.
 FOREIGN_TESTS = {
-    "test-run": "NUnit 3",
     "test-results": "NUnit 2",
     "test-suite": "NUnit",
-    "assemblies": "xUnit.net v2",
-    "assembly": "xUnit.net",
-    "TestRun": "Visual Studio TRX",
     "Tests": "Visual Studio MSTest",
     "TestLog": "Boost.Test log",
     "TestResult": "Boost.Test result",

@@ -53,6 +53,7 @@ class JUnitReading:
 
     cases: tuple[Case, ...] = ()
     problem: FileProblem | None = None
+    converted: str = ""  # the format that it was, when that was not JUnit
 
 
 @dataclass(slots=True)
@@ -224,7 +225,7 @@ def read(
     problem = None
     if report.notes:
         problem = FileProblem(file=source, reason="; ".join(report.notes), line=report.line, salvaged=len(cases))
-    return JUnitReading(cases=tuple(cases), problem=problem)
+    return JUnitReading(cases=tuple(cases), problem=problem, converted=report.converted)
 
 
 def _cases(document: Document) -> list[Case]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from report_merge.junit import xml
+from report_merge.junit import dotnet, xml
 from report_merge.junit.dialects import (
     BROKEN_TYPE,
     ENDED,
@@ -36,6 +36,7 @@ class Parsed:
     root: Element
     notes: tuple[str, ...] = ()  # what was repaired
     line: int | None = None  # where the damage begins; None: nothing was lost
+    converted: str = ""  # the format that it was, when that was not JUnit
 
 
 def parsed(data: bytes, limits: ReadLimits) -> Parsed:
@@ -48,8 +49,10 @@ def parsed(data: bytes, limits: ReadLimits) -> Parsed:
         except xml.XmlError:
             pass  # the repair says what is wrong
         else:
-            _refuse_foreign(root)
             _refuse_too_deep(root, limits.depth)
+            if foreign := dotnet.converted(root):
+                return Parsed(foreign[1], converted=foreign[0])
+            _refuse_foreign(root)
             return Parsed(root)
     return _repaired(data, limits)
 
@@ -63,9 +66,12 @@ def _repaired(data: bytes, limits: ReadLimits) -> Parsed:
         root = xml.parse(data) if problem is None else _recovered(data, problem, notes)
     except xml.XmlError as error:  # stricter than expat: nested too deep, a prefix without a namespace
         root = _recovered(data, XmlFault(0, error.lineno or 1, error.msg or "not XML", 0, False, False), notes)  # noqa: FBT003
-    _refuse_foreign(root)
     _refuse_too_deep(root, limits.depth)
-    return Parsed(normalized(root), tuple(notes), problem.line if problem else None)
+    name = ""
+    if problem is None and (foreign := dotnet.converted(root)):
+        name, root = foreign
+    _refuse_foreign(root)
+    return Parsed(normalized(root), tuple(notes), problem.line if problem else None, name)
 
 
 def normalized(root: Element) -> Element:

@@ -42,7 +42,12 @@ def read(directory: Path) -> LighthouseReport:
     if not reader.runs and not reader.assertions and not reader.problems:
         reader.problem(str(directory), "holds no Lighthouse result (lhr-*.json, manifest.json, assertion-results.json)")
     pages = tuple(_page(url, runs, reader.links.get(url, "")) for url, runs in reader.runs.items())
-    return LighthouseReport(pages=pages, assertions=tuple(reader.assertions), problems=tuple(reader.problems))
+    return LighthouseReport(
+        pages=pages,
+        assertions=tuple(reader.assertions),
+        problems=tuple(reader.problems),
+        notes=tuple(reader.notes),
+    )
 
 
 class _Reader:
@@ -54,6 +59,7 @@ class _Reader:
         self.assertions: list[Assertion] = []
         self.links: dict[str, str] = {}
         self.problems: list[FileProblem] = []
+        self.notes: list[FileProblem] = []
 
     def problem(self, file: str, reason: str) -> None:
         self.problems.append(FileProblem(file=file, reason=reason))
@@ -85,7 +91,7 @@ class _Reader:
         elif name == "links.json" and isinstance(document, dict):
             self.links |= {str(url): _text(link) for url, link in document.items()}
         else:
-            self.problem(name, "is not a Lighthouse result")
+            self.notes.append(FileProblem(file=name, reason="is not a Lighthouse result"))
         return None
 
     def _take_assertions(self, name: str, document: Any) -> None:

@@ -59,7 +59,8 @@ class Page:
 class LighthouseReport:
     pages: tuple[Page, ...] = ()
     assertions: tuple[Assertion, ...] = ()
-    problems: tuple[FileProblem, ...] = ()
+    problems: tuple[FileProblem, ...] = ()  # what should have been a result and cannot be used
+    notes: tuple[FileProblem, ...] = ()  # other files in the same folder
     baseline: tuple[Page, ...] = ()  # the pages of an earlier report, to show changes against
 
     @property
@@ -69,9 +70,20 @@ class LighthouseReport:
         return tuple(sorted(failed, key=lambda assertion: assertion.level != "error"))
 
     @property
+    def broken(self) -> frozenset[tuple[str, str, str]]:
+        """What keeps the gate from holding: failed assertions of level `error`, and pages nobody could measure."""
+        failed = {(a.url, a.audit, a.name) for a in self.failed if a.level == "error"}
+        return frozenset(failed | {(page.url, "", "measured") for page in self.pages if page.error})
+
+    @property
     def gate_holds(self) -> bool:
-        """False when an assertion of level `error` failed or a page could not be measured."""
-        return not any(a.level == "error" for a in self.failed) and not any(page.error for page in self.pages)
+        return not self.broken
+
+    @property
+    def not_measured_again(self) -> tuple[str, ...]:
+        """The URLs of the baseline that this report says nothing about."""
+        measured = {page.url for page in self.pages}
+        return tuple(page.url for page in self.baseline if page.url not in measured)
 
 
 @dataclass(frozen=True, slots=True)

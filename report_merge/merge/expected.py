@@ -103,7 +103,7 @@ def parse(text: str) -> Expectation:
         raise BadPlan('it must be an object: {"shards": [...], "tests": [...]}')
     wrong = [f'unknown key "{key}"' for key in plan if key not in ("shards", "tests")]
     shards = [_shard(entry, wrong) for entry in _list(plan, "shards", wrong)]
-    tests = [_test(entry, wrong) for entry in _list(plan, "tests", wrong)]
+    tests = [named_test(entry, wrong) for entry in _list(plan, "tests", wrong)]
     if not shards and not tests and not wrong:
         wrong.append("it expects nothing: give shards, tests or both")
     if wrong:
@@ -130,7 +130,8 @@ def _shard(entry: object, wrong: list[str]) -> tuple[str, int] | None:
     return None
 
 
-def _test(entry: object, wrong: list[str]) -> ExpectedTest | None:
+def named_test(entry: object, wrong: list[str]) -> ExpectedTest | None:
+    """The test that an entry names; what is wrong with it is added to `wrong`."""
     if isinstance(entry, str) and entry:
         plain, bracket, parameters = entry.partition("[")  # which may hold :: too
         owner, _, name = plain.rpartition("::")

@@ -6,7 +6,7 @@ import heapq
 import marshal
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, overload
@@ -30,7 +30,7 @@ class LeanCases:
     ordinals: dict[int, int]  # by row, where not 0
 
     def __iter__(self) -> Iterator[Case]:
-        suites, rows = marshal.loads(zlib.decompress(self.packed))  # noqa: S302  our own bytes
+        suites, rows = self._unpacked()
         for number, (suite, name, classname, file, took, bits, message) in enumerate(rows):
             title, project, machine, shard, source, first = suites[suite]
             *tried, outcome = _outcomes(bits)
@@ -47,6 +47,14 @@ class LeanCases:
             )
             key = key_of((project, file, classname, name), self.ordinals.get(number, 0))
             yield Case(key=key, suite=title, attempts=(*attempts, last))
+
+    def durations(self) -> Iterator[float]:
+        _, rows = self._unpacked()
+        return ((row[4] or 0) / 1e6 for row in rows)
+
+    def _unpacked(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        suites, rows = marshal.loads(zlib.decompress(self.packed))  # noqa: S302  our own bytes
+        return suites, rows
 
 
 @dataclass(slots=True)
@@ -109,6 +117,16 @@ class KeptCases(Sequence[Case]):
     @cached_property
     def eventful(self) -> tuple[Case, ...]:
         return tuple(case for eventful, _ in self._files for _, case in eventful)
+
+    def durations(self) -> Iterator[float]:
+        """How long each test took, without making a case of it."""
+        for eventful, lean in self._files:
+            yield from (case.seconds for _, case in eventful)
+            yield from lean.durations()
+
+    def mapped(self, change: Callable[[Case], Case]) -> KeptCases:
+        """The same with each eventful case changed."""
+        return KeptCases([([(at, change(case)) for at, case in eventful], lean) for eventful, lean in self._files])
 
     def __len__(self) -> int:
         return sum(len(eventful) + len(lean.positions) for eventful, lean in self._files)

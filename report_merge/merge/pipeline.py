@@ -120,6 +120,7 @@ class _Merging:
         self.parts: dict[int, ReportPart] = {}
         self.problems: dict[int, FileProblem] = {}
         self.no_tests: set[int] = set()
+        self.notes: dict[int, FileProblem] = {}
         self.taken: set[int] = set()  # keys of tests that files of the attempts so far have taken over
 
     def run(self) -> None:
@@ -173,6 +174,8 @@ class _Merging:
             self.problems[number] = outcome.problem
         if outcome.no_tests:
             self.no_tests.add(number)
+        if outcome.note:
+            self.notes[number] = FileProblem(file=self.sources[number].name, reason=outcome.note)
 
     def _take_over(self, files: Iterable[int]) -> None:
         known = set(self.index.keys)
@@ -208,7 +211,7 @@ class _Merging:
     def report(self, found: Found, expected: Expectation, context: RunContext) -> Report:
         counts, span = self.counts, self.span
         failed = counts.failures + counts.errors
-        problems, notes = list(found.problems), list(found.notes)
+        problems, notes = list(found.problems), [*found.notes, *(note for _, note in sorted(self.notes.items()))]
         for number, problem in sorted(self.problems.items()):
             passed_over = number in self.no_tests and not self.sources[number].named
             (notes if passed_over else problems).append(problem)

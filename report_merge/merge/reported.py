@@ -93,6 +93,7 @@ class FileOutcome:
     executions: ReportedExecutions | None = None
     problem: FileProblem | None = None
     no_tests: bool = False  # with a problem: the file is of a kind that never holds tests
+    note: str = ""  # what is no problem and must be known all the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,7 @@ def read_report(source: InputSource, settings: MergeSettings, work: Callable[[Do
     except Rejected as refusal:
         problem = FileProblem(file=source.name, reason=refusal.reason, line=refusal.line)
         return FileOutcome(problem=problem, no_tests=refusal.no_tests)
+    outcome.note = f"converted from {report.converted}" if report.converted else ""
     if report.notes and outcome.facts:
         reason, salvaged = "; ".join(report.notes), outcome.facts.tests
         outcome.problem = FileProblem(file=source.name, reason=reason, line=report.line, salvaged=salvaged)

@@ -78,5 +78,21 @@ def sparkline(case: Case) -> Markup:
     return _svg(f'class="spark" viewBox="0 0 {width} 16" width="{width}" role="img" aria-label="{label}"', bars)
 
 
+def earlier(history: str) -> Markup:
+    """How a test ended in earlier runs, oldest first."""
+    kinds = {".": ("passed", 6), "F": ("failed", 16), "~": ("flaky", 11), "-": ("skipped", 4)}
+    shown = [kinds.get(one) for one in history[-MAX_BARS:]]
+    bars = [
+        f'<rect class="fill-{kind[0]}" x="{index * 5}" y="{16 - kind[1]}" width="4" height="{kind[1]}" rx="1"/>'
+        for index, kind in enumerate(shown)
+        if kind
+    ]
+    label = ", ".join(kind[0] if kind else "not there" for kind in shown)
+    width = 5 * len(shown)
+    return _svg(
+        f'class="spark" viewBox="0 0 {width} 16" width="{width}" role="img" aria-label="earlier runs: {label}"', bars
+    )
+
+
 def _svg(attributes: str, parts: Iterable[str]) -> Markup:
     return Markup(f'<svg xmlns="http://www.w3.org/2000/svg" {attributes}>{"".join(parts)}</svg>')  # noqa: S704  built here

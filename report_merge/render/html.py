@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
@@ -22,10 +23,11 @@ from report_merge.render.budget import Filled, fill, size
 from report_merge.render.html_sections import body_sections
 from report_merge.render.html_templates import templates
 from report_merge.render.html_tests import ListedTests, listed_tests
+from report_merge.render.lighthouse_words import lighthouse_trouble
 from report_merge.render.view import View, context_parts, view
 from report_merge.render.wording import Status, count, signed
 
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
 STATUS_GLYPH = {
     Status.INTERRUPTED: "✗",
     Status.INCOMPLETE: "✗",
@@ -42,9 +44,12 @@ def page(
     comparison: Comparison | None = None,
     lighthouse: LighthouseReport | None = None,
     rules: FailureRules | None = None,
+    pictures: Mapping[str, bytes] | None = None,
     budget_bytes: int = 5_000_000,
 ) -> str:
     """The whole page, in at most `budget_bytes` bytes; what it leaves out it names in its last line.
+
+    `pictures` are shown within it as far as there is room, each by the address of its attachment (`links`).
 
     Raises ValueError when `budget_bytes` is below 100,000: less cannot hold the style, the script and a verdict.
     """
@@ -54,15 +59,12 @@ def page(
     fixed = size(_assemble(shown, lighthouse, Filled("", 0, 0), ListedTests("", 0, 0)))
     room = budget_bytes - fixed - 2000
     body = fill(body_sections(shown, lighthouse), round(room * (1 - LIST_SHARE)))
-    tests = listed_tests(report, room - size(body.text))
+    tests = listed_tests(shown, room - size(body.text), pictures or {})
     return _assemble(shown, lighthouse, body, tests)
 
 
 def _assemble(shown: View, lighthouse: LighthouseReport | None, body: Filled, tests: ListedTests) -> str:
-    gate_holds = lighthouse is None or lighthouse.gate_holds
-    status = wording.status(shown.report)
-    if status is Status.PASSED and not gate_holds:
-        status = Status.FAILED
+    status = wording.status(shown.report, lighthouse)
     css, js = _asset("report.css"), _asset("report.js")
     context = shown.report.context
     links = [(text, url) for text, url in (("Run", context.url),) if escape.html_url(url)]
@@ -80,7 +82,7 @@ def _assemble(shown: View, lighthouse: LighthouseReport | None, body: Filled, te
         .render(
             status=status,
             symbol=STATUS_GLYPH[status],
-            headline=wording.headline(shown.report) + ("" if gate_holds else "; the Lighthouse gate does not hold"),
+            headline="; ".join([wording.headline(shown.report), *lighthouse_trouble(lighthouse)]),
             context=context_parts(shown.report, shown.comparison),
             links=links,
             totals=numbers,

@@ -11,7 +11,7 @@ from report_merge.render import charts, escape, wording
 from report_merge.render.budget import Item, Section
 from report_merge.render.html_templates import pieces
 from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
-from report_merge.render.view import ShownGroup, View, balance, duplicates_sentence, excerpt
+from report_merge.render.view import ShownGroup, View, balance, duplicates_sentence, excerpt, output_tail
 from report_merge.render.wording import count
 
 GROUPS = 500
@@ -25,7 +25,7 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
     make = pieces()
     report = shown.report
     reproduce = report.context.reproduce
-    only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
+    only_flaky = all((group.new is None or group.new) and not group.known for group in shown.elsewhere)
     pages = list(_lighthouse(lighthouse)) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
     missing = (make.missing_row(group, NAMES) for group in shown.missing)
@@ -34,8 +34,8 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
         *_table(
             "Files that could not be read, or not wholly",
             ("file", "reason", "tests"),
-            map(make.problem_row, report.problems),
-            len(report.problems),
+            map(make.problem_row, shown.lossy),
+            len(shown.lossy),
             "alarm",
         ),
         *_table(
@@ -50,9 +50,15 @@ def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Sect
         _groups("Flaky" if only_flaky else "Not from this change", shown.elsewhere, "", 0),
         *_changes(shown),
         *_where(shown),
+        *_table(
+            "Damaged files that were repaired, nothing lost",
+            ("file", "reason", "tests"),
+            map(make.problem_row, shown.repaired),
+            len(shown.repaired),
+        ),
         *calm,
         *_table(
-            "Files passed over",
+            "Notes",
             ("file", "reason"),
             (_row(note.file, note.reason) for note in report.notes),
             len(report.notes),
@@ -104,8 +110,9 @@ def _groups(title: str, groups: tuple[ShownGroup, ...], reproduce: str, opened: 
 def _group(shown: ShownGroup, opened: bool, reproduce: str) -> Item:  # noqa: FBT001
     make = pieces()
     text = shown.group.sample.text or shown.group.sample.message
-    full = make.group(shown, opened, excerpt(text, 200, 50), reproduce, TESTS_OF_A_GROUP)
-    short = make.group(shown, opened, excerpt(text, 3, 0), reproduce, 5)
+    outputs = output_tail(shown.group.cases[0])
+    full = make.group(shown, opened, excerpt(text, 200, 50), reproduce, TESTS_OF_A_GROUP, outputs)
+    short = make.group(shown, opened, excerpt(text, 3, 0), reproduce, 5, ())
     return Item((str(full), str(short), str(make.group_line(shown))), stands_for=len(shown.group.cases))
 
 
@@ -160,7 +167,7 @@ def _where(shown: View) -> Iterator[Section]:
     columns = ("machine", time, "#tests", "#failed", "#retries", "#busy", *(("#share",) if shares else ()))
     yield from _table("Machines", columns, rows, len(shown.machines), note=balance(report))
     if len(report.cases) > 1:
-        chart = charts.durations(case.seconds for case in report.cases if case.attempts)
+        chart = charts.durations(report.durations)
         yield Section(before=_section("How long tests take"), items=[Item((str(chart),))], after="</section>\n")
     longest = max((case.seconds for case in shown.slowest), default=0.0) or 1.0
     slow = (make.slow_row(case, charts.share_bar(case.seconds / longest)) for case in shown.slowest)

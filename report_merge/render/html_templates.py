@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from report_merge.render import charts, escape, wording
+from report_merge.render.links import attachment_href, viewer_href
 
 
 @cache
@@ -36,6 +37,10 @@ def templates() -> Environment:
         "duration": wording.duration,
         "count": wording.count,
         "sparkline": charts.sparkline,
+        "earlier": charts.earlier,
+        "known": wording.known_words,
+        "href": lambda attachment: Markup(escape.html(attachment_href(attachment))),  # noqa: S704  escaped here
+        "viewer": lambda attachment: Markup(escape.html(viewer_href(attachment))),  # noqa: S704  escaped here
         "lines": _coloured,
     }
     return environment

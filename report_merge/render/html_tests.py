@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from report_merge.model import Case, Report, Verdict
+from report_merge.model import Attachment, Attempt, Case, Report, Verdict
 from report_merge.render.escape import NAME_LIMIT, script_json
-from report_merge.render.view import excerpt
-from report_merge.render.wording import count
+from report_merge.render.links import attachment_href
+from report_merge.render.view import View, excerpt, shown_test, without_markers
+from report_merge.render.wording import count, known_words
 from report_merge.sanitize import one_line, plain
 
 ATTEMPTS = 20  # of one test
+PROPERTIES = 30
+OUTPUT_LINES = 40
 _ORDER = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY, Verdict.SKIPPED, Verdict.PASSED)
+# What a picture is, by its first bytes: whatever is in the file, a browser is told no other type.
+_PICTURES = ((b"\x89PNG\r\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,88 +34,154 @@ class _Names:
     """A list in which each name stands once, for rows to refer to by number."""
 
     def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
+        self.numbers: dict[Any, int] = {}
         self.bytes = 0
 
-    def __call__(self, name: str) -> int:
-        name = one_line(name, NAME_LIMIT)
+    def __call__(self, name: Any) -> int:
         if name not in self.numbers:
             self.numbers[name] = len(self.numbers)
             self.bytes += _size(name)
         return self.numbers[name]
 
 
-def listed_tests(report: Report, budget_bytes: int) -> ListedTests:
-    """Rows ``[verdict, place, name, project, machine, seconds, detail?]`` and, beside them, what the attempts did.
+def listed_tests(shown: View, budget_bytes: int, pictures: Mapping[str, bytes]) -> ListedTests:
+    """Rows ``[verdict, place, name, project, machine, seconds, detail?, cause?]`` and, beside them, what happened.
 
-    Rows come first; texts of attempts get what then is left, failed tests before flaky ones.
+    Rows come first; texts of attempts get what then is left, failed tests before flaky ones, and at last `pictures`,
+    by the path of their attachment.
     """
-    cases = sorted(report.cases, key=lambda case: _ORDER.index(case.verdict))
+    cases: list[Case] = []
+    groups = (*shown.attention, *shown.elsewhere)
+    causes = {id(case): n for n, group in enumerate(groups) for case in group.group.cases}
     places, projects, machines = _Names(), _Names(), _Names()
     rows: list[list[Any]] = []
-    used = 500
-    for case in cases:
+    used = 500 + 16 * len(groups)
+    for case in _by_need(shown.report):
         row = _row(case, places, projects, machines)
-        cost = _size(row) + 8  # a comma, and the number of its detail
+        cost = _size(row) + (1 if _uneventful(case) else 16)  # a comma, the numbers of its detail and its cause
         if used + cost + places.bytes + projects.bytes + machines.bytes > budget_bytes:
             break
         used += cost
         rows.append(row)
-    details: list[Any] = []
+        cases.append(case)
     left = budget_bytes - used - places.bytes - projects.bytes - machines.bytes
-    for case, row in zip(cases, rows, strict=False):
-        if case.verdict is Verdict.PASSED and len(case.attempts) == 1:
-            continue
-        detail = next((d for d in _details(case) if _size(d) <= left), None)
+    details: list[Any] = []
+    for case, row in zip(cases, rows, strict=True):
+        detail, cause = None, causes.get(id(case))
+        if not _uneventful(case):
+            detail = next((d for d in _details(case, shown.report.context.files_url) if _size(d) <= left), None)
         if detail is not None:
             left -= _size(detail)
             row.append(len(details))
             details.append(detail)
+        if cause is not None:
+            row.extend([cause] if detail is not None else [None, cause])
+    _add_pictures(details, pictures, left)
     document = {
         "verdicts": [str(verdict) for verdict in _ORDER],
         "places": list(places.numbers),
         "projects": list(projects.numbers),
         "machines": list(machines.numbers),
+        "causes": [group.group.fingerprint for group in groups],
         "rows": rows,
         "details": details,
     }
-    return ListedTests(_dumps(document), len(rows), report.totals.tests - len(rows))
+    return ListedTests(_dumps(document), len(rows), shown.report.totals.tests - len(rows))
+
+
+def _by_need(report: Report) -> Iterator[Case]:
+    """What needs attention first; the others as they come, because they are not held all at once."""
+    first = [case for case in report.eventful if case.verdict is not Verdict.PASSED]
+    yield from sorted(first, key=lambda case: _ORDER.index(case.verdict))
+    told = {id(case) for case in first}
+    yield from (case for case in report.cases if id(case) not in told)
+
+
+def _uneventful(case: Case) -> bool:
+    passed_at_once = case.verdict is Verdict.PASSED and len(case.attempts) == 1
+    return passed_at_once and not (case.owners or case.history or case.known)
 
 
 def _row(case: Case, places: _Names, projects: _Names, machines: _Names) -> list[Any]:
     machine = case.last.machine if case.last else ""
     seconds = case.last.seconds if case.last else None
     name = case.key.name + (f" ({case.key.ordinal + 1})" if case.key.ordinal else "")
+    title = one_line(case.key.classname or case.key.file, NAME_LIMIT)
+    path = one_line(case.key.file or _as_path(case.key.classname), NAME_LIMIT)
     return [
         _ORDER.index(case.verdict),
-        places(case.key.classname or case.key.file),
+        places((title, path) if path != title else (title,)),
         one_line(name, NAME_LIMIT),
-        projects(case.key.project),
-        machines(machine),
+        projects(one_line(case.key.project, NAME_LIMIT)),
+        machines(one_line(machine, NAME_LIMIT)),
         round(seconds, 3) if seconds is not None and abs(seconds) < 1e9 else None,
     ]
 
 
-def _details(case: Case) -> Iterable[list[Any]]:
-    """What happened in each attempt: in full, in a few lines, without a text."""
+def _as_path(classname: str) -> str:
+    """`com.acme.CartTest` as folders, for the tree; what is no dotted name stays as it is."""
+    parts = classname.split(".")
+    return "/".join(parts) if all(part.isidentifier() for part in parts) else classname
+
+
+def _details(case: Case, files_url: str) -> Iterator[dict[str, Any]]:
+    """What is known of a test: in full, in a few lines, without a text."""
+    test = shown_test(case, files_url)
+    known = {
+        "place": test.place,
+        "url": test.url,
+        "owners": [one_line(owner, 100) for owner in case.owners],
+        "history": case.history,
+        "known": one_line(known_words(case)),
+        "values": [test.values.expected, test.values.received] if test.values else None,
+        "properties": [[one_line(n, 100), one_line(v)] for n, v in case.properties[:PROPERTIES]],
+    }
+    about = {name: value for name, value in known.items() if value}
     if not case.attempts:
-        yield [[str(Verdict.NOT_RUN), None, "", plain(case.reason)]]
+        yield {**about, "attempts": [[str(Verdict.NOT_RUN), None, "", plain(case.reason)]]}
         return
     more = len(case.attempts) - ATTEMPTS
     rest = [[f"and {count(more, 'more attempt')}", None, "", ""]] if more > 0 else []
-    for head, tail in ((100, 30), (6, 3), (0, 0)):
-        yield [
-            *(
-                [
-                    str(attempt.outcome),
-                    attempt.seconds if attempt.seconds is None or abs(attempt.seconds) < 1e9 else None,
-                    one_line(attempt.machine, NAME_LIMIT),
-                    plain(excerpt(attempt.text or attempt.message, head, tail)) if head and attempt.outcome.bad else "",
-                ]
-                for attempt in case.attempts[:ATTEMPTS]
-            ),
-            *rest,
-        ]
+    for head, tail, output in ((100, 30, OUTPUT_LINES), (6, 3, 0), (0, 0, 0)):
+        attempts = [_attempt(attempt, head, tail, output) for attempt in case.attempts[:ATTEMPTS]]
+        yield {**about, "attempts": [*attempts, *rest]}
+
+
+def _attempt(attempt: Attempt, head: int, tail: int, output: int) -> list[Any]:
+    """``[outcome, seconds, machine, text, {stdout, stderr, files}?]``."""
+    seconds = attempt.seconds
+    streams = (("stdout", attempt.stdout), ("stderr", attempt.stderr)) if output else ()
+    more: dict[str, Any] = {
+        name: tail_text
+        for name, text in streams
+        if (tail_text := excerpt(without_markers(plain(text))[-60_000:], 0, output)).strip()
+    }
+    if attempt.attachments:
+        more["files"] = [_file(attachment) for attachment in attempt.attachments]
+    return [
+        str(attempt.outcome),
+        seconds if seconds is None or abs(seconds) < 1e9 else None,
+        one_line(attempt.machine, NAME_LIMIT),
+        plain(excerpt(attempt.text or attempt.message, head, tail)) if head and attempt.outcome.bad else "",
+        *([more] if more else []),
+    ]
+
+
+def _file(attachment: Attachment) -> list[str]:
+    """``[name, kind, address, picture?]``."""
+    return [one_line(attachment.name), str(attachment.kind), attachment_href(attachment)]
+
+
+def _add_pictures(details: list[Any], pictures: Mapping[str, bytes], left: int) -> None:
+    for detail in details:
+        for attempt in detail["attempts"]:
+            for file in attempt[4].get("files", ()) if len(attempt) > 4 else ():
+                data = pictures.get(file[2], b"")
+                kind = next((kind for start, kind in _PICTURES if data.startswith(start)), "")
+                cost = len(data) * 4 // 3 + 40
+                if kind and cost <= left:
+                    left -= cost
+                    file.append(f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
 
 
 def _dumps(value: Any) -> str:

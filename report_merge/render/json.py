@@ -1,36 +1,133 @@
-"""A Report as JSON and back, losing nothing: the file that `--json` writes and `--baseline` reads."""
+"""A Report as JSON and back, losing nothing: the file that `--json` writes and `--baseline` reads.
+
+`report.schema.json` describes it. `causes` says which tests failed for one reason; it is for readers of the file and is
+worked out again, not read back.
+"""
 
 from __future__ import annotations
 
 import json
 import types
 import typing
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
-from report_merge.model import Report
+from report_merge import failures
+from report_merge.lighthouse.results import LighthouseReport
+from report_merge.model import Case, Report
 
 FORMAT = "report-merge"
-VERSION = 1
+VERSION = 2
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+READ_VERSIONS = (1, 2)  # 1 has neither causes nor Lighthouse results
 
 
 class NotAReport(ValueError):
     """The text is not a report this version can read; the message says what it is instead."""
 
 
-def dumps(report: Report) -> str:
-    """`report` as one JSON object; fields that have their default value are left out."""
-    return json.dumps(
-        {"format": FORMAT, "version": VERSION, "report": _plain(report)}, ensure_ascii=False, allow_nan=False
-    )
+@dataclass(frozen=True, slots=True)
+class SavedReport:
+    """What a file of `--json` holds."""
+
+    report: Report
+    lighthouse: LighthouseReport | None = None
+
+
+def dumps(
+    report: Report, lighthouse: LighthouseReport | None = None, rules: failures.FailureRules | None = None
+) -> str:
+    """All of it as one JSON object; fields that have their default value are left out."""
+    return "".join(written(report, lighthouse, rules))
+
+
+def written(
+    report: Report, lighthouse: LighthouseReport | None = None, rules: failures.FailureRules | None = None
+) -> Iterator[str]:
+    """The same piece by piece: a report may hold a million tests."""
+    about = {"format": FORMAT, "version": VERSION, "causes": _causes(report, rules)}
+    if lighthouse is not None:
+        about["lighthouse"] = _plain(replace(lighthouse, baseline=()))
+    yield f'{_json(about)[:-1]}, "report": {_json(_plain(replace(report, cases=())))[:-1]}, "cases": ['
+    separator = ""
+    for case in report.cases:
+        yield separator + (_uneventful(case) or _json(_plain(case)))
+        separator = ",\n"
+    yield "]}}\n"
+
+
+def _uneventful(case: Case) -> str:
+    """A test with names, one outcome and a time, which most are, as `_json` writes it but three times as fast; else ''.
+
+    A test holds that it looks at every field.
+    """
+    if (
+        len(case.attempts) != 1 or case.line is not None or case.properties or case.reason or case.source
+        or case.owners or case.history or case.known is not None
+    ):  # fmt: skip
+        return ""
+    (one,), key = case.attempts, case.key
+    if (
+        one.kind or one.message or one.text or one.stdout or one.stderr or one.started or one.attachments
+        or one.cause is not None or not isfinite(one.seconds or 0.0)
+    ):  # fmt: skip
+        return ""
+    names = ("project", key.project), ("file", key.file), ("classname", key.classname), ("name", key.name)
+    own = [f'"{name}": {_quoted(value)}' for name, value in names if value]
+    if key.ordinal:
+        own.append(f'"ordinal": {key.ordinal}')
+    tried = [f'"outcome": "{one.outcome.value}"']
+    if one.number != 1:
+        tried.append(f'"number": {one.number}')
+    if one.seconds is not None:
+        tried.append(f'"seconds": {one.seconds!r}')
+    about = ("machine", one.machine), ("shard", one.shard), ("source", one.source)
+    tried += [f'"{name}": {_quoted(value)}' for name, value in about if value]
+    suite = f'"suite": {_quoted(case.suite)}, ' if case.suite else ""
+    return f'{{"key": {{{", ".join(own)}}}, {suite}"attempts": [{{{", ".join(tried)}}}]}}'
+
+
+def _quoted(text: str) -> str:
+    return json.encoder.encode_basestring(_plain(text))
+
+
+def _json(value: Any) -> str:
+    return _ENCODER.encode(value)
+
+
+def _causes(report: Report, rules: failures.FailureRules | None) -> list[dict[str, Any]]:
+    """One entry for each cause; its `tests` are places in the list of cases, from 0."""
+    groups = failures.group(report.eventful, rules=rules)
+    theirs = {id(case) for group in groups for case in group.cases}
+    places = {id(case): place for place, case in enumerate(report.cases) if id(case) in theirs}
+    return [
+        {
+            "fingerprint": group.fingerprint,
+            "verdict": group.verdict.value,
+            "category": group.finding.category,
+            "rule": group.finding.rule,
+            "title": _plain(group.title),
+            "evidence": _plain(group.finding.evidence),
+            "hint": _plain(group.finding.hint),
+            "machines": _plain(group.machines),
+            "tests": [places[id(case)] for case in group.cases],
+        }
+        for group in groups
+    ]
 
 
 def loads(text: str) -> Report:
     """The report `dumps` was given. Raises NotAReport for anything else, and for versions it does not know."""
+    return saved(text).report
+
+
+def saved(text: str) -> SavedReport:
+    """All that `dumps` was given. Raises NotAReport for anything else, and for versions it does not know."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -38,35 +135,42 @@ def loads(text: str) -> Report:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise NotAReport('not a report of report-merge: there is no "format": "report-merge" in it')
     version = document.get("version")
-    if version != VERSION:
+    if version not in READ_VERSIONS:
         raise NotAReport(
-            f"a report of format version {version!r:.40}; this report-merge reads version {VERSION}. "
+            f"a report of format version {version!r:.40}; this report-merge reads versions 1 to {VERSION}. "
             "Write it again with this version, or use the version that wrote it."
         )
     report: Report = _value(Report, document.get("report"), "report")
-    return report
+    lighthouse = document.get("lighthouse")
+    return SavedReport(report, lighthouse and _value(LighthouseReport, lighthouse, "lighthouse"))
 
 
 def _plain(value: Any) -> Any:
     """`value` as what JSON knows; a report has a million of them, so the frequent kinds come first."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind is str:
         return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
-    if kind is int or value is None:
+    if kind is int or kind is bool or value is None:
         return value
     if kind is float:
         return value if isfinite(value) else None  # JSON has neither NaN nor infinity
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(kind):
-        pairs = ((name, getattr(value, name), default) for name, default in _defaults(kind))
-        return {name: _plain(item) for name, item, default in pairs if item is not default and item != default}
-    return [_plain(item) for item in value]
+    if kind is tuple:
+        return [_plain(item) for item in value]
+    if (shape := _shape(kind)) is not None:
+        names, defaults, values = shape
+        told = zip(names, values(value), defaults, strict=True)
+        return {name: _plain(item) for name, item, default in told if item is not default and item != default}
+    return value.value if isinstance(value, Enum) else [_plain(item) for item in value]
 
 
 @cache
-def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.default) for field in fields(kind))
+def _shape(kind: Any) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]] | None:
+    """The names and defaults of a dataclass's fields, and what gets their values; None for another kind."""
+    if not is_dataclass(kind):
+        return None
+    names = tuple(field.name for field in fields(kind))
+    getter = attrgetter(*names) if len(names) > 1 else lambda value: (getattr(value, names[0]),)
+    return names, tuple(field.default for field in fields(kind)), getter
 
 
 @cache
@@ -77,8 +181,10 @@ def _hints(cls: type) -> dict[str, Any]:
 def _value(kind: Any, value: Any, where: str) -> Any:
     """`value` as `kind`, which is one of the few kinds the model is made of."""
     origin = typing.get_origin(kind)
-    if origin is types.UnionType:  # X | None
-        return None if value is None else _value(typing.get_args(kind)[0], value, where)
+    if origin is types.UnionType:  # X | None, or a number or text
+        kinds = typing.get_args(kind)
+        fitting = (one for one in kinds if type(value) is one or (one is float and type(value) is int))
+        return None if value is None and type(None) in kinds else _value(next(fitting, kinds[0]), value, where)
     if origin is tuple or origin is Sequence:
         return _sequence(typing.get_args(kind), value, where)
     if is_dataclass(kind):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from report_merge.lighthouse import METRICS, Assertion, LighthouseReport, Page, Spread, delta
+from report_merge.render import escape
 from report_merge.render.wording import count, signed
+from report_merge.sanitize import one_line
 
+NAMED = 10  # URLs and files
+LINES = 20  # in a log
 METRIC_NAMES = {
     "largest-contentful-paint": "LCP",
     "total-blocking-time": "TBT",
@@ -36,7 +41,35 @@ def _method(report: LighthouseReport) -> str:
     }
     speeds = sorted({f"{page.benchmark:.0f}" for page in pages if page.benchmark is not None}, key=int)
     speed = [f"benchmarkIndex {' to '.join((speeds[0], speeds[-1])[: len(speeds)])}"] if speeds else []
-    return "; ".join([*sorted(settings), *speed, "median (lowest–highest) of the runs"]) if settings else ""
+    others = (("not measured again", report.not_measured_again), ("not a result", [n.file for n in report.notes]))
+    named = [f"{words}: {_some(names)}" for words, names in others if names]
+    return "; ".join([*sorted(settings), *speed, "median (lowest–highest) of the runs", *named]) if settings else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def lighthouse_trouble(report: LighthouseReport | None) -> list[str]:
+    """What keeps Lighthouse from being green, as parts of the headline."""
+    if report is None:
+        return []
+    unusable = f"{count(len(report.problems), 'Lighthouse file')} could not be used"
+    return [
+        *([] if report.gate_holds else ["the Lighthouse gate does not hold"]),
+        *([unusable] if report.problems else []),
+    ]
+
+
+def lighthouse_lines(report: LighthouseReport) -> list[str]:
+    """Why Lighthouse is not green, for a terminal or a log; safe to print."""
+    failed = [AssertionRow(assertion) for assertion in report.failed]
+    lines = [f"LIGHTHOUSE {r.level} {r.name}: expected {r.expectation}, found {r.found}; {r.url}" for r in failed]
+    lines += [f"LIGHTHOUSE error {page.url}: {page.error}" for page in report.pages if page.error]
+    lines += [f"UNREADABLE {problem.file}: {problem.reason}" for problem in report.problems]
+    more = [f"... and {count(len(lines) - LINES, 'more line')} about Lighthouse: see the report"]
+    return [escape.workflow_log(one_line(line, 1000)) for line in lines[:LINES]] + (more if len(lines) > LINES else [])
 
 
 def failed_words(report: LighthouseReport) -> str:

@@ -5,6 +5,7 @@ The page says the verdict first, then what needs a person, then the rest, folded
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,16 +15,27 @@ from markupsafe import Markup
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules
 from report_merge.lighthouse import LighthouseReport
-from report_merge.model import Case, Report, Totals
+from report_merge.model import Case, Report, RunContext, Totals
 from report_merge.render import escape, wording
 from report_merge.render.budget import Filled, Item, Section, fill, size
 from report_merge.render.lighthouse_markdown import lighthouse_sections
-from report_merge.render.view import ShownGroup, View, balance, context_parts, duplicates_sentence, excerpt, view
+from report_merge.render.lighthouse_words import lighthouse_trouble
+from report_merge.render.view import (
+    ShownGroup,
+    View,
+    balance,
+    context_parts,
+    duplicates_sentence,
+    excerpt,
+    output_tail,
+    view,
+)
 from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
 
 STEP_LIMIT = (
     1_048_576  # bytes a step may write; above it GitHub shows nothing at all (actions/runner FileCommandManager)
 )
+PROBLEMS = "| file | reason | |\n|:--|:--|:--|\n"
 GROUPS = 200  # causes shown in detail or by name; nobody reads more, and the report has them
 OPEN_GROUPS = 3
 ROWS = 50  # of machines, changes, reasons why parts are missing
@@ -74,7 +86,7 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
         return shortest if size(shortest) <= room else ""
     pages = lighthouse_sections(lighthouse, pieces()) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
-    rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown), *_notes(shown)]
+    rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown), *_repaired(shown), *_notes(shown)]
     sections = [*_attention(shown, groups), *urgent, *rest, *calm]
     filled = fill(sections, room - size(head) - foot_room)
     return head + filled.text + _foot(filled, size(head) + size(filled.text), room)
@@ -82,8 +94,10 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
 
 def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
     report, comparison = shown.report, shown.comparison
-    blame = [count(len(comparison.new_failures), "new failure")] if comparison and report.totals.failed else []
-    blame += ["the Lighthouse gate does not hold"] if lighthouse and not lighthouse.gate_holds else []
+    failing = report.totals.failed > report.totals.known
+    new = [case for case in comparison.new_failures if not case.known or case.known.expired] if comparison else []
+    blame = [count(len(new), "new failure")] if comparison and failing else []
+    blame += lighthouse_trouble(lighthouse)
     context = report.context
     links = [
         link for link in (("HTML report", context.report_url), ("run", context.url)) if escape.markdown_url(link[1])
@@ -123,10 +137,10 @@ def _attention(shown: View, groups: int) -> list[Section]:
             for group in shown.missing[:ROWS]
         ]
         sections.append(_table(table, rows, sum(len(group.names) for group in shown.missing[ROWS:])))
-    if shown.report.problems:
-        table = "### Files that could not be read, or not wholly\n\n| file | reason | |\n|:--|:--|:--|\n"
-        rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.report.problems[:ROWS]]
-        sections.append(_table(table, rows, len(shown.report.problems) - len(rows)))
+    if shown.lossy:
+        table = f"### Files that could not be read, or not wholly\n\n{PROBLEMS}"
+        rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.lossy[:ROWS]]
+        sections.append(_table(table, rows, len(shown.lossy) - len(rows)))
     if told := duplicates_sentence(shown.report):
         table = f"### Tests in several files\n\n{escape.markdown(told)}.\n\n| test | files |\n|:--|:--|\n"
         rows = [
@@ -134,22 +148,28 @@ def _attention(shown: View, groups: int) -> list[Section]:
             for one in shown.report.duplicates[:ROWS]
         ]
         sections.append(_table(table, rows, shown.report.duplicate_count - len(rows)))
-    sections.append(_groups("### Needs attention\n\n", shown.attention, groups, shown.report.context.reproduce))
+    sections.append(_groups("### Needs attention\n\n", shown.attention, groups, shown.report.context))
     return sections
 
 
+def _repaired(shown: View) -> list[Section]:
+    rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.repaired[:ROWS]]
+    title = f"{count(len(shown.repaired), 'damaged file')} repaired, nothing lost"
+    return [_folded(title, PROBLEMS, rows, len(shown.repaired) - len(rows))] if rows else []
+
+
 def _elsewhere(shown: View, groups: int) -> list[Section]:
-    only_flaky = all(group.new is None or group.new for group in shown.elsewhere)
+    only_flaky = all((group.new is None or group.new) and not group.known for group in shown.elsewhere)
     title = "### Flaky\n\n" if only_flaky else "### Not from this change\n\n"
-    return [_groups(title, shown.elsewhere, groups, "", opened=0)]
+    context = replace(shown.report.context, reproduce="")
+    return [_groups(title, shown.elsewhere, groups, context, opened=0)]
 
 
 def _groups(
-    before: str, shown: tuple[ShownGroup, ...], limit: int, reproduce: str, *, opened: int = OPEN_GROUPS
+    before: str, shown: tuple[ShownGroup, ...], limit: int, context: RunContext, *, opened: int = OPEN_GROUPS
 ) -> Section:
-    items = [
-        _group(group, index < opened, reproduce if index == 0 else "") for index, group in enumerate(shown[:limit])
-    ]
+    later = replace(context, reproduce="")  # the command is the same for all
+    items = [_group(group, index < opened, later if index else context) for index, group in enumerate(shown[:limit])]
     hidden = sum(len(group.group.cases) for group in shown[limit:])
 
     def more(dropped: int) -> str:
@@ -158,17 +178,16 @@ def _groups(
     return Section(before=before, items=items, more=more, hidden=hidden, after="\n")
 
 
-def _group(shown: ShownGroup, opened: bool, reproduce: str) -> Item:  # noqa: FBT001
+def _group(shown: ShownGroup, opened: bool, context: RunContext) -> Item:  # noqa: FBT001
     make = pieces()
     text = excerpt(shown.group.sample.text or shown.group.sample.message)
     info = "diff" if any(line.startswith(("+ ", "- ")) for line in text.splitlines()) else ""
-    full = make.group_full(
-        shown,
-        opened,
-        Markup(escape.fence(text, info)),  # noqa: S704  escaped for this place
-        Markup(escape.fence(reproduce)) if reproduce else "",  # noqa: S704
-    )
-    levels = (str(full), str(make.group_short(shown)), str(make.group_line(shown)))
+    message = Markup(escape.fence(text, info))  # noqa: S704  escaped for this place
+    again = Markup(escape.fence(context.reproduce)) if context.reproduce else ""  # noqa: S704
+    outputs = [(name, Markup(escape.fence(tail))) for name, tail in output_tail(shown.group.cases[0])]  # noqa: S704
+    artifacts = f"{context.url}#artifacts" if context.url else ""
+    full = [str(make.group_full(shown, opened, message, again, said, artifacts)) for said in (outputs, [])]
+    levels = (*(full if outputs else full[1:]), str(make.group_short(shown)), str(make.group_line(shown)))
     return Item(levels, stands_for=len(shown.group.cases))
 
 
@@ -184,7 +203,7 @@ def _folded(title: str, table: str, rows: list[Item], hidden: int = 0) -> Sectio
 def _notes(shown: View) -> list[Section]:
     notes = shown.report.notes
     rows = [Item((f"| {escape.markdown(n.file)} | {escape.markdown(n.reason)} |\n",)) for n in notes[:ROWS]]
-    title = f"Files passed over ({len(notes)})"
+    title = f"Notes ({len(notes)})"
     return [_folded(title, "| file | reason |\n|:--|:--|\n", rows, len(notes) - len(rows))] if notes else []
 
 
@@ -259,5 +278,8 @@ def pieces() -> Any:
         "count": wording.count,
         "web": lambda url: Markup(escape.markdown_url(url)),  # noqa: S704  escaped for this place
         "bar": wording.bar,
+        "sparkline": wording.sparkline,
+        "known": wording.known_words,
+        "last_part": lambda path: path.rstrip("/").rsplit("/", 1)[-1],
     }
     return environment.get_template("summary.md.j2").module

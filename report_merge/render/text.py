@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from report_merge import failures
+from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 from report_merge.render import escape
+from report_merge.render.lighthouse_words import lighthouse_lines, lighthouse_trouble
 from report_merge.render.view import MissingGroup, duplicates_sentence, missing_groups
 from report_merge.render.wording import (
     Status,
@@ -25,7 +27,12 @@ TESTS_SHOWN = 5
 
 
 def final_lines(
-    report: Report, *, program: str, report_path: str = "", rules: failures.FailureRules | None = None
+    report: Report,
+    *,
+    program: str,
+    report_path: str = "",
+    rules: failures.FailureRules | None = None,
+    lighthouse: LighthouseReport | None = None,
 ) -> list[str]:
     """The grouped failures, what is missing, and as the last line exactly one summary:
 
@@ -56,7 +63,8 @@ def final_lines(
     lines += _passed_over(report)
     if nothing := nothing_passed(report.totals.tests, report.totals.skipped):
         lines.append(nothing.replace("nothing passed", "NOTHING PASSED"))
-    return [*lines, last_line(report, program=program, report_path=report_path)]
+    lines += lighthouse_lines(lighthouse) if lighthouse else []
+    return [*lines, last_line(report, program=program, report_path=report_path, lighthouse=lighthouse)]
 
 
 def _passed_over(report: Report) -> list[str]:
@@ -72,13 +80,21 @@ def _passed_over(report: Report) -> list[str]:
     for note in report.notes[:GROUPS_SHOWN]:
         lines.append(f"note: {escape.terminal_name(note.file)}: {escape.terminal_name(note.reason)}")  # noqa: PERF401
     if len(report.notes) > GROUPS_SHOWN:
-        lines.append(f"note: ... and {count(len(report.notes) - GROUPS_SHOWN, 'more file')} passed over")
+        lines.append(f"note: ... and {count(len(report.notes) - GROUPS_SHOWN, 'more note')}")
     return lines
 
 
-def last_line(report: Report, *, program: str, report_path: str = "") -> str:
+def last_line(
+    report: Report,
+    *,
+    program: str,
+    report_path: str = "",
+    lighthouse: LighthouseReport | None = None,
+) -> str:
     """The one line that scripts can find: `PROGRAM: STATUS counts; machines; wall time; report PATH`."""
-    parts = [f"{program}: {status(report)} {counts(report)}"]
+    parts = [f"{program}: {status(report, lighthouse)} {counts(report)}"]
+    parts += [f"{report.totals.known} of the failed known"] if report.totals.known else []
+    parts += lighthouse_trouble(lighthouse)
     if report.machines:
         parts.append(count(len(report.machines), "machine"))
     if report.wall_seconds is not None:
@@ -108,6 +124,8 @@ def _group(group: failures.FailureGroup) -> list[str]:
     for case in group.cases[:TESTS_SHOWN]:
         machines = failed_on(case)
         where = f"  on {escape.terminal_name(', '.join(machines))}" if machines else ""
+        if case.source:
+            where = f"  {escape.terminal_name(f'{case.source}:{case.line}' if case.line else case.source)}{where}"
         lines.append(f"    {history(case)} {escape.terminal_name(title(case.key))}{where}  {duration(case.seconds)}")
     if len(group.cases) > TESTS_SHOWN:
         lines.append(f"    ... and {count(len(group.cases) - TESTS_SHOWN, 'more test')}")

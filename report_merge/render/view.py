@@ -6,23 +6,42 @@ The verdict, then what needs a person grouped by cause, then what does not come 
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from report_merge import failures
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureGroup, FailureRules, FailureVerdict
-from report_merge.model import Case, MachineUse, Missing, Report, Verdict
+from report_merge.failures.values import Values, values
+from report_merge.model import Attachment, Case, FileProblem, MachineUse, Missing, Report, Verdict
 from report_merge.render.wording import count, duration, title
+from report_merge.sanitize import one_line, plain
 
 SLOWEST_SHOWN = 10
+ATTACHING = 10  # tests of a cause whose attachments are shown
+MACHINES = 5  # named where a cause struck
+OUTPUT_LINES = 15  # of the end of a test's output
 HEAD_LINES = 25
 TAIL_LINES = 10  # long assertions say `expected ... but was ...` at their end (apache/ozone#10857)
 LINE_CHARACTERS = 500
+_MARKER_LINE = re.compile(r"^[ \t]{0,20}\[\[ATTACHMENT\|[^\n]{0,1000}\]\][ \t]*\n?", re.MULTILINE)
 
 _BROKEN_SURROUNDINGS = (
     FailureVerdict.ENVIRONMENT, FailureVerdict.INFRASTRUCTURE, FailureVerdict.SETUP, FailureVerdict.CANCELLED,
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTest:
+    """A test that failed, with where to look and what it says. Raw text."""
+
+    case: Case
+    place: str  # `tests/cart.py:41`, or empty
+    url: str  # of that line in the repository, or empty
+    values: Values | None
+    attachments: tuple[Attachment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +51,43 @@ class ShownGroup:
     group: FailureGroup
     new: int | None  # how many of its tests did not fail on the baseline; None: there is none to compare with
     baseline: str = ""
+    files_url: str = ""
+
+    def tests(self, limit: int) -> list[ShownTest]:
+        return [shown_test(case, self.files_url) for case in self.group.cases[:limit]]
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        return tuple(one for test in self.tests(ATTACHING) for one in test.attachments)
+
+    @property
+    def where(self) -> str:
+        """`failed 4 times: 3 on moruk, 1 on pi`; empty when it failed once and nobody knows where."""
+        bad = [a.machine for case in self.group.cases for a in case.attempts if a.outcome.bad]
+        machines = Counter(machine for machine in bad if machine).most_common()
+        if len(bad) > 1 and len(set(bad)) == len(machines) == 1:
+            return f"failed {len(bad):,} times on {one_line(machines[0][0], 60)}"
+        named = [f"{number:,} on {one_line(machine, 60)}" for machine, number in machines[:MACHINES]]
+        named += [f"and on {count(len(machines) - MACHINES, 'more machine')}"] if len(machines) > MACHINES else []
+        if len(bad) > 1:
+            return f"failed {len(bad):,} times" + (f": {', '.join(named)}" if named else "")
+        return f"failed on {one_line(machines[0][0], 60)}" if machines else ""
 
     @property
     def elsewhere(self) -> bool:
         """Whether nothing of it can come from this change."""
-        return self.group.verdict is FailureVerdict.FLAKY or self.new == 0
+        return self.group.verdict is FailureVerdict.FLAKY or self.new == 0 or self.known
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody has taken on every failure of it."""
+        return all(case.known and not case.known.expired for case in self.group.cases)
 
     @property
     def symbol(self) -> str:
         if self.group.verdict is FailureVerdict.FLAKY:
             return "🟡"
-        if self.new == 0:
+        if self.new == 0 or self.known:
             return "🟠"
         return "⚙️" if self.group.verdict in _BROKEN_SURROUNDINGS else "🔴"
 
@@ -56,6 +101,8 @@ class ShownGroup:
         """Whose trouble it is, in one or two words."""
         if self.group.verdict is FailureVerdict.FLAKY:
             return "flaky"
+        if self.known:
+            return "known"
         if self.new == 0:
             return f"also fails on {self.baseline}"
         return f"new, {self.group.verdict}" if self.new else str(self.group.verdict)
@@ -85,13 +132,20 @@ class View:
     missing: tuple[MissingGroup, ...]
     machines: tuple[MachineRow, ...]
     slowest: tuple[Case, ...]
+    lossy: tuple[FileProblem, ...]  # files of which something is lost
+    repaired: tuple[FileProblem, ...]  # files that were damaged and are whole again
 
 
 def view(report: Report, comparison: Comparison | None, rules: FailureRules | None = None) -> View:
     new_keys = comparison.new_keys() if comparison else frozenset()
     label = comparison.label if comparison else ""
     shown = [
-        ShownGroup(group, sum(case.key in new_keys for case in group.cases) if comparison else None, label)
+        ShownGroup(
+            group,
+            sum(case.key in new_keys for case in group.cases) if comparison else None,
+            label,
+            report.context.files_url,
+        )
         for group in failures.group(report.eventful, rules=rules)
     ]
     attention = sorted((s for s in shown if not s.elsewhere), key=lambda s: s.new is None or s.new == 0)
@@ -105,6 +159,8 @@ def view(report: Report, comparison: Comparison | None, rules: FailureRules | No
         slowest=tuple(
             heapq.nlargest(SLOWEST_SHOWN, (c for c in report.eventful if c.attempts), key=lambda c: c.seconds)
         ),
+        lossy=tuple(problem for problem in report.problems if not problem.lossless),
+        repaired=tuple(problem for problem in report.problems if problem.lossless),
     )
 
 
@@ -116,6 +172,19 @@ def duplicates_sentence(report: Report) -> str:
     return (
         f"{count(report.duplicate_count, 'test')} {stand} in several files of one attempt; the worst outcome counts. "
         "Tests of their own need names of their own; retries need an attempt number in the path"
+    )
+
+
+def shown_test(case: Case, files_url: str) -> ShownTest:
+    bad = next((attempt for attempt in reversed(case.attempts) if attempt.outcome.bad), None)
+    place = case.source or (case.key.file if case.line else "")
+    line = f"#L{case.line}" if case.line else ""
+    return ShownTest(
+        case=case,
+        place=f"{place}:{case.line}" if place and case.line else place,
+        url=f"{files_url}{quote(case.source)}{line}" if files_url and case.source else "",
+        values=values(bad.message, bad.text) if bad else None,
+        attachments=tuple(attachment for attempt in case.attempts for attachment in attempt.attachments),
     )
 
 
@@ -162,6 +231,19 @@ def balance(report: Report) -> str:
     took = [] if report.wall_seconds is None else [("took", report.wall_seconds)]
     known = [f"{word} {duration(seconds)}" for word, seconds in (*took, *report.compared_times)]
     return ", ".join(known) if len(known) > 1 else ""
+
+
+def output_tail(case: Case) -> list[tuple[str, str]]:
+    """The last lines that a failed test wrote, by the name of the stream."""
+    bad = next((attempt for attempt in reversed(case.attempts) if attempt.outcome.bad), None)
+    streams = (("stdout", bad.stdout), ("stderr", bad.stderr)) if bad else ()
+    tails = ((name, excerpt(without_markers(plain(text))[-20_000:], 0, OUTPUT_LINES)) for name, text in streams)
+    return [(name, text) for name, text in tails if text.strip()]
+
+
+def without_markers(text: str) -> str:
+    """`text` without the lines that only name attachments."""
+    return _MARKER_LINE.sub("", text).strip("\n")
 
 
 def excerpt(text: str, head: int = HEAD_LINES, tail: int = TAIL_LINES) -> str:

@@ -28,23 +28,25 @@ STATUS_SYMBOL = {
 }
 
 
-def status(report: Report) -> Status:
-    """The word of whoever ran it, where there is one; else what cases and files say."""
-    if report.verdict:
+def status(report: Report, lighthouse: LighthouseReport | None = None) -> Status:
+    """The word of whoever ran it, where there is one; else what cases, files and Lighthouse results say."""
+    if report.verdict and (lighthouse is None or report.verdict != Status.PASSED):
         return Status(report.verdict)
     if report.incomplete:
         return Status.INCOMPLETE
-    if report.totals.failed:
+    if report.totals.failed > report.totals.known or not gate_holds(lighthouse):
         return Status.FAILED
-    return Status.UNREADABLE if report.problems else Status.PASSED
+    return Status.UNREADABLE if report.problems or (lighthouse and lighthouse.problems) else Status.PASSED
+
+
+def gate_holds(lighthouse: LighthouseReport | None) -> bool:
+    return lighthouse is None or lighthouse.gate_holds
 
 
 def symbol(report: Report, lighthouse: LighthouseReport | None = None) -> str:
     """The status as one character; what proves nothing and a Lighthouse gate that does not hold are never green."""
-    if status(report) is not Status.PASSED:
-        return STATUS_SYMBOL[status(report)]
-    if lighthouse is not None and not lighthouse.gate_holds:
-        return "❌"
+    if (word := status(report, lighthouse)) is not Status.PASSED:
+        return STATUS_SYMBOL[word]
     return "⚠️" if nothing_passed(report.totals.tests, report.totals.skipped) else STATUS_SYMBOL[Status.PASSED]
 
 
@@ -52,15 +54,17 @@ def headline(report: Report) -> str:
     """One sentence: the verdict and the number that matters."""
     totals = report.totals
     flaky = [f"{totals.flaky:,} flaky"] if totals.flaky else []
+    known = [count(totals.known, "known failure")] if totals.known else []
     unread = [f"{count(len(report.problems), 'file')} not wholly readable"] if report.problems else []
     match status(report):
         case Status.INTERRUPTED | Status.INCOMPLETE as word:
-            failed = [f"{totals.failed:,} failed"] if totals.failed else []
-            return f"{word}: " + ", ".join([*_lacking(report), *failed, *flaky, *unread])
+            failed = [f"{totals.failed - totals.known:,} failed"] if totals.failed > totals.known else []
+            return f"{word}: " + ", ".join([*_lacking(report), *failed, *known, *flaky, *unread])
         case Status.FAILED if not totals.failed:
             return ", ".join([f"FAILED: {totals.flaky:,} of {count(totals.tests, 'test')} flaky", *unread])
         case Status.FAILED:
-            return ", ".join([f"{totals.failed:,} of {count(totals.tests, 'test')} failed", *flaky, *unread])
+            failed = [f"{totals.failed - totals.known:,} of {count(totals.tests, 'test')} failed"]
+            return ", ".join([*failed, *known, *flaky, *unread])
         case Status.UNREADABLE:
             return f"{count(len(report.problems), 'report file')} not wholly readable; {passed(report)}"
         case Status.PASSED:
@@ -92,6 +96,7 @@ def passed(report: Report) -> str:
         return nothing
     words = [f"{count(totals.passed + totals.flaky, 'test')} passed"]
     words += [f"{totals.flaky:,} of them flaky"] if totals.flaky else []
+    words += [count(totals.known, "known failure")] if totals.known else []
     words += [f"{totals.skipped:,} skipped"] if totals.skipped else []
     return ", ".join(words)
 
@@ -150,6 +155,19 @@ def history(case: Case) -> str:
     return "".join(
         "✗" if attempt.outcome.bad else "-" if attempt.outcome == "skipped" else "✓" for attempt in case.attempts
     )
+
+
+def sparkline(earlier: str) -> str:
+    """How a test ended in earlier runs, oldest first, as a line of bars: high is bad."""
+    return "".join({".": "▁", "F": "█", "~": "▅"}.get(one, "·") for one in earlier)
+
+
+def known_words(case: Case) -> str:
+    """Who has taken the failure on, why and until when; empty when nobody has."""
+    if case.known is None:
+        return ""
+    until = f"was known until {case.known.expires}" if case.known.expired else f"known until {case.known.expires}"
+    return f"{until}: {case.known.reason} ({case.known.owner})"
 
 
 def bar(share: float, width: int = 10) -> str:

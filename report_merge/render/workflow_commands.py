@@ -37,8 +37,8 @@ def _command(level: str, group: failures.FailureGroup) -> str:
     case = group.cases[0]
     more = f" and {count(len(group.cases) - 1, 'more test')}" if len(group.cases) > 1 else ""
     properties = [f"title={escape.workflow_property(one_line(f'{group.verdict}: {title(case.key)}{more}'))}"]
-    if case.key.file:
-        properties.append(f"file={escape.workflow_property(case.key.file)}")
+    if file := case.source or case.key.file:
+        properties.append(f"file={escape.workflow_property(file)}")
     if case.line:
         properties.append(f"line={case.line}")
     message = group.sample.message or group.sample.text or group.title

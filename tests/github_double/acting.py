@@ -35,6 +35,7 @@ PINS = {
 COPIED = (
     ".github",
     "action.yml",
+    "report-merge",
     "ci_dispatch",
     "report_merge",
     "requirements",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def test_a_salvaged_file_is_red() -> None:
 def test_flaky_is_green_unless_asked() -> None:
     runs = {"attempt_1__a": FAILED, "attempt_2__a": PASSED}
     assert merge(**runs) is MergeExitCode.PASSED
-    assert merge("--fail-on", "flaky", **runs) is MergeExitCode.FAILED
+    assert merge("--fail-on", "flaky", "--summary", "s.md", **runs) is MergeExitCode.FAILED
+    assert Path("s.md").read_text(encoding="utf-8").startswith("## ❌ FAILED: 1 of 1 test flaky")
 
 
 def test_only_new_failures_if_asked() -> None:
@@ -154,3 +156,68 @@ def test_explain_says_why(capfd: pytest.CaptureFixture[str]) -> None:
     Path("run.log").write_text("curl: (6) Could not resolve host: nowhere.invalid\n", encoding="utf-8")
     assert run(["explain", "run.log"], {}) == 0
     assert "infra.dns" in capfd.readouterr().out
+
+
+def test_annotations_are_printed_where_the_runner_reads_them(capfd: pytest.CaptureFixture[str]) -> None:
+    assert merge("--annotations", a=FAILED.replace('name="t"', 'name="t" file="t.py" line="3"')) is MergeExitCode.FAILED
+    out = capfd.readouterr().out
+    assert out.startswith("::error title=")
+    assert "file=t.py,line=3::no" in out
+
+
+def test_outputs_of_a_step_are_added_to_what_is_there() -> None:
+    Path("outputs").write_text("before=1\n", encoding="utf-8")
+    assert merge("--outputs", "outputs", "-o", "m.xml", "--fail-on", "never", a=FAILED) is MergeExitCode.PASSED
+    lines = Path("outputs").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "before=1"
+    told = {lines[i].partition("<<")[0]: lines[i + 1] for i in range(1, len(lines), 3)}
+    assert told == {
+        "verdict": "failed", "exit-code": "0", "tests": "1", "passed": "0", "failed": "1", "flaky": "0",
+        "skipped": "0", "not-run": "0", "report-path": "m.xml",
+    }  # fmt: skip
+
+
+def test_the_html_report_lists_every_test_whatever_else_is_asked_for() -> None:
+    cases = "".join(f'<testcase classname="c" name="t{n}" time="{n}"/>' for n in range(61))
+    cases += "".join(f'<testcase classname="c" name="s{n}"><skipped message="no"/></testcase>' for n in range(300))
+    assert merge("--html", "r.html", a=f'<testsuite name="s">{cases}</testsuite>') is MergeExitCode.PASSED
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert all(f'"t{n}"' in page for n in range(61))
+    assert all(f'"s{n}"' in page for n in range(300))
+    assert "Everything is shown." in page
+
+
+def test_the_picture_of_durations_counts_every_test() -> None:
+    cases = "".join(f'<testcase classname="c" name="t{n}" time="{n}"/>' for n in range(40))
+    merge(
+        "--html",
+        "r.html",
+        a=f'<testsuite name="s">{cases}<testcase name="u" time="0.2"><error/></testcase></testsuite>',
+    )
+    page = Path("r.html").read_text(encoding="utf-8")
+    words = "&lt; 0.1s: 1, 0.3s: 1, 1s: 0, 3s: 2, 10s: 7, 30s: 20, 100s: 10, more: 0"
+    assert f"Tests by duration, up to {words}" in page
+
+
+def test_what_a_test_left_behind_is_linked_from_where_the_page_is() -> None:
+    picture = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    )
+    Path("reports/shots").mkdir(parents=True)
+    Path("reports/shots/a b.png").write_bytes(picture)
+    said = FAILED.replace("</testcase>", "<system-out>[[ATTACHMENT|shots/a b.png]]</system-out></testcase>")
+    Path("reports/a.xml").write_text(said, encoding="utf-8")
+    assert run(["reports", "--html", "out/r.html"], {}) == MergeExitCode.FAILED
+    page = Path("out/r.html").read_text(encoding="utf-8")
+    assert 'href="./../reports/shots/a%20b.png"' in page
+    assert f"data:image/png;base64,{base64.b64encode(picture).decode()}" in page
+
+
+def test_a_failed_test_is_linked_to_its_line_in_the_repository(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a.xml").write_text(FAILED.replace('name="t"', 'name="t" file="tests/t.py" line="3"'), encoding="utf-8")
+    here = {"GITHUB_REPOSITORY": "o/r", "GITHUB_SHA": "abc"}
+    assert run(["a.xml", "--summary", "s.md"], here) == MergeExitCode.FAILED
+    assert run(["a.xml"], here) == MergeExitCode.FAILED
+    assert "✗ c › t  tests/t.py:3  1.00s" in capfd.readouterr().err
+    link = "[tests/t.py:3](https://github.com/o/r/blob/abc/tests/t.py#L3)"
+    assert link in Path("s.md").read_text(encoding="utf-8")

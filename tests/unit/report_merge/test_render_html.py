@@ -81,8 +81,10 @@ def test_the_list_holds_every_test_once_those_that_need_attention_first() -> Non
     assert len(data["rows"]) == 19
     verdicts = [data["verdicts"][row[0]] for row in data["rows"]]
     assert verdicts == ["failed"] * 4 + ["not run"] + ["flaky"] + ["skipped"] + ["passed"] * 12
-    assert [len(row) for row in data["rows"]] == [7] * 7 + [6] * 12
-    assert data["details"][4] == [["not run", None, "", "pi was lost while it ran this"]]
+    assert [len(row) for row in data["rows"]] == [8] * 4 + [7] + [8] + [7] + [6] * 12
+    assert data["details"][4]["attempts"] == [["not run", None, "", "pi was lost while it ran this"]]
+    causes = [data["causes"][row[7]] for row in data["rows"][:4]]
+    assert causes[0] == causes[1] != causes[2]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,17 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from report_merge.lighthouse import read as read_lighthouse
 from report_merge.model import (
     Attempt,
     Case,
@@ -22,11 +27,15 @@ from report_merge.model import (
     Outcome,
     Report,
     RunContext,
+    Verdict,
     WorkSpan,
     count,
 )
 from report_merge.render import json as report_json
+from report_merge.render import json_schema
 from tests.unit.report_merge import sample_reports as sample
+
+SCHEMA = Path(json_schema.__file__).with_name("report.schema.json")
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 number = st.floats(0, 1e6)
@@ -88,7 +97,7 @@ def test_what_json_cannot_hold_is_replaced() -> None:
         ("[" * 100_000, "not JSON"),
         ("[]", "not a report of report-merge"),
         ({"format": "ctrf"}, "not a report of report-merge"),
-        ({"format": "report-merge", "version": 2, "report": {}}, "format version 2; this report-merge reads version 1"),
+        ({"format": "report-merge", "version": 3, "report": {}}, "version 3; this report-merge reads versions 1 to 2"),
         ({"format": "report-merge", "version": 1}, "report must be an object"),
         ({"format": "report-merge", "version": 1, "report": {"cases": 3}}, "report.cases must be a list"),
         ({"format": "report-merge", "version": 1, "report": {"cases": [{}]}}, "report.cases[0]: missing 1 required"),
@@ -128,3 +137,63 @@ foreign = st.recursive(
 def test_foreign_json_is_refused_or_read_never_a_crash(report: Any) -> None:
     with contextlib.suppress(report_json.NotAReport):
         report_json.loads(json.dumps({"format": "report-merge", "version": 1, "report": report}))
+
+
+def test_the_quick_way_looks_at_every_field() -> None:
+    """A field that it does not know would be lost from most tests: teach `_uneventful` what its default is."""
+    assert {field.name for field in fields(Case)} == {
+        "key", "suite", "line", "attempts", "properties", "reason", "source", "owners", "history", "known",
+    }  # fmt: skip
+    assert {field.name for field in fields(CaseKey)} == {"project", "file", "classname", "name", "ordinal"}
+    assert {field.name for field in fields(Attempt)} == {
+        "number", "outcome", "seconds", "kind", "message", "text", "stdout", "stderr", "started", "machine", "shard",
+        "source", "cause", "attachments",
+    }  # fmt: skip
+
+
+@given(text, text, text, text, st.integers(0, 9), st.none() | st.floats(), st.sampled_from(Outcome), st.integers(1, 9))
+def test_the_quick_way_writes_what_the_other_does(
+    name: str, file: str, machine: str, suite: str, ordinal: int, seconds: float | None, outcome: Outcome, tried: int
+) -> None:
+    key = CaseKey(name=name + "\ud800", file=file, ordinal=ordinal)
+    attempt = Attempt(number=tried, outcome=outcome, seconds=seconds, machine=machine, source=file)
+    case = Case(key=key, suite=suite, attempts=(attempt,))
+    quick = report_json._uneventful(case)
+    if isfinite(seconds or 0.0):
+        assert json.loads(quick) == {"key": {}} | report_json._plain(case)
+    else:
+        assert quick == ""
+
+
+def test_causes_name_their_tests_by_place() -> None:
+    report = sample.red()
+    document = json.loads(report_json.dumps(report))
+    assert document["version"] == 2
+    first = document["causes"][0]
+    names = [report.cases[place].key.name for place in first["tests"]]
+    assert names == ["applies a discount", "applies a discount"]
+    assert {place for cause in document["causes"] for place in cause["tests"]} == {
+        place for place, case in enumerate(report.cases) if case.verdict in (Verdict.FAILED, Verdict.FLAKY)
+    }
+
+
+def test_files_of_the_first_version_are_still_read() -> None:
+    document = json.loads(report_json.dumps(sample.red()))
+    del document["causes"]
+    assert report_json.loads(json.dumps(document | {"version": 1})) == sample.red()
+
+
+@pytest.mark.parametrize("make", [sample.green, sample.red, sample.incomplete])
+def test_the_shipped_schema_describes_it(make: Callable[[], Any]) -> None:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    lighthouse = read_lighthouse(Path(__file__).parents[2] / "data" / "lighthouse" / "lhci")
+    document = json.loads(report_json.dumps(make(), lighthouse))
+    jsonschema.Draft202012Validator(schema).validate(document)
+    document["report"]["totals"]["tests"] = "many"
+    assert not jsonschema.Draft202012Validator(schema).is_valid(document)
+
+
+def test_the_schema_knows_every_field_of_the_model() -> None:
+    """A field of the model that the schema lacks would make our own files invalid."""
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    assert schema == json_schema.schema(), f"write it again: python -m report_merge.render.json_schema > {SCHEMA}"

@@ -217,3 +217,13 @@ def test_one_reason_is_one_row_however_many_tests_it_stopped() -> None:
     assert page.count("no healthy machine") == 1
     assert "| 161 tests | cart.spec.ts › lost 0 &#91;desktop&#93;<br>cart.spec.ts › lost 1" in page
     assert "<br>… and 111 more tests |" in page
+
+
+def test_repaired_files_are_folded_and_lost_ones_are_not() -> None:
+    repaired = FileProblem(file="control.xml", reason="1 character that XML forbids was replaced", salvaged=4)
+    cut = FileProblem(file="cut.xml", reason="ends inside <testcase>", line=9, salvaged=3)
+    text = markdown.job_summary(sample.report(sample.case("a"), problems=(repaired, cut)))
+    check_structure(text)
+    assert text.index("### Files that could not be read, or not wholly") < text.index("cut.xml")
+    assert text.index("<details><summary>1 damaged file repaired, nothing lost</summary>") < text.index("control.xml")
+    assert text.index("cut.xml") < text.index("<details>")

@@ -1,0 +1,1 @@
+"""What GitHub Actions tells a job, and what the job tells GitHub."""

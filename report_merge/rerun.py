@@ -1,0 +1,66 @@
+"""The tests that failed, one a line, as the runner that reported them takes them back.
+
+pytest        tests/test_cart.py::TestCart::test_total       pytest @failed.txt                  (8.2 and later)
+Playwright    [chromium] › cart.spec.ts › cart › pays        playwright test --test-list failed.txt
+Java          com.acme.CartTest#total                        mvn test -Dtest="$(paste -sd, failed.txt)"
+Go            ^TestTotal$                                    go test -run "$(paste -sd'|' failed.txt)" ./...
+others        their name, for a runner's option that filters by name
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from report_merge.model import Case, Report, Verdict
+from report_merge.sanitize import one_line
+
+_JS = re.compile(r"\.[cm]?[jt]sx?$")
+_PYTHON_METHOD = re.compile(r"(?:test|it|should|describe)_?\w*(?:\[.*\])?$", re.DOTALL)
+_JAVA_CLASS = re.compile(r"(?:[a-z_][\w$]*\.)+[A-Z][\w$]*$")
+_JAVA_METHOD = re.compile(r"[A-Za-z_$][\w$]*")
+_GO_TEST = re.compile(r"(?:Test|Example|Fuzz)[A-Z_0-9]\w*(?:/.+)?$")
+_QUOTED = re.compile(r"[\\.+*?()\[\]{}^$|]")
+
+
+def rerun_lines(report: Report) -> list[str]:
+    """Each line once, in the order of the report. Known failures are among them: they are run like any other."""
+    failed = (case for case in report.eventful if case.verdict in (Verdict.FAILED, Verdict.NOT_RUN))
+    return list(dict.fromkeys(line for case in failed for line in _lines(case)))
+
+
+def _lines(case: Case) -> Iterator[str]:
+    key = case.key
+    if "\n" in key.name or "\r" in key.name:
+        return  # it would be two lines, and both of them wrong
+    if node := _pytest(case):
+        yield node
+    elif _JS.search(key.file or key.classname) and ("›" in key.name or key.project):
+        yield " › ".join(filter(None, (f"[{key.project}]" if key.project else "", key.file or key.classname, key.name)))
+    elif (method := _JAVA_METHOD.match(key.name)) and _JAVA_CLASS.fullmatch(key.classname):
+        yield f"{key.classname}#{method[0]}"
+    elif _GO_TEST.fullmatch(key.name):
+        yield "/".join(f"^{_QUOTED.sub(lambda match: chr(92) + match[0], part)}$" for part in key.name.split("/"))
+    else:
+        yield one_line(key.name, 10_000)
+
+
+def _pytest(case: Case) -> str:
+    """The node id; empty for a test that is none of pytest's."""
+    key = case.key
+    if "::" in key.classname and ".py" in key.classname:
+        return f"{key.classname}::{key.name}"
+    parts = key.classname.split(".")
+    file = key.file if key.file.endswith(".py") else ""
+    if not file and case.source.endswith(".py") and case.source.rsplit("/", 1)[-1][:-3] in parts:
+        file = case.source
+    if not file:
+        modules = [part for part in parts if not part[:1].isupper()]
+        if not all(map(str.isidentifier, parts)) or not modules[-1:] or not _PYTHON_METHOD.match(key.name):
+            return ""
+        if not re.search(r"(?:^|_)tests?(?:_|$)", modules[-1]):
+            return ""
+        file = "/".join(modules) + ".py"
+    stem = file.rsplit("/", 1)[-1].removesuffix(".py")
+    classes = parts[parts.index(stem) + 1 :] if stem in parts else []
+    return "::".join([file, *classes, key.name])
