@@ -11,9 +11,10 @@ This module performs no I/O and imports nothing but the standard library.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Outcome(StrEnum):
@@ -137,6 +138,50 @@ class Case:
     def seconds(self) -> float:
         """The time of the last attempt, 0.0 when unknown."""
         return (self.attempts[-1].seconds or 0.0) if self.attempts else 0.0
+
+
+class SuiteFacts(NamedTuple):
+    """What the tests of one suite have in common."""
+
+    title: str = ""
+    project: str = ""
+    machine: str = ""
+    shard: str = ""
+    source: str = ""
+    attempt: int = 1  # that its file belongs to
+
+
+class UneventfulTest(NamedTuple):
+    """A test that passed or was skipped at its only attempt and said no more: a large report holds a million of them.
+
+    It is a Case in a smaller form, for those who walk through all tests.
+    """
+
+    suite: SuiteFacts
+    name: str
+    classname: str
+    file: str
+    ordinal: int
+    seconds: float | None
+    outcome: Outcome
+    message: str  # why it was skipped
+
+    @property
+    def case(self) -> Case:
+        suite = self.suite
+        attempt = Attempt(
+            number=suite.attempt,
+            outcome=self.outcome,
+            seconds=self.seconds,
+            message=self.message,
+            machine=suite.machine,
+            shard=suite.shard,
+            source=suite.source,
+        )
+        key = CaseKey(
+            project=suite.project, file=self.file, classname=self.classname, name=self.name, ordinal=self.ordinal
+        )
+        return Case(key=key, suite=suite.title, attempts=(attempt,))
 
 
 def verdict_of(outcomes: Iterable[Outcome]) -> Verdict:
@@ -281,6 +326,12 @@ class Report:
     def eventful(self) -> Sequence[Case]:
         """The cases that failed, were flaky, skipped or never ran, and the slowest, when the others are kept apart."""
         return getattr(self.cases, "eventful", self.cases)
+
+    @property
+    def tests(self) -> Iterator[Case | UneventfulTest]:
+        """All `cases` in their order; those that are kept apart are not made into a Case, which takes longer."""
+        walk = getattr(self.cases, "tests", None)
+        return walk() if walk else iter(self.cases)
 
     @property
     def durations(self) -> Iterable[float]:

@@ -41,6 +41,8 @@ def plain(text: str) -> str:
 
 def one_line(text: str, limit: int = 300) -> str:
     """`text` made plain, on one line, at most `limit` code points: the last one is … when something was cut."""
+    if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip():
+        return text  # as most names are
     if len(text) > 40 * limit:
         text = text[: 40 * limit]
     line = " ".join(plain(text).split())

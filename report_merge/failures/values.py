@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from report_merge.sanitize import one_line, plain
 
@@ -38,6 +39,7 @@ class Values:
     received: str
 
 
+@lru_cache(maxsize=4096)  # several outputs show them
 def values(message: str, text: str) -> Values | None:
     """The pair on one line each, at most 200 characters; None when the texts do not say it in words known here."""
     said = plain(f"{message[:SCANNED]}\n{text[:SCANNED]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import marshal
 import zlib
 from array import array
@@ -12,13 +11,13 @@ from functools import cached_property
 from typing import Any, overload
 
 from report_merge import failures
-from report_merge.junit.document import Identity, SuiteElement, key_of
-from report_merge.junit.testcase import BAD, EARLIER, FAILURE, counted_bit
+from report_merge.junit.document import Identity, SuiteElement
 from report_merge.limits import ReadLimits
-from report_merge.model import Attempt, Case, Outcome, Verdict
+from report_merge.model import Attempt, Case, Outcome, SuiteFacts, UneventfulTest, Verdict
 
 _HEADLINE = 300  # characters left of a text when the budget is spent: enough for the first line
 _FAST = 1  # zlib's level
+_BEHIND_ALL = 1 << 32  # positions are below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +26,17 @@ class LeanCases:
 
     positions: array[int]
     packed: bytes
-    ordinals: dict[int, int]  # by row, where not 0
 
-    def __iter__(self) -> Iterator[Case]:
+    def __iter__(self) -> Iterator[UneventfulTest]:
         suites, rows = self._unpacked()
-        for number, (suite, name, classname, file, took, bits, message) in enumerate(rows):
-            title, project, machine, shard, source, first = suites[suite]
-            *tried, outcome = _outcomes(bits)
-            attempts = [Attempt(number=first + n, outcome=one) for n, one in enumerate(tried)]
-            seconds = None if took is None else took / 1e6
-            last = Attempt(
-                number=first + len(tried),
-                outcome=outcome,
-                seconds=seconds,
-                message=message,
-                machine=machine,
-                shard=shard,
-                source=source,
-            )
-            key = key_of((project, file, classname, name), self.ordinals.get(number, 0))
-            yield Case(key=key, suite=title, attempts=(*attempts, last))
+        facts = [SuiteFacts(*suite) for suite in suites]
+        for suite, name, classname, file, ordinal, seconds, skipped, message in rows:
+            outcome = Outcome.SKIPPED if skipped else Outcome.PASSED
+            yield UneventfulTest(facts[suite], name, classname, file, ordinal, seconds, outcome, message)
 
     def durations(self) -> Iterator[float]:
         _, rows = self._unpacked()
-        return ((row[4] or 0) / 1e6 for row in rows)
+        return (row[5] or 0.0 for row in rows)
 
     def _unpacked(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         suites, rows = marshal.loads(zlib.decompress(self.packed))  # noqa: S302  our own bytes
@@ -62,7 +48,6 @@ class LeanWriter:
     positions: array[int] = field(default_factory=lambda: array("I"))
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     suites: list[tuple[Any, ...]] = field(default_factory=list)
-    ordinals: dict[int, int] = field(default_factory=dict)
     _suite: SuiteElement | None = None
 
     def add(
@@ -71,8 +56,9 @@ class LeanWriter:
         suite: SuiteElement,
         identity: Identity,
         took: int | None,
-        bits: int,
+        *,
         ordinal: int = 0,
+        skipped: bool = False,
         message: str = "",
     ) -> None:
         if suite is not self._suite:
@@ -80,32 +66,22 @@ class LeanWriter:
             self.suites.append(
                 (around.suite, around.project, around.machine, around.shard, around.source, around.attempt)
             )
-        if ordinal:
-            self.ordinals[len(self.rows)] = ordinal
+        _, file, classname, name = identity
+        seconds = None if took is None else took / 1e6
         self.positions.append(position)
-        self.rows.append((len(self.suites) - 1, identity[3], identity[2], identity[1], took, bits, message[:_HEADLINE]))
+        self.rows.append((len(self.suites) - 1, name, classname, file, ordinal, seconds, skipped, message))
 
     def closed(self, ordinals: dict[int, int]) -> LeanCases:
-        """`ordinals`: those above 0, by position."""
-        order = sorted(range(len(self.rows)), key=self.positions.__getitem__)
-        positions = array("I", (self.positions[row] for row in order))
-        rows = [self.rows[row] for row in order]
-        of_rows = {}
-        if ordinals or self.ordinals:
-            found = (
-                (at, self.ordinals.get(row) or ordinals.get(self.positions[row], 0)) for at, row in enumerate(order)
-            )
-            of_rows = {at: ordinal for at, ordinal in found if ordinal}
-        return LeanCases(positions, zlib.compress(marshal.dumps((self.suites, rows)), _FAST), of_rows)
-
-
-def _outcomes(bits: int) -> tuple[Outcome, ...]:
-    counted = counted_bit(bits)
-    if counted & BAD:
-        return (Outcome.FAILED if counted == FAILURE else Outcome.ERROR,)
-    if counted:
-        return (Outcome.SKIPPED,)
-    return (Outcome.FAILED, Outcome.PASSED) if bits & EARLIER else (Outcome.PASSED,)
+        """`ordinals`: those above 0, by position, of tests that were added without one."""
+        positions, rows = self.positions, self.rows
+        if ordinals:
+            rows = [
+                row if row[4] else (*row[:4], ordinals.get(position, 0), *row[5:])
+                for position, row in zip(positions, rows, strict=True)
+            ]
+        order = sorted(range(len(rows)), key=positions.__getitem__)
+        packed = marshal.dumps((self.suites, [rows[row] for row in order]))
+        return LeanCases(array("I", (positions[row] for row in order)), zlib.compress(packed, _FAST))
 
 
 class KeptCases(Sequence[Case]):
@@ -128,13 +104,25 @@ class KeptCases(Sequence[Case]):
         """The same with each eventful case changed."""
         return KeptCases([([(at, change(case)) for at, case in eventful], lean) for eventful, lean in self._files])
 
+    def tests(self) -> Iterator[Case | UneventfulTest]:
+        """What `Report.tests` gives."""
+        for eventful, lean in self._files:
+            waiting = iter((*eventful, (_BEHIND_ALL, None)))
+            at, case = next(waiting)
+            for position, test in zip(lean.positions, lean, strict=True):
+                while at <= position and case is not None:
+                    yield case
+                    at, case = next(waiting)
+                yield test
+            while case is not None:
+                yield case
+                at, case = next(waiting)
+
     def __len__(self) -> int:
         return sum(len(eventful) + len(lean.positions) for eventful, lean in self._files)
 
     def __iter__(self) -> Iterator[Case]:
-        for eventful, lean in self._files:
-            pairs = heapq.merge(eventful, zip(lean.positions, lean, strict=True), key=lambda pair: pair[0])
-            yield from (case for _, case in pairs)
+        return (test if isinstance(test, Case) else test.case for test in self.tests())
 
     @overload
     def __getitem__(self, at: int) -> Case: ...

@@ -42,6 +42,7 @@ from report_merge.merge.reported import (
 from report_merge.model import Attempt, Case, Duplicate
 
 SLOWEST = 20
+REASON = 300  # characters of why a test was skipped
 SKIPPED_KEPT = 20  # of one file, where not every test is kept
 _ROUNDING = 1000  # microseconds: a suite's own time this close to the sum of its tests is that sum
 
@@ -119,7 +120,7 @@ class _Rewriting:
                 self.eventful.append((position, CaseElement(*test)))
                 continue
             if lean is not None:
-                lean.add(position, suite, identity, took, 0)
+                lean.add(position, suite, identity, took)
             if took is not None and took > slow_floor:
                 heapq.heappush(slow, (took, position, CaseElement(*test)))
                 if len(slow) > SLOWEST:
@@ -184,7 +185,7 @@ class _Rewriting:
         if test.bits:
             self._keep_eventful(position, test, ordinal, case)
         elif self.lean is not None:
-            self.lean.add(position, test.suite, test.identity, test.took, 0, ordinal)
+            self.lean.add(position, test.suite, test.identity, test.took, ordinal=ordinal)
         if test.took and not test.bits:
             self.slow.append((test.took, position, test))
 
@@ -206,7 +207,9 @@ class _Rewriting:
     def _keep_skipped(self, position: int, test: CaseElement, ordinal: int, case: Case | None) -> None:
         if self.lean is not None and case is None:
             reason = next((child.get("message", "") for child in test.element.iterchildren("skipped")), "")
-            self.lean.add(position, test.suite, test.identity, test.took, test.bits, ordinal, reason)
+            self.lean.add(
+                position, test.suite, test.identity, test.took, ordinal=ordinal, skipped=True, message=reason[:REASON]
+            )
             return
         self.skipped += 1
         if self.lean is not None or self.skipped <= SKIPPED_KEPT:

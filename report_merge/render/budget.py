@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 def size(text: str) -> int:
     """Bytes of `text` in UTF-8, which is what every limit counts."""
-    return len(text.encode("utf-8"))
+    return len(text) if text.isascii() else len(text.encode("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _COMMAND_PROPERTY = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A", ":": "%
 # (actions/runner, ActionCommand.cs and OutputManager.cs); colour codes it leaves where they are.
 _COMMAND_START = re.compile(r"(?:^|(?<=\r))([^\S\n\r]*):(?=:)", re.MULTILINE)
 
-_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+_SCRIPT = (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 
 
 def markdown(text: str, limit: int = NAME_LIMIT) -> str:
@@ -86,7 +86,9 @@ def html_comment(text: str) -> str:
 
 def script_json(json: str) -> str:
     """JSON inside <script type="application/json">: it cannot end the element, and means the same."""
-    return json.translate(_SCRIPT)
+    for character, escaped in _SCRIPT:
+        json = json.replace(character, escaped)  # several times as fast as `translate`
+    return json
 
 
 def workflow_data(text: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from report_merge.model import Attachment, Attempt, Case, Report, Verdict
+from report_merge.model import Attachment, Attempt, Case, Outcome, Report, UneventfulTest, Verdict
+from report_merge.render.budget import size
 from report_merge.render.escape import NAME_LIMIT, script_json
 from report_merge.render.links import attachment_href
 from report_merge.render.view import View, excerpt, shown_test, without_markers
@@ -19,29 +20,67 @@ ATTEMPTS = 20  # of one test
 PROPERTIES = 30
 OUTPUT_LINES = 40
 _ORDER = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY, Verdict.SKIPPED, Verdict.PASSED)
+_SKIPPED, _PASSED = _ORDER.index(Verdict.SKIPPED), _ORDER.index(Verdict.PASSED)
 # What a picture is, by its first bytes: whatever is in the file, a browser is told no other type.
 _PICTURES = ((b"\x89PNG\r\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
 @dataclass(frozen=True, slots=True)
 class ListedTests:
-    json: str
+    json: str  # safe within <script>
     listed: int
     unlisted: int
 
 
 class _Names:
-    """A list in which each name stands once, for rows to refer to by number."""
+    """A list in which each shown name stands once, for rows to refer to by number."""
 
-    def __init__(self) -> None:
-        self.numbers: dict[Any, int] = {}
+    def __init__(self, shown: Callable[[Any], Any]) -> None:
+        self._shown = shown
+        self._met: dict[Any, int] = {}  # by what the report says
+        self.numbers: dict[Any, int] = {}  # by what is shown of it
         self.bytes = 0
 
-    def __call__(self, name: Any) -> int:
-        if name not in self.numbers:
-            self.numbers[name] = len(self.numbers)
-            self.bytes += _size(name)
-        return self.numbers[name]
+    def __call__(self, said: Any) -> int:
+        number = self._met.get(said)
+        if number is None:
+            name = self._shown(said)
+            if name not in self.numbers:
+                self.numbers[name] = len(self.numbers)
+                self.bytes += _size(name)
+            number = self._met[said] = self.numbers[name]
+        return number
+
+
+class _Rows:
+    """Rows as JSON, each without its closing bracket, and the names they refer to."""
+
+    def __init__(self) -> None:
+        self.places, self.projects, self.machines = _Names(_place), _Names(_name), _Names(_name)
+
+    def row(self, test: Case | UneventfulTest) -> str:
+        if isinstance(test, UneventfulTest):
+            suite, name, classname, file, ordinal, seconds, outcome, _ = test
+            verdict = _PASSED if outcome is Outcome.PASSED else _SKIPPED
+            project, machine = suite.project, suite.machine
+        else:
+            key, last = test.key, test.last
+            name, classname, file, ordinal, project = key.name, key.classname, key.file, key.ordinal, key.project
+            seconds, machine = (last.seconds, last.machine) if last else (None, "")
+            verdict = _ORDER.index(test.verdict)
+        title = _name(f"{name} ({ordinal + 1})" if ordinal else name)
+        took = "null" if seconds is None or not abs(seconds) < 1e9 else repr(round(seconds, 3))
+        place = self.places((classname, file))
+        return f"[{verdict},{place},{_quoted(title)},{self.projects(project)},{self.machines(machine)},{took}"
+
+    @property
+    def bytes(self) -> int:
+        """Of the names."""
+        return self.places.bytes + self.projects.bytes + self.machines.bytes
+
+
+def _quoted(text: str) -> str:
+    return script_json(json.encoder.encode_basestring(text))
 
 
 def listed_tests(shown: View, budget_bytes: int, pictures: Mapping[str, bytes]) -> ListedTests:
@@ -50,51 +89,52 @@ def listed_tests(shown: View, budget_bytes: int, pictures: Mapping[str, bytes]) 
     Rows come first; texts of attempts get what then is left, failed tests before flaky ones, and at last `pictures`,
     by the path of their attachment.
     """
-    cases: list[Case] = []
     groups = (*shown.attention, *shown.elsewhere)
     causes = {id(case): n for n, group in enumerate(groups) for case in group.group.cases}
-    places, projects, machines = _Names(), _Names(), _Names()
-    rows: list[list[Any]] = []
+    rows = _Rows()
+    made: list[str] = []
+    eventful: list[tuple[int, Case]] = []  # with the numbers of their rows
     used = 500 + 16 * len(groups)
-    for case in _by_need(shown.report):
-        row = _row(case, places, projects, machines)
-        cost = _size(row) + (1 if _uneventful(case) else 16)  # a comma, the numbers of its detail and its cause
-        if used + cost + places.bytes + projects.bytes + machines.bytes > budget_bytes:
+    for test in _by_need(shown.report):
+        row = rows.row(test)
+        told = None if isinstance(test, UneventfulTest) or _uneventful(test) else test
+        cost = size(row) + (18 if told else 3)  # bracket and comma, and the numbers of its detail and its cause
+        if used + cost + rows.bytes > budget_bytes:
             break
         used += cost
-        rows.append(row)
-        cases.append(case)
-    left = budget_bytes - used - places.bytes - projects.bytes - machines.bytes
+        if told:
+            eventful.append((len(made), told))
+        made.append(row)
+    left = budget_bytes - used - rows.bytes
     details: list[Any] = []
-    for case, row in zip(cases, rows, strict=True):
-        detail, cause = None, causes.get(id(case))
-        if not _uneventful(case):
-            detail = next((d for d in _details(case, shown.report.context.files_url) if _size(d) <= left), None)
+    for at, case in eventful:
+        cause = causes.get(id(case))
+        detail = next((d for d in _details(case, shown.report.context.files_url) if _size(d) <= left), None)
         if detail is not None:
             left -= _size(detail)
-            row.append(len(details))
+            made[at] += f",{len(details)}"
             details.append(detail)
         if cause is not None:
-            row.extend([cause] if detail is not None else [None, cause])
+            made[at] += f",{cause}" if detail is not None else f",null,{cause}"
     _add_pictures(details, pictures, left)
     document = {
         "verdicts": [str(verdict) for verdict in _ORDER],
-        "places": list(places.numbers),
-        "projects": list(projects.numbers),
-        "machines": list(machines.numbers),
+        "places": list(rows.places.numbers),
+        "projects": list(rows.projects.numbers),
+        "machines": list(rows.machines.numbers),
         "causes": [group.group.fingerprint for group in groups],
-        "rows": rows,
         "details": details,
     }
-    return ListedTests(_dumps(document), len(rows), shown.report.totals.tests - len(rows))
+    listed = f'{script_json(_dumps(document))[:-1]},"rows":[{"],".join(made)}{"]" if made else ""}]}}'
+    return ListedTests(listed, len(made), shown.report.totals.tests - len(made))
 
 
-def _by_need(report: Report) -> Iterator[Case]:
+def _by_need(report: Report) -> Iterator[Case | UneventfulTest]:
     """What needs attention first; the others as they come, because they are not held all at once."""
     first = [case for case in report.eventful if case.verdict is not Verdict.PASSED]
     yield from sorted(first, key=lambda case: _ORDER.index(case.verdict))
     told = {id(case) for case in first}
-    yield from (case for case in report.cases if id(case) not in told)
+    yield from (test for test in report.tests if id(test) not in told)
 
 
 def _uneventful(case: Case) -> bool:
@@ -102,20 +142,15 @@ def _uneventful(case: Case) -> bool:
     return passed_at_once and not (case.owners or case.history or case.known)
 
 
-def _row(case: Case, places: _Names, projects: _Names, machines: _Names) -> list[Any]:
-    machine = case.last.machine if case.last else ""
-    seconds = case.last.seconds if case.last else None
-    name = case.key.name + (f" ({case.key.ordinal + 1})" if case.key.ordinal else "")
-    title = one_line(case.key.classname or case.key.file, NAME_LIMIT)
-    path = one_line(case.key.file or _as_path(case.key.classname), NAME_LIMIT)
-    return [
-        _ORDER.index(case.verdict),
-        places((title, path) if path != title else (title,)),
-        one_line(name, NAME_LIMIT),
-        projects(one_line(case.key.project, NAME_LIMIT)),
-        machines(one_line(machine, NAME_LIMIT)),
-        round(seconds, 3) if seconds is not None and abs(seconds) < 1e9 else None,
-    ]
+def _name(text: str) -> str:
+    return one_line(text, NAME_LIMIT)
+
+
+def _place(said: tuple[str, str]) -> tuple[str, ...]:
+    """What the tests of a class or file stand under and, where it is another, the path they have in the tree."""
+    classname, file = said
+    title, path = _name(classname or file), _name(file or _as_path(classname))
+    return (title, path) if path != title else (title,)
 
 
 def _as_path(classname: str) -> str:
@@ -190,4 +225,4 @@ def _dumps(value: Any) -> str:
 
 def _size(value: Any) -> int:
     """Bytes of `value` in the page, where some characters are written as escapes."""
-    return len(script_json(_dumps(value)).encode("utf-8")) + 1
+    return size(script_json(_dumps(value))) + 1

@@ -9,20 +9,21 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from math import isfinite
 from operator import attrgetter
 from typing import Any
 
 from report_merge import failures
 from report_merge.lighthouse.results import LighthouseReport
-from report_merge.model import Case, Report
+from report_merge.model import Case, Report, SuiteFacts, UneventfulTest
 
 FORMAT = "report-merge"
 VERSION = 2
+_TESTS_AT_ONCE = 1024  # in one piece
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
 READ_VERSIONS = (1, 2)  # 1 has neither causes nor Lighthouse results
 
@@ -50,19 +51,29 @@ def written(
     report: Report, lighthouse: LighthouseReport | None = None, rules: failures.FailureRules | None = None
 ) -> Iterator[str]:
     """The same piece by piece: a report may hold a million tests."""
-    about = {"format": FORMAT, "version": VERSION, "causes": _causes(report, rules)}
+    groups = failures.group(report.eventful, rules=rules)
+    places = {id(case): -1 for group in groups for case in group.cases}
+    about = {"format": FORMAT, "version": VERSION}
     if lighthouse is not None:
         about["lighthouse"] = _plain(replace(lighthouse, baseline=()))
     yield f'{_json(about)[:-1]}, "report": {_json(_plain(replace(report, cases=())))[:-1]}, "cases": ['
-    separator = ""
-    for case in report.cases:
-        yield separator + (_uneventful(case) or _json(_plain(case)))
-        separator = ",\n"
-    yield "]}}\n"
+    lines: list[str] = []
+    for place, test in enumerate(report.tests):
+        if isinstance(test, UneventfulTest):
+            lines.append(_line(test))
+        else:
+            lines.append(_uneventful(test) or _json(_plain(test)))
+            if id(test) in places:
+                places[id(test)] = place
+        if len(lines) == _TESTS_AT_ONCE:
+            yield ",\n".join(lines)
+            lines = [""]  # what comes before the next separator
+    yield ",\n".join(lines)
+    yield f']}}, "causes": {_json([_cause(group, places) for group in groups])}}}\n'
 
 
 def _uneventful(case: Case) -> str:
-    """A test with names, one outcome and a time, which most are, as `_json` writes it but three times as fast; else ''.
+    """A test with names, one outcome and a time, which most are, as `_json` writes it but faster; else ''.
 
     A test holds that it looks at every field.
     """
@@ -73,52 +84,62 @@ def _uneventful(case: Case) -> str:
         return ""
     (one,), key = case.attempts, case.key
     if (
-        one.kind or one.message or one.text or one.stdout or one.stderr or one.started or one.attachments
+        one.kind or one.text or one.stdout or one.stderr or one.started or one.attachments
         or one.cause is not None or not isfinite(one.seconds or 0.0)
     ):  # fmt: skip
         return ""
-    names = ("project", key.project), ("file", key.file), ("classname", key.classname), ("name", key.name)
-    own = [f'"{name}": {_quoted(value)}' for name, value in names if value]
-    if key.ordinal:
-        own.append(f'"ordinal": {key.ordinal}')
-    tried = [f'"outcome": "{one.outcome.value}"']
-    if one.number != 1:
-        tried.append(f'"number": {one.number}')
-    if one.seconds is not None:
-        tried.append(f'"seconds": {one.seconds!r}')
-    about = ("machine", one.machine), ("shard", one.shard), ("source", one.source)
-    tried += [f'"{name}": {_quoted(value)}' for name, value in about if value]
-    suite = f'"suite": {_quoted(case.suite)}, ' if case.suite else ""
-    return f'{{"key": {{{", ".join(own)}}}, {suite}"attempts": [{{{", ".join(tried)}}}]}}'
+    suite = SuiteFacts(case.suite, key.project, one.machine, one.shard, one.source, one.number)
+    names = (key.name, key.classname, key.file, key.ordinal)
+    return _line(UneventfulTest(suite, *names, one.seconds, one.outcome, one.message))
+
+
+def _line(test: UneventfulTest) -> str:
+    """As `_json` writes the case of it."""
+    suite, name, classname, file, ordinal, seconds, outcome, message = test
+    before, between, number, after = _around(suite)
+    key = (
+        before
+        + (f'"file": {_quoted(file)}, ' if file else "")
+        + (f'"classname": {_quoted(classname)}, ' if classname else "")
+        + (f'"name": {_quoted(name)}, ' if name else "")
+        + (f'"ordinal": {ordinal}, ' if ordinal else "")
+    )[:-2]
+    took = "" if seconds is None else f', "seconds": {seconds!r}'
+    said = f', "message": {_quoted(message)}' if message else ""
+    return f'{{"key": {{{key}}}, {between}"attempts": [{{"outcome": "{outcome.value}"{number}{took}{said}{after}}}]}}'
+
+
+@lru_cache(maxsize=64)
+def _around(suite: SuiteFacts) -> tuple[str, str, str, str]:
+    """What is the same for all tests of a suite: within the key, before the attempts, and twice within the attempt."""
+    project = f'"project": {_quoted(suite.project)}, ' if suite.project else ""
+    title = f'"suite": {_quoted(suite.title)}, ' if suite.title else ""
+    number = f', "number": {suite.attempt}' if suite.attempt != 1 else ""
+    about = ("machine", suite.machine), ("shard", suite.shard), ("source", suite.source)
+    return project, title, number, "".join(f', "{name}": {_quoted(value)}' for name, value in about if value)
 
 
 def _quoted(text: str) -> str:
-    return json.encoder.encode_basestring(_plain(text))
+    return json.encoder.encode_basestring(text if text.isascii() else _plain(text))
 
 
 def _json(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
-def _causes(report: Report, rules: failures.FailureRules | None) -> list[dict[str, Any]]:
-    """One entry for each cause; its `tests` are places in the list of cases, from 0."""
-    groups = failures.group(report.eventful, rules=rules)
-    theirs = {id(case) for group in groups for case in group.cases}
-    places = {id(case): place for place, case in enumerate(report.cases) if id(case) in theirs}
-    return [
-        {
-            "fingerprint": group.fingerprint,
-            "verdict": group.verdict.value,
-            "category": group.finding.category,
-            "rule": group.finding.rule,
-            "title": _plain(group.title),
-            "evidence": _plain(group.finding.evidence),
-            "hint": _plain(group.finding.hint),
-            "machines": _plain(group.machines),
-            "tests": [places[id(case)] for case in group.cases],
-        }
-        for group in groups
-    ]
+def _cause(group: failures.FailureGroup, places: Mapping[int, int]) -> dict[str, Any]:
+    """Its `tests` are places in the list of cases, from 0."""
+    return {
+        "fingerprint": group.fingerprint,
+        "verdict": group.verdict.value,
+        "category": group.finding.category,
+        "rule": group.finding.rule,
+        "title": _plain(group.title),
+        "evidence": _plain(group.finding.evidence),
+        "hint": _plain(group.finding.hint),
+        "machines": _plain(group.machines),
+        "tests": [places[id(case)] for case in group.cases],
+    }
 
 
 def loads(text: str) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from lxml import etree
 from report_merge import Outcome, Report, Verdict, read, write
 from report_merge.limits import ReadLimits
 from report_merge.merge.pipeline import merge_files
+from report_merge.model import Case
+from report_merge.render.html_tests import listed_tests
+from report_merge.render.json import dumps, loads
+from report_merge.render.view import view
 
 
 def put(folder: Path, name: str, text: str) -> Path:
@@ -166,6 +171,30 @@ def test_all_cases_gives_every_test_a_row(tmp_path: Path) -> None:
     report = merge_files(paths, all_cases=True)
     assert len({case.key for case in report.cases}) == len(report.cases) == report.totals.tests == 54
     assert len(merge_files(paths).cases) < 54
+
+
+def test_what_is_kept_small_is_the_same_in_every_output_and_in_the_order_of_the_files(tmp_path: Path) -> None:
+    rows = [
+        '<testcase classname="c" name="a" time="0.125"/>',
+        '<testcase name="&lt;b&gt;  &amp;" file="t/b.py"><failure message="no"/></testcase>',
+        '<testcase name="c"><skipped message="not on arm"/></testcase>',
+        '<testcase classname="c" name="a"/>',
+        '<testcase classname="ü" name="&#x2028;d" time="4000000000"/>',
+    ]
+    paths = [
+        put(tmp_path, "one/a.xml", f'<testsuite name="s" hostname="pi">{"".join(rows)}</testsuite>'),
+        put(tmp_path, "two/b.xml", f'<testsuite file="k">{"".join(rows[2::-1])}</testsuite>'),
+    ]
+    report = merge_files(paths, all_cases=True)
+    verdicts = ["passed", "failed", "skipped", "passed", "passed", "skipped", "failed", "passed"]
+    assert [case.verdict for case in report.cases] == verdicts
+    assert [case.key.ordinal for case in report.cases[:5]] == [0, 0, 0, 1, 0]
+    assert report.cases[2].attempts[0].message == "not on arm"
+    assert [t if isinstance(t, Case) else t.case for t in report.tests] == list(report.cases)
+    assert loads(dumps(report)).cases == tuple(report.cases)
+    listed = json.loads(listed_tests(view(report, None), 100_000, {}).json)
+    assert [row[2] for row in listed["rows"]] == ["<b> &", "<b> &", "a", "c", "a (2)", "d", "c", "a"]
+    assert [listed["places"][row[1]][0] for row in listed["rows"]] == ["s", "t/b.py", "c", "s", "c", "ü", "k", "c"]
 
 
 def test_a_text_in_cdata_and_what_nobody_knows_is_copied_byte_for_byte(tmp_path: Path) -> None:

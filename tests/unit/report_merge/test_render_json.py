@@ -156,7 +156,9 @@ def test_the_quick_way_writes_what_the_other_does(
     name: str, file: str, machine: str, suite: str, ordinal: int, seconds: float | None, outcome: Outcome, tried: int
 ) -> None:
     key = CaseKey(name=name + "\ud800", file=file, ordinal=ordinal)
-    attempt = Attempt(number=tried, outcome=outcome, seconds=seconds, machine=machine, source=file)
+    attempt = Attempt(
+        number=tried, outcome=outcome, seconds=seconds, message=suite + name, machine=machine, source=file
+    )
     case = Case(key=key, suite=suite, attempts=(attempt,))
     quick = report_json._uneventful(case)
     if isfinite(seconds or 0.0):
