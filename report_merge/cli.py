@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
@@ -277,7 +278,7 @@ def _result(options: Options, report: Report, about: MergeInputs) -> MergeResult
         if about.baseline and about.baseline.lighthouse:
             lighthouse = replace(lighthouse, baseline=about.baseline.lighthouse.pages)
     if report.totals.failed or report.totals.flaky:
-        report = located(report, Checkout.around(Path.cwd()).find)
+        report = located(report, lru_cache(maxsize=65_536)(Checkout.around(Path.cwd()).find))
         report = with_attachments(report, roots(options.paths))
         report = with_history(report, about.history)
     if about.owners:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from report_merge.failures.fingerprint import FOREIGN
 from report_merge.sanitize import plain
@@ -43,8 +44,10 @@ def frames(text: str) -> list[StackFrame]:
 
 def _in_stack(text: str, match: re.Match[str]) -> bool:
     """Whether it stands in a line of a stack, and not only in what is said about it."""
-    line = text[max(text.rfind("\n", 0, match.start()) + 1, match.start() - 200) : match.start()].lstrip()
-    return match["file"] is None or line.startswith("at ")
+    if match["file"] is None:
+        return True
+    start = max(text.rfind("\n", 0, match.start()) + 1, match.start() - 200)
+    return text[start : match.start()].lstrip().startswith("at ")
 
 
 def _frame(match: re.Match[str]) -> StackFrame | None:
@@ -54,7 +57,15 @@ def _frame(match: re.Match[str]) -> StackFrame | None:
             return None
         folders = match["package"].rstrip(".").split(".")[:-1]  # the last part is the class
         return StackFrame("/".join([*folders, match["java"]]), int(match["java_line"]))
-    file = match["python"] or match["net"] or match["file"]
+    file = _own_file(match["python"] or match["net"] or match["file"])
     line = match["python_line"] or match["net_line"] or match["line"]
-    file = re.sub(r"^/{2,}", "/", file.replace("\\", "/").removeprefix("./"))  # of file:///
-    return None if FOREIGN.search(file) else StackFrame(file, int(line))
+    return StackFrame(file, int(line)) if file else None
+
+
+@lru_cache(maxsize=4096)
+def _own_file(file: str) -> str:
+    """With forward slashes; empty when it is not the project's own."""
+    file = file.replace("\\", "/").removeprefix("./")
+    if file.startswith("//"):  # of file:///
+        file = f"/{file.lstrip('/')}"
+    return "" if FOREIGN.search(file) else file

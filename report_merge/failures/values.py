@@ -16,9 +16,7 @@ _LABELS = (
     (r"Expected(?: [a-z]{1,20}){0,2}: {1,20}(.+)", r"Received(?: [a-z]{1,20}){0,2}: {1,20}(.+)"),
     (r"Expected ?: {1,20}(.+)", r"(?:Actual|But was|But got|Got) {0,3}: {0,20}(.+)"),
 )
-_PAIRS = tuple(
-    tuple(re.compile(rf"^[ \tE]{{0,20}}{label}$", re.MULTILINE | re.IGNORECASE) for label in pair) for pair in _LABELS
-)
+_PAIRS = tuple(tuple(re.compile(rf"\n[ \tE]{{0,20}}{label}", re.IGNORECASE) for label in pair) for pair in _LABELS)
 _SENTENCES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -28,9 +26,7 @@ _SENTENCES = tuple(
     )
 )
 
-_DIFFERENCE = re.compile(
-    r"^- Expected\b[^\n]*\+ Received[^\n]*\n((?:[^\n]*\n){1,12})", re.MULTILINE
-)  # Jest, Playwright
+_DIFFERENCE = re.compile(r"\n- Expected\b[^\n]*\+ Received[^\n]*\n((?:[^\n]*\n){1,12})")  # Jest, Playwright
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +38,9 @@ class Values:
 @lru_cache(maxsize=4096)  # several outputs show them
 def values(message: str, text: str) -> Values | None:
     """The pair on one line each, at most 200 characters; None when the texts do not say it in words known here."""
-    said = plain(f"{message[:SCANNED]}\n{text[:SCANNED]}")
+    said = plain(f"\n{message[:SCANNED]}\n{text[:SCANNED]}")  # each line has its newline before it, which is found fast
     for expected, received in _PAIRS:
-        one, other = expected.search(said), received.search(said)
-        if one and other:
+        if (one := expected.search(said)) and (other := received.search(said)):
             return Values(one_line(one[1], LENGTH), one_line(other[1], LENGTH))
     if difference := _DIFFERENCE.search(said):
         changed = [line for line in difference[1].splitlines() if line[:2] in ("- ", "+ ")]

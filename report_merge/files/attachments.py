@@ -110,7 +110,8 @@ def _of_case(case: Case, roots: Sequence[Path]) -> Case:
 
 def _names(attempt: Attempt, properties: Iterable[tuple[str, str]]) -> Iterator[str]:
     for text in (attempt.stdout, attempt.stderr, attempt.text):
-        yield from (one_line(match[1], 1000) for match in _MARKER.finditer(plain(text)))
+        if "ATTACHMENT|" in text:
+            yield from (one_line(match[1], 1000) for match in _MARKER.finditer(plain(text)))
     for name, value in properties:
         if name.casefold() in ("attachment", "attachments", "testcase.attachment"):
             yield one_line(_MARKER.sub(r"\1", value), 1000)

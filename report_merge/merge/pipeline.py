@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -79,7 +79,8 @@ def merge(
 
     The report's cases are those that failed, were flaky or skipped, and the slowest; with `all_cases` every test, the
     uneventful ones without texts. Its totals always count every test. `folder` is for parts. `by_time`: files of one
-    attempt that began at different times are attempts too. `processes`: how many may work at once; None chooses.
+    attempt that began at different times are attempts too. `processes`: how many may work at once; None chooses for
+    each round.
     """
     expected = expected or Expectation()
     settings = MergeSettings(
@@ -91,7 +92,6 @@ def merge(
         all_cases=all_cases,
         by_time=by_time,
     )
-    processes = worthwhile_processes(found.sources) if processes is None else processes
     with closing(ExecutionIndex(folder / "executions", found.sources)) as index:
         merging = _Merging(found.sources, settings, index, processes)
         merging.run()
@@ -111,7 +111,7 @@ class _Merging:
     """The rounds of one merge, one an attempt number."""
 
     def __init__(
-        self, sources: list[InputSource], settings: MergeSettings, index: ExecutionIndex, processes: int
+        self, sources: list[InputSource], settings: MergeSettings, index: ExecutionIndex, processes: int | None
     ) -> None:
         self.sources, self.settings, self.index, self.processes = sources, settings, index, processes
         self.budget = TextBudget(settings.limits)
@@ -149,7 +149,7 @@ class _Merging:
     def _look_up(self, files: list[int], keys: set[int] | None) -> None:
         plan = MergePlan(self.sources, self.index)
         work = partial(look_up, plan=plan, settings=self.settings, keys=keys)
-        for number, outcome in zip(files, on_each(work, files, self.processes), strict=True):
+        for number, outcome in zip(files, self._on_each(work, files), strict=True):
             self._learn(number, outcome)
             if outcome.executions is not None:
                 self.index.add(number, outcome.executions)
@@ -157,7 +157,7 @@ class _Merging:
     def _rewrite(self, files: list[int], owners: dict[int, int]) -> None:
         plan = MergePlan(self.sources, self.index, self.taken, owners)
         work = partial(rewrite, plan=plan, settings=self.settings)
-        for number, outcome in zip(files, on_each(work, files, self.processes), strict=True):
+        for number, outcome in zip(files, self._on_each(work, files), strict=True):
             self._learn(number, outcome)
             if outcome.part is not None:
                 part = self.parts[number] = outcome.part
@@ -166,6 +166,10 @@ class _Merging:
                 self.slowest = nlargest(SLOWEST, [*of_others, *of_it], key=lambda one: one[:3])
                 part.slowest = []
                 part.eventful = [(at, self.budget.within(case)) for at, case in sorted(part.eventful, key=_position)]
+
+    def _on_each(self, work: Callable[[int], FileOutcome], files: list[int]) -> Iterator[FileOutcome]:
+        processes = self.processes or worthwhile_processes([self.sources[number] for number in files])
+        return on_each(work, files, processes)
 
     def _learn(self, number: int, outcome: FileOutcome) -> None:
         if outcome.facts is not None:

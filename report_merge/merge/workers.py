@@ -16,7 +16,7 @@ from report_merge.limits import MIB
 
 Result = TypeVar("Result")
 FORKS = sys.platform == "linux"  # elsewhere forking is unsafe or absent, and other ways do not share our hash seed
-_WORTH_A_SECOND_PROCESS = 4 * MIB
+_WORTH_A_SECOND_PROCESS = 16 * MIB  # some 0.3 s of work; making and feeding two processes takes 0.1 s
 _MOST_PROCESSES = 2  # each holds a tree; a third gained little beside the process that puts the parts together
 
 _work: Callable[[int], Any]  # in a worker

@@ -186,8 +186,9 @@ def _group(shown: ShownGroup, opened: bool, context: RunContext) -> Item:  # noq
     again = Markup(escape.fence(context.reproduce)) if context.reproduce else ""  # noqa: S704
     outputs = [(name, Markup(escape.fence(tail))) for name, tail in output_tail(shown.group.cases[0])]  # noqa: S704
     artifacts = f"{context.url}#artifacts" if context.url else ""
-    full = [str(make.group_full(shown, opened, message, again, said, artifacts)) for said in (outputs, [])]
-    levels = (*(full if outputs else full[1:]), str(make.group_short(shown)), str(make.group_line(shown)))
+    said = (outputs, []) if outputs else ([],)
+    full = (str(make.group_full(shown, opened, message, again, one, artifacts)) for one in said)
+    levels = (*full, str(make.group_short(shown)), str(make.group_line(shown)))
     return Item(levels, stands_for=len(shown.group.cases))
 
 
