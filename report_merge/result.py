@@ -41,13 +41,16 @@ class MergeResult:
 
     def write_html(self, path: Path) -> None:
         from report_merge.files.attachments import beside, pictures
-        from report_merge.render.html import page
+        from report_merge.render.html import written
 
         report = beside(self.report, path.parent)
         shown = pictures(report, path.parent)
-        write_text(
-            path, page(report, comparison=self.comparison, lighthouse=self.lighthouse, rules=self.rules, pictures=shown)
+        pieces = written(
+            report, comparison=self.comparison, lighthouse=self.lighthouse, rules=self.rules, pictures=shown
         )
+        with replacing(path) as stream:
+            for piece in pieces:
+                stream.write(piece.encode("utf-8", "replace"))
 
     def write_json(self, path: Path) -> None:
         from report_merge.render.json import written

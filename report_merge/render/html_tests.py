@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from report_merge.sanitize import one_line, plain
 ATTEMPTS = 20  # of one test
 PROPERTIES = 30
 OUTPUT_LINES = 40
+_ROWS_AT_ONCE = 1024  # in one piece
 _ORDER = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY, Verdict.SKIPPED, Verdict.PASSED)
 _SKIPPED, _PASSED = _ORDER.index(Verdict.SKIPPED), _ORDER.index(Verdict.PASSED)
 # What a picture is, by its first bytes: whatever is in the file, a browser is told no other type.
@@ -27,9 +28,16 @@ _PICTURES = ((b"\x89PNG\r\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF8", "gif"
 
 @dataclass(frozen=True, slots=True)
 class ListedTests:
-    json: str  # safe within <script>
-    listed: int
-    unlisted: int
+    head: str = "{"  # of the JSON, safe within <script>: what the rows refer to
+    rows: Sequence[str] = ()  # each without its closing bracket
+    unlisted: int = 0
+
+    def written(self) -> Iterator[str]:
+        """The JSON piece by piece: it is most of a page."""
+        yield f'{self.head}"rows":['
+        for start in range(0, len(self.rows), _ROWS_AT_ONCE):
+            yield ("," if start else "") + "],".join(self.rows[start : start + _ROWS_AT_ONCE]) + "]"
+        yield "]}"
 
 
 class _Names:
@@ -125,8 +133,7 @@ def listed_tests(shown: View, budget_bytes: int, pictures: Mapping[str, bytes]) 
         "causes": [group.group.fingerprint for group in groups],
         "details": details,
     }
-    listed = f'{script_json(_dumps(document))[:-1]},"rows":[{"],".join(made)}{"]" if made else ""}]}}'
-    return ListedTests(listed, len(made), shown.report.totals.tests - len(made))
+    return ListedTests(f"{script_json(_dumps(document))[:-1]},", made, shown.report.totals.tests - len(made))
 
 
 def _by_need(report: Report) -> Iterator[Case | UneventfulTest]:

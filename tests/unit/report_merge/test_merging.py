@@ -192,7 +192,7 @@ def test_what_is_kept_small_is_the_same_in_every_output_and_in_the_order_of_the_
     assert report.cases[2].attempts[0].message == "not on arm"
     assert [t if isinstance(t, Case) else t.case for t in report.tests] == list(report.cases)
     assert loads(dumps(report)).cases == tuple(report.cases)
-    listed = json.loads(listed_tests(view(report, None), 100_000, {}).json)
+    listed = json.loads("".join(listed_tests(view(report, None), 100_000, {}).written()))
     assert [row[2] for row in listed["rows"]] == ["<b> &", "<b> &", "a", "c", "a (2)", "d", "c", "a"]
     assert [listed["places"][row[1]][0] for row in listed["rows"]] == ["s", "t/b.py", "c", "s", "c", "ü", "k", "c"]
 
