@@ -9,6 +9,7 @@ from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import Ledger, TestRecord
 
 AVOID_SECONDS = 30.0  # how long a test waits for another machine than the one it failed on: then any will do
+LEAST_SECONDS = 0.01  # of a test that was over before a clock moved: several times nothing would stay nothing
 
 
 class ShardQueue:
@@ -16,7 +17,7 @@ class ShardQueue:
 
     def __init__(self, ledger: Ledger, expected: Mapping[TestId, float]) -> None:
         self._ledger = ledger
-        self._expected = expected
+        self._expected = {test: max(LEAST_SECONDS, seconds) for test, seconds in expected.items()}
         self._heads: dict[MachineName, list[planner.Unit]] = {}
 
     def plan_heads(self, machines: Sequence[MachineSpec], share: float, mine: Collection[MachineName]) -> None:
