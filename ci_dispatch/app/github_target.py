@@ -102,7 +102,7 @@ def repository_of(settings: Settings) -> str:
     if not name:
         raise UsageError(
             "GitHub cannot be asked",
-            why="it cannot be told which repository is meant: git's origin does not point to one",
+            why="git's origin does not say which repository is meant",
             hint="--repository OWNER/NAME",
         )
     return name
