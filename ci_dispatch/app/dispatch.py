@@ -93,7 +93,7 @@ def begin(
     if target is None:
         return _show_matrix(settings, spec, expected, policy)
     folder = run_folder.create(spec.runs_folder, new_id())
-    first = first_events(spec, folder.id, suite, expected, _machines(spec, policy))
+    first = first_events(spec, folder.id, suite, expected, machines_of(spec, policy))
     with folder.held():
         return drive_run(
             spec,
@@ -275,6 +275,7 @@ def _refuse_unknown_commit(target: DispatchTarget) -> None:
         )
 
 
-def _machines(spec: RunSpec, policy: ActionsPolicy) -> tuple[MachineSpec, ...]:
+def machines_of(spec: RunSpec, policy: ActionsPolicy) -> tuple[MachineSpec, ...]:
+    """The fleet, and whoever takes a pooled job where jobs may be pooled."""
     pool = () if policy.strategy is Strategy.PINNED else (MachineSpec(name=ANY_MACHINE),)
     return (*spec.config.fleet, *pool)

@@ -66,7 +66,7 @@ def probe_machines(
         try:
             answered = probe.read_log(_log(github, job))
         except GitHubRefused as refused:
-            yield unknown(Topic.TOOLS, f"{refused.what}: {refused.why}", refused.hint or "look at it on GitHub")
+            yield unknown(Topic.TOOLS, refused.without_hint, refused.hint or "look at it on GitHub")
         else:
             yield from probe.check_answer(entry.machine, answered, python=python, needs_node=needs_node)
     if more := len(wanted) - len(asked):

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
-from ci_dispatch.app.dispatch import actions_policy
+from ci_dispatch.app.dispatch import actions_policy, machines_of
 from ci_dispatch.app.drive import run_policy
 from ci_dispatch.app.github_target import refuse_strangers, server_of
 from ci_dispatch.app.machines import open_machines
@@ -19,11 +19,10 @@ from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_spec import RunSpec, expect, first_events, new_id
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
-from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, FleetError, UnreadableReport, UsageError
 from ci_dispatch.core.events import MachineChecked, RunStarted, Warned
-from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, RunId
+from ci_dispatch.core.model import MachineName, RunId
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.rest.server import ActionsMode
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
@@ -91,8 +90,7 @@ def plan(
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
     spec = spec.with_workers(expected.workers)
     policy = actions_policy(spec, expected.known, shards)
-    pool = () if policy.strategy is Strategy.PINNED else (MachineSpec(name=ANY_MACHINE),)
-    started, *notes = first_events(spec, new_id(), suite, expected, (*spec.config.fleet, *pool))
+    started, *notes = first_events(spec, new_id(), suite, expected, machines_of(spec, policy))
     assert isinstance(started, RunStarted)
     wave = PlannedWave(
         id=started.run,
