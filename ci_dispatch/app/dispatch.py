@@ -62,12 +62,8 @@ from report_merge.model import Report
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
     refuse_strangers(settings)
-    config = settings.config
-    server_of(config, settings.environ).require(*ActionsMode)
-    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
-    count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
-    say(f"{count} tests are listed in {file}.", err=True)
-    return ExitCode.PASSED
+    server_of(settings.config, settings.environ).require(*ActionsMode)
+    return kept_listing.make(settings, file, extra)
 
 
 def begin(

@@ -63,10 +63,7 @@ def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCod
                 why=f"exit code {ended.exit_code}: {said}",
                 hint="`prepare` in the section [suite], or the input of that name, says what is run",
             )
-    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
-    count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
-    say(f"{count} tests are listed in {file}.", err=True)
-    return ExitCode.PASSED
+    return kept_listing.make(settings, file, extra)
 
 
 def plan(

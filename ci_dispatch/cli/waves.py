@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ci_dispatch.app.settings import Settings
-from ci_dispatch.cli.options import configured
+from ci_dispatch.cli.options import LISTING, SHARDS, configured
 
 _PLAN = click.option("--plan", required=True, envvar="DISPATCH_PLAN", help="The output `plan` of the first job.")
 _ARTIFACTS = click.option(
@@ -46,10 +46,8 @@ def waves() -> None:
     "suite.runner",
     "suite.workdir",
 )
-@click.option("--shards", type=click.IntRange(0, 10_000), default=0, show_default=True, envvar="DISPATCH_SHARDS",
-              help="Cut the plan into about so many jobs. 0: one for each slot of a machine, and a tail.")  # fmt: skip
-@click.option("--listing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="The tests, as --list-only wrote them there: no code of the repository is executed.")  # fmt: skip
+@SHARDS
+@LISTING
 @click.option(
     "--list-only", is_flag=True, help="Make the checkout ready and list its tests into the FILE of --listing."
 )
