@@ -12,6 +12,7 @@ from ci_dispatch.core import codec
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.run.ports import Listing, Suite
 from ci_dispatch.suites import open_suite
+from report_merge.render.wording import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +28,8 @@ def make(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
     """List the suite of `settings` into `file`, with the further arguments `extra`. Raises as `write` does."""
     config = settings.config
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
-    count = write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
-    say(f"{count} tests are listed in {file}.", err=True)
+    tests = write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
+    say(f"Listed in {file}: {count(tests, 'test')}.", err=True)
     return ExitCode.PASSED
 
 

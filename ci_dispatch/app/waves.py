@@ -39,6 +39,7 @@ from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 from ci_dispatch.suites.listing import run_listing
 from report_merge.render.escape import terminal_name
+from report_merge.render.wording import count
 from report_merge.sanitize import one_line
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")  # run_spec.new_id
@@ -108,7 +109,7 @@ def plan(
     if not usable:
         raise FleetError("Nothing was planned", why=_sick(replay.state), hint="see `ci-dispatch health`")
     _hand_over(made, output, policy, here)
-    say(f"Plan {made.id}: {len(started.tests)} tests in {len(made.jobs)} jobs.", err=True)
+    say(f"Plan {made.id}: {count(len(started.tests), 'test')} in {count(len(made.jobs), 'job')}.", err=True)
     _say_left_out(replay.state)
     return ExitCode.PASSED
 
@@ -135,7 +136,7 @@ def again(settings: Settings, plan: str, *, wave: int, artifacts: Path, output: 
         text = f"{len(replay.owed)} tests are owed, and nobody is left to run them: {_sick(replay.state)}"
         say(f"warning: {terminal_name(text)}", err=True)
     else:
-        say(f"Wave {wave}: {len(replay.owed)} tests again, in {len(made.jobs)} jobs.", err=True)
+        say(f"Wave {wave}: {count(len(replay.owed), 'test')} again, in {count(len(made.jobs), 'job')}.", err=True)
         _say_left_out(replay.state)
     return ExitCode.PASSED
 
