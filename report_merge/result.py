@@ -40,10 +40,10 @@ class MergeResult:
         (append_text if shared else write_text)(path, text)
 
     def write_html(self, path: Path) -> None:
-        from report_merge.files.attachments import beside, pictures
+        from report_merge.files.attachments import linked_from, pictures
         from report_merge.render.html import page
 
-        report = beside(self.report, path.parent)
+        report = linked_from(self.report, path.parent)
         shown = pictures(report, path.parent)
         write_text(
             path, page(report, comparison=self.comparison, lighthouse=self.lighthouse, rules=self.rules, pictures=shown)
