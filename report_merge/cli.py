@@ -84,13 +84,13 @@ class MergeInputs:
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit code of a command line. Whatever happens, it is a message and a code, never a traceback."""
-    command, rest = merge, argv
+    command, name, rest = merge, PROGRAM, argv
     if argv[:1] == ["explain"]:
-        command, rest = explain, argv[1:]
+        command, name, rest = explain, f"{PROGRAM} explain", argv[1:]
     try:
-        return int(command.main(list(rest), prog_name=PROGRAM, standalone_mode=False, obj=environ) or 0)
+        return int(command.main(list(rest), prog_name=name, standalone_mode=False, obj=environ) or 0)
     except click.ClickException as error:
-        _say(f"{error.format_message()}\n  try: {PROGRAM} --help")
+        _say(f"{error.format_message()}\n  try: {name} --help")
         return MergeExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; nothing was written")

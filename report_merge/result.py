@@ -10,7 +10,7 @@ import click
 
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules
-from report_merge.files.atomic import append_text, replacing, write_text
+from report_merge.files.atomic import append_text, write_pieces, write_text
 from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 
@@ -40,24 +40,20 @@ class MergeResult:
         (append_text if shared else write_text)(path, text)
 
     def write_html(self, path: Path) -> None:
-        from report_merge.files.attachments import beside, pictures
+        from report_merge.files.attachments import linked_from, pictures
         from report_merge.render.html import written
 
-        report = beside(self.report, path.parent)
+        report = linked_from(self.report, path.parent)
         shown = pictures(report, path.parent)
         pieces = written(
             report, comparison=self.comparison, lighthouse=self.lighthouse, rules=self.rules, pictures=shown
         )
-        with replacing(path) as stream:
-            for piece in pieces:
-                stream.write(piece.encode("utf-8", "replace"))
+        write_pieces(path, pieces)
 
     def write_json(self, path: Path) -> None:
         from report_merge.render.json import written
 
-        with replacing(path) as stream:
-            for piece in written(self.report, self.lighthouse, self.rules):
-                stream.write(piece.encode("utf-8", "replace"))
+        write_pieces(path, written(self.report, self.lighthouse, self.rules))
 
     def write_rerun_file(self, path: Path) -> None:
         """Empty when nothing failed."""

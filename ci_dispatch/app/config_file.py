@@ -19,7 +19,8 @@ def sample_for(root: Path) -> tuple[str, str]:
         suite = recognise(root)
     except UsageError as unclear:
         return sample(), f"{unclear.what[0].lower()}{unclear.what[1:]} ({unclear.why})"
-    return sample(suite.runner, suite.workdir), f"{suite.runner} in {suite.workdir}"
+    where = "in this folder" if suite.workdir == "." else f"in {suite.workdir}"
+    return sample(suite.runner, suite.workdir), f"{suite.runner} {where}"
 
 
 def write_sample(root: Path, *, force: bool) -> str:

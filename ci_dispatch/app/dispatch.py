@@ -62,12 +62,8 @@ from report_merge.model import Report
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
     """The first step of `begin`, which executes the repository's code, by itself: needs no token and no key."""
     refuse_strangers(settings)
-    config = settings.config
-    server_of(config, settings.environ).require(*ActionsMode)
-    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
-    count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
-    say(f"{count} tests are listed in {file}.", err=True)
-    return ExitCode.PASSED
+    server_of(settings.config, settings.environ).require(*ActionsMode)
+    return kept_listing.make(settings, file, extra)
 
 
 def begin(
@@ -93,7 +89,7 @@ def begin(
     if target is None:
         return _show_matrix(settings, spec, expected, policy)
     folder = run_folder.create(spec.runs_folder, new_id())
-    first = first_events(spec, folder.id, suite, expected, _machines(spec, policy))
+    first = first_events(spec, folder.id, suite, expected, machines_of(spec, policy))
     with folder.held():
         return drive_run(
             spec,
@@ -275,6 +271,7 @@ def _refuse_unknown_commit(target: DispatchTarget) -> None:
         )
 
 
-def _machines(spec: RunSpec, policy: ActionsPolicy) -> tuple[MachineSpec, ...]:
+def machines_of(spec: RunSpec, policy: ActionsPolicy) -> tuple[MachineSpec, ...]:
+    """The fleet, and whoever takes a pooled job where jobs may be pooled."""
     pool = () if policy.strategy is Strategy.PINNED else (MachineSpec(name=ANY_MACHINE),)
     return (*spec.config.fleet, *pool)

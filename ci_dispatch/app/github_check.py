@@ -88,7 +88,7 @@ def _all_findings(settings: Settings, *, probe: bool) -> Iterable[CheckFinding]:
         try:
             github = connect(settings.config, settings.environ, repository_of(settings))
         except UsageError as cannot:
-            text = f"{cannot.what}: {cannot.why}: only the files here were looked at"
+            text = f"only the files here were looked at, for {cannot.why}"
             yield unknown(Topic.SERVER, text, cannot.hint)
             return
         stack.enter_context(closing(github.client))
@@ -195,7 +195,7 @@ class _Online:
         try:
             return question()
         except GitHubRefused as refused:
-            text = f"{refused.what}: {refused.why}"
+            text = refused.without_hint
             if all(text != found.what for found in self._unasked):
                 known = isinstance(refused, RequestRefused)
                 self._unasked.append(
@@ -227,7 +227,11 @@ def read_files(root: Path) -> tuple[list[WorkflowFile], list[CheckFinding]]:
 
 def _setup(settings: Settings, root: Path) -> Setup:
     config = settings.config
-    tracked = git_answer(root, "ls-files", "--", FOLDER).splitlines() if (root / ".git").exists() else None
+    there = root.resolve()
+    file = settings.file.resolve() if settings.file else None
+    configuration = file.relative_to(there).as_posix() if file and file.is_relative_to(there) else ""
+    paths = (FOLDER, configuration) if configuration else (FOLDER,)
+    tracked = git_answer(root, "ls-files", "--", *paths).splitlines() if (root / ".git").exists() else None
     try:
         own = "name: ci-dispatch" in (root / "action.yml").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -238,6 +242,7 @@ def _setup(settings: Settings, root: Path) -> Setup:
         comment=config.github.comment,
         suite_secrets=config.suite.secrets,
         own=own,
+        configuration=configuration,
         tracked=None if tracked is None else frozenset(tracked),
         default_branch=default_branch_of(root),
         over_ssh=any(machine.connection is Connection.SSH for machine in config.fleet),

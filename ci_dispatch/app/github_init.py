@@ -180,10 +180,8 @@ def _filled(name: str, answers: Answers, below: str) -> str:
 def _action(given: str) -> str:
     """OWNER/NAME@REF. Raises UsageError."""
     if not _ACTION.fullmatch(given) or given.partition("/")[0] == "OWNER":
-        raise UsageError(
-            "Nothing was written", why=f"{given!r} does not say whose ci-dispatch to use",
-            hint="--action OWNER, or OWNER/ci-dispatch@REF",
-        )  # fmt: skip
+        why = f"{given!r} does not say whose ci-dispatch to use" if given else "whose ci-dispatch to use was not said"
+        raise UsageError("Nothing was written", why=why, hint="--action OWNER, or OWNER/ci-dispatch@REF")
     repository, _, ref = given.partition("@")
     return f"{repository if '/' in repository else f'{repository}/ci-dispatch'}@{ref or 'v1'}"
 
@@ -216,10 +214,10 @@ def _configuration(suite: SuiteLocation | None, machines: list[dict[str, object]
 
 def _next_steps(answers: Answers) -> tuple[str, ...]:
     check = f"suite / {VERDICT}" if answers.shape is Shape.SUITE else VERDICT
-    push = f"git add -A && git commit -m 'Run the suite on our machines' && git push origin {answers.branch}"
     return (
+        "commit: git add -A && git commit -m 'Run the suite on our machines'",
         "see what would fail: GITHUB_TOKEN=$(gh auth token) ci-dispatch github check",
-        f"push: {push}",
+        f"push: git push origin {answers.branch}",
         f"require the check `{check}`: Settings, Rules. Ask the machines too: ci-dispatch github check --probe",
         "let the machines be asked how they are (optional): docs/github-machines.md",
     )

@@ -15,6 +15,7 @@ from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, download
 from ci_dispatch.fleets.actions.rest.client import RestRequest
 from ci_dispatch.fleets.actions.rest.models import JobView
+from report_merge.render.wording import count
 
 SECONDS = 240.0  # for a job of a minute, and for a runner that is busy now
 LOOK = 4.0  # seconds between two looks
@@ -40,7 +41,7 @@ def probe_machines(
     inputs = {"matrix": probe.matrix_of(asked, tools, python), "dispatch_id": name}
     run = github.dispatch(probe.WORKFLOW, branch, inputs)
     deadline = time.monotonic() + SECONDS
-    say(f"The probe runs on {len(asked)} machines, for at most {SECONDS / 60:.0f} minutes.")
+    say(f"The probe runs on {count(len(asked), 'machine')}, for at most {SECONDS / 60:.0f} minutes.")
     jobs: tuple[JobView, ...] = ()
     complete = False
     try:
@@ -66,7 +67,7 @@ def probe_machines(
         try:
             answered = probe.read_log(_log(github, job))
         except GitHubRefused as refused:
-            yield unknown(Topic.TOOLS, f"{refused.what}: {refused.why}", refused.hint or "look at it on GitHub")
+            yield unknown(Topic.TOOLS, refused.without_hint, refused.hint or "look at it on GitHub")
         else:
             yield from probe.check_answer(entry.machine, answered, python=python, needs_node=needs_node)
     if more := len(wanted) - len(asked):

@@ -102,7 +102,7 @@ def repository_of(settings: Settings) -> str:
     if not name:
         raise UsageError(
             "GitHub cannot be asked",
-            why="it cannot be told which repository is meant: git's origin does not point to one",
+            why="git's origin does not say which repository is meant",
             hint="--repository OWNER/NAME",
         )
     return name
@@ -124,7 +124,7 @@ def find_run(settings: Settings, name: str) -> tuple[RunFolder, DispatchFile] | 
         return number
     raise UsageError(
         f"There is no dispatched run {name}" if name else "There is no dispatched run yet",
-        why="it is no run folder here and no GitHub run's id or address",
+        why="it is no run folder here and no GitHub run's id or address" if name else "none is kept here",
         hint="the number in the address of the worker run: .../actions/runs/NUMBER",
     )
 

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_dispatch.app.run_spec import RunSpec
+from ci_dispatch.app.say import say
+from ci_dispatch.app.settings import Settings
 from ci_dispatch.core import codec
-from ci_dispatch.core.errors import UsageError
+from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.run.ports import Listing, Suite
+from ci_dispatch.suites import open_suite
+from report_merge.render.wording import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +22,15 @@ class KeptListing:
     runner: str
     arguments: tuple[str, ...]
     listing: Listing
+
+
+def make(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
+    """List the suite of `settings` into `file`, with the further arguments `extra`. Raises as `write` does."""
+    config = settings.config
+    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
+    tests = write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
+    say(f"Listed in {file}: {count(tests, 'test')}.", err=True)
+    return ExitCode.PASSED
 
 
 def write(file: Path, spec: RunSpec, suite: Suite) -> int:

@@ -81,7 +81,7 @@ def _collect(github: GitHubApi, found: tuple[RunFolder, DispatchFile] | int, fol
             collected.plan(report.plan)
         except CiDispatchError as error:
             shutil.rmtree(into, ignore_errors=True)
-            collected.unusable.append(f"{error.what}: {error.why}" if error.why else error.what)
+            collected.unusable.append(error.without_hint)
         else:
             collected.reports[artifact.name] = report
     return collected

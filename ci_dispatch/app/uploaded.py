@@ -70,7 +70,7 @@ def earlier_attempts(
                 if attempt is not None and attempt < here.attempt:
                     found.append((attempt, fetched(github, artifact, Path(scratch) / str(artifact.id)).result))
     except CiDispatchError as error:
-        why = f"{error.what}: {error.why}" if error.why else error.what
+        why = error.without_hint
         say(f"note: the earlier attempts cannot be seen, so the whole shard is run: {why}", err=True)
         return []
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]

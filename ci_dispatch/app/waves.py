@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ci_dispatch.app import github_output, kept_listing, result_files
-from ci_dispatch.app.dispatch import actions_policy
+from ci_dispatch.app.dispatch import actions_policy, machines_of
 from ci_dispatch.app.drive import run_policy
 from ci_dispatch.app.github_target import refuse_strangers, server_of
 from ci_dispatch.app.machines import open_machines
@@ -19,11 +19,10 @@ from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_spec import RunSpec, expect, first_events, new_id
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
-from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, FleetError, UnreadableReport, UsageError
 from ci_dispatch.core.events import MachineChecked, RunStarted, Warned
-from ci_dispatch.core.model import ANY_MACHINE, MachineName, MachineSpec, RunId
+from ci_dispatch.core.model import MachineName, RunId
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 from ci_dispatch.fleets.actions.rest.server import ActionsMode
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
@@ -40,6 +39,7 @@ from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
 from ci_dispatch.suites.listing import run_listing
 from report_merge.render.escape import terminal_name
+from report_merge.render.wording import count
 from report_merge.sanitize import one_line
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")  # run_spec.new_id
@@ -64,10 +64,7 @@ def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCod
                 why=f"exit code {ended.exit_code}: {said}",
                 hint="`prepare` in the section [suite], or the input of that name, says what is run",
             )
-    spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
-    count = kept_listing.write(file, spec, open_suite(config.suite, settings.root, spec.arguments))
-    say(f"{count} tests are listed in {file}.", err=True)
-    return ExitCode.PASSED
+    return kept_listing.make(settings, file, extra)
 
 
 def plan(
@@ -91,8 +88,7 @@ def plan(
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
     spec = spec.with_workers(expected.workers)
     policy = actions_policy(spec, expected.known, shards)
-    pool = () if policy.strategy is Strategy.PINNED else (MachineSpec(name=ANY_MACHINE),)
-    started, *notes = first_events(spec, new_id(), suite, expected, (*spec.config.fleet, *pool))
+    started, *notes = first_events(spec, new_id(), suite, expected, machines_of(spec, policy))
     assert isinstance(started, RunStarted)
     wave = PlannedWave(
         id=started.run,
@@ -113,7 +109,7 @@ def plan(
     if not usable:
         raise FleetError("Nothing was planned", why=_sick(replay.state), hint="see `ci-dispatch health`")
     _hand_over(made, output, policy, here)
-    say(f"Plan {made.id}: {len(started.tests)} tests in {len(made.jobs)} jobs.", err=True)
+    say(f"Plan {made.id}: {count(len(started.tests), 'test')} in {count(len(made.jobs), 'job')}.", err=True)
     _say_left_out(replay.state)
     return ExitCode.PASSED
 
@@ -140,7 +136,7 @@ def again(settings: Settings, plan: str, *, wave: int, artifacts: Path, output: 
         text = f"{len(replay.owed)} tests are owed, and nobody is left to run them: {_sick(replay.state)}"
         say(f"warning: {terminal_name(text)}", err=True)
     else:
-        say(f"Wave {wave}: {len(replay.owed)} tests again, in {len(made.jobs)} jobs.", err=True)
+        say(f"Wave {wave}: {count(len(replay.owed), 'test')} again, in {count(len(made.jobs), 'job')}.", err=True)
         _say_left_out(replay.state)
     return ExitCode.PASSED
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ci_dispatch.app.settings import Settings
-from ci_dispatch.cli.options import configured
+from ci_dispatch.cli.options import LISTING, SHARDS, configured
 
 _RUN = "[RUN]"
 
@@ -35,12 +35,10 @@ _RUN = "[RUN]"
     "dashboard.host",
     "dashboard.port",
 )
-@click.option("--shards", type=click.IntRange(0, 10_000), default=0, show_default=True, envvar="DISPATCH_SHARDS",
-              help="Cut the plan into about so many jobs. 0: one for each slot of a machine, and a tail.")  # fmt: skip
+@SHARDS
 @click.option("--matrix-only", is_flag=True, envvar="DISPATCH_MATRIX_ONLY",
               help="Make the plan, print its matrix and dispatch nothing.")  # fmt: skip
-@click.option("--listing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="The tests, as --list-only wrote them there: no code of the repository is executed.")  # fmt: skip
+@LISTING
 @click.option("--dry-run", is_flag=True,
               help="Dispatch nothing: say what would fail, as `ci-dispatch github check` does.")  # fmt: skip
 @click.option("--list-only", is_flag=True, help="List the tests into the FILE of --listing and dispatch nothing.")

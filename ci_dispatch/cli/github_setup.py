@@ -10,7 +10,7 @@ from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def github() -> None:
     """Set up GitHub Actions, and say what would fail there."""
 

@@ -1,4 +1,4 @@
-"""The command-line options that override settings, made from their declarations."""
+"""The command-line options that override settings, made from their declarations; and those of several commands."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ from ci_dispatch.config.sections import SETTINGS
 from ci_dispatch.config.setting import Setting
 
 Command = Callable[..., int | None]
+
+SHARDS = click.option(
+    "--shards",
+    type=click.IntRange(0, 10_000),
+    default=0,
+    show_default=True,
+    envvar="DISPATCH_SHARDS",
+    help="Cut the plan into about so many jobs. 0: one for each slot of a machine, and a tail.",
+)
+LISTING = click.option(
+    "--listing",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The tests, as --list-only wrote them there: no code of the repository is executed.",
+)
 
 
 def configured(*paths: str) -> Callable[[Command], Command]:

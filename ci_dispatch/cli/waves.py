@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ci_dispatch.app.settings import Settings
-from ci_dispatch.cli.options import configured
+from ci_dispatch.cli.options import LISTING, SHARDS, configured
 
 _PLAN = click.option("--plan", required=True, envvar="DISPATCH_PLAN", help="The output `plan` of the first job.")
 _ARTIFACTS = click.option(
@@ -27,7 +27,7 @@ _OUTPUT = click.option(
 _HEALTH = ("health.skip", "run.machines", "github.strategy", "github.setup_time", "run.shard_timeout")
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def waves() -> None:
     """Run the suite inside one workflow run: plan, waves of matrix jobs, merge.
 
@@ -46,10 +46,8 @@ def waves() -> None:
     "suite.runner",
     "suite.workdir",
 )
-@click.option("--shards", type=click.IntRange(0, 10_000), default=0, show_default=True, envvar="DISPATCH_SHARDS",
-              help="Cut the plan into about so many jobs. 0: one for each slot of a machine, and a tail.")  # fmt: skip
-@click.option("--listing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="The tests, as --list-only wrote them there: no code of the repository is executed.")  # fmt: skip
+@SHARDS
+@LISTING
 @click.option(
     "--list-only", is_flag=True, help="Make the checkout ready and list its tests into the FILE of --listing."
 )
@@ -58,7 +56,10 @@ def waves() -> None:
 def plan(
     settings: Settings, shards: int, listing: Path | None, list_only: bool, output: Path, extra: tuple[str, ...]
 ) -> int:
-    """Plan the first wave: lists the suite, asks the machines how they are, writes matrix and plan."""
+    """Plan the first wave.
+
+    Lists the suite, asks the machines how they are, writes matrix and plan.
+    """
     from ci_dispatch.app import waves
     from ci_dispatch.app.github_target import commit_of
 
@@ -76,7 +77,10 @@ def plan(
 @_ARTIFACTS
 @_OUTPUT
 def again(settings: Settings, plan: str, wave: int, artifacts: Path, output: Path) -> int:
-    """Plan the next wave: failed tests that have retries left, and what was never finished."""
+    """Plan the next wave.
+
+    It has failed tests that have retries left, and what was never finished.
+    """
     from ci_dispatch.app import waves
 
     return waves.again(settings, plan, wave=wave, artifacts=artifacts, output=output)
@@ -87,7 +91,10 @@ def again(settings: Settings, plan: str, wave: int, artifacts: Path, output: Pat
 @click.option("--plan", default="", envvar="DISPATCH_PLAN", help="The output `plan` of the first job.")
 @_ARTIFACTS
 def merge(settings: Settings, plan: str, artifacts: Path) -> int:
-    """Give the verdict: red unless every expected test has one and none failed."""
+    """Give the verdict.
+
+    Red unless every expected test has one and none failed.
+    """
     from ci_dispatch.app import waves
 
     return waves.merge(settings, plan, artifacts=artifacts)

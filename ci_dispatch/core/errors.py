@@ -77,10 +77,13 @@ class CiDispatchError(Exception):
         self.hint = hint
         super().__init__(what)
 
-    def __str__(self) -> str:
+    @property
+    def without_hint(self) -> str:
         between = ":" if self.why.startswith("\n") else ": "
-        text = f"{self.what}{between}{self.why}" if self.why else self.what
-        return f"{text}\n  try: {self.hint}" if self.hint else text
+        return f"{self.what}{between}{self.why}" if self.why else self.what
+
+    def __str__(self) -> str:
+        return f"{self.without_hint}\n  try: {self.hint}" if self.hint else self.without_hint
 
 
 class UsageError(CiDispatchError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -40,8 +40,14 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_pieces(path, [text])
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """A text that comes piece by piece, because it may be a million lines."""
     with replacing(path) as stream:
-        stream.write(text.encode("utf-8", "replace"))
+        for piece in pieces:
+            stream.write(piece.encode("utf-8", "replace"))
 
 
 def append_text(path: Path, text: str) -> None:

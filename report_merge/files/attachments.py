@@ -49,7 +49,7 @@ def with_attachments(report: Report, roots: Sequence[Path]) -> Report:
     return report.with_eventful(attached)
 
 
-def beside(report: Report, folder: Path) -> Report:
+def linked_from(report: Report, folder: Path) -> Report:
     """The attachments' paths as a page in `folder` may link to them."""
 
     def moved(attachment: Attachment) -> Attachment:

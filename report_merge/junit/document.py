@@ -31,7 +31,7 @@ from report_merge.junit.testcase import (
     BAD,
     SKIPPED,
     NotNormalized,
-    Surroundings,
+    SuiteContext,
     case_of,
     element_of,
     outcome_bits,
@@ -62,7 +62,7 @@ class SuiteElement:
 
     element: Element
     parent: int  # the number of the suite around it; -1: none
-    around: Surroundings  # what its tests inherit
+    around: SuiteContext  # what its tests inherit
     project_by_root: bool  # only Playwright's root element told the project
     content: bool = False  # it holds more than tests and suites
     tests: int = 0
@@ -91,7 +91,7 @@ ReportedCase = tuple[SuiteElement, Element, Identity, int, int, int | None]  # a
 class Document:
     """A parsed report in the normal dialect."""
 
-    def __init__(self, root: Element, around: Surroundings) -> None:
+    def __init__(self, root: Element, around: SuiteContext) -> None:
         self.root = root
         self.around = around
         self.suites: list[SuiteElement] = []  # those met so far, each behind the suite around it
@@ -118,7 +118,7 @@ class Document:
             elif isinstance(child.tag, str):
                 raise NotNormalized
 
-    def _enter(self, element: Element, parent: int, around: Surroundings) -> SuiteElement:
+    def _enter(self, element: Element, parent: int, around: SuiteContext) -> SuiteElement:
         attributes = _attributes(element)
         project = next(
             (p.get("value", "") for p in element.iterfind("properties/property") if p.get("name") == PROJECT), ""
@@ -126,7 +126,7 @@ class Document:
         hostname = attributes.get("hostname", "")
         by_root = not project and self._playwright and bool(hostname) and _is_playwrights(element, attributes)
         project = project or (hostname if by_root else around.project)
-        inside = Surroundings(
+        inside = SuiteContext(
             suite=attributes.get("name") or around.suite,
             file=attributes.get("file") or attributes.get("filepath") or around.file,
             project=project,
@@ -211,7 +211,7 @@ def read(
 
     `machine` is where it ran, when the file does not say (`hostname`). Parametrised duplicates get ordinals.
     """
-    around = Surroundings(source=source, shard=shard, attempt=attempt, machine=machine)
+    around = SuiteContext(source=source, shard=shard, attempt=attempt, machine=machine)
     try:
         report = parsed(data, limits or ReadLimits())
         try:

@@ -28,7 +28,7 @@ NOT_RUN_TYPE = "report-merge.not-run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class SuiteContext:
     """What a test inherits from its suites and from the file it stands in."""
 
     suite: str = ""
@@ -71,7 +71,7 @@ def outcome_bits(element: Element) -> tuple[int, int]:
             raise NotNormalized
         if len(child) and next(child.iter("testcase", "testsuite", "testsuites"), None) is not None:
             raise NotNormalized
-    return bits, len(_attempts(element, Surroundings())) if history else 1 + earlier
+    return bits, len(_attempts(element, SuiteContext())) if history else 1 + earlier
 
 
 def _has_history(properties: Element) -> bool:
@@ -97,7 +97,7 @@ def counted_bit(bits: int) -> int:
     return 0
 
 
-def case_of(element: Element, around: Surroundings, key: CaseKey) -> Case:
+def case_of(element: Element, around: SuiteContext, key: CaseKey) -> Case:
     """The test and its attempts, numbered from the attempt its file belongs to."""
     return Case(
         key=key,
@@ -120,7 +120,7 @@ def _properties(element: Element) -> Iterator[tuple[str, str]]:
             yield name, entry.get("value") or text_of(entry)
 
 
-def _attempts(element: Element, around: Surroundings) -> list[Attempt]:
+def _attempts(element: Element, around: SuiteContext) -> list[Attempt]:
     reruns = [child for child in element if local_name(child) in RERUN]
     deciding = [child for child in element if local_name(child) in FINAL]
     bad = [child for child in deciding if FINAL[local_name(child)].bad]
@@ -168,7 +168,7 @@ def _by_history(words: list[str], attempts: list[Attempt]) -> list[Attempt]:
 
 
 def _main_attempt(
-    element: Element, shown: list[Element], around: Surroundings, number: int, seconds: float | None
+    element: Element, shown: list[Element], around: SuiteContext, number: int, seconds: float | None
 ) -> Attempt:
     """The attempt the <testcase> itself tells of; `shown` are the elements that decide its outcome."""
     named = {str(name): str(value) for name, value in shown[0].attrib.items()} if shown else {}
@@ -191,7 +191,7 @@ def _main_attempt(
     )
 
 
-def _rerun_attempt(element: Element, around: Surroundings, number: int) -> Attempt:
+def _rerun_attempt(element: Element, around: SuiteContext, number: int) -> Attempt:
     trace = element.find("stackTrace")
     return Attempt(
         number=number,

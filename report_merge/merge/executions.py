@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from report_merge.files.discover import InputSource
 from report_merge.junit import xml
-from report_merge.junit.testcase import BAD, EARLIER, SKIPPED, Surroundings
+from report_merge.junit.testcase import BAD, EARLIER, SKIPPED, SuiteContext
 from report_merge.junit.xml import Element
 from report_merge.merge.attempts import BAD_RANK, FileExecutions
 
@@ -22,7 +22,7 @@ class Execution(NamedTuple):
     """One <testcase> of one file."""
 
     element: Element
-    around: Surroundings
+    around: SuiteContext
     bits: int
     slot: Any = None  # what stands for it in the tree that is being written; None: it is in another file
 
@@ -42,10 +42,10 @@ class ReportedExecutions:
     lengths: array[int] = field(default_factory=lambda: array("I"))
     bits: bytearray = field(default_factory=bytearray)
     suites: array[int] = field(default_factory=lambda: array("I"))
-    arounds: list[Surroundings] = field(default_factory=list)  # `suites` are numbers in it
+    arounds: list[SuiteContext] = field(default_factory=list)  # `suites` are numbers in it
     elements: list[bytes] = field(default_factory=list)
 
-    def add(self, key: int, element: Element, around: Surroundings, bits: int) -> None:
+    def add(self, key: int, element: Element, around: SuiteContext, bits: int) -> None:
         data = xml.to_bytes(element)
         if not self.arounds or self.arounds[-1] is not around:
             self.arounds.append(around)
@@ -68,7 +68,7 @@ class ExecutionIndex:
         self._file, self._suite = array("I"), array("I")
         self._start, self._length = array("Q"), array("I")
         self._bits = bytearray()
-        self._arounds: list[Surroundings] = []
+        self._arounds: list[SuiteContext] = []
 
     def close(self) -> None:
         self._stream.close()

@@ -13,7 +13,7 @@ from report_merge.files.discover import InputSource
 from report_merge.junit.dialects import seconds_text
 from report_merge.junit.document import TOO_DAMAGED, Document, Identity, SuiteElement
 from report_merge.junit.normalize import normalized, parsed
-from report_merge.junit.testcase import EARLIER, ERROR, FAILURE, SKIPPED, NotNormalized, Surroundings, counted_bit
+from report_merge.junit.testcase import EARLIER, ERROR, FAILURE, SKIPPED, NotNormalized, SuiteContext, counted_bit
 from report_merge.limits import ReadLimits, Rejected
 from report_merge.merge.executions import ExecutionIndex, ReportedExecutions
 from report_merge.merge.kept import LeanCases
@@ -145,7 +145,7 @@ def read_report(source: InputSource, settings: MergeSettings, work: Callable[[Do
         return FileOutcome(
             problem=FileProblem(file=source.name, reason=f"it cannot be read: {error.strerror or error}")
         )
-    around = Surroundings(source=source.name, shard=source.shard, attempt=source.attempt)
+    around = SuiteContext(source=source.name, shard=source.shard, attempt=source.attempt)
     try:
         report = parsed(data, settings.limits)
         del data

@@ -9,7 +9,7 @@ from report_merge.lighthouse import LighthouseReport
 from report_merge.model import MachineUse
 from report_merge.render import charts, escape, wording
 from report_merge.render.budget import Item, Section
-from report_merge.render.html_templates import pieces
+from report_merge.render.html_templates import macros
 from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
 from report_merge.render.view import ShownGroup, View, balance, duplicates_sentence, excerpt, output_tail
 from report_merge.render.wording import count
@@ -22,7 +22,7 @@ NAMES = 200  # of what is missing for one reason
 
 
 def body_sections(shown: View, lighthouse: LighthouseReport | None) -> list[Section]:
-    make = pieces()
+    make = macros()
     report = shown.report
     reproduce = report.context.reproduce
     only_flaky = all((group.new is None or group.new) and not group.known for group in shown.elsewhere)
@@ -108,7 +108,7 @@ def _groups(title: str, groups: tuple[ShownGroup, ...], reproduce: str, opened: 
 
 
 def _group(shown: ShownGroup, opened: bool, reproduce: str) -> Item:  # noqa: FBT001
-    make = pieces()
+    make = macros()
     text = shown.group.sample.text or shown.group.sample.message
     outputs = output_tail(shown.group.cases[0])
     full = make.group(shown, opened, excerpt(text, 200, 50), reproduce, TESTS_OF_A_GROUP, outputs)
@@ -135,7 +135,7 @@ def _change_list(name: str, entries: list[tuple[str, str, str]]) -> Item:
     """A folded list of changed tests: all of them, a few, or only how many."""
 
     def shown(number: int) -> str:
-        rows = "".join(str(pieces().change(*entry)) for entry in entries[:number])
+        rows = "".join(str(macros().change(*entry)) for entry in entries[:number])
         hidden = len(entries) - number
         more = f"<li>… and {count(hidden, 'more test')}</li>" if hidden > 0 else ""
         return (
@@ -150,7 +150,7 @@ def _times(before: float, now: float) -> str:
 
 
 def _where(shown: View) -> Iterator[Section]:
-    make = pieces()
+    make = macros()
     report = shown.report
     ends = [span.end for row in shown.machines for span in row.machine.spans]
     length = max([report.wall_seconds or 0.0, *ends])
@@ -175,7 +175,7 @@ def _where(shown: View) -> Iterator[Section]:
 
 
 def _lighthouse(lighthouse: LighthouseReport) -> Iterator[Section]:
-    make = pieces()
+    make = macros()
     table = Table(lighthouse)
     title = "Lighthouse" if lighthouse.gate_holds else "Lighthouse: the gate does not hold"
     columns = ("URL", *(f"#{name}" for name in table.columns), "runs")

@@ -13,9 +13,9 @@ from report_merge.render.links import attachment_href, viewer_href
 
 
 @cache
-def pieces() -> Any:
-    """The macros of `pieces.html.j2`."""
-    return templates().get_template("pieces.html.j2").module
+def macros() -> Any:
+    """The macros of `macros.html.j2`."""
+    return templates().get_template("macros.html.j2").module
 
 
 @cache

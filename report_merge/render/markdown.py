@@ -84,7 +84,7 @@ def _page(shown: View, lighthouse: LighthouseReport | None, room: int, *, groups
     if size(head) + foot_room > room:
         shortest = f"## {wording.symbol(shown.report, lighthouse)} {escape.markdown(wording.headline(shown.report))}\n"
         return shortest if size(shortest) <= room else ""
-    pages = lighthouse_sections(lighthouse, pieces()) if lighthouse else []
+    pages = lighthouse_sections(lighthouse, macros()) if lighthouse else []
     urgent, calm = ([], pages) if lighthouse and lighthouse.gate_holds else (pages, [])
     rest = [*_elsewhere(shown, groups), *_where(shown), *_changes(shown), *_repaired(shown), *_notes(shown)]
     sections = [*_attention(shown, groups), *urgent, *rest, *calm]
@@ -104,7 +104,7 @@ def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
     ]
     parts = context_parts(report, comparison)
     words = (wording.symbol(report, lighthouse), wording.headline(report), ", ".join(blame))
-    head = str(pieces().head(*words, parts, links)).rstrip() + "\n\n"
+    head = str(macros().head(*words, parts, links)).rstrip() + "\n\n"
     if wording.symbol(report) == STATUS_SYMBOL[Status.PASSED] and not report.totals.flaky:
         return head
     rows: list[tuple[str, list[Any]]] = [("this run", _cells(report.totals))]
@@ -113,7 +113,7 @@ def _head(shown: View, lighthouse: LighthouseReport | None) -> str:
             signed(now - then) for now, then in zip(_numbers(report.totals), _numbers(comparison.totals), strict=True)
         ]
         rows.append((f"vs {comparison.label}", changes))
-    return head + str(pieces().totals(rows))
+    return head + str(macros().totals(rows))
 
 
 def _numbers(totals: Totals) -> tuple[int, ...]:
@@ -133,13 +133,13 @@ def _attention(shown: View, groups: int) -> list[Section]:
     if shown.missing:
         table = "### Missing\n\n| what | name | why |\n|:--|:--|:--|\n"
         rows = [
-            Item(tuple(str(pieces().missing_row(group, most)) for most in (NAMES, 1)), stands_for=len(group.names))
+            Item(tuple(str(macros().missing_row(group, most)) for most in (NAMES, 1)), stands_for=len(group.names))
             for group in shown.missing[:ROWS]
         ]
         sections.append(_table(table, rows, sum(len(group.names) for group in shown.missing[ROWS:])))
     if shown.lossy:
         table = f"### Files that could not be read, or not wholly\n\n{PROBLEMS}"
-        rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.lossy[:ROWS]]
+        rows = [Item((str(macros().problem_row(problem)),)) for problem in shown.lossy[:ROWS]]
         sections.append(_table(table, rows, len(shown.lossy) - len(rows)))
     if told := duplicates_sentence(shown.report):
         table = f"### Tests in several files\n\n{escape.markdown(told)}.\n\n| test | files |\n|:--|:--|\n"
@@ -153,7 +153,7 @@ def _attention(shown: View, groups: int) -> list[Section]:
 
 
 def _repaired(shown: View) -> list[Section]:
-    rows = [Item((str(pieces().problem_row(problem)),)) for problem in shown.repaired[:ROWS]]
+    rows = [Item((str(macros().problem_row(problem)),)) for problem in shown.repaired[:ROWS]]
     title = f"{count(len(shown.repaired), 'damaged file')} repaired, nothing lost"
     return [_folded(title, PROBLEMS, rows, len(shown.repaired) - len(rows))] if rows else []
 
@@ -179,7 +179,7 @@ def _groups(
 
 
 def _group(shown: ShownGroup, opened: bool, context: RunContext) -> Item:  # noqa: FBT001
-    make = pieces()
+    make = macros()
     text = excerpt(shown.group.sample.text or shown.group.sample.message)
     info = "diff" if any(line.startswith(("+ ", "- ")) for line in text.splitlines()) else ""
     message = Markup(escape.fence(text, info))  # noqa: S704  escaped for this place
@@ -209,7 +209,7 @@ def _notes(shown: View) -> list[Section]:
 
 
 def _where(shown: View) -> list[Section]:
-    make = pieces()
+    make = macros()
     longest = max((row.machine.busy_seconds for row in shown.machines), default=0.0)
     shares = any(row.busy_share is not None for row in shown.machines)
     machines = [Item((str(make.machine_row(row, longest, shares)),)) for row in shown.machines[:ROWS]]
@@ -240,7 +240,7 @@ def _changes(shown: View) -> list[Section]:
         _folded(
             f"{name} since {escape.markdown(comparison.label)} ({len(entries)})",
             "",
-            [Item((str(pieces().change(*entry)),)) for entry in entries[:ROWS]],
+            [Item((str(macros().change(*entry)),)) for entry in entries[:ROWS]],
             max(0, len(entries) - ROWS),
         )
         for name, entries in lists
@@ -260,7 +260,7 @@ def _foot(filled: Filled, used: int, room: int) -> str:
 
 
 @cache
-def pieces() -> Any:
+def macros() -> Any:
     """The macros of `summary.md.j2`: whatever they are given is escaped, except Markup."""
     environment = Environment(
         loader=PackageLoader("report_merge.render", "."),

@@ -207,7 +207,8 @@ def test_what_a_job_leaves_running_is_ended_and_counted(machine: SupervisedMachi
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
 def test_not_even_a_daemon_without_the_environment_escapes(machine: SupervisedMachine, cwd: str) -> None:
     Path(cwd, "spawn").write_text("sleep 300 &\necho $! > daemon\n")
-    script = "env -i setsid /bin/sh spawn; while [ ! -s daemon ]; do sleep 0.05; done"
+    # not before it is what it will be: between its fork and its exec it is called like its shell
+    script = 'env -i setsid /bin/sh spawn; until ps -o comm= -p "$(cat daemon)" | grep -q sleep; do sleep 0.05; done'
     end = machine.run(job("escape", "/bin/sh", "-c", script, cwd=cwd), Recorder())
     assert (end.exit_code, end.reason) == (0, "ended 1 process that the job had left running: sleep")
     assert not alive(int(Path(cwd, "daemon").read_text()))

@@ -135,7 +135,12 @@ class ActWorker:
             *(f"--env={name}={value}" for name, value in self._variables(job).items()),
         )
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=_clean()
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=clean_environment(),
         )
         self._processes[job.id] = process
         doom = self._dies(job)
@@ -207,6 +212,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         return
 
 
-def _clean() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Our own environment without what would make act believe it is on GitHub already."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI_DISPATCH_"))}

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from report_merge.cli import merge
 from tests.components import JS, ROOT
 from tests.github_double import GitHubDouble
-from tests.github_double.acting import Act, _clean, platform, repository
+from tests.github_double.acting import Act, clean_environment, commit, platform, repository
 from tests.integration.test_github_workflows import BIN, ran
 
 ACTION = ROOT / "report-merge" / "action.yml"
@@ -76,6 +76,7 @@ class Job:
     def run(self) -> tuple[dict[str, str], str]:
         """The outputs of the action, and what it said."""
         (self.folder / "act").mkdir(exist_ok=True)
+        commit(self.checkout)
         env = {
             "GITHUB_API_URL": self.double.url,
             "GITHUB_REPOSITORY": self.double.repository,
@@ -86,7 +87,9 @@ class Job:
         payload = {"pull_request": {"number": PULL, "head": {"ref": "topic"}}}
         token = f"--secret=GITHUB_TOKEN={self.double.token}"
         command = act.command("pull_request", "unit.yml", payload, token, *platform(["ubuntu-latest"]))
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=_clean())
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=300, env=clean_environment()
+        )
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         log = "".join(str(line.get("msg")) for line in lines) + done.stderr
         return json.loads(self.told.read_text(encoding="utf-8")), log

@@ -179,8 +179,7 @@ class ActionsExecutor:
         except shard_report.OtherVersion as error:  # no other machine can help
             return AttemptResult(ended=Ended.EXITED, cause=FailureCause.USAGE, reason=f"{error.why}; {error.hint}")
         except (BadArtifact, UnreadableReport) as error:
-            why = f"{error.what}: {error.why}" if error.why else error.what
-            return AttemptResult(ended=Ended.EXITED, reason=why)
+            return AttemptResult(ended=Ended.EXITED, reason=error.without_hint)
         if (report.dispatch, report.shard, report.attempt) != (batch, shard, attempt):
             whose = f"shard {report.shard}, attempt {report.attempt} of {report.dispatch}"
             return AttemptResult(ended=Ended.EXITED, reason=f"the artifact {artifact.name} is of {whose}")

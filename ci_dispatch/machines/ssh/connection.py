@@ -1,7 +1,7 @@
 """SSH connections: from nothing to an authenticated one, and commands over it. Every call ends by its deadline.
 
 paramiko's own timeouts are not relied on: exec_command, recv_exit_status and writes can hang for ever in spite of them
-(measured in issue 2; paramiko issues 1815, 1787). The work is done on a thread of its own; at the deadline the socket
+(measured; paramiko issues 1815, 1787). The work is done on a thread of its own; at the deadline the socket
 below is shut down, which wakes whatever is stuck, and the thread is left to end.
 """
 

@@ -4,7 +4,7 @@ This package is packed into one file and sent to the machine (`machines/command_
 it with the standard library alone. `local` and `ssh` machines use the very same file. How both ends talk, and what each
 may rely on: docs/supervisor-protocol.md.
 
-Rules (measured in issue 2; each is a test in tests/integration/test_supervisor_*.py):
+Rules (measured; each is a test in tests/integration/test_supervisor_*.py):
 
 - A job outlives its connection and never outlives its lease. Only the controller renews the lease, by sending a
   heartbeat: an attach process that renewed by itself would keep an orphan alive, for sshd keeps it running after the

@@ -116,6 +116,17 @@ def test_a_job_that_ended_by_itself_meanwhile_counts_as_it_is() -> None:
     assert script.state.verdicts[Verdict.PASSED] == 200
 
 
+@pytest.mark.parametrize(("results", "interrupts"), [(1, False), (2, True)])
+def test_one_slow_test_does_not_make_the_others_slow(results: int, interrupts: bool) -> None:
+    """It may have set up what they use: a shard of seconds is not interrupted for it."""
+    script = Script(tests=40, head_share=1.0, check_first=False)
+    script.say(m.Started(script.lease_of(A)), 1.0)
+    for number in range(results):
+        report(script, seconds=60.0, at=1.5 + number)
+    finish_all(script, at=4.0)
+    assert any(isinstance(command, CancelJob) for command in script.commands) is interrupts
+
+
 def test_no_test_goes_this_way_twice() -> None:
     script, told = interrupted()
     number = script.lease_of(A)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ci_dispatch.core.events import AttemptFinished, LeaseGranted, RetryScheduled, VerdictReached
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -78,15 +80,16 @@ def test_each_machine_gets_its_head_and_nobody_takes_what_is_promised_to_another
     assert [shard and shard.kind for shard in shards] == [ShardKind.HEAD, ShardKind.TAIL, ShardKind.HEAD]
 
 
-def test_a_pull_is_bounded_by_how_long_tests_really_take() -> None:
+@pytest.mark.parametrize("seconds", [0.01, 0.0])
+def test_a_pull_is_bounded_by_how_long_tests_really_take(seconds: float) -> None:
     """Expected to take no time, a whole tail is worth no second start: a machine that returns would get nothing."""
     table = Table(tests=40)
-    table.queue = ShardQueue(table.ledger, dict.fromkeys(table.ids, 0.01))
+    table.queue = ShardQueue(table.ledger, dict.fromkeys(table.ids, seconds))
     first = table.next(A)
     assert first is not None
     assert len(first.tests) == 40, "what is known says so"
     table = Table(tests=40, share=0.1)
-    table.queue = ShardQueue(table.ledger, dict.fromkeys(table.ids, 0.01))
+    table.queue = ShardQueue(table.ledger, dict.fromkeys(table.ids, seconds))
     table.queue.plan_heads(BOTH, 0.1, [A.name, B.name])
     head = table.next(A)
     assert head is not None

@@ -152,6 +152,8 @@ def test_without_permissions_the_default_decides() -> None:
         (replace(SETUP, comment=True), "failure permissions: its token lacks pull-requests: write"),
         (replace(SETUP, suite_secrets=("SHOP_PASSWORD",)), "failure secrets: suite.secrets names SHOP_PASSWORD"),
         (replace(SETUP, tracked=frozenset({WORKER})), "failure workflows: it is not committed"),
+        (replace(SETUP, tracked=frozenset({DOOR, WORKER}), configuration="ci-dispatch.toml"),
+         "failure workflows: it is not committed"),
         (replace(SETUP, worker="other.yml"), "failure workflows: the worker workflow that"),
         (replace(SETUP, default_branch="trunk"), "warning triggers: a push to trunk does not start it"),
     ],

@@ -152,6 +152,11 @@ def test_an_output_is_replaced_only_when_it_is_whole(monkeypatch: pytest.MonkeyP
     assert sorted(path.name for path in Path().iterdir()) == ["a.xml", "merged.xml"]
 
 
+def test_explain_calls_itself_by_its_name(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain"], {}) == 2
+    assert "try: report-merge explain --help" in capfd.readouterr().err
+
+
 def test_explain_says_why(capfd: pytest.CaptureFixture[str]) -> None:
     Path("run.log").write_text("curl: (6) Could not resolve host: nowhere.invalid\n", encoding="utf-8")
     assert run(["explain", "run.log"], {}) == 0

@@ -49,6 +49,7 @@ class Setup:
     comment: bool = False
     suite_secrets: tuple[str, ...] = ()  # variables that the tests get (suite.secrets)
     own: bool = False  # this is ci-dispatch's own repository: `./` is the action
+    configuration: str = ""  # path of ci-dispatch.toml in the repository; empty: none is there
     tracked: frozenset[str] | None = None  # paths that git has; None: it cannot be told
     default_branch: str = "main"
     over_ssh: bool = False  # a machine of the fleet is reached over SSH
@@ -118,10 +119,10 @@ def check_files(files: Sequence[WorkflowFile], setup: Setup) -> list[CheckFindin
 def _server(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -> Iterator[CheckFinding]:
     for mode in sorted(modes_of(uses)):
         if missing := setup.server.missing(mode):
-            what = f"{setup.server.api_url} cannot do what {mode} needs: {'; '.join(missing)}"
+            what = f"{setup.server.api_url} lacks what is needed for {mode}: {'; '.join(missing)}"
             yield failure(Topic.SERVER, what, setup.server.instead())
         else:
-            yield fine(Topic.SERVER, f"{setup.server.api_url} can do what {mode} needs")
+            yield fine(Topic.SERVER, f"{setup.server.api_url} can do what is needed for {mode}")
     if not setup.server.can(Capability.UPLOAD_ARTIFACT_4):
         for use in uses:
             if use.command == "shard" and "dispatch-id" in use.step.inputs and use.step.inputs.get("upload") != "false":
@@ -140,11 +141,12 @@ def _placeholders(_files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: S
 
 
 def _committed(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -> Iterator[CheckFinding]:
-    for path in dict.fromkeys(use.file.path for use in uses):
+    workflows = dict.fromkeys(use.file.path for use in uses)
+    for path in filter(None, (*workflows, setup.configuration)):
         if setup.tracked is not None and path not in setup.tracked:
             what = "it is not committed: a push does not bring it to GitHub"
             yield failure(Topic.WORKFLOWS, what, f"git add {path} && git commit", where=path)
-        else:
+        elif path in workflows:
             yield fine(Topic.WORKFLOWS, "uses ci-dispatch", where=path)
 
 
