@@ -26,7 +26,7 @@ def strip_ansi(text: str) -> str:
     return _ANSI.sub("", text) if "\x1b" in text or "\x9b" in text else text
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """`text` without escape sequences, control characters and bidirectional controls; tabs and newlines stay.
 
     Every kind of line end becomes a newline; a lone surrogate, which no encoder accepts, becomes U+FFFD.
@@ -45,7 +45,7 @@ def one_line(text: str, limit: int = 300) -> str:
         return text  # as most names are
     if len(text) > 40 * limit:
         text = text[: 40 * limit]
-    line = " ".join(plain(text).split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -19,7 +19,7 @@ from ci_dispatch.core.masking import SecretMask
 from ci_dispatch.core.model import FailureCause, Test, TestId, UnitId
 from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.live_events import ListedTest, LiveEvents, read_live_file
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 KILL_GRACE = 5.0  # seconds after KILL for the operating system
 SHOWN_PROBLEMS = 5
@@ -147,7 +147,7 @@ def listing_of(output: ListingOutput, split: Split, *, runner: str, workdir: str
         raise UsageError(NOT_LISTED, why=one_line(output.errors), hint=f"{install} (in {workdir})")
     events = output.events
     if events.problems:
-        problems = [plain(problem.message) for problem in events.problems]
+        problems = [printable(problem.message) for problem in events.problems]
         shown = "".join(f"\n  {one_line(problem, 500)}" for problem in problems[:SHOWN_PROBLEMS])
         more = len(problems) - SHOWN_PROBLEMS
         raise UsageError(

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from report_merge.sanitize import first_line, plain
+from report_merge.sanitize import first_line, printable
 
 _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
@@ -111,7 +111,7 @@ def _backwards(pattern: re.Pattern[str], start: str, text: str) -> Iterator[re.M
 
 def fingerprint(category: str, kind: str, message: str, text: str, *, with_frame: bool) -> str:
     """12 hexadecimal digits over category, exception type, normalised first line and, if asked, the top frame."""
-    text = plain(text)
+    text = printable(text)
     line = normalise(first_line(message) or first_line(text))
     frame = top_frame(text) if with_frame else ""
     return _digest(category, exception_type(kind, message, text), line, frame)
@@ -119,7 +119,7 @@ def fingerprint(category: str, kind: str, message: str, text: str, *, with_frame
 
 def loose_fingerprint(category: str, kind: str, message: str, text: str) -> str:
     """12 hexadecimal digits over category and exception type: the second level, which joins variations of one cause."""
-    return _digest(category, exception_type(kind, message, plain(text)))
+    return _digest(category, exception_type(kind, message, printable(text)))
 
 
 def _digest(*parts: str) -> str:

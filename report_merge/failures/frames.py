@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from report_merge.failures.fingerprint import FOREIGN
-from report_merge.sanitize import plain
+from report_merge.sanitize import printable
 
 SCANNED = 64_000  # characters of the end of a text
 FRAMES = 200
@@ -34,7 +34,7 @@ class StackFrame:
 
 def frames(text: str) -> list[StackFrame]:
     """What `text` names, the deepest call first, without libraries and the runtime; at most 200."""
-    text = plain(text[-SCANNED:])
+    text = printable(text[-SCANNED:])
     matches = [match for _, match in zip(range(FRAMES), _FRAME.finditer(text), strict=False)]
     if _DEEPEST_LAST.search(text):
         matches.reverse()

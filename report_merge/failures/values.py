@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 SCANNED = 16_000  # characters of the beginning: runners say it before the stack
 LENGTH = 200
@@ -38,7 +38,9 @@ class Values:
 @lru_cache(maxsize=4096)  # several outputs show them
 def values(message: str, text: str) -> Values | None:
     """The pair on one line each, at most 200 characters; None when the texts do not say it in words known here."""
-    said = plain(f"\n{message[:SCANNED]}\n{text[:SCANNED]}")  # each line has its newline before it, which is found fast
+    said = printable(
+        f"\n{message[:SCANNED]}\n{text[:SCANNED]}"
+    )  # each line has its newline before it, which is found fast
     for expected, received in _PAIRS:
         if (one := expected.search(said)) and (other := received.search(said)):
             return Values(one_line(one[1], LENGTH), one_line(other[1], LENGTH))

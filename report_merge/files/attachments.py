@@ -14,7 +14,7 @@ from pathlib import Path
 
 from report_merge.model import Attachment, AttachmentKind, Attempt, Case, Report, Verdict
 from report_merge.render.links import attachment_href
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 CASES = 5_000  # tests whose attachments are looked for
 OF_ONE_ATTEMPT = 20
@@ -111,7 +111,7 @@ def _of_case(case: Case, roots: Sequence[Path]) -> Case:
 def _names(attempt: Attempt, properties: Iterable[tuple[str, str]]) -> Iterator[str]:
     for text in (attempt.stdout, attempt.stderr, attempt.text):
         if "ATTACHMENT|" in text:
-            yield from (one_line(match[1], 1000) for match in _MARKER.finditer(plain(text)))
+            yield from (one_line(match[1], 1000) for match in _MARKER.finditer(printable(text)))
     for name, value in properties:
         if name.casefold() in ("attachment", "attachments", "testcase.attachment"):
             yield one_line(_MARKER.sub(r"\1", value), 1000)

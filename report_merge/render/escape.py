@@ -9,7 +9,7 @@ from __future__ import annotations
 import html as _html
 import re
 
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 NAME_LIMIT = 300  # code points
 ZERO_WIDTH_SPACE = "\u200b"
@@ -56,7 +56,7 @@ def markdown_url(url: str) -> str:
 
 def fence(text: str, info: str = "") -> str:
     """A fenced code block that no run of backticks inside can close; without a newline at its end."""
-    body = plain(text).strip("\n")
+    body = printable(text).strip("\n")
     longest = max((len(run) for run in re.findall(r"`+", body)), default=0)
     ticks = "`" * max(3, longest + 1)
     return f"{ticks}{info}\n{body}\n{ticks}"
@@ -64,7 +64,7 @@ def fence(text: str, info: str = "") -> str:
 
 def html(text: str) -> str:
     """Text between tags, and in attributes within either kind of quotation marks."""
-    return _html.escape(plain(text), quote=True)
+    return _html.escape(printable(text), quote=True)
 
 
 def html_name(text: str) -> str:
@@ -93,17 +93,17 @@ def script_json(json: str) -> str:
 
 def workflow_data(text: str) -> str:
     """The message of a workflow command: `::error::HERE`."""
-    return plain(text).translate(_COMMAND_DATA)
+    return printable(text).translate(_COMMAND_DATA)
 
 
 def workflow_property(text: str) -> str:
     """A property of a workflow command: `::error file=HERE::`."""
-    return plain(text).translate(_COMMAND_PROPERTY)
+    return printable(text).translate(_COMMAND_PROPERTY)
 
 
 def workflow_log(text: str) -> str:
     """Text printed into the log of a GitHub job: no line of it is a workflow command."""
-    return no_workflow_command(plain(text))
+    return no_workflow_command(printable(text))
 
 
 def no_workflow_command(text: str) -> str:
@@ -119,7 +119,7 @@ def json_log(json: str) -> str:
 
 def terminal(text: str) -> str:
     """Lines printed to a terminal: they move no cursor, set no title, change no colour, reverse no direction."""
-    return plain(text).expandtabs(4)
+    return printable(text).expandtabs(4)
 
 
 def terminal_name(text: str) -> str:

@@ -14,7 +14,7 @@ from report_merge.render.escape import NAME_LIMIT, script_json
 from report_merge.render.links import attachment_href
 from report_merge.render.view import View, excerpt, shown_test, without_markers
 from report_merge.render.wording import count, known_words
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 ATTEMPTS = 20  # of one test
 PROPERTIES = 30
@@ -180,7 +180,7 @@ def _details(case: Case, files_url: str) -> Iterator[dict[str, Any]]:
     }
     about = {name: value for name, value in known.items() if value}
     if not case.attempts:
-        yield {**about, "attempts": [[str(Verdict.NOT_RUN), None, "", plain(case.reason)]]}
+        yield {**about, "attempts": [[str(Verdict.NOT_RUN), None, "", printable(case.reason)]]}
         return
     more = len(case.attempts) - ATTEMPTS
     rest = [[f"and {count(more, 'more attempt')}", None, "", ""]] if more > 0 else []
@@ -196,7 +196,7 @@ def _attempt(attempt: Attempt, head: int, tail: int, output: int) -> list[Any]:
     more: dict[str, Any] = {
         name: tail_text
         for name, text in streams
-        if (tail_text := excerpt(without_markers(plain(text))[-60_000:], 0, output)).strip()
+        if (tail_text := excerpt(without_markers(printable(text))[-60_000:], 0, output)).strip()
     }
     if attempt.attachments:
         more["files"] = [_file(attachment) for attachment in attempt.attachments]
@@ -204,7 +204,7 @@ def _attempt(attempt: Attempt, head: int, tail: int, output: int) -> list[Any]:
         str(attempt.outcome),
         seconds if seconds is None or abs(seconds) < 1e9 else None,
         one_line(attempt.machine, NAME_LIMIT),
-        plain(excerpt(attempt.text or attempt.message, head, tail)) if head and attempt.outcome.bad else "",
+        printable(excerpt(attempt.text or attempt.message, head, tail)) if head and attempt.outcome.bad else "",
         *([more] if more else []),
     ]
 

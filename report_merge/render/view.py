@@ -17,7 +17,7 @@ from report_merge.failures import FailureGroup, FailureRules, FailureVerdict
 from report_merge.failures.values import Values, values
 from report_merge.model import Attachment, Case, FileProblem, MachineUse, Missing, Report, Verdict
 from report_merge.render.wording import count, duration, title
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 SLOWEST_SHOWN = 10
 ATTACHING = 10  # tests of a cause whose attachments are shown
@@ -237,7 +237,7 @@ def output_tail(case: Case) -> list[tuple[str, str]]:
     """The last lines that a failed test wrote, by the name of the stream."""
     bad = next((attempt for attempt in reversed(case.attempts) if attempt.outcome.bad), None)
     streams = (("stdout", bad.stdout), ("stderr", bad.stderr)) if bad else ()
-    tails = ((name, excerpt(without_markers(plain(text))[-20_000:], 0, OUTPUT_LINES)) for name, text in streams)
+    tails = ((name, excerpt(without_markers(printable(text))[-20_000:], 0, OUTPUT_LINES)) for name, text in streams)
     return [(name, text) for name, text in tails if text.strip()]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ci_dispatch.core.model import TestResult
 from ci_dispatch.reporters.dashboard.snapshot import TestRow
 from report_merge.failures import classify, fingerprint
-from report_merge.sanitize import first_line, one_line, plain
+from report_merge.sanitize import first_line, one_line, printable
 
 GROUPS = 60  # shown; the rest is counted
 TESTS_OF_A_GROUP = 200  # named; the rest is counted
@@ -104,7 +104,7 @@ def _group(
 
 def excerpt(result: TestResult) -> str:
     """The first and the last lines of what an execution reported."""
-    text = plain(result.detail or result.message)
+    text = printable(result.detail or result.message)
     lines = text.splitlines()
     if len(lines) > _HEAD + _TAIL:
         lines = [*lines[:_HEAD], f"… {len(lines) - _HEAD - _TAIL} more lines …", *lines[-_TAIL:]]

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ci_dispatch.reporters.dashboard import auth
 from ci_dispatch.reporters.dashboard.view_model import OutputPiece, ViewModel
-from report_merge.sanitize import plain
+from report_merge.sanitize import printable
 
 PING = 15.0  # seconds between signs of life on a silent stream: proxies close what is silent for a minute
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -204,7 +204,7 @@ class Pages:
         piece = self._log(request.path_params["lease"], int(since[:12]) if since.isdecimal() else 0)
         if piece is None:
             raise HTTPException(404, "no output of this attempt is known")
-        return _json(json.dumps({"text": plain(piece.text), "start": piece.start, "end": piece.end}).encode())
+        return _json(json.dumps({"text": printable(piece.text), "start": piece.start, "end": piece.end}).encode())
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
         assert self._metrics is not None

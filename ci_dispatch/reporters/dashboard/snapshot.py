@@ -18,7 +18,7 @@ from ci_dispatch.run.ledger import AttemptRecord, TestRecord
 from ci_dispatch.run.run_report import attempts_of, fails_without_attempt, verdict_word
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge.render.wording import count, nothing_passed
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 LOST_AFTER = 60.0  # seconds without an event, twice the interval of the health checks: the controller is gone
 SLOW_FACTOR, SLOW_KNOWN, SLOW_UNKNOWN = 2.0, 5.0, 30.0  # times what was expected, and at least; without expectation
@@ -298,7 +298,7 @@ def _result(result: TestResult) -> dict[str, Any]:
 
 
 def _cut(text: str) -> str:
-    shown = plain(text)
+    shown = printable(text)
     left = len(shown) - TEXT
     return shown if left <= 0 else f"{shown[:TEXT]}\n… {count(left, 'more character')}"
 
@@ -308,7 +308,7 @@ def reproduce(test: Test, runner: str) -> str:
     if runner == "playwright" and test.file:
         place = f"{test.file}:{test.line}" if test.line else test.file
         project = [f"--project={test.project}"] if test.project else []
-        return shlex.join(["npx", "playwright", "test", plain(place), *map(plain, project)])
+        return shlex.join(["npx", "playwright", "test", printable(place), *map(printable, project)])
     if runner == "pytest" and (test.runner_id or test.file):
-        return shlex.join(["python", "-m", "pytest", plain(test.runner_id or test.file)])
+        return shlex.join(["python", "-m", "pytest", printable(test.runner_id or test.file)])
     return ""

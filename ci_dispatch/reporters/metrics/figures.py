@@ -19,7 +19,7 @@ from ci_dispatch.run.run_report import verdict_word
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge import failures
 from report_merge.model import Report, RunContext
-from report_merge.sanitize import plain
+from report_merge.sanitize import printable
 
 PREFIX = "ci_dispatch_"
 TEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)  # seconds
@@ -186,7 +186,7 @@ def _buckets(name: str, labels: Labels, value: Histogram) -> Iterable[str]:
 
 def prometheus_label(text: str) -> str:
     """A label's value between quotation marks (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
-    return plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _braces(labels: Labels) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 Block: TypeAlias = dict[str, Any]
 
@@ -37,7 +37,7 @@ class SlackMessage:
 
 def mrkdwn(text: str) -> str:
     """Slack's markup: with these three escaped no mention, link or channel is left (https://docs.slack.dev/messaging/formatting-message-text)."""
-    return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def sentence(text: str) -> str:
@@ -86,12 +86,12 @@ def bullets(sections: Iterable[Block]) -> Block:
 
 
 def preformatted(text: str) -> Block:
-    return {"type": "rich_text_preformatted", "elements": [text_of(plain(text) or " ")]}
+    return {"type": "rich_text_preformatted", "elements": [text_of(printable(text) or " ")]}
 
 
 def text_of(text: str, *, bold: bool = False, code: bool = False) -> Block:
     """A piece of rich text; line ends stay, nothing else is more than a character."""
-    element: Block = {"type": "text", "text": plain(text) or " "}
+    element: Block = {"type": "text", "text": printable(text) or " "}
     style = {name: True for name, wanted in (("bold", bold), ("code", code)) if wanted}
     return {**element, "style": style} if style else element
 

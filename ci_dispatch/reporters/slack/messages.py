@@ -15,7 +15,7 @@ from report_merge.failures import FailureGroup, FailureVerdict
 from report_merge.model import Report, RunContext
 from report_merge.render.view import missing_groups
 from report_merge.render.wording import Status, count, duration, headline, history, nothing_passed, status, title
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 BAR_COLUMNS = 56  # fits a phone held sideways, and has a bar
 BAR_ROWS = 24  # of an imagined terminal: fifteen machines and the total
@@ -213,7 +213,7 @@ def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> S
 
 def _sample(group: FailureGroup) -> str:
     """The first whole lines of what one of its tests reported, within the limits; what is left out is counted."""
-    lines = plain(group.sample.text or group.sample.message).strip("\n").splitlines()
+    lines = printable(group.sample.text or group.sample.message).strip("\n").splitlines()
     shown = [one_line(line, 200) if len(line) > 200 else line for line in lines[:SAMPLE_LINES]]
     while sum(len(line) + 1 for line in shown) > SAMPLE_CHARACTERS:
         shown.pop()

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from report_merge import failures
 from report_merge.render import escape
-from report_merge.sanitize import one_line, plain
+from report_merge.sanitize import one_line, printable
 
 HOSTILE = [
     "</summary></details><script>alert(1)</script>",
@@ -152,7 +152,7 @@ def test_nothing_inside_closes_a_fence(text: str) -> None:
     source = f"{escape.fence(text)}\n\nafter\n"
     tokens = [token for token in MARKDOWN.parse(source) if token.level == 0 and token.nesting >= 0]
     assert [token.type for token in tokens] == ["fence", "paragraph_open"]
-    assert tokens[0].content.strip("\n") == plain(text).replace("\x00", "\ufffd").strip("\n")
+    assert tokens[0].content.strip("\n") == printable(text).replace("\x00", "\ufffd").strip("\n")
 
 
 @hostile
@@ -160,8 +160,8 @@ def test_nothing_inside_closes_a_fence(text: str) -> None:
 def test_html_text_and_attributes(text: str) -> None:
     page = Elements(f"<p title=\"{escape.html(text)}\" data-x='{escape.html(text)}'>{escape.html(text)}</p>")
     assert page.tags == ["p"]
-    assert page.text == plain(text)
-    assert page.attributes == [("title", plain(text)), ("data-x", plain(text))]
+    assert page.text == printable(text)
+    assert page.attributes == [("title", printable(text)), ("data-x", printable(text))]
 
 
 @hostile
@@ -179,7 +179,7 @@ def test_a_workflow_command_has_one_line_and_no_property_of_the_texts_making(tex
     assert len(re.split(r"[\r\n]", command)) == 1
     properties, data = command.removeprefix("::error ").split("::", 1)
     assert "," not in properties
-    assert data.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%") == plain(text)
+    assert data.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%") == printable(text)
 
 
 @hostile
@@ -273,8 +273,8 @@ def test_a_web_address_stays_one() -> None:
 
 def test_plain_keeps_what_readers_see() -> None:
     text = "Grüße 👩‍👩‍👧 ✓\ttab\nline"
-    assert plain(text) == text
-    assert plain("a\x1b[31mred\x1b[0m\r\nb\x00") == "ared\nb"
+    assert printable(text) == text
+    assert printable("a\x1b[31mred\x1b[0m\r\nb\x00") == "ared\nb"
 
 
 def test_plain_leaves_no_character_that_could_command_a_terminal_or_turn_the_text_around() -> None:
@@ -282,4 +282,4 @@ def test_plain_leaves_no_character_that_could_command_a_terminal_or_turn_the_tex
     dangerous = [chr(n) for n in (*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F),
                                   *range(0x2066, 0x206A), 0xFEFF, *range(0xD800, 0xE000))]  # fmt: skip
     for character in set(dangerous) - {"\t", "\n"}:
-        assert character not in plain(f"a{character}b"), hex(ord(character))
+        assert character not in printable(f"a{character}b"), hex(ord(character))

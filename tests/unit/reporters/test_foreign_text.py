@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ci_dispatch.reporters.metrics.figures import prometheus_label
 from ci_dispatch.reporters.slack.blocks import mrkdwn
-from report_merge.sanitize import plain
+from report_merge.sanitize import printable
 
 foreign = st.lists(
     st.text(max_size=8) | st.sampled_from(["<!channel>", "<@U1>", "&lt;", '"', "\\", "\n", "}", "\x1b[31m", "# HELP"]),
@@ -28,7 +28,7 @@ def test_slack_gets_no_mention_and_no_link(text: str) -> None:
 def test_a_prometheus_label_stays_between_its_quotes(text: str) -> None:
     line = f'a_total{{name="{prometheus_label(text)}"}} 1\n'
     (family,) = text_string_to_metric_families(line)
-    assert family.samples[0].labels == {"name": plain(text)}
+    assert family.samples[0].labels == {"name": printable(text)}
 
 
 @pytest.mark.parametrize("piece", ["<", "&", '"', "\n", "\x1b["])
