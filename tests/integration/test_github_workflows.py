@@ -179,6 +179,13 @@ def test_every_run_is_one_of_its_event_and_only_a_pull_request_s_is_cancelled_by
         assert not [job for job in workflow["jobs"].values() if "environment" in job], file  # a deployment each time
 
 
+@pytest.mark.parametrize("name", ["suite.yml", "one-workflow.yml", "e2e.yml"])
+def test_a_person_who_starts_it_says_how_often_a_failed_test_is_tried_again(name: str) -> None:
+    example = ROOT / "examples" / "github" / name
+    assert load(example)["on"]["workflow_dispatch"]["inputs"]["max-retries"]["default"] == "2"
+    assert "max-retries: ${{ inputs.max-retries" in example.read_text(encoding="utf-8")
+
+
 def test_no_two_artifacts_of_one_run_have_the_same_name() -> None:
     """Two dispatching jobs, two suites, and every attempt upload into one run."""
     names = [
