@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
+from paramiko.common import cMSG_USERAUTH_REQUEST
 
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.machines.ssh import failures, pipelining
@@ -66,6 +69,26 @@ def test_a_key_of_the_configuration_opens_the_door(
     assert first.healthy or first.reachable
     assert again.reachable
     assert server.log().count("Accepted publickey") >= 1
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_an_answer_that_comes_before_anybody_waits_for_it_is_heard(
+    loopback: Loopback, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, pipelined: bool
+) -> None:
+    """On a loaded computer this thread may stand still behind any message that it has sent."""
+    monkeypatch.setattr(pipelining, "usable", lambda: pipelined)
+    transport: Any = paramiko.Transport
+    plainly = transport._send_message
+
+    def late(this: paramiko.Transport, data: paramiko.Message) -> None:
+        plainly(this, data)
+        if data.asbytes()[:1] == cMSG_USERAUTH_REQUEST:
+            time.sleep(0.5)
+
+    monkeypatch.setattr(transport, "_send_message", late)
+    server = loopback.server()
+    fleet.config.add("m", server.port, key=loopback.keys.user, known=loopback.keys.host)
+    assert fleet.machine("m").examine(5).reachable
 
 
 def test_a_second_check_goes_over_the_same_connection(loopback: Loopback, fleet: Fleet) -> None:

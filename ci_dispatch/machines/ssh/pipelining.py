@@ -60,9 +60,19 @@ class _AuthHandler(AuthOnlyHandler):
     """Calls `after_request` between sending an authentication request and waiting for its answer."""
 
     after_request: Callable[[], None] | None = None
+    _answered: threading.Event | None = None
+
+    @property
+    def auth_event(self) -> threading.Event | None:
+        """Set when the answer is here."""
+        return self._answered
+
+    @auth_event.setter
+    def auth_event(self, event: threading.Event | None) -> None:
+        """paramiko makes one when it has sent the request already: an answer that was faster would be lost."""
 
     def send_auth_request(self, username: str, method: str, finish_message: Any = None) -> Any:
-        self.auth_event = threading.Event()  # before sending: an answer that is faster than us is not lost
+        self._answered = threading.Event()
         return super().send_auth_request(username, method, finish_message)
 
     def wait_for_response(self, event: Any) -> Any:
