@@ -115,6 +115,10 @@ class _Machines(SimulatedFleet):
         self._queue.clear()
         self._left_alone = self.clock.at
 
+    def _interrupt(self, number: LeaseNumber) -> None:
+        self._jobs[number] = [(at, message) for at, message in self._jobs[number] if at <= self.clock.at]
+        super()._interrupt(number)
+
     def _run(self, start: StartJob) -> None:
         told = self._jobs.pop(start.lease.number, None)
         if told is None:

@@ -251,6 +251,7 @@ class SupervisedMachine:
             "cwd": invocation.cwd,
             "hidden": self.environment.hidden,
             "env": {**self.spec.env, **invocation.env, **self.environment.secrets},
+            "live": invocation.live,
             "files": {name: base64.b64encode(data).decode() for name, data in invocation.files.items()},
             "interrupt_grace": invocation.interrupt_grace,
             "terminate_grace": invocation.terminate_grace,

@@ -107,6 +107,15 @@ class JobEnd:
     signal: int | None = None
     seconds: float = 0.0
     reason: str = ""
+    live_lines: int | None = None  # of the live file, when its machine began to end it; None: nobody counted
+
+    @property
+    def undisturbed_lines(self) -> int | None:
+        """Lines of the live file from before the job was interrupted for no fault of its tests; None: all of them.
+
+        What fails while its runner and its children are being ended says nothing about the product.
+        """
+        return self.live_lines if self.ended in (Ended.CANCELLED, Ended.LEASE_ENDED, Ended.LOST) else None
 
 
 class JobListener(Protocol):

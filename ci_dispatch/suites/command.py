@@ -27,7 +27,7 @@ from ci_dispatch.suites import runner_files
 from ci_dispatch.suites.attempts import assemble, output_end
 from ci_dispatch.suites.junit_results import JUnitResults, junit_results
 from ci_dispatch.suites.listing import NOT_LISTED, run_listing, same_names, secret_name, suite_folder
-from ci_dispatch.suites.live_events import WORST_FIRST, LiveEvents, live_result, read_live_file
+from ci_dispatch.suites.live_events import BAD, WORST_FIRST, LiveEvents, live_result, read_live_file
 from report_merge.sanitize import one_line
 
 PLACEHOLDERS = ("tests", "tests_file", "shard", "workers", "junit", "live", "attempt", "tree")
@@ -103,12 +103,19 @@ class CommandSuite:
         return live_result(line)
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
-        """What the live file and the JUnit file say; where they differ, the worse."""
-        events = read_live_file(folder)
+        """What the live file and the JUnit file say; where they differ, the worse.
+
+        Of a job that was interrupted the JUnit file does not say which failures are older than that.
+        """
+        events = read_live_file(folder, end.undisturbed_lines)
         junit = junit_results(folder / "junit.xml", tests) if self._writes_junit else JUnitResults()
+        disturbed = end.undisturbed_lines is not None
         evidence = "; ".join(_evidence(events, junit))
         for result in junit.results:
             told = events.ended.get(result.test, result)
+            if disturbed and result.verdict in BAD and (told is result or told.verdict not in BAD):
+                events.ended.pop(result.test, None)
+                continue
             worse = min(told, result, key=lambda each: WORST_FIRST.index(each.verdict))
             events.ended[result.test] = replace(worse, classname=result.classname, name=result.name)
         others = [other for other in junit.others if not any(name in events.ended for name in other.names)]

@@ -34,6 +34,7 @@ from report_merge.sanitize import strip_ansi
 MAX_LINE = 64 << 20  # bytes; a plan of very many tests is one line
 MAX_SECONDS = 1e9
 WORST_FIRST = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.FLAKY, Verdict.PASSED, Verdict.SKIPPED)
+BAD = (Verdict.FAILED, Verdict.FLAKY)
 _KIND = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure)\b")
 
 
@@ -105,12 +106,15 @@ class LiveEvents:
     ended: dict[TestId, TestResult] = field(default_factory=dict)
     problems: list[RunnerProblem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    undisturbed: int | None = None  # lines, after which a failure is no end; see `JobEnd.undisturbed_lines`
     unreadable: str = ""  # why a whole line is no event; of the first such line
     _ends: dict[TestId, list[TestResult]] = field(default_factory=dict)  # of each id, all final but perhaps the last
     _repeating: set[TestId] = field(default_factory=set)  # whose last end was not final
+    _lines: int = 0
 
     def add(self, data: bytes) -> None:
         """Take in one line of the file, whatever it holds."""
+        self._lines += 1
         try:
             line = _parse(data)
         except ValueError as error:
@@ -123,7 +127,7 @@ class LiveEvents:
             case "begin":
                 self.begun[TestId(line.id)] = None
             case "end":
-                if result := _result(line):
+                if (result := _result(line)) and not self._is_disturbed(result):
                     self._end(result, final=line.final)
             case "deselected":
                 self.deselected.update(TestId(test.id) for test in line.tests)
@@ -132,6 +136,10 @@ class LiveEvents:
                 self.problems.append(RunnerProblem(cause=_cause(line.cause), message=message, file=line.file or ""))
             case "note":
                 self.notes.append(strip_ansi(line.message or ""))
+
+    def _is_disturbed(self, result: TestResult) -> bool:
+        late = self.undisturbed is not None and self._lines > self.undisturbed
+        return late and result.verdict in BAD
 
     def _plan(self, line: _Line) -> None:
         self.version = line.version or self.version
@@ -160,18 +168,21 @@ class LiveEvents:
         return {test_id for test_id, test in (self.planned or {}).items() if test.setup}
 
 
-def events_in(lines: Iterable[bytes]) -> LiveEvents:
-    events = LiveEvents()
+def events_in(lines: Iterable[bytes], undisturbed: int | None = None) -> LiveEvents:
+    events = LiveEvents(undisturbed=undisturbed)
     for line in lines:
         events.add(line)
     return events
 
 
-def read_live_file(attempt: Path) -> LiveEvents:
-    """The events of the attempt whose files are in the folder `attempt`; without a live file there are none."""
+def read_live_file(attempt: Path, undisturbed: int | None = None) -> LiveEvents:
+    """The events of the attempt whose files are in the folder `attempt`; without a live file there are none.
+
+    A failure behind `undisturbed` lines is no end of its test.
+    """
     try:
         with (attempt / "live.jsonl").open("rb") as lines:
-            return events_in(lines)
+            return events_in(lines, undisturbed)
     except FileNotFoundError:
         return LiveEvents()
 

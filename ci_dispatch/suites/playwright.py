@@ -120,7 +120,7 @@ class PlaywrightSuite:
         return _without_browser(result) if result else None
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
-        reading = assemble(tests, read_live_file(folder), end, output=output_end(folder))
+        reading = assemble(tests, read_live_file(folder, end.undisturbed_lines), end, output=output_end(folder))
         results = tuple(_without_browser(result) for result in reading.results)
         changed = [new for new, old in zip(results, reading.results, strict=True) if new is not old]
         if not changed:

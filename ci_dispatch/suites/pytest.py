@@ -106,4 +106,5 @@ class PytestSuite:
         return live_result(line)
 
     def read(self, tests: Sequence[Test], folder: Path, end: JobEnd) -> AttemptReading:
-        return assemble(tests, read_live_file(folder), end, output=output_end(folder), exits=EXITS)
+        events = read_live_file(folder, end.undisturbed_lines)
+        return assemble(tests, events, end, output=output_end(folder), exits=EXITS)

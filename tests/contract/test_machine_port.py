@@ -170,6 +170,21 @@ def test_cancel_lets_the_runner_write_its_reports(machine: SupervisedMachine, cw
     assert Path(attempt, "report").read_text() == "written\n"
 
 
+def test_an_end_tells_how_much_of_the_live_file_is_older_than_the_interruption(
+    machine: SupervisedMachine, cwd: str
+) -> None:
+    script = """exec 3>> "$A/live.jsonl"; trap 'echo disturbed >&3; exit 130' INT; printf 'one\\ntwo\\n' >&3; echo ready
+while :; do sleep 0.05; done"""
+    running = Running(
+        machine, job("counted", "/bin/sh", "-c", script, cwd=cwd, env={"A": machine.place("counted").attempt})
+    )
+    until(lambda: running.recorder.out == b"ready\n")
+    machine.cancel("counted")
+    end = running.end()
+    assert (end.ended, end.live_lines, end.undisturbed_lines) == (Ended.CANCELLED, 2, 2)
+    assert running.recorder.live_bytes == b"one\ntwo\ndisturbed\n"
+
+
 def test_cancel_ends_what_ignores_every_signal(machine: SupervisedMachine, cwd: str) -> None:
     running = Running(machine, job("stubborn", sys.executable, "-c", STUBBORN, cwd=cwd, interrupt_grace=0.3))
     until(lambda: running.recorder.out == b"ready\n")

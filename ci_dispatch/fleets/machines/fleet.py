@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import (
     AttemptResult,
     Connection,
@@ -80,9 +81,7 @@ class MachineFleet:
         self._state, self._ledger, self._policy = state, state.ledger, policy
         self._expires: dict[LeaseNumber, float] = {}
         self._overdue: dict[LeaseNumber, float] = {}  # when a job must have ended, however well it beats
-        self._given_away: dict[
-            LeaseNumber, frozenset[TestId]
-        ] = {}  # interrupted for it, with the results reported by then
+        self._given_away: dict[LeaseNumber, frozenset[TestId]] = {}  # jobs that were interrupted: what they had told
         self._queue: ShardQueue | None = None
         self._ready_machines: set[MachineName] = set()  # they have the work tree and have started a job
 
@@ -232,8 +231,8 @@ class MachineFleet:
 
     def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
         self._forget(number)
-        if (reported_before := self._given_away.pop(number, None)) is not None:
-            result = give_away.as_interrupted(result, reported_before)
+        if self._given_away.pop(number, None) is not None and result.ended is Ended.CANCELLED:
+            result = replace(result, reason=give_away.REASON)
         lost = result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.TREE
         yield m.LeaseEnded(number, result, machine_lost=lost)
 
@@ -242,8 +241,12 @@ class MachineFleet:
         self._overdue.pop(number, None)
 
     def _believed(self, attempt: AttemptRecord) -> tuple[TestResult, ...]:
-        """What a silent job had told: where the tree lies only failures, for nobody has looked at it since."""
-        live = attempt.live.values()
+        """What a silent job had told: where the tree lies only failures, for nobody has looked at it since.
+
+        What failed while it was interrupted says nothing.
+        """
+        told = self._given_away.get(attempt.lease.number, attempt.live.keys())
+        live = [r for r in attempt.live.values() if r.test in told or r.verdict not in (Verdict.FAILED, Verdict.FLAKY)]
         if self._state.machines[attempt.lease.machine].spec.connection is Connection.LOCAL:
             return tuple(result for result in live if result.verdict is Verdict.FAILED)
         return tuple(live)

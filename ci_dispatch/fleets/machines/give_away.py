@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ci_dispatch.core.codec import replace
-from ci_dispatch.core.model import AttemptResult, Ended, MachineSpec, TestId, TestResult, Verdict
+from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.planning.planner import START_UP, Unit
 
 LEAST_GAIN = 30.0  # seconds that the run gets shorter, as expected now
@@ -31,22 +30,3 @@ def gain(rest: Sequence[Unit], machine: MachineSpec, idle: MachineSpec, *, cold:
     saved = sum(unit.seconds for unit in waiting) / power * idle.power / (idle.power + power)
     lost = START_UP + running[0].seconds / machine.speed + (COLD_SECONDS if cold else 0.0)
     return saved if saved >= max(LEAST_GAIN, GAIN_PER_LOSS * lost) else 0.0
-
-
-def as_interrupted(result: AttemptResult, reported_before: frozenset[TestId]) -> AttemptResult:
-    """The end of an attempt that was interrupted for this; `reported_before` had results by then.
-
-    A test that fails while its runner is being interrupted says nothing: it runs again, as those do that had not begun.
-    """
-    if result.ended is not Ended.CANCELLED:  # it was faster
-        return result
-    return replace(
-        result, reason=REASON, suspects=(), results=tuple(_fair(line, reported_before) for line in result.results)
-    )
-
-
-def _fair(line: TestResult, reported_before: frozenset[TestId]) -> TestResult:
-    disturbed = line.verdict in (Verdict.FAILED, Verdict.FLAKY) and line.test not in reported_before
-    if disturbed or line.verdict is Verdict.NOT_RUN:
-        return TestResult(test=line.test, verdict=Verdict.NOT_RUN, reason=REASON)
-    return line

@@ -108,6 +108,14 @@ class AttemptFolder:
             os.close(descriptor)
         return False
 
+    def lines_of(self, name: str) -> int:
+        """Whole lines of a file, 0 without it."""
+        try:
+            with open(self.file(name), "rb") as file:
+                return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+        except OSError:
+            return 0
+
     # What the supervisor says: that it goes on
 
     def beat(self) -> None:

@@ -130,6 +130,7 @@ class _Supervision:
         self._progress.advance(pid)
         children = Children(pid, self._progress.advance)
         ended = self._wait(children)
+        live_lines = folder.lines_of(spec["live"])  # before the runner hears that it has to end
         interrupt, terminate = spec["interrupt_grace"], spec["terminate_grace"]
         if folder.cancelled_now():
             interrupt = terminate = 0.0
@@ -145,6 +146,7 @@ class _Supervision:
             "signal": number,
             "reason": _reason(folder, ended, left_behind, survivors),
             "seconds": round(time.monotonic() - self._began, 3),
+            "live_lines": live_lines,
         }
 
     def _hold_tree(self) -> tuple[int | None, str]:

@@ -98,14 +98,16 @@ def test_the_rest_of_a_running_shard_goes_to_an_idle_machine() -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.FLAKY])
-def test_a_failure_under_the_interruption_is_no_evidence_and_one_before_it_is(verdict: Verdict) -> None:
+def test_a_failure_that_a_machine_tells_under_the_interruption_before_it_is_lost_is_no_evidence(
+    verdict: Verdict,
+) -> None:
     script, before = interrupted(verdict)
     number = script.lease_of(A)
-    tests = script.state.ledger.attempts[number].lease.shard.tests
-    under = tests[1]
-    lines = [TestResult(test=test, verdict=verdict, message="boom") for test in (before, under)]
-    script.say(m.LeaseEnded(number, ended(lines, tests)), 5.0)
+    under = report(script, verdict, seconds=1.0, at=2.5)
+    script.say(m.Tick(), 20.0)
+    assert script.state.machines[A].lost
     records = script.state.ledger.records
+    assert number not in script.state.ledger.active
     assert [len(records[test].history) for test in (before, under)] == [1, 0]
 
 

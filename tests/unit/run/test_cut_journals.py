@@ -13,14 +13,15 @@ import pytest
 
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.events import LeaseGranted, MachineLost, MachineQuarantined, VerdictReached
-from ci_dispatch.core.model import MachineName, MachineSpec
+from ci_dispatch.core.model import MachineName, MachineSpec, Verdict
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
+from ci_dispatch.fleets.machines import give_away
 from ci_dispatch.fleets.machines.fleet import LeasePolicy
 from ci_dispatch.run.control import RunPolicy
 from ci_dispatch.run.journal import loads
 from ci_dispatch.run.retry import RetryPolicy
 from tests.simulated_deaths import Death, MortalRun, truths
-from tests.simulation import World, make_tests
+from tests.simulation import Outage, World, make_tests
 from tests.unit.run.test_properties import BEHAVIOURS, TRUTH
 
 FLEETS = {"machines": (3, 0), "GitHub": (0, 3), "both": (2, 2)}
@@ -122,6 +123,37 @@ def test_a_journal_that_lost_its_last_lines_costs_only_time(fleet: str, seed: in
                 failures.append((death, wrong))
     shown = "\n".join(f"{death}: {wrong[:3]}" for death, wrong in failures[:8])
     assert not failures, f"{len(failures)} deaths:\n{shown}"
+
+
+@pytest.mark.parametrize("pause", PAUSES)
+def test_a_shard_whose_rest_is_given_away_may_lose_its_controller_at_any_line_of_that(pause: float) -> None:
+    """One machine has everything when the other one comes; its job is interrupted, and both share the rest."""
+
+    def run_of() -> MortalRun:
+        tests = make_tests(60)
+        specs = [MachineSpec(name=MachineName(name), cores=1) for name in ("m0", "m1")]
+        return MortalRun(
+            tests,
+            World(seconds={test.id: 8.0 for test in tests}, outages=[Outage(specs[0].name, 0.0, 60.0)]),
+            over_ssh=specs,
+            policy=RunPolicy(head_share=1.0),
+            leases=LeasePolicy(head_share=1.0),
+            actions=ActionsPolicy(),
+        )
+
+    whole = run_of()
+    whole.run()
+    lines = whole.disk.lines
+    [end] = [number for number, line in enumerate(lines) if give_away.REASON.encode() in line and b"AttemptF" in line]
+    failures = []
+    for line in range(end - 4, end + 4):
+        for written, commands in DEATHS:
+            run = run_of()
+            state = run.run([Death(line, written=written, commands=commands, pause=pause)])
+            wrong = [f"{test} is {verdict}" for test, verdict in truths(state).items() if verdict is not Verdict.PASSED]
+            if wrong or state.finished is None or state.ledger.active:
+                failures.append((line, written, commands, wrong[:3]))
+    assert not failures
 
 
 @pytest.mark.parametrize("seed", range(40))

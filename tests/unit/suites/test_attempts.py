@@ -30,7 +30,8 @@ def lines(events: Iterable[object]) -> list[bytes]:
 
 
 def read(*events: object, end: JobEnd | None = None) -> AttemptReading:
-    return assemble(TESTS, events_in(lines(events)), end or exited(0))
+    end = end or exited(0)
+    return assemble(TESTS, events_in(lines(events), end.undisturbed_lines), end)
 
 
 def words(reading: AttemptReading) -> str:
@@ -243,3 +244,34 @@ def test_any_events_and_any_end_give_one_result_each_and_never_a_silent_pass(
 
 def reports(events: list[object], name: str) -> bool:
     return any(isinstance(entry, dict) and entry.get("kind") == "end" and entry.get("id") == name for entry in events)
+
+
+INTERRUPTED = [
+    PLAN,
+    {"kind": "end", "id": "a", "verdict": "failed"},
+    {"kind": "end", "id": "b", "verdict": "failed"},  # its browser was ended under it
+    {"kind": "end", "id": "c", "verdict": "passed"},
+]
+
+
+@pytest.mark.parametrize(
+    ("ended", "verdicts"),
+    [
+        (Ended.CANCELLED, "failed not run passed"),
+        (Ended.LEASE_ENDED, "failed not run passed"),
+        (Ended.LOST, "failed not run passed"),
+        (Ended.TIMED_OUT, "failed failed passed"),  # that one may be the reason
+        (Ended.EXITED, "failed failed passed"),
+    ],
+)
+def test_what_fails_while_it_is_interrupted_for_no_fault_of_its_own_says_nothing(ended: Ended, verdicts: str) -> None:
+    assert words(read(*INTERRUPTED, end=JobEnd(ended=ended, live_lines=2))) == verdicts
+
+
+def test_a_retry_of_the_runner_that_passes_meanwhile_is_not_flaky() -> None:
+    tries = [{"kind": "end", "id": "a", "verdict": "flaky"}]
+    assert words(read(PLAN, *tries, end=JobEnd(ended=Ended.CANCELLED, live_lines=1))) == "not run not run not run"
+
+
+def test_an_end_that_nobody_counted_is_read_whole() -> None:
+    assert words(read(*INTERRUPTED, end=JobEnd(ended=Ended.CANCELLED))) == "failed failed passed"

@@ -138,6 +138,24 @@ def test_the_worse_of_live_events_and_report_counts(tmp_path: Path) -> None:
     assert words(read(f"<testsuite>{failed}</testsuite>", tmp_path)) == "failed not run not run not run"
 
 
+@pytest.mark.parametrize(
+    ("live", "verdict"),
+    [
+        ("", "not run"),  # the report does not say when it failed
+        ('{"kind": "end", "id": "m::a b", "verdict": "passed"}\n', "not run"),
+        ('{"kind": "end", "id": "m::a b", "verdict": "failed"}\n', "failed"),
+        ('\n{"kind": "end", "id": "m::a b", "verdict": "failed"}\n', "not run"),  # after the interruption
+    ],
+)
+def test_a_report_of_an_interrupted_command_may_tell_of_failures_that_the_interruption_made(
+    tmp_path: Path, live: str, verdict: str
+) -> None:
+    (tmp_path / "live.jsonl").write_text(live)
+    failed = CASE.replace("/>", "><failure/></testcase>")
+    end = JobEnd(ended=Ended.CANCELLED, live_lines=1)
+    assert words(read(f"<testsuite>{failed}</testsuite>", tmp_path, end)) == f"{verdict} not run not run not run"
+
+
 def test_a_report_that_counts_a_failure_and_shows_none_is_not_trusted(tmp_path: Path) -> None:
     for suite_tag in ('<testsuite tests="1" failures="1">', "<testsuite name='x' errors='2' >"):
         reading = read(f"{suite_tag}{CASE}</testsuite>", tmp_path)
