@@ -41,7 +41,8 @@ def assemble(
     others = (*_others(tests, events), *others)
     cause, reason = _cause(tests, events, end, output, {**NOT_FOUND, **(exits or {})}, others)
     why = reason or end.reason or _quoting(output, _how(end))
-    results = tuple(events.ended.get(test.id) or _not_run(test, events, why) for test in tests)
+    ended = {test_id: result for test_id, result in events.ended.items() if test_id not in events.disturbed}
+    results = tuple(ended.get(test.id) or _not_run(test, events, why) for test in tests)
     if _has_unexplained_failure(tests, events, end, others):
         results = tuple(without_pass(result, why) for result in results)
     return AttemptReading(

@@ -114,8 +114,7 @@ class CommandSuite:
         for result in junit.results:
             told = events.ended.get(result.test, result)
             if disturbed and result.verdict in BAD and (told is result or told.verdict not in BAD):
-                events.ended.pop(result.test, None)
-                continue
+                events.disturbed.add(result.test)
             worse = min(told, result, key=lambda each: WORST_FIRST.index(each.verdict))
             events.ended[result.test] = replace(worse, classname=result.classname, name=result.name)
         others = [other for other in junit.others if not any(name in events.ended for name in other.names)]

@@ -106,7 +106,8 @@ class LiveEvents:
     ended: dict[TestId, TestResult] = field(default_factory=dict)
     problems: list[RunnerProblem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    undisturbed: int | None = None  # lines, after which a failure is no end; see `JobEnd.undisturbed_lines`
+    undisturbed: int | None = None  # lines, after which a failure says nothing; see `JobEnd.undisturbed_lines`
+    disturbed: set[TestId] = field(default_factory=set)  # tests of which there are such failures alone
     unreadable: str = ""  # why a whole line is no event; of the first such line
     _ends: dict[TestId, list[TestResult]] = field(default_factory=dict)  # of each id, all final but perhaps the last
     _repeating: set[TestId] = field(default_factory=set)  # whose last end was not final
@@ -127,7 +128,9 @@ class LiveEvents:
             case "begin":
                 self.begun[TestId(line.id)] = None
             case "end":
-                if (result := _result(line)) and not self._is_disturbed(result):
+                if result := _result(line):
+                    if self._is_disturbed(result):
+                        self.disturbed.add(result.test)
                     self._end(result, final=line.final)
             case "deselected":
                 self.deselected.update(TestId(test.id) for test in line.tests)
@@ -139,7 +142,8 @@ class LiveEvents:
 
     def _is_disturbed(self, result: TestResult) -> bool:
         late = self.undisturbed is not None and self._lines > self.undisturbed
-        return late and result.verdict in BAD
+        known = self.ended.get(result.test)
+        return late and result.verdict in BAD and (known is None or known.verdict not in BAD)
 
     def _plan(self, line: _Line) -> None:
         self.version = line.version or self.version
@@ -178,7 +182,7 @@ def events_in(lines: Iterable[bytes], undisturbed: int | None = None) -> LiveEve
 def read_live_file(attempt: Path, undisturbed: int | None = None) -> LiveEvents:
     """The events of the attempt whose files are in the folder `attempt`; without a live file there are none.
 
-    A failure behind `undisturbed` lines is no end of its test.
+    Of failures behind `undisturbed` lines the tests are noted.
     """
     try:
         with (attempt / "live.jsonl").open("rb") as lines:

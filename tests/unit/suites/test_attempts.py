@@ -275,3 +275,18 @@ def test_a_retry_of_the_runner_that_passes_meanwhile_is_not_flaky() -> None:
 
 def test_an_end_that_nobody_counted_is_read_whole() -> None:
     assert words(read(*INTERRUPTED, end=JobEnd(ended=Ended.CANCELLED))) == "failed failed passed"
+
+
+def test_a_failure_that_nobody_asked_for_counts_whenever_it_comes() -> None:
+    """Nobody can ask for it again."""
+    other = {"kind": "end", "id": "other", "verdict": "failed"}
+    reading = read(PLAN, other, end=JobEnd(ended=Ended.CANCELLED, live_lines=1))
+    assert [unlisted.test.id for unlisted in reading.unlisted] == ["other"]
+
+
+def test_a_failure_from_before_the_interruption_stays_one() -> None:
+    twice = [
+        {"kind": "plan", "tests": [{"id": "a"}, {"id": "a"}]},
+        *[{"kind": "end", "id": "a", "verdict": "failed"}] * 2,
+    ]
+    assert words(read(*twice, end=JobEnd(ended=Ended.CANCELLED, live_lines=2))) == "failed not run not run"
