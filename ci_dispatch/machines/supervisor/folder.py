@@ -108,14 +108,6 @@ class AttemptFolder:
             os.close(descriptor)
         return False
 
-    def lines_of(self, name: str) -> int:
-        """Whole lines of a file, 0 without it."""
-        try:
-            with open(self.file(name), "rb") as file:
-                return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
-        except OSError:
-            return 0
-
     # What the supervisor says: that it goes on
 
     def beat(self) -> None:
@@ -197,6 +189,14 @@ class AttemptFolder:
         if disk.f_files and disk.f_favail == 0:
             return "the disk has no inodes left"
         return ""
+
+    def lines_of(self, name: str) -> int:
+        """Whole lines of a file, 0 without it."""
+        try:
+            with open(self.file(name), "rb") as file:
+                return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+        except OSError:
+            return 0
 
     def collect(self, archive: IO[bytes], limit: int) -> dict[str, Any]:
         """The job's files as tar.gz, small ones first, up to `limit` bytes; names those left out for it."""
