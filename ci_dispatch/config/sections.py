@@ -152,7 +152,7 @@ class RunConfig:
         "Part of the work assigned at the start; machines pull the rest. Not set: more when durations are known.",
     )
     lease: float = setting(
-        12.0, duration(3, 3600), "After this long without contact a machine ends its tests, and counts as lost."
+        12.0, duration(5, 3600), "After this long without contact a machine ends its tests, and counts as lost."
     )
     shard_timeout: float = setting(
         1800.0, duration(1), "Longest time for one invocation of the runner.", flag="--shard-timeout"

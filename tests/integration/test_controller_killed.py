@@ -51,7 +51,7 @@ skip = true
 max_retries = 1
 backoff = "100ms"
 [run]
-lease = "3s"
+lease = "5s"
 head_share = 0.5
 {machines}
 """

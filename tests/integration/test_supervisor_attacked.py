@@ -38,10 +38,10 @@ def machine(tmp_path: Path) -> Iterator[LocalMachine]:
     until(lambda: not supervising(spec.workdir))
 
 
-def stubborn(machine: LocalMachine, timeout: float = 60.0) -> Running:
+def stubborn(machine: LocalMachine, timeout: float = 60.0, lease: float = LEASE) -> Running:
     """A job that ends for nothing but KILL, with all it starts; it runs when this returns."""
     cwd = machine.place("a").tree
-    work = job("a", sys.executable, "-c", STUBBORN, cwd=cwd, lease=LEASE, timeout=timeout, interrupt_grace=0.2)
+    work = job("a", sys.executable, "-c", STUBBORN, cwd=cwd, lease=lease, timeout=timeout, interrupt_grace=0.2)
     running = Running(machine, work)
     until(lambda: running.recorder.out == b"ready\n")
     until(lambda: len(marked(machine.spec.workdir)) >= 4)
@@ -149,6 +149,7 @@ def test_whatever_the_supervisor_dies_of_all_of_its_job_ends(tmp_path: Path, met
     spec = {
         "argv": [sys.executable, "-c", STUBBORN], "cwd": str(tmp_path), "env": {}, "files": {}, "interrupt_grace": 0.2,
         "terminate_grace": 0.2, "lease": LEASE, "timeout": 60, "tree": "", "state": "", "hidden": [],
+        "live": "live",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", FAILING, str(tmp_path), method, error, json.dumps(spec)],
@@ -266,7 +267,8 @@ def test_a_supervisor_frozen_where_nobody_streams_does_not_outlive_the_lease(mac
 
 
 def test_all_that_supervises_frozen_is_ended_by_whoever_attaches(machine: LocalMachine) -> None:
-    running = stubborn(machine)
+    """It notices after two thirds of the lease, and needs a second: the lease is one that leaves it the time."""
+    running = stubborn(machine, lease=12.0)
     for pid in supervising(machine.spec.workdir):
         os.kill(pid, signal.SIGSTOP)
     assert running.end().ended is Ended.LOST
