@@ -22,7 +22,7 @@ from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.fleets.actions.check import probe
 from ci_dispatch.fleets.actions.check.github_rules import VERDICT
 from ci_dispatch.fleets.actions.rest.client import RestClient
-from ci_dispatch.fleets.actions.rest.server import ActionsMode
+from ci_dispatch.fleets.actions.rest.server import ActionsMode, Capability, Server
 from ci_dispatch.fleets.actions.rest.settings import RepositorySettings, RunnerSettings
 from ci_dispatch.run.run_folder import write_whole
 from ci_dispatch.suites.discovery import PLAYWRIGHT, PYTEST, SuiteLocation, recognise
@@ -33,6 +33,7 @@ OWN_LABELS = frozenset(
 )  # that a runner has by itself
 _ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}(/[A-Za-z0-9_.-]+)?(@[A-Za-z0-9_./-]+)?")
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9_./-]+")
+_QUEUE = re.compile(r" +concurrency: #[^\n]*\n +group: fleet\n +queue: max[^\n]*\n")
 _MACHINE = re.compile(r"(?P<name>[^:=\s]+)(?::(?P<cores>[0-9]{1,4}))?(?:=(?P<labels>[^\s]+))?")
 
 
@@ -93,13 +94,12 @@ def propose(settings: Settings) -> Proposal:
 
 def plan(settings: Settings, answers: Answers) -> Written:
     """The files for these answers. Raises UsageError for an answer that cannot be used; writes nothing."""
-    server_of(settings.config, settings.environ).require(
-        ActionsMode.DISPATCH if answers.shape is Shape.DISPATCH else ActionsMode.ONE_WORKFLOW
-    )
+    server = server_of(settings.config, settings.environ)
+    server.require(ActionsMode.DISPATCH if answers.shape is Shape.DISPATCH else ActionsMode.ONE_WORKFLOW)
     root = repository_root(settings)
     below = settings.root.resolve().relative_to(root.resolve()).as_posix()
     examples = {**TEMPLATES[answers.shape], "probe.yml": probe.WORKFLOW}
-    files = {f"{FOLDER}/{name}": _filled(source, answers, below) for source, name in examples.items()}
+    files = {f"{FOLDER}/{name}": _filled(source, answers, below, server) for source, name in examples.items()}
     steps: list[str] = []
     if not settings.lists_machines:
         machines = _machines(answers.machines)
@@ -151,7 +151,7 @@ def example(name: str) -> str:
     return next(folder / name for folder in folders if (folder / name).exists()).read_text(encoding="utf-8")
 
 
-def _filled(name: str, answers: Answers, below: str) -> str:
+def _filled(name: str, answers: Answers, below: str, server: Server) -> str:
     """An example with the user's own in it, without the words that were for who copies it by hand."""
     action = _action(answers.action)
     if not _BRANCH.fullmatch(answers.branch):
@@ -164,6 +164,7 @@ def _filled(name: str, answers: Answers, below: str) -> str:
         del lines[0]
     text = "\n".join(["# Written by `ci-dispatch github init`; yours to change.", *lines])
     text = re.sub(r"OWNER/ci-dispatch(/[^@\s]+)?@v1", lambda found: f"{repository}{found[1] or ''}@{ref}", text)
+    text = text if server.can(Capability.QUEUE) else _QUEUE.sub("", text)
     text = text.replace("branches: [main]", f"branches: [{json.dumps(answers.branch)}]")
     prepare = json.dumps(answers.prepare or "true", ensure_ascii=False)
     text = re.sub(r"(prepare|run): npm ci(?: #[^\n]*)?\n", lambda found: f"{found[1]}: {prepare}\n", text)

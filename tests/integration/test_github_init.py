@@ -190,6 +190,18 @@ def test_a_server_that_cannot_do_it_is_refused(repository: Path) -> None:
     assert "a job matrix from an expression" in ended.err
 
 
+def test_a_server_without_queues_gets_none(repository: Path) -> None:
+    def concurrency() -> object:
+        text = (repository / ".github/workflows/e2e.yml").read_text()
+        return YAML(typ="safe", pure=True).load(text)["jobs"]["suite"].get("concurrency")
+
+    assert init(repository, "--shape", "dispatch", *ACTION).code == 0
+    assert concurrency() == {"group": "fleet", "queue": "max"}
+    enterprise = "https://git.example.com/api/v3"
+    assert init(repository, "--force", "--shape", "dispatch", *ACTION, GITHUB_API_URL=enterprise).code == 0
+    assert concurrency() is None
+
+
 def test_on_a_terminal_it_asks(repository: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "ci_dispatch", "github", "init"]

@@ -94,6 +94,11 @@ def test_a_queue_over_the_fleet_and_a_shard_of_the_same_run_are_right_too() -> N
     queued = "  group: fleet\n  queue: max\n"
     ours = "  group: e2e-${{ github.ref }}\n  cancel-in-progress: true\n"
     assert bad(both(ORCHESTRATOR.replace(ours, queued))) == []
+    enterprise = replace(SETUP, server=server_at("https://x.org/api/v3"))
+    said = bad(both(ORCHESTRATOR.replace(ours, queued)), enterprise)
+    assert any(line.startswith("failure concurrency: this server does not know `queue`") for line in said)
+    said = bad(both(ORCHESTRATOR.replace("concurrency:\n" + ours, "")), enterprise)
+    assert not any("concurrency" in line for line in said)
     plain = SHARDS.replace("        with:\n          ref: ${{ matrix.commit }}\n", "")
     assert "it checks out what the branch is by then" in bad(both(worker=plain))[0]
     assert bad(both(worker=plain.replace("          dispatch-id: ${{ inputs.dispatch_id }}\n", ""))) == []

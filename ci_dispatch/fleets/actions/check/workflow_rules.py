@@ -355,12 +355,17 @@ def _concurrency(files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setu
     groups = {file.path: _groups(file) for file in files}
     for path in dict.fromkeys(use.file.path for use in uses):
         for group in groups[path]:
+            if group.queue and not setup.server.can(Capability.QUEUE):
+                what = "this server does not know `queue` in `concurrency`: it refuses the file"
+                remedy = "leave that `concurrency` out: ci-dispatch waits for busy machines as well"
+                yield failure(Topic.CONCURRENCY, what, remedy, where=path)
             if group.queue == "max" and group.cancels:
                 what = "`queue: max` and `cancel-in-progress` exclude each other: GitHub refuses the file"
                 yield failure(Topic.CONCURRENCY, what, "keep one of them", where=path)
     for path, use in begins.items():
         mine = groups[path]
-        if not mine and use.command != SUITE and "workflow_call" not in use.file.triggers:
+        alone = not mine and use.command != SUITE and "workflow_call" not in use.file.triggers
+        if alone and setup.server.can(Capability.QUEUE):
             what = "two runs at once share the machines, and each waits for the other's shards"
             remedy = "concurrency: {group: fleet, queue: max}"
             yield warning(Topic.CONCURRENCY, what, remedy, where=path)
