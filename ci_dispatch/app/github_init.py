@@ -7,7 +7,9 @@ Nothing is overwritten unasked, and nothing is written before everything is know
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -118,9 +120,20 @@ def plan(settings: Settings, answers: Answers) -> Written:
 
 
 def write(written: Written, *, force: bool) -> list[str]:
-    """Write the files; one line for each. Raises UsageError when one is there and differs, unless `force`."""
+    """Write the files, each whole or not at all; one line for each.
+
+    Raises:
+        UsageError: when one is there and differs, unless `force`; and when a link leads out of the repository.
+        RunFolderError: when the disk does not take one.
+    """
+    for path in written.files:
+        if not (written.root / path).parent.resolve().is_relative_to(written.root.resolve()):
+            raise UsageError(
+                "Nothing was written", why=f"{path} lies outside of the repository: a link leads out of it",
+                hint="make its folder one of the repository's own",
+            )  # fmt: skip
     kept = {path for path, text in written.files.items() if _text_of(written.root / path) == text}
-    there = [path for path in written.files if path not in kept and (written.root / path).exists()]
+    there = [path for path in written.files if path not in kept and os.path.lexists(written.root / path)]
     if there and not force:
         raise UsageError(
             "Nothing was written", why=f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there, and different",
@@ -131,12 +144,7 @@ def write(written: Written, *, force: bool) -> list[str]:
         if path in kept:
             said.append(f"{path} is as it should be.")
             continue
-        file = written.root / path
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, text.encode(), 0o644)
-        except OSError as error:
-            raise UsageError(f"{path} was not written", why=str(error.strerror), hint="look at the folder") from None
+        write_whole(written.root / path, text.encode(), 0o644)
         said.append(f"Wrote {path}.")
     return said
 
@@ -239,7 +247,7 @@ def _prepare(root: Path, suite: SuiteLocation | None) -> str:
     if suite is None:
         return ""
     folder = root / suite.workdir
-    enter = "" if suite.workdir == "." else f"cd {suite.workdir} && "
+    enter = "" if suite.workdir == "." else f"cd {shlex.quote(suite.workdir)} && "
     if suite.runner == PLAYWRIGHT:
         return f"{enter}npm ci" if (folder / "package-lock.json").exists() else f"{enter}npm install"
     if suite.runner == PYTEST:
