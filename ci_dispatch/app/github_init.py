@@ -23,13 +23,13 @@ from ci_dispatch.config.write import to_toml
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.fleets.actions.check import probe
 from ci_dispatch.fleets.actions.check.github_rules import VERDICT
+from ci_dispatch.fleets.actions.check.workflow_file import FOLDER
 from ci_dispatch.fleets.actions.rest.client import RestClient
 from ci_dispatch.fleets.actions.rest.server import ActionsMode, Capability, Server
 from ci_dispatch.fleets.actions.rest.settings import RepositorySettings, RunnerSettings
 from ci_dispatch.run.run_folder import write_whole
 from ci_dispatch.suites.discovery import PLAYWRIGHT, PYTEST, SuiteLocation, recognise
 
-FOLDER = ".github/workflows"
 OWN_LABELS = frozenset(
     {"self-hosted", "linux", "macos", "windows", "x64", "arm", "arm64"}
 )  # that a runner has by itself

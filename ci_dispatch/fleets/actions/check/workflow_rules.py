@@ -11,6 +11,7 @@ from typing import Any
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Topic, failure, fine, warning
 from ci_dispatch.fleets.actions.check.workflow_file import (
+    FOLDER,
     SUITE,
     Concurrency,
     WorkflowFile,
@@ -84,7 +85,7 @@ def workers_of(uses: Iterable[Use], setup: Setup) -> list[str]:
     """The paths of the workflows that `dispatch` starts: as a step names them, else as the configuration does."""
     named = (use.step.inputs.get("workflow", "") for use in uses if use.command == "dispatch")
     files = dict.fromkeys(name if name and "${{" not in name else setup.worker for name in named)
-    return [f".github/workflows/{name}" for name in files if not name.isdecimal()]  # not a workflow's id
+    return [f"{FOLDER}/{name}" for name in files if not name.isdecimal()]  # not a workflow's id
 
 
 def modes_of(uses: Iterable[Use]) -> set[ActionsMode]:

@@ -16,7 +16,7 @@ from ci_dispatch.core.errors import UnreadableReport, UsageError
 from ci_dispatch.core.events import MachineChecked, RunStarted
 from ci_dispatch.core.model import MachineName, RunId, ShardId, Test
 from ci_dispatch.fleets.actions import shard_report
-from ci_dispatch.fleets.actions.run.batches import MAX_JOBS
+from ci_dispatch.fleets.actions.run.batches import MAX_JOBS, entries_of
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.shard_report import PREFIX, ShardReport
 
@@ -78,17 +78,7 @@ def matrix_of(wave: PlannedWave, *, timeout_minutes: int) -> Mapping[str, list[d
             why=f"it has {len(wave.jobs)} jobs, and a matrix holds {MAX_JOBS}",
             hint=f"cut the plan into fewer: `shards: {MAX_JOBS}` or less, with `strategy: pinned`",
         )
-    entries = [
-        {
-            "shard": str(job.shard.id),
-            "machine": str(job.machine),
-            "labels": list(job.labels),
-            "workers": job.workers,
-            "timeout_minutes": timeout_minutes,
-            "commit": wave.commit,
-        }
-        for job in wave.jobs
-    ]
+    entries = entries_of(wave.jobs, timeout_minutes, wave.commit)
     nobody: dict[str, object] = {"shard": "none", "machine": "none", "labels": ["ubuntu-latest"], "timeout_minutes": 1}
     return {"include": entries or [nobody]}
 
