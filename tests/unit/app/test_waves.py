@@ -285,6 +285,17 @@ class TestMerge:
         assert room.run_json()["title"] == text
         assert list(room.artifacts.parent.rglob("plan.json")) == [plan]
 
+    def test_what_was_merged_is_not_merged_again_over_it(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+        before = room.run_json()
+        with pytest.raises(UsageError, match="was not begun: it has been before"):
+            room.merge()
+        room.attempt = 2
+        assert room.merge() is ExitCode.PASSED
+        assert room.run_json()["tests"] == before["tests"]
+
     def test_two_suites_in_one_run_do_not_see_each_other(self, tmp_path: Path) -> None:
         shop, desk = (WavesRoom(tmp_path / name, suite_of(f"{name} a", f"{name} b")) for name in ("shop", "desk"))
         shop.plan()
