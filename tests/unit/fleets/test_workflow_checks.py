@@ -112,6 +112,16 @@ def test_the_examples_would_work(names: tuple[str, ...]) -> None:
     )
 
 
+@pytest.mark.parametrize("condition", ["", "if: success()", "if: ${{ !cancelled() }}"])
+def test_what_gives_the_verdict_is_never_skipped(condition: str) -> None:
+    text = (EXAMPLES / "one-workflow.yml").read_text(encoding="utf-8").replace("OWNER/", "acme/")
+    gate = "if: always() # the gate"
+    assert gate in text
+    said = bad([read_workflow(DOOR, text.replace(gate, f"{condition} #"))])
+    assert len(said) == 1
+    assert said[0].startswith("failure workflows: it can be skipped, and GitHub counts that as success")
+
+
 FAILS = [
     ("door", "actions: write", "actions: read", "failure permissions: its token lacks actions: write", 5),
     ("door", "checks: read", "issues: read", "warning permissions: without checks: read", 0),

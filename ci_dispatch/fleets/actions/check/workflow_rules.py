@@ -38,6 +38,7 @@ HELPFUL = {"dispatch": "checks", "watch": "checks"}  # tells a lost machine from
 COMMENTS = ("dispatch", "watch", "merge")
 BEGINS = ("dispatch", "plan", SUITE)  # the commands a run begins with
 LOGS_IN = ("dispatch", "watch", "health", "plan", "again")  # those that ask machines how they are
+ALWAYS = re.compile(r"\balways\(\)")  # anything else can be skipped: `!cancelled()` is, by a cancel
 _LEVELS = ("none", "read", "write")
 
 
@@ -112,7 +113,8 @@ def check_files(files: Sequence[WorkflowFile], setup: Setup) -> list[CheckFindin
         what = "no workflow here uses ci-dispatch to begin a run: a push starts nothing"
         return [failure(Topic.WORKFLOWS, what, "ci-dispatch github init")]
     rules = (
-        _server, _placeholders, _committed, _workers, _shards, _triggers, _permissions, _calls, _secrets, _concurrency,
+        _server, _placeholders, _committed, _workers, _shards, _gates, _triggers, _permissions, _calls, _secrets,
+        _concurrency,
     )  # fmt: skip
     return [finding for rule in rules for finding in rule(files, uses, setup)]
 
@@ -218,6 +220,13 @@ def _shards(_files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) 
             what = f"it runs on {', '.join(use.job.runs_on) or 'nothing'} whatever the plan says"
             remedy = "runs-on: ${{ matrix.labels }}"
             yield failure(Topic.LABELS, what, remedy, where=use.where, exit_code=ExitCode.INCOMPLETE)
+
+
+def _gates(_files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) -> Iterator[CheckFinding]:
+    for use in uses:
+        if use.command == "merge" and not ALWAYS.search(use.job.condition):
+            what = "it can be skipped, and GitHub counts that as success: there is no verdict then, and nothing is red"
+            yield failure(Topic.WORKFLOWS, what, "if: always()", where=use.where, exit_code=ExitCode.INCOMPLETE)
 
 
 # -- triggers ---------------------------------------------------------------------------------------------------------
