@@ -165,6 +165,7 @@ class WavesRoom:
         *,
         ended: Ended = Ended.EXITED,
         cause: FailureCause = FailureCause.NONE,
+        reason: str = "",
         machine: str = "",
         commit: str = "",
         unlisted: tuple[UnlistedResult, ...] = (),
@@ -182,7 +183,7 @@ class WavesRoom:
             shard=shard,  # type: ignore[arg-type]
             attempt=self.attempt,
             machine=machine or next((e["machine"] for e in self.matrix if e["shard"] == shard), "moruk"),
-            result=AttemptResult(ended=ended, cause=cause, results=results, unlisted=unlisted),
+            result=AttemptResult(ended=ended, cause=cause, reason=reason, results=results, unlisted=unlisted),
             started=self.clock,
             ended=self.clock + 5,
             commit=commit or self.sha,

@@ -30,6 +30,7 @@ from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, EarlierA
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.shard_report import ShardReport
 from ci_dispatch.run.run_folder import RunFolder
+from report_merge.render.escape import terminal
 
 LOOK_AGAIN = 20.0  # seconds, for a run that has not uploaded anything yet
 
@@ -136,7 +137,7 @@ def _look(github: GitHubApi, number: int, folder: RunFolder, known: dict[int, Sh
                 into = folder.path / "adopted" / str(artifact.id)
                 known[artifact.id] = fetched(github, artifact, into)
         except CiDispatchError as error:
-            say(f"warning: {error}", err=True)
+            say(terminal(f"warning: {error}"), err=True)
     view = github.run(number)
     reports = [known[artifact.id] for artifact in artifacts if artifact.id in known]
     for report in reports:

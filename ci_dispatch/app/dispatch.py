@@ -117,6 +117,7 @@ def watch(settings: Settings, name: str) -> ExitCode:
             suite = open_suite(spec.config.suite, spec.root, spec.arguments)
             first = first_events_of_resume(folder, lost, notes=spec.notes)
             return go_on(spec, suite, folder, state, first, environ=settings.environ)
+    server_of(settings.config, settings.environ).require(ActionsMode.DISPATCH, what=f"Run {found} was not watched")
     spec = RunSpec(root=settings.root, config=settings.config, target=target_of(settings))
     suite = open_suite(spec.config.suite, spec.root)
     folder = run_folder.create(spec.runs_folder, new_id())
@@ -161,6 +162,7 @@ def go_on(
 
 def cancel(settings: Settings, name: str) -> ExitCode:
     """Cancel everything a run has dispatched."""
+    server_of(settings.config, settings.environ).require(ActionsMode.DISPATCH, what="Nothing was cancelled")
     found = find_run(settings, name)
     repository = repository_of(settings) if isinstance(found, int) else found[1].target.repository
     github = connect(settings.config, settings.environ, repository)

@@ -39,17 +39,22 @@ from ci_dispatch.fleets.actions.check.finding import (
     warning,
 )
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
-from ci_dispatch.fleets.actions.check.workflow_file import BadWorkflow, WorkflowFile, action_of, read_workflow
+from ci_dispatch.fleets.actions.check.workflow_file import (
+    FOLDER,
+    LARGEST,
+    BadWorkflow,
+    WorkflowFile,
+    action_of,
+    read_workflow,
+)
 from ci_dispatch.fleets.actions.check.workflow_rules import Setup, check_files, modes_of, uses_of
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.client import RestClient
 from ci_dispatch.fleets.actions.rest.errors import RequestRefused
 from ci_dispatch.fleets.actions.rest.settings import RepositorySettings, RunnerSettings
+from ci_dispatch.fleets.actions.run.matrix import labels_of
 from ci_dispatch.suites.discovery import recognise
 from report_merge.render.escape import terminal
-
-FOLDER = ".github/workflows"
-LARGEST = 1 << 20  # bytes of a workflow file
 
 Answer = TypeVar("Answer")
 
@@ -257,7 +262,7 @@ def _labels(settings: Settings) -> tuple[list[MachineLabels], list[CheckFinding]
         what = "no [[machine]] is configured: a plan would wait for a runner with the label of this computer"
         remedy = "a [[machine]] with `labels` for each runner: ci-dispatch github init"
         return [], [failure(Topic.LABELS, what, remedy, exit_code=ExitCode.INCOMPLETE)]
-    wanted = [MachineLabels(machine.name, machine.labels or ("self-hosted", machine.name)) for machine in config.fleet]
+    wanted = [MachineLabels(machine.name, labels_of(machine)) for machine in config.fleet]
     if config.github.strategy is not Strategy.PINNED:
         wanted.append(MachineLabels("the pool", config.github.pool_labels, pool=True))
     return wanted, [fine(Topic.LABELS, f"{entry.machine} asks for {', '.join(entry.labels)}") for entry in wanted]

@@ -7,7 +7,9 @@ Nothing is overwritten unasked, and nothing is written before everything is know
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,18 +23,19 @@ from ci_dispatch.config.write import to_toml
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.fleets.actions.check import probe
 from ci_dispatch.fleets.actions.check.github_rules import VERDICT
+from ci_dispatch.fleets.actions.check.workflow_file import FOLDER
 from ci_dispatch.fleets.actions.rest.client import RestClient
-from ci_dispatch.fleets.actions.rest.server import ActionsMode
+from ci_dispatch.fleets.actions.rest.server import ActionsMode, Capability, Server
 from ci_dispatch.fleets.actions.rest.settings import RepositorySettings, RunnerSettings
 from ci_dispatch.run.run_folder import write_whole
 from ci_dispatch.suites.discovery import PLAYWRIGHT, PYTEST, SuiteLocation, recognise
 
-FOLDER = ".github/workflows"
 OWN_LABELS = frozenset(
     {"self-hosted", "linux", "macos", "windows", "x64", "arm", "arm64"}
 )  # that a runner has by itself
 _ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}(/[A-Za-z0-9_.-]+)?(@[A-Za-z0-9_./-]+)?")
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9_./-]+")
+_QUEUE = re.compile(r" +concurrency: #[^\n]*\n +group: fleet\n +queue: max[^\n]*\n")
 _MACHINE = re.compile(r"(?P<name>[^:=\s]+)(?::(?P<cores>[0-9]{1,4}))?(?:=(?P<labels>[^\s]+))?")
 
 
@@ -93,13 +96,12 @@ def propose(settings: Settings) -> Proposal:
 
 def plan(settings: Settings, answers: Answers) -> Written:
     """The files for these answers. Raises UsageError for an answer that cannot be used; writes nothing."""
-    server_of(settings.config, settings.environ).require(
-        ActionsMode.DISPATCH if answers.shape is Shape.DISPATCH else ActionsMode.ONE_WORKFLOW
-    )
+    server = server_of(settings.config, settings.environ)
+    server.require(ActionsMode.DISPATCH if answers.shape is Shape.DISPATCH else ActionsMode.ONE_WORKFLOW)
     root = repository_root(settings)
     below = settings.root.resolve().relative_to(root.resolve()).as_posix()
     examples = {**TEMPLATES[answers.shape], "probe.yml": probe.WORKFLOW}
-    files = {f"{FOLDER}/{name}": _filled(source, answers, below) for source, name in examples.items()}
+    files = {f"{FOLDER}/{name}": _filled(source, answers, below, server) for source, name in examples.items()}
     steps: list[str] = []
     if not settings.lists_machines:
         machines = _machines(answers.machines)
@@ -118,9 +120,20 @@ def plan(settings: Settings, answers: Answers) -> Written:
 
 
 def write(written: Written, *, force: bool) -> list[str]:
-    """Write the files; one line for each. Raises UsageError when one is there and differs, unless `force`."""
+    """Write the files, each whole or not at all; one line for each.
+
+    Raises:
+        UsageError: when one is there and differs, unless `force`; and when a link leads out of the repository.
+        RunFolderError: when the disk does not take one.
+    """
+    for path in written.files:
+        if not (written.root / path).parent.resolve().is_relative_to(written.root.resolve()):
+            raise UsageError(
+                "Nothing was written", why=f"{path} lies outside of the repository: a link leads out of it",
+                hint="make its folder one of the repository's own",
+            )  # fmt: skip
     kept = {path for path, text in written.files.items() if _text_of(written.root / path) == text}
-    there = [path for path in written.files if path not in kept and (written.root / path).exists()]
+    there = [path for path in written.files if path not in kept and os.path.lexists(written.root / path)]
     if there and not force:
         raise UsageError(
             "Nothing was written", why=f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there, and different",
@@ -131,12 +144,7 @@ def write(written: Written, *, force: bool) -> list[str]:
         if path in kept:
             said.append(f"{path} is as it should be.")
             continue
-        file = written.root / path
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, text.encode(), 0o644)
-        except OSError as error:
-            raise UsageError(f"{path} was not written", why=str(error.strerror), hint="look at the folder") from None
+        write_whole(written.root / path, text.encode(), 0o644)
         said.append(f"Wrote {path}.")
     return said
 
@@ -151,7 +159,7 @@ def example(name: str) -> str:
     return next(folder / name for folder in folders if (folder / name).exists()).read_text(encoding="utf-8")
 
 
-def _filled(name: str, answers: Answers, below: str) -> str:
+def _filled(name: str, answers: Answers, below: str, server: Server) -> str:
     """An example with the user's own in it, without the words that were for who copies it by hand."""
     action = _action(answers.action)
     if not _BRANCH.fullmatch(answers.branch):
@@ -164,6 +172,7 @@ def _filled(name: str, answers: Answers, below: str) -> str:
         del lines[0]
     text = "\n".join(["# Written by `ci-dispatch github init`; yours to change.", *lines])
     text = re.sub(r"OWNER/ci-dispatch(/[^@\s]+)?@v1", lambda found: f"{repository}{found[1] or ''}@{ref}", text)
+    text = text if server.can(Capability.QUEUE) else _QUEUE.sub("", text)
     text = text.replace("branches: [main]", f"branches: [{json.dumps(answers.branch)}]")
     prepare = json.dumps(answers.prepare or "true", ensure_ascii=False)
     text = re.sub(r"(prepare|run): npm ci(?: #[^\n]*)?\n", lambda found: f"{found[1]}: {prepare}\n", text)
@@ -238,7 +247,7 @@ def _prepare(root: Path, suite: SuiteLocation | None) -> str:
     if suite is None:
         return ""
     folder = root / suite.workdir
-    enter = "" if suite.workdir == "." else f"cd {suite.workdir} && "
+    enter = "" if suite.workdir == "." else f"cd {shlex.quote(suite.workdir)} && "
     if suite.runner == PLAYWRIGHT:
         return f"{enter}npm ci" if (folder / "package-lock.json").exists() else f"{enter}npm install"
     if suite.runner == PYTEST:

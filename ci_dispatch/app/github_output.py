@@ -71,7 +71,7 @@ def comment(config: Config, environ: Mapping[str, str], report: Report, target: 
         with closing(github.client):
             github.keep_comment(pull, text)
     except GitHubRefused as error:
-        say(f"warning: {error}", err=True)
+        say(escape.terminal(f"warning: {error}"), err=True)
         here.annotate([f"::warning title=The pull request has no comment::{escape.workflow_data(str(error))}"])
 
 
@@ -108,6 +108,6 @@ class _Sight:
                     self._runners = self._github.runners()
                 except GitHubRefused as error:
                     self._refused, self._runners = True, None
-                    say(f"warning: {error}", err=True)
+                    say(escape.terminal(f"warning: {error}"), err=True)
             runners = self._runners
         return checked if runners is None else with_runners(checked, spec, runners)

@@ -21,6 +21,7 @@ from ci_dispatch.fleets.actions.run.batches import DispatchPlan, unpack
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile
 from ci_dispatch.fleets.actions.shard_report import PREFIX, ShardReport
 from ci_dispatch.run.run_folder import RunFolder
+from report_merge.render.escape import terminal
 
 
 def merge(settings: Settings, name: str, output: Path) -> int:
@@ -46,7 +47,7 @@ def merge(settings: Settings, name: str, output: Path) -> int:
     if not collected.reports:
         problems.append("no shard has uploaded a report")
     for problem in problems:
-        say(f"INCOMPLETE: {problem}", err=True)
+        say(terminal(f"INCOMPLETE: {problem}"), err=True)
     if problems and code == ExitCode.NOTHING_TO_RUN:
         return ExitCode.INCOMPLETE
     codes = [ExitCode(code), ExitCode.INCOMPLETE if problems else ExitCode.PASSED]

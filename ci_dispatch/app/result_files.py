@@ -44,9 +44,8 @@ def _write_files(state: RunState, report: Report, folder: RunFolder) -> None:
     write_junit(under_own_names(report, state), merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
     run_folder.write_whole(folder.summary, (job_summary(report) + _warnings(state)).encode())
-    run_folder.write_whole(
-        folder.run_json, json.dumps(run_report.run_json(state), ensure_ascii=False, indent=1).encode()
-    )
+    data = json.dumps(run_report.run_json(state), ensure_ascii=False, indent=1)
+    run_folder.write_whole(folder.run_json, data.encode("utf-8", "backslashreplace"))  # a lone surrogate as JSON has it
 
 
 def _outdated(folder: RunFolder) -> bool:

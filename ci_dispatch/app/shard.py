@@ -49,7 +49,7 @@ from ci_dispatch.run.loop import Inbox, SystemClock
 from ci_dispatch.run.ports import WorkTree
 from ci_dispatch.run.worker_threads import WorkerThreads
 from ci_dispatch.suites import open_suite
-from report_merge.render.escape import terminal, workflow_log
+from report_merge.render.escape import terminal
 
 CANCEL_SECONDS = 6.0  # for the reports after a signal: the runner kills us at ten
 
@@ -87,7 +87,8 @@ def run(
         why = shard_report.other_commit(commit, job.commit)
         result = AttemptResult(ended=Ended.NOT_STARTED, cause=cause, reason=why)
     elif hopeless:
-        say(f"Not run again: {earlier[-1].reason or earlier[-1].cause}, and no retry helps that.", err=True)
+        why = earlier[-1].reason or earlier[-1].cause
+        say(terminal(f"Not run again: {why}, and no retry helps that."), err=True)
         result = earlier[-1]
     elif not todo:
         result = AttemptResult(ended=Ended.EXITED, exit_code=0, reason="everything had passed before")
@@ -118,7 +119,7 @@ def run(
     words = {True: "passed", False: "failed"}
     here.set_outputs({"report-path": str(folder), "artifact-name": name, "verdict": words[code == ExitCode.PASSED],
                       "exit-code": str(int(code)), **_counts(result)})  # fmt: skip
-    say(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}", err=True)
+    say(terminal(f"Shard {job.shard} on {spec.name}, attempt {here.attempt}: {_words(result)}"), err=True)
     return code
 
 
@@ -217,7 +218,7 @@ def _wait(
             case m.LeaseEnded(result=result):
                 return result
             case m.Noticed(source=source, text=text):
-                say(workflow_log(terminal(f"warning: {source}: {text}")), err=True)
+                say(terminal(f"warning: {source}: {text}"), err=True)
             case m.Signalled():
                 until = min(until, clock.now() + CANCEL_SECONDS)
                 executor.carry_out(CancelJob(lease.number, lease.machine))

@@ -20,6 +20,7 @@ from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.artifacts import ArtifactLimits, fetch
 from ci_dispatch.fleets.actions.rest.models import ArtifactView
 from ci_dispatch.fleets.actions.shard_report import ShardReport
+from report_merge.render.escape import terminal
 
 ONE_RUN = 86_400.0  # seconds; how much earlier than one of its dispatches a run may have begun
 _OURS = re.compile(re.escape(shard_report.PREFIX) + r"-.+-a\d+")
@@ -71,6 +72,6 @@ def earlier_attempts(
                     found.append((attempt, fetched(github, artifact, Path(scratch) / str(artifact.id)).result))
     except CiDispatchError as error:
         why = error.without_hint
-        say(f"note: the earlier attempts cannot be seen, so the whole shard is run: {why}", err=True)
+        say(terminal(f"note: the earlier attempts cannot be seen, so the whole shard is run: {why}"), err=True)
         return []
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]

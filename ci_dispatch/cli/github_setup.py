@@ -69,7 +69,7 @@ def init(
         action = action or click.prompt("Whose ci-dispatch (OWNER or OWNER/ci-dispatch@REF)", err=True)
         if not machines and not settings.lists_machines:
             answer = click.prompt("Machines, separated by blanks (NAME:CORES=LABEL,LABEL)",
-                                  default=" ".join(found.machines) or None, err=True)  # fmt: skip
+                                  default=terminal(" ".join(found.machines)) or None, err=True)  # fmt: skip
             machines = tuple(str(answer).split())
         branch = branch or click.prompt("Branch whose pushes start it", default=found.branch, err=True)
         if prepare is None:

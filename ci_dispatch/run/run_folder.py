@@ -99,9 +99,12 @@ class RunFolder:
 
 
 def create(base: Path, run: RunId) -> RunFolder:
-    """A new run folder under `base`; what it holds is ignored by git."""
+    """A new run folder under `base`; what it holds is ignored by git. Raises UsageError when the run has one."""
     folder = RunFolder(base / "runs" / run)
     with _teaching(folder.path):
+        if folder.path.exists():
+            why = f"it has been before: {folder.path} is there"
+            raise UsageError(f"Run {run} was not begun", why=why, hint="move that folder away")
         base.parent.mkdir(parents=True, exist_ok=True)
         for path in (base, folder.path.parent):
             path.mkdir(mode=0o700, exist_ok=True)

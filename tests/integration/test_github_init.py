@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -109,6 +110,34 @@ def test_nothing_that_is_there_is_overwritten_unasked(repository: Path) -> None:
     assert "Wrote" not in again.out
 
 
+def test_a_link_is_a_file_that_is_there_and_none_leads_out_of_the_repository(repository: Path, tmp_path: Path) -> None:
+    folder = repository / ".github/workflows"
+    folder.mkdir(parents=True)
+    (folder / "suite.yml").symlink_to(tmp_path / "nowhere")
+    refused = init(repository, *ACTION)
+    assert refused.code == 2
+    assert ".github/workflows/suite.yml is there" in refused.err
+    assert init(repository, "--force", *ACTION).code == 0
+    assert not (folder / "suite.yml").is_symlink()
+    assert not (tmp_path / "nowhere").exists()
+
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    shutil.rmtree(repository / ".github")
+    (repository / ".github").symlink_to(outside)
+    refused = init(repository, "--force", *ACTION)
+    assert refused.code == 2
+    assert "a link leads out of it" in refused.err
+    assert list(outside.iterdir()) == []
+
+
+def test_a_disk_that_takes_nothing_is_said(repository: Path) -> None:
+    (repository / ".github").write_text("")
+    ended = init(repository, *ACTION)
+    assert (ended.code, "Traceback" in ended.err) == (4, False)
+    assert ".github/workflows/suite.yml could not be written" in ended.err
+
+
 def test_a_configuration_of_one_s_own_is_kept(repository: Path) -> None:
     config = repository / "ci-dispatch.toml"
     config.write_text("[retry]\nmax_retries = 1\n")
@@ -146,6 +175,19 @@ def test_without_a_terminal_what_is_missing_or_wrong_is_said(
     assert says in ended.err
     assert "Traceback" not in ended.err
     assert files(repository) == before
+
+
+def test_a_suite_in_a_folder_with_an_odd_name_is_made_ready_there(repository: Path) -> None:
+    (repository / "pytest.ini").rename(repository / "pytest.was")
+    (repository / "test_shop.py").unlink()
+    below = repository / "my $shop"
+    below.mkdir()
+    (below / "playwright.config.ts").write_text("export default {};\n")
+    (below / "package-lock.json").write_text("{}")
+    assert init(repository, *ACTION).code == 0
+    text = (repository / ".github/workflows/suite.yml").read_text()
+    given = YAML(typ="safe", pure=True).load(text)["jobs"]["suite"]["with"]["prepare"]
+    assert given == "cd 'my $shop' && npm ci"
 
 
 def test_any_command_prepares(repository: Path) -> None:
@@ -188,6 +230,18 @@ def test_a_server_that_cannot_do_it_is_refused(repository: Path) -> None:
     ended = init(repository, *ACTION, GITHUB_API_URL="https://git.example.com/api/v1")
     assert ended.code == 2
     assert "a job matrix from an expression" in ended.err
+
+
+def test_a_server_without_queues_gets_none(repository: Path) -> None:
+    def concurrency() -> object:
+        text = (repository / ".github/workflows/e2e.yml").read_text()
+        return YAML(typ="safe", pure=True).load(text)["jobs"]["suite"].get("concurrency")
+
+    assert init(repository, "--shape", "dispatch", *ACTION).code == 0
+    assert concurrency() == {"group": "fleet", "queue": "max"}
+    enterprise = "https://git.example.com/api/v3"
+    assert init(repository, "--force", "--shape", "dispatch", *ACTION, GITHUB_API_URL=enterprise).code == 0
+    assert concurrency() is None
 
 
 def test_on_a_terminal_it_asks(repository: Path) -> None:

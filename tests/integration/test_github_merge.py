@@ -113,6 +113,16 @@ def test_reports_of_two_commits_are_no_run(stage: Stage, capsys: pytest.CaptureF
     assert "several commits: beefbeefbeef, c0ffee000000" in capsys.readouterr().err
 
 
+def test_what_a_report_says_of_its_commit_is_only_text(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = "\x1b[2J\n::error::x"
+    stage.world.checks_out = lambda job: odd if job.matrix["shard"] == "head-1" else str(job.matrix["commit"])
+    assert merged(stage, stage.dispatch(stage.planned()[0])) == 4
+    said = capsys.readouterr().err
+    assert "several commits" in said
+    assert "\x1b" not in said
+    assert "\n::error" not in said
+
+
 def test_a_run_that_is_merged_in_its_own_workflow_needs_no_name(stage: Stage) -> None:
     run = stage.dispatch(stage.planned()[0])
     environ = {**stage.settings.environ, "GITHUB_RUN_ID": str(run.id)}

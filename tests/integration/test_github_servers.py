@@ -84,3 +84,15 @@ def test_a_server_that_cannot_do_it_is_refused_before_anything_is_queued(
         assert "ci-dispatch run" in err
         assert double.exchanges == []
         assert not (tmp_path / ".ci-dispatch").exists()
+
+
+@pytest.mark.parametrize(("command", "says"), [("watch", "Run 7 was not watched"), ("cancel", "Nothing was cancelled")])
+def test_nothing_is_asked_of_a_server_that_cannot(tmp_path: Path, command: str, says: str) -> None:
+    world = World()
+    with GitHubDouble(clock=RealClock().now, worker=ScriptedWorker(world)) as double:
+        code, out, err = Desk(tmp_path, world, double).run(command, "7", GITHUB_API_URL=f"{double.url}/api/v1")
+        assert (code, out) == (2, "")
+        assert says in err
+        assert "cancelling a run" in err
+        assert double.exchanges == []
+        assert not (tmp_path / ".ci-dispatch").exists()

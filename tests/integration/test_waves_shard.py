@@ -84,6 +84,23 @@ def test_what_stood_in_another_shard_s_way_keeps_nobody_from_trying_again(room: 
     assert run(room, entry)[0] is ExitCode.PASSED
 
 
+def test_what_an_earlier_attempt_says_is_only_text(room: WavesRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    room.plan()
+    entry = room.matrix[0]
+    room.report(
+        entry["shard"],
+        dict.fromkeys(room.tests_of(entry["shard"]), Verdict.NOT_RUN),
+        cause=FailureCause.LOAD,
+        reason="\x1b[2J\n::error::x",
+    )
+    room.attempt = 2
+    assert run(room, entry)[0] is ExitCode.INCOMPLETE
+    said = capsys.readouterr().err
+    assert "Not run again" in said
+    assert "\x1b" not in said
+    assert "\n::error" not in said
+
+
 def test_a_shard_of_another_plan_is_refused(room: WavesRoom) -> None:
     room.plan()
     with pytest.raises(UsageError, match="the plan of this dispatch does not know it"):

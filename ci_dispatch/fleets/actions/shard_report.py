@@ -17,6 +17,7 @@ from ci_dispatch.core.model import AttemptResult, ShardId
 FILE = "attempt.json"
 PREFIX = "ci-dispatch"
 MAX_BYTES = 64 << 20
+LONGEST = 5 * 86_400.0  # seconds of a job: https://docs.github.com/actions/reference/limits
 _REFUSED = re.compile(r'["\x3a<>|*?\r\n]')  # https://github.com/actions/toolkit, path-and-artifact-name-validation.ts
 VERSION = 2  # 1 (ci-dispatch 0.1) called a result's `cause` "trouble"
 
@@ -104,6 +105,7 @@ def parse(data: bytes) -> ShardReport:
             why=f"it is not the report of this version of ci-dispatch: format {report.v}, not {VERSION}",
             hint="use the same version of the action in the worker workflow and where you dispatch",
         )
-    if any(line.seconds is not None and line.seconds < 0 for line in report.result.results):
-        raise ValueError("a test in it took less than no time")
+    told = (*report.result.results, *(other.result for other in report.result.unlisted))
+    if any(line.seconds is not None and not 0 <= line.seconds <= LONGEST for line in told):
+        raise ValueError("a test in it took less than no time, or longer than a job may")
     return report

@@ -249,6 +249,53 @@ class TestMerge:
         with pytest.raises(FleetError, match="is no plan"):
             room.merge()
 
+    @pytest.mark.parametrize("where", ["jobs", "checked"])
+    def test_a_plan_for_machines_that_the_run_does_not_have_is_none(self, room: WavesRoom, where: str) -> None:
+        room.plan()
+        plan = next(room.artifacts.rglob("plan.json"))
+        data = {"checked": [{"healthy": True, "reachable": True}], **json.loads(plan.read_text())}
+        data[where][0]["machine"] = "../../etc"
+        data["checked"][0].setdefault("machine", "moruk")
+        plan.write_text(json.dumps(data))
+        with pytest.raises(FleetError, match="machines that the run does not have"):
+            room.merge()
+
+    @pytest.mark.parametrize("change", [{"wave": 10**12}, {"attempt": -(10**12)}])
+    def test_a_plan_with_a_number_beyond_all_bounds_costs_no_time(
+        self, room: WavesRoom, change: dict[str, int]
+    ) -> None:
+        room.plan()
+        room.all_pass(without="moruk")
+        plan = next(room.artifacts.rglob("plan.json"))
+        plan.write_text(json.dumps({**json.loads(plan.read_text()), **change}))
+        assert room.merge() is ExitCode.INCOMPLETE
+
+    @pytest.mark.parametrize("text", ["\ud800", "\x1b[2J\n::error::x", "<script>|`@all`"])
+    def test_odd_names_are_only_names(self, room: WavesRoom, text: str) -> None:
+        room.plan()
+        room.all_pass(without="moruk")
+        plan = next(room.artifacts.rglob("plan.json"))
+        data = json.loads(plan.read_text())
+        data["started"]["title"] = text
+        for test in data["started"]["tests"]:
+            test["title"] = [text]
+        data["jobs"][0]["shard"]["id"] = f"../../{text}"
+        plan.write_text(json.dumps(data))
+        assert room.merge() is ExitCode.INCOMPLETE
+        assert room.run_json()["title"] == text
+        assert list(room.artifacts.parent.rglob("plan.json")) == [plan]
+
+    def test_what_was_merged_is_not_merged_again_over_it(self, room: WavesRoom) -> None:
+        room.plan()
+        room.all_pass()
+        assert room.merge() is ExitCode.PASSED
+        before = room.run_json()
+        with pytest.raises(UsageError, match="was not begun: it has been before"):
+            room.merge()
+        room.attempt = 2
+        assert room.merge() is ExitCode.PASSED
+        assert room.run_json()["tests"] == before["tests"]
+
     def test_two_suites_in_one_run_do_not_see_each_other(self, tmp_path: Path) -> None:
         shop, desk = (WavesRoom(tmp_path / name, suite_of(f"{name} a", f"{name} b")) for name in ("shop", "desk"))
         shop.plan()

@@ -128,6 +128,8 @@ def test_required_checks() -> None:
     assert of(ORCHESTRATOR.replace("    if: github", "    if: always() && github"), protected=("Suite",)) == [
         "fine: main requires Suite"
     ]
+    cancelled = of(ORCHESTRATOR.replace("    if: github", "    if: ${{ !cancelled() }} #"), required("Suite"))
+    assert "can be skipped" in cancelled[0]
     queue = of(ORCHESTRATOR, RuleView(type="merge_queue"))
     assert "failure: main has a merge queue, and `merge_group` does not start" in queue[0]
     assert not [

@@ -55,6 +55,8 @@ def test_a_report_comes_back_as_it_was(tmp_path: Path) -> None:
         HEAD + '"ended":"eaten"}}',
         HEAD + '"ended":"exited","results":[{"test":"t","verdict":"passed","seconds":NaN}]}}',
         HEAD + '"ended":"exited","results":[{"test":["t"],"verdict":"passed"}]}}',
+        HEAD + '"ended":"exited","results":[{"test":"t","verdict":"passed","seconds":-1}]}}',
+        HEAD + '"ended":"exited","results":[{"test":"t","verdict":"passed","seconds":1e308}]}}',
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:

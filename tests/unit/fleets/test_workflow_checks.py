@@ -94,6 +94,11 @@ def test_a_queue_over_the_fleet_and_a_shard_of_the_same_run_are_right_too() -> N
     queued = "  group: fleet\n  queue: max\n"
     ours = "  group: e2e-${{ github.ref }}\n  cancel-in-progress: true\n"
     assert bad(both(ORCHESTRATOR.replace(ours, queued))) == []
+    enterprise = replace(SETUP, server=server_at("https://x.org/api/v3"))
+    said = bad(both(ORCHESTRATOR.replace(ours, queued)), enterprise)
+    assert any(line.startswith("failure concurrency: this server does not know `queue`") for line in said)
+    said = bad(both(ORCHESTRATOR.replace("concurrency:\n" + ours, "")), enterprise)
+    assert not any("concurrency" in line for line in said)
     plain = SHARDS.replace("        with:\n          ref: ${{ matrix.commit }}\n", "")
     assert "it checks out what the branch is by then" in bad(both(worker=plain))[0]
     assert bad(both(worker=plain.replace("          dispatch-id: ${{ inputs.dispatch_id }}\n", ""))) == []
@@ -105,6 +110,16 @@ def test_the_examples_would_work(names: tuple[str, ...]) -> None:
     assert (
         bad([read_workflow(f".github/workflows/{name}", text) for name, text in zip(names, texts, strict=True)]) == []
     )
+
+
+@pytest.mark.parametrize("condition", ["", "if: success()", "if: ${{ !cancelled() }}"])
+def test_what_gives_the_verdict_is_never_skipped(condition: str) -> None:
+    text = (EXAMPLES / "one-workflow.yml").read_text(encoding="utf-8").replace("OWNER/", "acme/")
+    gate = "if: always() # the gate"
+    assert gate in text
+    said = bad([read_workflow(DOOR, text.replace(gate, f"{condition} #"))])
+    assert len(said) == 1
+    assert said[0].startswith("failure workflows: it can be skipped, and GitHub counts that as success")
 
 
 FAILS = [

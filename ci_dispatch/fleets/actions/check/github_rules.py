@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Topic, failure, fine, unknown, warning
 from ci_dispatch.fleets.actions.check.workflow_file import SUITE, WorkflowFile, WorkflowJob
-from ci_dispatch.fleets.actions.check.workflow_rules import BEGINS, Setup, Use, needed_permissions, uses_of, workers_of
+from ci_dispatch.fleets.actions.check.workflow_rules import (
+    ALWAYS,
+    BEGINS,
+    Setup,
+    Use,
+    needed_permissions,
+    uses_of,
+    workers_of,
+)
 from ci_dispatch.fleets.actions.rest.settings import RepositoryView, RuleView, RunnerSettings
 
 NODE24, REGISTERS = (2, 327, 1), (2, 329, 0)
 """The least runner version that runs node24 actions (checkout 7), and the least that GitHub lets register."""
 
 _HOSTED = re.compile(r"(ubuntu|windows|macos)-[\w.-]+")
-_ALWAYS = re.compile(r"\b(always|cancelled)\(\)")
 OPTIONAL = frozenset({"ssh-key", "ssh-known-hosts", "ssh-config", "runners-token"})
 """Inputs of the action that work without a value."""
 
@@ -237,7 +244,7 @@ def _gate(where: str, job: WorkflowJob, required: Sequence[str]) -> Iterator[Che
             what = f"{_some(required)} is required, and jobs of the reusable workflow are skipped or change their names"
             yield warning(topic, what, f"require `{gate}`", where=where)
         return
-    if job.condition and not _ALWAYS.search(job.condition):
+    if job.condition and not ALWAYS.search(job.condition):
         what = f"the required check `{job.name}` can be skipped, and GitHub counts that as success: a pull request may "
         remedy = "require a job with `if: always()` that fails unless the suite passed"
         yield warning(topic, f"{what}pass unrun", remedy, where=where)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LARGEST = 1 << 20  # bytes; GitHub takes less
+FOLDER = ".github/workflows"
+LARGEST = 1 << 20  # characters; GitHub takes less
 _ACTION = re.compile(r"(?P<owner>[\w.-]+)/ci-dispatch@\S+")
 _SUITE = re.compile(r"(?:\./|(?P<owner>[\w.-]+)/ci-dispatch/)\.github/workflows/suite\.yml(?:@\S+)?")
 _SECRET = re.compile(r"secrets(?:\.|\[\s*')([A-Za-z_][A-Za-z0-9_]*)")

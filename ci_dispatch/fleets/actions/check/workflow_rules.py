@@ -11,6 +11,7 @@ from typing import Any
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Topic, failure, fine, warning
 from ci_dispatch.fleets.actions.check.workflow_file import (
+    FOLDER,
     SUITE,
     Concurrency,
     WorkflowFile,
@@ -37,6 +38,7 @@ HELPFUL = {"dispatch": "checks", "watch": "checks"}  # tells a lost machine from
 COMMENTS = ("dispatch", "watch", "merge")
 BEGINS = ("dispatch", "plan", SUITE)  # the commands a run begins with
 LOGS_IN = ("dispatch", "watch", "health", "plan", "again")  # those that ask machines how they are
+ALWAYS = re.compile(r"\balways\(\)")  # anything else can be skipped: `!cancelled()` is, by a cancel
 _LEVELS = ("none", "read", "write")
 
 
@@ -84,7 +86,7 @@ def workers_of(uses: Iterable[Use], setup: Setup) -> list[str]:
     """The paths of the workflows that `dispatch` starts: as a step names them, else as the configuration does."""
     named = (use.step.inputs.get("workflow", "") for use in uses if use.command == "dispatch")
     files = dict.fromkeys(name if name and "${{" not in name else setup.worker for name in named)
-    return [f".github/workflows/{name}" for name in files if not name.isdecimal()]  # not a workflow's id
+    return [f"{FOLDER}/{name}" for name in files if not name.isdecimal()]  # not a workflow's id
 
 
 def modes_of(uses: Iterable[Use]) -> set[ActionsMode]:
@@ -111,7 +113,8 @@ def check_files(files: Sequence[WorkflowFile], setup: Setup) -> list[CheckFindin
         what = "no workflow here uses ci-dispatch to begin a run: a push starts nothing"
         return [failure(Topic.WORKFLOWS, what, "ci-dispatch github init")]
     rules = (
-        _server, _placeholders, _committed, _workers, _shards, _triggers, _permissions, _calls, _secrets, _concurrency,
+        _server, _placeholders, _committed, _workers, _shards, _gates, _triggers, _permissions, _calls, _secrets,
+        _concurrency,
     )  # fmt: skip
     return [finding for rule in rules for finding in rule(files, uses, setup)]
 
@@ -217,6 +220,13 @@ def _shards(_files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) 
             what = f"it runs on {', '.join(use.job.runs_on) or 'nothing'} whatever the plan says"
             remedy = "runs-on: ${{ matrix.labels }}"
             yield failure(Topic.LABELS, what, remedy, where=use.where, exit_code=ExitCode.INCOMPLETE)
+
+
+def _gates(_files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) -> Iterator[CheckFinding]:
+    for use in uses:
+        if use.command == "merge" and not ALWAYS.search(use.job.condition):
+            what = "it can be skipped, and GitHub counts that as success: there is no verdict then, and nothing is red"
+            yield failure(Topic.WORKFLOWS, what, "if: always()", where=use.where, exit_code=ExitCode.INCOMPLETE)
 
 
 # -- triggers ---------------------------------------------------------------------------------------------------------
@@ -355,12 +365,17 @@ def _concurrency(files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setu
     groups = {file.path: _groups(file) for file in files}
     for path in dict.fromkeys(use.file.path for use in uses):
         for group in groups[path]:
+            if group.queue and not setup.server.can(Capability.QUEUE):
+                what = "this server does not know `queue` in `concurrency`: it refuses the file"
+                remedy = "leave that `concurrency` out: ci-dispatch waits for busy machines as well"
+                yield failure(Topic.CONCURRENCY, what, remedy, where=path)
             if group.queue == "max" and group.cancels:
                 what = "`queue: max` and `cancel-in-progress` exclude each other: GitHub refuses the file"
                 yield failure(Topic.CONCURRENCY, what, "keep one of them", where=path)
     for path, use in begins.items():
         mine = groups[path]
-        if not mine and use.command != SUITE and "workflow_call" not in use.file.triggers:
+        alone = not mine and use.command != SUITE and "workflow_call" not in use.file.triggers
+        if alone and setup.server.can(Capability.QUEUE):
             what = "two runs at once share the machines, and each waits for the other's shards"
             remedy = "concurrency: {group: fleet, queue: max}"
             yield warning(Topic.CONCURRENCY, what, remedy, where=path)

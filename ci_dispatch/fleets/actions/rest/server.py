@@ -3,7 +3,7 @@
 - github.com and GitHub Enterprise Cloud can do everything named here.
 - GitHub Enterprise Server (`/api/v3`), by its own description (npm @octokit/openapi 23.0.2, 3.17 to 3.19): a dispatch
   is answered with 204 and takes ten inputs; the field that asks for the run's id is refused with status 400 up to 3.20
-  (https://github.com/cli/cli/issues/12672). It has no version 4 of upload-artifact.
+  (https://github.com/cli/cli/issues/12672). It has no version 4 of upload-artifact, and no `queue` in `concurrency`.
 - Gitea (`/api/v1`), measured on 1.26.0 with three runners: a matrix from an expression is never expanded, so that one
   job with an empty label stays queued (https://github.com/go-gitea/gitea/issues/25179), nothing can cancel it, and
   there are no annotations. Lists take `limit` instead of `per_page`.
@@ -31,6 +31,7 @@ class Capability(StrEnum):
     RUN_DETAILS = "the run's id in the answer to a dispatch"
     ANNOTATIONS = "annotations of jobs"
     UPLOAD_ARTIFACT_4 = "version 4 or later of actions/upload-artifact"
+    QUEUE = "`queue` in a concurrency group"
 
 
 class ActionsMode(StrEnum):
@@ -69,11 +70,14 @@ class Server:
         """What `mode` needs and this server does not have."""
         return tuple(capability for capability in NEEDS[mode] if not self.can(capability))
 
-    def require(self, *modes: ActionsMode) -> None:
-        """Raises UsageError when this server can do none of `modes`: nothing must be queued there."""
+    def require(self, *modes: ActionsMode, what: str = "") -> None:
+        """Raises UsageError when this server can do none of `modes`: nothing must be queued there.
+
+        `what`: what did not happen then, where nothing was to be begun.
+        """
         if all(self.missing(mode) for mode in modes):
             raise UsageError(
-                f"{modes[0].capitalize()} was not begun, and nothing was queued",
+                what or f"{modes[0].capitalize()} was not begun, and nothing was queued",
                 why=f"the server at {self.api_url} lacks {'; '.join(self.missing(modes[0]))}",
                 hint=self.instead(),
             )
@@ -103,7 +107,7 @@ def server_at(api_url: str) -> Server:
         )
     path = urlsplit(url).path
     if path.endswith("/api/v3"):
-        without = {Capability.RUN_DETAILS, Capability.UPLOAD_ARTIFACT_4}
+        without = {Capability.RUN_DETAILS, Capability.UPLOAD_ARTIFACT_4, Capability.QUEUE}
         return Server(api_url=url, capabilities=EVERYTHING - without, most_inputs=10, api_version=None)
     if path.endswith("/api/v1"):
         can = frozenset({Capability.RERUN, Capability.UPLOAD_ARTIFACT_4})

@@ -80,7 +80,7 @@ def batches(
         batch_id = f"{name}.{len(made) + 1}"
         count = min(len(waiting), MAX_JOBS)
         while count:
-            entries = _entries(waiting[:count], timeout_minutes, commit)
+            entries = entries_of(waiting[:count], timeout_minutes, commit)
             plan = replace(whole, tests={job.shard.id: _tests(job, tests) for job in waiting[:count]})
             inputs = {"matrix": _compact({"include": entries}), "plan": pack(plan), "dispatch_id": batch_id}
             if len(_compact(inputs)) <= max_inputs:
@@ -94,7 +94,8 @@ def batches(
     return made
 
 
-def _entries(jobs: Sequence[MatrixJob], timeout_minutes: int, commit: str) -> list[dict[str, object]]:
+def entries_of(jobs: Sequence[MatrixJob], timeout_minutes: int, commit: str) -> list[dict[str, object]]:
+    """The matrix entries of these jobs: what `job_of` reads, and the labels for `runs-on`."""
     return [
         {
             "shard": job.shard.id,

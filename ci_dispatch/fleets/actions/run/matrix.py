@@ -84,9 +84,13 @@ def _entry(
     )
     if machine is None:
         return MatrixJob(shard=shard, machine=ANY_MACHINE, labels=pool)
-    labels = machine.labels or ("self-hosted", machine.name)
     workers = machine.workers_per_shard if machine.cores else machine.workers
-    return MatrixJob(shard=shard, machine=machine.name, labels=labels, workers=workers)
+    return MatrixJob(shard=shard, machine=machine.name, labels=labels_of(machine), workers=workers)
+
+
+def labels_of(machine: MachineSpec) -> tuple[str, ...]:
+    """What `runs-on` asks for."""
+    return machine.labels or ("self-hosted", machine.name)
 
 
 def _pieces(machines: Sequence[MachineSpec], shards: int) -> dict[MachineName, int]:

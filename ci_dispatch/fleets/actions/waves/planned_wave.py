@@ -14,9 +14,9 @@ from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.errors import UnreadableReport, UsageError
 from ci_dispatch.core.events import MachineChecked, RunStarted
-from ci_dispatch.core.model import RunId, ShardId, Test
+from ci_dispatch.core.model import MachineName, RunId, ShardId, Test
 from ci_dispatch.fleets.actions import shard_report
-from ci_dispatch.fleets.actions.run.batches import MAX_JOBS
+from ci_dispatch.fleets.actions.run.batches import MAX_JOBS, entries_of
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.shard_report import PREFIX, ShardReport
 
@@ -39,6 +39,11 @@ class PlannedWave(Value):
     workers: int = 0  # how many tests the runner can run at once on one machine; 0: as many as it is told
     extra: tuple[str, ...] = ()  # arguments for the test runner
     v: int = 0  # of this format; `write` sets it
+
+    @property
+    def machines(self) -> frozenset[MachineName]:
+        """Those that it names."""
+        return frozenset((*(job.machine for job in self.jobs), *(each.machine for each in self.checked)))
 
 
 class Folder(Value):
@@ -73,17 +78,7 @@ def matrix_of(wave: PlannedWave, *, timeout_minutes: int) -> Mapping[str, list[d
             why=f"it has {len(wave.jobs)} jobs, and a matrix holds {MAX_JOBS}",
             hint=f"cut the plan into fewer: `shards: {MAX_JOBS}` or less, with `strategy: pinned`",
         )
-    entries = [
-        {
-            "shard": str(job.shard.id),
-            "machine": str(job.machine),
-            "labels": list(job.labels),
-            "workers": job.workers,
-            "timeout_minutes": timeout_minutes,
-            "commit": wave.commit,
-        }
-        for job in wave.jobs
-    ]
+    entries = entries_of(wave.jobs, timeout_minutes, wave.commit)
     nobody: dict[str, object] = {"shard": "none", "machine": "none", "labels": ["ubuntu-latest"], "timeout_minutes": 1}
     return {"include": entries or [nobody]}
 
@@ -100,7 +95,7 @@ def read(folder: Path, plan: str) -> Folder:
     """Everything of `plan` in a folder of downloaded artifacts; what belongs to another plan is left alone.
 
     Raises:
-        UnreadableReport: when the first wave is not there, or damaged.
+        UnreadableReport: when the first wave is not there, or damaged, or names machines that its run does not have.
     """
     unreadable: list[str] = []
     waves: list[PlannedWave] = []
@@ -114,6 +109,11 @@ def read(folder: Path, plan: str) -> Folder:
         except UnreadableReport as error:
             unreadable.append(f"{file.parent.name}: {error.why or error.what}")
     waves = sorted((wave for wave in waves if wave.id == plan), key=lambda wave: (wave.attempt, wave.wave))
+    started = next((wave.started for wave in waves if wave.started is not None), None)
+    known = frozenset(machine.name for machine in started.machines) if started else frozenset()
+    for wave in [wave for wave in waves if wave.machines - known]:
+        unreadable.append(f"{artifact_name(wave)}: it names machines that the run does not have")
+        waves.remove(wave)
     first = next((wave for wave in waves if wave.started is not None), None)
     if first is None or first.started is None:
         raise UnreadableReport(

@@ -112,8 +112,9 @@ class Replay:
         """Everything that has been planned and reported, up to this attempt of the workflow run."""
         for text in folder.unreadable:
             self.warn("artifacts", f"not readable: {text}")
-        waves = range(1, 1 + max(wave.wave for wave in folder.waves))
-        for number, wave in product(range(self._first.attempt, attempt + 1), waves):
+        waves = sorted({wave.wave for wave in folder.waves})
+        attempts = {attempt, *(plan.attempt for plan in folder.waves), *(told.attempt for told in folder.reports)}
+        for number, wave in product(sorted(n for n in attempts if self._first.attempt <= n <= attempt), waves):
             if self._control.finished:
                 return
             self._chance = number < attempt
