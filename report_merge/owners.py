@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 
 from report_merge.model import Case, Report
 
 LINES = 20_000
-_PARTS = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]+")
-_MEANINGS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+_STARS = re.compile(r"\*+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,9 +27,12 @@ class CodeOwners:
 
 
 def parse(text: str) -> CodeOwners:
-    """Raises ValueError when not one line can be understood: it is no CODEOWNERS then."""
+    """Raises ValueError when not one line can be understood, for it is no CODEOWNERS then, and above 20,000 lines."""
     lines = []
-    for line in text.splitlines()[:LINES]:
+    read = text.splitlines()
+    if len(read) > LINES:
+        raise ValueError(f"it has {len(read):,} lines, and {LINES:,} are read; the last ones would decide")
+    for line in read:
         pattern, *owners = re.sub(r"(?:^|\s)#.*", "", line).replace("\\ ", "\0").split() or [""]
         if not pattern or pattern.startswith(("[", "^[", "!")):
             continue
@@ -40,12 +43,36 @@ def parse(text: str) -> CodeOwners:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    anchored = "/" in pattern.rstrip("/")
-    folder, body = pattern.endswith("/"), pattern.strip("/")
-    expression = "".join(_MEANINGS.get(part) or re.escape(part) for part in _PARTS.findall(body))
+    """The pattern as an expression that never tries a place twice: who may change CODEOWNERS may not stop the run.
+
+    Between two `**`, and between two `*` of a name, the first place that fits is as good as any later one.
+    """
+    segments = pattern.strip("/").split("/")
+    if "/" not in pattern.rstrip("/"):  # a name alone is found in every folder
+        segments.insert(0, "**")
     # A name stands for the folder and all below it; `docs/*` only for what lies directly in it.
-    below = "/.*" if folder else "" if body.endswith("/*") else "(?:/.*)?"
-    return re.compile(f"{'' if anchored else '(?:.*/)?'}{expression}{below}\\Z")
+    directly = segments[-1] == "*" and "/" in pattern.strip("/")
+    below = "/.*" if pattern.endswith("/") else "" if directly else "(?:/.*)?"
+    if segments[-1] == "**":
+        below = "/.*/.*" if pattern.endswith("/") else "/.*"
+    runs = [list(run) for deep, run in groupby(segments, key="**".__eq__) if not deep]
+    if not runs:
+        return re.compile(below.removeprefix("/"))
+    expression = "/".join(map(_segment, runs.pop(0))) if segments[0] != "**" else ""
+    for number, run in enumerate(runs, 1):
+        before = "/" if expression else ""
+        there = "/".join(map(_segment, run)) + r"(?=/|\Z)"
+        last = number == len(runs) and not below  # it has to be at the end, which need not be the first place
+        expression += f"{before}(?:[^/]+/)*{there}" if last else f"{before}(?>(?:[^/]+/)*?{there})"
+    return re.compile(rf"{expression}{below}\Z")
+
+
+def _segment(name: str) -> str:
+    first, *others = ("".join("[^/]" if one == "?" else re.escape(one) for one in part) for part in _STARS.split(name))
+    if not others:
+        return first
+    *middle, last = others
+    return first + "".join(f"(?>[^/]*?{part})" for part in middle) + f"[^/]*{last}"
 
 
 def with_owners(report: Report, owners: CodeOwners) -> Report:

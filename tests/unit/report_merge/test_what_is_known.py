@@ -142,6 +142,9 @@ apps/         @acme/apps
 [Section][2] @acme/section
 /apps/free
 my\\ file.py  @acme/blank
+/gen/**       @acme/gen
+/**/v?/*_pb*.*.ts @acme/api
+/deep/*/x*y/z @acme/deep
 """
 
 
@@ -157,11 +160,40 @@ my\\ file.py  @acme/blank
         ("src/a/b/cart/total.py", ("@acme/cart",)),
         ("src/cart/total.py", ("@acme/cart",)),
         ("x/my file.py", ("@acme/blank",)),
+        ("gen/a/b.py", ("@acme/gen",)),
+        ("gen", ("@acme/all",)),
+        ("v1/a_pb.b.ts", ("@acme/api",)),
+        ("a/b/v2/_pb_pb..ts", ("@acme/api",)),
+        ("v22/a_pb.b.ts", ("@acme/all",)),
+        ("v1/v2/a_pb.b.ts/c", ("@acme/api",)),
+        ("deep/a/xy/z", ("@acme/deep",)),
+        ("deep/a/xzy/z/below", ("@acme/deep",)),
+        ("deep/a/b/xy/z", ("@acme/all",)),
         ("", ("@acme/all",)),
     ],
 )
 def test_the_last_line_that_fits_says_whose_it_is(path: str, expected: tuple[str, ...]) -> None:
     assert owners.parse(CODEOWNERS).of(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("a*" * 30 + "b", "a" * 2000),
+        ("*" * 30 + "b", "a" * 2000),
+        ("/" + "**/" * 30 + "b", "a/" * 1000),
+        ("/" + "**/a/" * 30 + "b", "a/" * 1000),
+        ("/" + "**/a*a/" * 30 + "b", "aaaa/" * 500),
+    ],
+)
+def test_no_pattern_takes_for_ever(pattern: str, path: str) -> None:
+    assert owners.parse(f"{pattern} @acme/shop").of(path) == ()
+    assert owners.parse(f"{pattern} @acme/shop").of(f"{path}b") == ("@acme/shop",)
+
+
+def test_a_codeowners_of_too_many_lines_is_refused_because_the_last_one_counts() -> None:
+    with pytest.raises(ValueError, match="it has 20,001 lines, and 20,000 are read"):
+        owners.parse("* @acme/all\n" * 20_001)
 
 
 def test_what_is_no_codeowners_is_refused() -> None:
