@@ -15,6 +15,7 @@ from report_merge.known import BadKnownFailures, with_known
 from report_merge.model import Attempt, Case, CaseKey, Outcome, Report, RunContext, count
 from report_merge.render import html, markdown
 from report_merge.rerun import rerun_lines
+from report_merge.result import MergeResult
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_render_markdown import check_structure
 
@@ -256,12 +257,29 @@ def failed(name: str, classname: str = "", file: str = "", project: str = "", so
 )
 def test_the_line_that_the_runner_takes_back(case: Case, line: str) -> None:
     report = Report(cases=(case, case), totals=count([case, case]))
-    assert rerun_lines(report) == [line]
+    assert rerun_lines(report) == ([line], 0)
 
 
-def test_a_name_of_several_lines_cannot_bring_in_tests_of_its_own() -> None:
-    case = failed("test_a\ntests/test_other.py::test_b", "tests.test_cart", "tests/test_cart.py")
-    assert rerun_lines(Report(cases=(case,), totals=count([case]))) == []
+@pytest.mark.parametrize(
+    "case",
+    [
+        failed("test_a\ntests/test_other.py::test_b", "tests.test_cart", "tests/test_cart.py"),
+        failed("test_a\u2028--basetemp=.", "tests.test_cart", "tests/test_cart.py"),  # pytest ends a line there too
+        failed("test_a", "tests/test_cart.py::A\n--basetemp=."),
+        failed("test_a", "tests.test_cart", "--basetemp=.\n.py"),
+        failed("pays", "cart.spec.ts\nother.spec.ts", "cart.spec.ts\nother.spec.ts", "chromium"),
+        failed("pays › cart", "cart.spec.ts", "cart.spec.ts", "chromium\nfirefox"),
+        failed("--basetemp=.", "calculator"),
+        failed("test_a", "tests.test_cart", "-cevil.py"),
+        failed("@arguments.txt", "calculator"),
+    ],
+)
+def test_no_name_brings_in_other_tests_or_options(case: Case, capfd: pytest.CaptureFixture[str]) -> None:
+    fine = failed("test_b", "tests.test_cart", "tests/test_cart.py")
+    report = Report(cases=(case, fine), totals=count([case, fine]))
+    MergeResult(report=report).write_rerun_file(Path("failed.txt"))
+    assert Path("failed.txt").read_text(encoding="utf-8") == "tests/test_cart.py::test_b\n"
+    assert capfd.readouterr().err.startswith("note: 1 failed test is not in failed.txt: ")
 
 
 def test_the_file_holds_what_failed_and_only_that() -> None:
