@@ -38,7 +38,8 @@ def _line(case: Case) -> str:
     if node := _pytest(case):
         return node
     if _JS.search(key.file or key.classname) and ("›" in key.name or key.project):
-        return " › ".join(filter(None, (f"[{key.project}]" if key.project else "", key.file or key.classname, key.name)))
+        project = f"[{key.project}]" if key.project else ""
+        return " › ".join(filter(None, (project, key.file or key.classname, key.name)))
     if (method := _JAVA_METHOD.match(key.name)) and _JAVA_CLASS.fullmatch(key.classname):
         return f"{key.classname}#{method[0]}"
     if _GO_TEST.fullmatch(key.name):

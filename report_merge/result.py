@@ -64,8 +64,9 @@ class MergeResult:
         lines, without = rerun_lines(self.report)
         write_text(path, "".join(f"{line}\n" for line in lines))
         if without:
-            tests = f"{count(without, 'failed test')} {'is' if without == 1 else 'are'} not in {terminal_name(str(path))}"
-            click.echo(f"note: {tests}: a runner would take the name for other tests or for an option", err=True)
+            tests = f"{count(without, 'failed test')} {'is' if without == 1 else 'are'} not in"
+            why = "a runner would take the name for other tests or for an option"
+            click.echo(f"note: {tests} {terminal_name(str(path))}: {why}", err=True)
 
     def append_outputs(self, path: Path, code: int, files: Mapping[str, Path]) -> None:
         """For the steps after this one; report-merge/action.yml documents them."""
