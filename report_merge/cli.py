@@ -22,10 +22,10 @@ from report_merge.model import Report
 
 if TYPE_CHECKING:
     from report_merge.failures import FailureRules
-    from report_merge.known import KnownEntry
-    from report_merge.owners import CodeOwners
     from report_merge.render.json import SavedReport
     from report_merge.result import MergeResult
+    from report_merge.triage.known import KnownEntry
+    from report_merge.triage.owners import CodeOwners
 
 Parsed = TypeVar("Parsed")
 PROGRAM = "report-merge"
@@ -186,7 +186,6 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
-    from report_merge import known, owners
     from report_merge.failures import load_rules
     from report_merge.files.atomic import replacing
     from report_merge.files.discover import DEFAULT_ATTEMPT, NoAttemptNumber, find
@@ -194,6 +193,7 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
     from report_merge.merge.expected import parse as parse_plan
     from report_merge.merge.pipeline import merge as merge_found
     from report_merge.render.json import saved
+    from report_merge.triage import known, owners
 
     expected = _read_option(options.expect, parse_plan, "--expect")
     baseline = _read_option(options.baseline, saved, "--baseline")
@@ -261,8 +261,8 @@ def _earlier(patterns: Sequence[str]) -> list[Report]:
     """The reports of earlier runs, oldest first. A pattern may match nothing: the first run has none."""
     import glob
 
-    from report_merge.history import order
     from report_merge.render.json import loads
+    from report_merge.triage.history import order
 
     paths = sorted({Path(path) for pattern in patterns for path in glob.glob(pattern, recursive=True)})  # noqa: PTH207  as for reports
     return sorted(filter(None, (_read_option(path, loads, "--history") for path in paths)), key=order)
@@ -273,12 +273,12 @@ def _result(options: Options, report: Report, about: MergeInputs) -> MergeResult
     from report_merge.baseline import compare
     from report_merge.files.attachments import roots, with_attachments
     from report_merge.files.checkout import Checkout
-    from report_merge.history import with_history
-    from report_merge.known import with_known
-    from report_merge.locate import located
-    from report_merge.owners import with_owners
     from report_merge.render.wording import Status, status
     from report_merge.result import MergeResult
+    from report_merge.triage.history import with_history
+    from report_merge.triage.known import with_known
+    from report_merge.triage.locate import located
+    from report_merge.triage.owners import with_owners
 
     lighthouse = None
     if options.lighthouse:

@@ -59,7 +59,7 @@ class MergeResult:
     def write_rerun_file(self, path: Path) -> None:
         """Empty when nothing failed."""
         from report_merge.render.wording import count
-        from report_merge.rerun import rerun_lines
+        from report_merge.triage.rerun import rerun_lines
 
         lines, without = rerun_lines(self.report)
         write_text(path, "".join(f"{line}\n" for line in lines))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.core.codec import replace
-from report_merge import known, owners
 from report_merge.cli import MergeExitCode, run
-from report_merge.known import BadKnownFailures, with_known
 from report_merge.model import Attempt, Case, CaseKey, Outcome, Report, RunContext, count
 from report_merge.render import html, markdown
-from report_merge.rerun import rerun_lines
 from report_merge.result import MergeResult
+from report_merge.triage import known, owners
+from report_merge.triage.known import BadKnownFailures, with_known
+from report_merge.triage.rerun import rerun_lines
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_render_markdown import check_structure
 
@@ -227,7 +227,7 @@ def test_how_a_test_ended_in_earlier_runs() -> None:
 
 
 def test_runs_are_put_in_the_order_of_their_numbers() -> None:
-    from report_merge.history import order
+    from report_merge.triage.history import order
 
     runs = [Report(context=RunContext(run_id=number, attempt=a)) for number, a in (("9", 1), ("10", 2), ("10", 1))]
     assert [(r.context.run_id, r.context.attempt) for r in sorted(runs, key=order)] == [("9", 1), ("10", 1), ("10", 2)]

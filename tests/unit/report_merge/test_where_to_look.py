@@ -15,9 +15,9 @@ from report_merge.failures.frames import StackFrame, frames
 from report_merge.failures.values import Values, values
 from report_merge.files.attachments import roots, with_attachments
 from report_merge.files.checkout import Checkout
-from report_merge.locate import located
 from report_merge.model import Attachment, AttachmentKind, Attempt, Case, CaseKey, Outcome, Report, count
 from report_merge.render import markdown
+from report_merge.triage.locate import located
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_escape import HOSTILE
 from tests.unit.report_merge.test_render_markdown import check_structure
