@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,10 +22,10 @@ from report_merge.model import Report
 
 if TYPE_CHECKING:
     from report_merge.failures import FailureRules
-    from report_merge.known import KnownEntry
-    from report_merge.owners import CodeOwners
     from report_merge.render.json import SavedReport
     from report_merge.result import MergeResult
+    from report_merge.triage.known import KnownEntry
+    from report_merge.triage.owners import CodeOwners
 
 Parsed = TypeVar("Parsed")
 PROGRAM = "report-merge"
@@ -93,13 +93,14 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         _say(f"{error.format_message()}\n  try: {name} --help")
         return MergeExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; nothing was written")
+        _say("interrupted; each output is whole, or as it was")
         return MergeExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return MergeExitCode.INTERRUPTED
     except OSError as error:
-        _say(f"{error.filename or 'a file'}: {error.strerror or error}; nothing was written there")
+        where = error.filename or f"an output, or a temporary file below {tempfile.gettempdir()} (TMPDIR)"
+        _say(f"{where}: {error.strerror or error}; nothing was written there")
         return MergeExitCode.USAGE
     except Exception as error:  # noqa: BLE001  the last line of defence
         _say(f"this is a bug in {PROGRAM}, please report it: {type(error).__name__}: {error}")
@@ -185,7 +186,6 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _merge(options: Options, environ: Mapping[str, str]) -> int:
-    from report_merge import known, owners
     from report_merge.failures import load_rules
     from report_merge.files.atomic import replacing
     from report_merge.files.discover import DEFAULT_ATTEMPT, NoAttemptNumber, find
@@ -193,6 +193,7 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
     from report_merge.merge.expected import parse as parse_plan
     from report_merge.merge.pipeline import merge as merge_found
     from report_merge.render.json import saved
+    from report_merge.triage import known, owners
 
     expected = _read_option(options.expect, parse_plan, "--expect")
     baseline = _read_option(options.baseline, saved, "--baseline")
@@ -205,7 +206,7 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
         history=_earlier(options.history),
     )
     outputs = (options.output, options.summary, options.html, options.json, options.rerun_file)
-    written = [path for path in outputs if path]
+    written = _files_of(outputs)
     with tempfile.TemporaryDirectory(prefix="report-merge-", ignore_cleanup_errors=True) as folder:
         try:
             found = find(
@@ -231,10 +232,19 @@ def _merge(options: Options, environ: Mapping[str, str]) -> int:
             )
             if stream and isinstance(parts, io.BytesIO):
                 _join(parts.getvalue(), stream)
-            result = _result(options, report, about)
-            code = _exit_code(options.fail_on, result, baseline)
-            _write(options, result, code, environ)
+    result = _result(options, report, about)
+    code = _exit_code(options.fail_on, result, baseline)
+    _write(options, result, code, environ)  # when the merged file is there: nobody is told of one that is not
     return code
+
+
+def _files_of(outputs: Iterable[Path | None]) -> list[Path]:
+    """What is written; devices and pipes may take several outputs."""
+    written = [path for path in outputs if path]
+    files = [path.resolve() for path in written if path.is_file() or not path.exists()]
+    if twice := next((path for path in files if files.count(path) > 1), None):
+        raise click.UsageError(f"two outputs would be written to {twice}: give each a file of its own")
+    return written
 
 
 def _join(merged: bytes, stream: IO[bytes]) -> None:
@@ -251,8 +261,8 @@ def _earlier(patterns: Sequence[str]) -> list[Report]:
     """The reports of earlier runs, oldest first. A pattern may match nothing: the first run has none."""
     import glob
 
-    from report_merge.history import order
     from report_merge.render.json import loads
+    from report_merge.triage.history import order
 
     paths = sorted({Path(path) for pattern in patterns for path in glob.glob(pattern, recursive=True)})  # noqa: PTH207  as for reports
     return sorted(filter(None, (_read_option(path, loads, "--history") for path in paths)), key=order)
@@ -263,12 +273,12 @@ def _result(options: Options, report: Report, about: MergeInputs) -> MergeResult
     from report_merge.baseline import compare
     from report_merge.files.attachments import roots, with_attachments
     from report_merge.files.checkout import Checkout
-    from report_merge.history import with_history
-    from report_merge.known import with_known
-    from report_merge.locate import located
-    from report_merge.owners import with_owners
     from report_merge.render.wording import Status, status
     from report_merge.result import MergeResult
+    from report_merge.triage.history import with_history
+    from report_merge.triage.known import with_known
+    from report_merge.triage.locate import located
+    from report_merge.triage.owners import with_owners
 
     lighthouse = None
     if options.lighthouse:

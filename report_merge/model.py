@@ -140,15 +140,17 @@ class Case:
         return (self.attempts[-1].seconds or 0.0) if self.attempts else 0.0
 
 
-class SuiteFacts(NamedTuple):
-    """What the tests of one suite have in common."""
+class SuiteContext(NamedTuple):
+    """What the tests of one suite have in common: they inherit it from their suites and from the file they stand in."""
 
     title: str = ""
+    file: str = ""
     project: str = ""
     machine: str = ""
-    shard: str = ""
+    started: str = ""
     source: str = ""
-    attempt: int = 1  # that its file belongs to
+    shard: str = ""
+    attempt: int = 1  # that the file belongs to
 
 
 class UneventfulTest(NamedTuple):
@@ -157,7 +159,7 @@ class UneventfulTest(NamedTuple):
     It is a Case in a smaller form, for those who walk through all tests.
     """
 
-    suite: SuiteFacts
+    suite: SuiteContext
     name: str
     classname: str
     file: str

@@ -13,6 +13,7 @@ from report_merge.failures import FailureRules
 from report_merge.files.atomic import append_text, write_pieces, write_text
 from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
+from report_merge.render.escape import terminal_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +58,15 @@ class MergeResult:
 
     def write_rerun_file(self, path: Path) -> None:
         """Empty when nothing failed."""
-        from report_merge.rerun import rerun_lines
+        from report_merge.render.wording import count
+        from report_merge.triage.rerun import rerun_lines
 
-        write_text(path, "".join(f"{line}\n" for line in rerun_lines(self.report)))
+        lines, without = rerun_lines(self.report)
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        if without:
+            tests = f"{count(without, 'failed test')} {'is' if without == 1 else 'are'} not in"
+            why = "a runner would take the name for other tests or for an option"
+            click.echo(f"note: {tests} {terminal_name(str(path))}: {why}", err=True)
 
     def append_outputs(self, path: Path, code: int, files: Mapping[str, Path]) -> None:
         """For the steps after this one; report-merge/action.yml documents them."""

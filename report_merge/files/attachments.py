@@ -128,11 +128,13 @@ def _attachment(name: str, attempt: Attempt, roots: Sequence[Path]) -> Attachmen
 
 
 def _found(name: str, source: str, roots: Sequence[Path]) -> Path | None:
+    if name.replace("\\", "/").startswith("//"):  # of another machine, which on Windows would be told who asks
+        return None
     try:
         near = Path(source).resolve().parent
         for folder in (near, *near.parents[:LOOKED_UP], *roots):
             file = (folder / name).resolve()
-            if file.is_file() and any(file.is_relative_to(root) for root in roots):
+            if any(file.is_relative_to(root) for root in roots) and file.is_file():
                 here = Path.cwd()
                 return file.relative_to(here) if file.is_relative_to(here) else file
     except (OSError, ValueError, RuntimeError):  # a name with a NUL, a loop of links

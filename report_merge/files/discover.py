@@ -99,8 +99,11 @@ def _expand(argument: str, found: Found) -> Iterator[tuple[Path, bool]]:
     """Each file, and whether the argument names it."""
     path = Path(argument)
     if path.is_dir():
-        inside = list(_walk(path))
-        if not inside:
+        unsearched: list[OSError] = []
+        inside = list(_walk(path, unsearched))
+        for error in unsearched:
+            found.tell(str(error.filename), f"it cannot be searched: {error.strerror or error}")
+        if not inside and not unsearched:
             found.tell(argument, "the folder holds no .xml, .trx or .zip file")
         yield from ((file, False) for file in inside)
     elif path.exists() or not glob.has_magic(argument):
@@ -111,8 +114,8 @@ def _expand(argument: str, found: Found) -> Iterator[tuple[Path, bool]]:
                 yield Path(match), False
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
+def _walk(folder: Path, unsearched: list[OSError]) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder, onerror=unsearched.append):
         folders.sort(key=_natural)
         for name in sorted(files, key=_natural):
             if name.lower().endswith(_READ_IN_FOLDERS):
@@ -162,6 +165,7 @@ def _number(match: re.Match[str], name: str) -> int:
     groups = match.groupdict()
     retry = groups.get("retry")
     text = groups.get("attempt") or retry or next(filter(None, match.groups()), None)
-    if text is None or not (text.isascii() and text.isdigit()):
-        raise NoAttemptNumber(f"the pattern takes {text or ''!r} for the attempt of {name}: it must be a number")
-    return max(1, int(text[:6]) + (text is retry))
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 18):
+        taken = f"the pattern takes {text or ''!r:.60} for the attempt of {name}"
+        raise NoAttemptNumber(f"{taken}: it must be a number of at most 18 digits")
+    return max(1, int(text) + (text is retry))

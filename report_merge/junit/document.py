@@ -31,14 +31,13 @@ from report_merge.junit.testcase import (
     BAD,
     SKIPPED,
     NotNormalized,
-    SuiteContext,
     case_of,
     element_of,
     outcome_bits,
 )
 from report_merge.junit.xml import Element
 from report_merge.limits import ReadLimits, Rejected
-from report_merge.model import Case, CaseKey, FileProblem, Report, Verdict, count
+from report_merge.model import Case, CaseKey, FileProblem, Report, SuiteContext, Verdict, count
 
 Identity = tuple[str, str, str, str]  # project, file, classname, name
 _portable = lru_cache(maxsize=1024)(portable_file)
@@ -127,7 +126,7 @@ class Document:
         by_root = not project and self._playwright and bool(hostname) and _is_playwrights(element, attributes)
         project = project or (hostname if by_root else around.project)
         inside = SuiteContext(
-            suite=attributes.get("name") or around.suite,
+            title=attributes.get("name") or around.title,
             file=attributes.get("file") or attributes.get("filepath") or around.file,
             project=project,
             machine=hostname if hostname not in ("", project) else around.machine,
@@ -142,7 +141,7 @@ class Document:
 
     def _inside(self, suite: SuiteElement) -> Iterator[ReportedCase]:  # once a test of all reports: lean
         number, around = len(self.suites) - 1, suite.around
-        project, title, own_file = around.project, around.suite, around.file
+        project, title, own_file = around.project, around.title, around.file
         for child in suite.element:
             tag: object = child.tag
             if tag == "testcase":

@@ -10,12 +10,12 @@ that these elements cannot tell (passed, then failed) are listed in a property o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from report_merge.junit import xml
 from report_merge.junit.dialects import BROKEN_TYPE, FINAL, HISTORY, RERUN, microseconds, seconds_text
 from report_merge.junit.xml import Element, local_name, text_of
-from report_merge.model import Attempt, Case, CaseKey, Outcome, Verdict, verdict_of
+from report_merge.model import Attempt, Case, CaseKey, Outcome, SuiteContext, Verdict, verdict_of
 
 FAILURE, ERROR, SKIPPED, EARLIER_FAILURE, EARLIER_ERROR = 1, 2, 4, 8, 16
 BAD, EARLIER = FAILURE | ERROR, EARLIER_FAILURE | EARLIER_ERROR
@@ -25,20 +25,6 @@ _LEAVES = frozenset({"system-out", "system-err"})
 _OUTCOMES = frozenset(Outcome)
 _OUTPUT = ("system-out", "system-err")
 NOT_RUN_TYPE = "report-merge.not-run"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuiteContext:
-    """What a test inherits from its suites and from the file it stands in."""
-
-    suite: str = ""
-    file: str = ""
-    project: str = ""
-    machine: str = ""
-    started: str = ""
-    source: str = ""
-    shard: str = ""
-    attempt: int = 1
 
 
 class NotNormalized(Exception):
@@ -101,7 +87,7 @@ def case_of(element: Element, around: SuiteContext, key: CaseKey) -> Case:
     """The test and its attempts, numbered from the attempt its file belongs to."""
     return Case(
         key=key,
-        suite=around.suite,
+        suite=around.title,
         line=_line(element),
         attempts=tuple(_attempts(element, around)),
         properties=tuple(_properties(element)),

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from report_merge.files.discover import InputSource
 from report_merge.junit import xml
-from report_merge.junit.testcase import BAD, EARLIER, SKIPPED, SuiteContext
+from report_merge.junit.testcase import BAD, EARLIER, SKIPPED
 from report_merge.junit.xml import Element
 from report_merge.merge.attempts import BAD_RANK, FileExecutions
+from report_merge.model import SuiteContext
 
 
 class Execution(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, overload
 from report_merge import failures
 from report_merge.junit.document import Identity, SuiteElement
 from report_merge.limits import ReadLimits
-from report_merge.model import Attempt, Case, Outcome, SuiteFacts, UneventfulTest, Verdict
+from report_merge.model import Attempt, Case, Outcome, SuiteContext, UneventfulTest, Verdict
 
 _HEADLINE = 300  # characters left of a text when the budget is spent: enough for the first line
 _FAST = 1  # zlib's level
@@ -29,10 +29,10 @@ class LeanCases:
 
     def __iter__(self) -> Iterator[UneventfulTest]:
         suites, rows = self._unpacked()
-        facts = [SuiteFacts(*suite) for suite in suites]
+        around = [SuiteContext(*suite) for suite in suites]
         for suite, name, classname, file, ordinal, seconds, skipped, message in rows:
             outcome = Outcome.SKIPPED if skipped else Outcome.PASSED
-            yield UneventfulTest(facts[suite], name, classname, file, ordinal, seconds, outcome, message)
+            yield UneventfulTest(around[suite], name, classname, file, ordinal, seconds, outcome, message)
 
     def durations(self) -> Iterator[float]:
         _, rows = self._unpacked()
@@ -62,10 +62,8 @@ class LeanWriter:
         message: str = "",
     ) -> None:
         if suite is not self._suite:
-            self._suite, around = suite, suite.around
-            self.suites.append(
-                (around.suite, around.project, around.machine, around.shard, around.source, around.attempt)
-            )
+            self._suite = suite
+            self.suites.append(tuple(suite.around))
         _, file, classname, name = identity
         seconds = None if took is None else took / 1e6
         self.positions.append(position)

@@ -80,7 +80,7 @@ def merge(
     The report's cases are those that failed, were flaky or skipped, and the slowest; with `all_cases` every test, the
     uneventful ones without texts. Its totals always count every test. `folder` is for parts. `by_time`: files of one
     attempt that began at different times are attempts too. `processes`: how many may work at once; None chooses for
-    each round.
+    each round, and forks none beside other threads.
     """
     expected = expected or Expectation()
     settings = MergeSettings(

@@ -13,11 +13,11 @@ from report_merge.files.discover import InputSource
 from report_merge.junit.dialects import seconds_text
 from report_merge.junit.document import TOO_DAMAGED, Document, Identity, SuiteElement
 from report_merge.junit.normalize import normalized, parsed
-from report_merge.junit.testcase import EARLIER, ERROR, FAILURE, SKIPPED, NotNormalized, SuiteContext, counted_bit
+from report_merge.junit.testcase import EARLIER, ERROR, FAILURE, SKIPPED, NotNormalized, counted_bit
 from report_merge.limits import ReadLimits, Rejected
 from report_merge.merge.executions import ExecutionIndex, ReportedExecutions
 from report_merge.merge.kept import LeanCases
-from report_merge.model import Case, Duplicate, FileProblem
+from report_merge.model import Case, Duplicate, FileProblem, SuiteContext
 
 
 @dataclass(slots=True)

@@ -173,7 +173,7 @@ class _Rewriting:
             behind = self.behind.get(last.position, last.test.element)
             behind.addnext(element)
             self.behind[last.position] = element
-        case = replace(shown, suite=suite.around.suite, attempts=tuple(_renumbered(cases)))
+        case = replace(shown, suite=suite.around.title, attempts=tuple(_renumbered(cases)))
         element_of(case, base=element, machine=suite.around.machine, started=suite.around.started)
         bits, _ = outcome_bits(element)
         took = microseconds(element.get("time"))

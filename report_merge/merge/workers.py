@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from report_merge.files.discover import InputSource
@@ -23,9 +25,12 @@ _work: Callable[[int], Any]  # in a worker
 
 
 def worthwhile_processes(sources: Sequence[InputSource]) -> int:
-    """How many processes pay off: one for little input, else one for each core, within reason."""
+    """How many processes pay off: one for little input, else one for each core, within reason.
+
+    One beside other threads: what such a thread holds locked stays locked in a fork for ever.
+    """
     size = sum(source.path.stat().st_size for source in sources if source.path.exists())
-    if not FORKS or len(sources) < 2 or size < _WORTH_A_SECOND_PROCESS:
+    if not FORKS or len(sources) < 2 or size < _WORTH_A_SECOND_PROCESS or threading.active_count() > 1:
         return 1
     return min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))
 
@@ -53,6 +58,15 @@ def _begin(work: Callable[[int], Any]) -> None:
     global _work  # noqa: PLW0603  a forked process has its own
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that forked it hears it, and ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if forked_by := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(forked_by,), daemon=True).start()
+
+
+def _end_with(forked_by: BaseProcess) -> None:
+    """Workers hold each other's pipes open: one whose process was killed would wait for work for ever."""
+    forked_by.join()
+    os._exit(1)
 
 
 def _one(number: int) -> Any:

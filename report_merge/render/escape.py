@@ -6,6 +6,7 @@ All of them first make the text plain (no escape sequences, control characters, 
 
 from __future__ import annotations
 
+import hashlib
 import html as _html
 import re
 
@@ -79,8 +80,13 @@ def html_url(url: str) -> str:
 
 
 def html_comment(text: str) -> str:
-    """An invisible marker: only letters, digits, single ``-`` and ``._/:`` of `text` are kept."""
+    """An invisible marker: only letters, digits, single ``-`` and ``._/:`` of `text` are kept.
+
+    Where that loses something a digest stands for it, so that two texts are never one marker.
+    """
     safe = re.sub(r"-+", "-", re.sub(r"[^A-Za-z0-9._/:-]", "", text[:200]))
+    if safe != text:
+        safe += f":{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}"
     return f"<!-- {safe} -->"
 
 

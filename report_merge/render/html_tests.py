@@ -170,7 +170,7 @@ def _details(case: Case, files_url: str) -> Iterator[dict[str, Any]]:
     """What is known of a test: in full, in a few lines, without a text."""
     test = shown_test(case, files_url)
     known = {
-        "place": test.place,
+        "place": one_line(test.place),
         "url": test.url,
         "owners": [one_line(owner, 100) for owner in case.owners],
         "history": case.history,

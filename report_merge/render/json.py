@@ -19,7 +19,7 @@ from typing import Any
 
 from report_merge import failures
 from report_merge.lighthouse.results import LighthouseReport
-from report_merge.model import Case, Report, SuiteFacts, UneventfulTest
+from report_merge.model import Case, Report, SuiteContext, UneventfulTest
 
 FORMAT = "report-merge"
 VERSION = 2
@@ -88,7 +88,14 @@ def _uneventful(case: Case) -> str:
         or one.cause is not None or not isfinite(one.seconds or 0.0)
     ):  # fmt: skip
         return ""
-    suite = SuiteFacts(case.suite, key.project, one.machine, one.shard, one.source, one.number)
+    suite = SuiteContext(
+        title=case.suite,
+        project=key.project,
+        machine=one.machine,
+        shard=one.shard,
+        source=one.source,
+        attempt=one.number,
+    )
     names = (key.name, key.classname, key.file, key.ordinal)
     return _line(UneventfulTest(suite, *names, one.seconds, one.outcome, one.message))
 
@@ -110,7 +117,7 @@ def _line(test: UneventfulTest) -> str:
 
 
 @lru_cache(maxsize=64)
-def _around(suite: SuiteFacts) -> tuple[str, str, str, str]:
+def _around(suite: SuiteContext) -> tuple[str, str, str, str]:
     """What is the same for all tests of a suite: within the key, before the attempts, and twice within the attempt."""
     project = f'"project": {_quoted(suite.project)}, ' if suite.project else ""
     title = f'"suite": {_quoted(suite.title)}, ' if suite.title else ""

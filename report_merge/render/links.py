@@ -17,8 +17,13 @@ def attachment_href(attachment: Attachment) -> str:
         return one_line(attachment.name, 2000)
     if not attachment.path:
         return ""
-    relative = quote(attachment.path.replace("\\", "/"))
+    relative = quoted(attachment.path.replace("\\", "/"))
     return relative if relative.startswith("/") else f"./{relative}"
+
+
+def quoted(path: str) -> str:
+    """A path of this computer in an address: a name that is no text is the bytes that it is."""
+    return quote(path, errors="surrogateescape")
 
 
 def viewer_href(attachment: Attachment) -> str:

@@ -9,13 +9,13 @@ import heapq
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from report_merge import failures
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureGroup, FailureRules, FailureVerdict
 from report_merge.failures.values import Values, values
 from report_merge.model import Attachment, Case, FileProblem, MachineUse, Missing, Report, Verdict
+from report_merge.render.links import quoted
 from report_merge.render.wording import count, duration, title
 from report_merge.sanitize import one_line, printable
 
@@ -182,7 +182,7 @@ def shown_test(case: Case, files_url: str) -> ShownTest:
     return ShownTest(
         case=case,
         place=f"{place}:{case.line}" if place and case.line else place,
-        url=f"{files_url}{quote(case.source)}{line}" if files_url and case.source else "",
+        url=f"{files_url}{quoted(case.source)}{line}" if files_url and case.source else "",
         values=values(bad.message, bad.text) if bad else None,
         attachments=tuple(attachment for attempt in case.attempts for attachment in attempt.attachments),
     )

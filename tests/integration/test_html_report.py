@@ -248,10 +248,11 @@ def with_files() -> Report:
     lie = Attachment(name="shots/b.png", kind=AttachmentKind.IMAGE, path="shots/b.png")
     trace = Attachment(name="https://ci.example/trace.zip", kind=AttachmentKind.TRACE)
     local = Attachment(name="trace.zip", kind=AttachmentKind.TRACE, path="it's/trace.zip")
+    no_text = Attachment(name="other.zip", kind=AttachmentKind.TRACE, path="caf\udce9/trace.zip")
     gone = Attachment(name="javascript:alert(1)")
     broken = Attachment(name="http://[/trace.zip", kind=AttachmentKind.TRACE)
     first, last = sample.failing("pays").attempts
-    left_behind = (image, lie, trace, local, gone, broken)
+    left_behind = (image, lie, trace, local, no_text, gone, broken)
     last = replace(last, attachments=left_behind, stdout="out\n" * 99, stderr="the last word")
     case = replace(
         sample.failing("pays"),
@@ -278,6 +279,7 @@ def test_what_a_test_left_behind_is_shown_or_linked(browser: Browser, tmp_path: 
     viewer = detail.get_by_role("link", name="open in the trace viewer")
     expect(viewer).to_have_attribute("href", "https://trace.playwright.dev/?trace=https%3A%2F%2Fci.example%2Ftrace.zip")
     expect(detail).to_contain_text("npx playwright show-trace './it'\\''s/trace.zip'")
+    expect(detail).to_contain_text("npx playwright show-trace './caf%E9/trace.zip'")
     expect(detail).to_contain_text("javascript:alert(1) (not beside this page)")
     expect(detail.get_by_role("link", name="e2e/cart.spec.ts:41")).to_have_attribute(
         "href", "https://github.com/o/r/blob/abc/e2e/cart.spec.ts#L41"

@@ -46,6 +46,14 @@
     return made;
   }
 
+  function decoded(address) {
+    try {
+      return decodeURIComponent(address);
+    } catch { // the name of a file need not be text
+      return address;
+    }
+  }
+
   function copyButton(words, text) {
     const button = element("button", words, "copy");
     button.type = "button";
@@ -100,7 +108,7 @@
         if (/^https?:/.test(absolute)) {
           line.append(" · ", link("open in the trace viewer", "https://trace.playwright.dev/?trace=" + encodeURIComponent(absolute)));
         } else if (href.startsWith(".") || href.startsWith("/")) {
-          line.append(" · ", element("code", "npx playwright show-trace '" + decodeURIComponent(href).replaceAll("'", "'\\''") + "'"));
+          line.append(" · ", element("code", "npx playwright show-trace '" + decoded(href).replaceAll("'", "'\\''") + "'"));
         }
       }
       box.append(line);

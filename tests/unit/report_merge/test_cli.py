@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,45 @@ def test_an_output_is_replaced_only_when_it_is_whole(monkeypatch: pytest.MonkeyP
     assert run(["a.xml", "-o", "merged.xml"], {}) == MergeExitCode.USAGE
     assert Path("merged.xml").read_text(encoding="utf-8") == "before"
     assert sorted(path.name for path in Path().iterdir()) == ["a.xml", "merged.xml"]
+
+
+def test_nobody_is_told_of_a_verdict_before_the_merged_file_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted", "merged.xml")
+
+    monkeypatch.setattr(Path, "replace", broken)
+    Path("a.xml").write_text(PASSED, encoding="utf-8")
+    step = {"GITHUB_STEP_SUMMARY": "step.md"}
+    assert run(["a.xml", "-o", "merged.xml", "--summary", "step.md", "--outputs", "outputs"], step) == 2
+    assert sorted(path.name for path in Path().iterdir()) == ["a.xml"]
+
+
+def test_a_full_disk_is_told_with_where_to_look(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a.xml").write_text(PASSED, encoding="utf-8")
+    assert run(["a.xml", "-o", "/dev/full"], {}) == MergeExitCode.USAGE
+    told = capfd.readouterr().err
+    assert f"an output, or a temporary file below {tempfile.gettempdir()} (TMPDIR): No space left on device" in told
+
+
+def test_two_outputs_are_never_one_file(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a.xml").write_text(PASSED, encoding="utf-8")
+    Path("x").symlink_to("r.html")
+    assert run(["a.xml", "--html", "r.html", "--json", "./x"], {}) == MergeExitCode.USAGE
+    assert f"two outputs would be written to {Path('r.html').resolve()}" in capfd.readouterr().err
+    assert run(["a.xml", "-o", "/dev/null", "--html", "/dev/null"], {}) == MergeExitCode.PASSED
+
+
+def test_what_is_interrupted_says_that_outputs_are_whole_or_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("report_merge.merge.pipeline._append", interrupted)
+    Path("a.xml").write_text(PASSED, encoding="utf-8")
+    assert run(["a.xml", "-o", "merged.xml", "--html", "r.html"], {}) == MergeExitCode.INTERRUPTED
+    assert capfd.readouterr().err.strip() == "report-merge: interrupted; each output is whole, or as it was"
+    assert sorted(path.name for path in Path().iterdir()) == ["a.xml"]
 
 
 def test_explain_calls_itself_by_its_name(capfd: pytest.CaptureFixture[str]) -> None:

@@ -261,6 +261,14 @@ def test_only_web_addresses_become_links(url: str) -> None:
     assert escape.html_url(url) == ""
 
 
+def test_two_texts_are_never_one_hidden_marker() -> None:
+    texts = ["unit/a-b", "unit/a--b", "unit/a b", "unit/ab", "测试", "构建", "", "x" * 300, "x" * 301, "<!--", "-->"]
+    markers = [escape.html_comment(text) for text in texts]
+    assert len(set(markers)) == len(texts)
+    assert markers[0] == "<!-- unit/a-b -->"
+    assert all(re.fullmatch(r"<!-- (?:[\w./:]|-(?!-))* -->", marker) for marker in markers)
+
+
 def test_file_and_line_can_be_copied() -> None:
     assert escape.markdown("src/main.cpp:72:10: error") == "src/main.cpp:72:10: error"
     assert escape.markdown("12.5 s, snake_case, C++, a-b") == "12.5 s, snake_case, C++, a-b"

@@ -310,6 +310,21 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     assert list(on_each(work, range(8), 2)) == [number * number for number in range(8)]
 
 
+@pytest.mark.parametrize(("threads", "processes"), [(1, 2), (2, 1)])
+def test_a_process_with_threads_is_not_forked(
+    threads: int, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from report_merge.files.discover import InputSource
+    from report_merge.merge import workers
+
+    sources = [InputSource(path=put(tmp_path, f"{name}.xml", "<testsuite/>"), name=name) for name in "ab"]
+    monkeypatch.setattr(workers, "FORKS", True)
+    monkeypatch.setattr(workers, "_WORTH_A_SECOND_PROCESS", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr("threading.active_count", lambda: threads)
+    assert workers.worthwhile_processes(sources) == processes
+
+
 @given(st.dictionaries(st.tuples(st.integers(1, 3), st.sampled_from("abc")), case_lists, min_size=2, max_size=5))
 def test_any_files_of_any_attempts_merge_to_totals_that_add_up_and_hide_nothing(
     tmp_path_factory: pytest.TempPathFactory, files: dict[tuple[int, str], list[tuple[str, str, str]]]

@@ -138,7 +138,7 @@ def test_what_the_step_has_already_written_is_not_available() -> None:
 
 def test_the_comment_begins_with_its_hidden_marker() -> None:
     text = markdown.pr_comment(sample.large(1000, 500, texts=300), marker="ci-dispatch:e2e/merge--><b>")
-    assert text.startswith("<!-- ci-dispatch:e2e/merge-b -->\n## ❌")
+    assert text.startswith("<!-- ci-dispatch:e2e/merge-b:b2bdafdab2d3 -->\n## ❌")
     assert size(text) <= 60_000
     assert len(text) <= 65_536
     check_structure(text)

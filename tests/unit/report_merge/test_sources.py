@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from report_merge.files.discover import Found, find
+from report_merge.files.discover import Found, NoAttemptNumber, find
 from report_merge.limits import ReadLimits
 from report_merge.merge.expected import BadPlan, parse
 from report_merge.merge.pipeline import merge_files
@@ -96,6 +96,34 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.xml")  # reading it would wait for ever
     got = found(tmp_path, folder=tmp_path)
     assert [problem.reason for problem in got.problems] == ["it is not a regular file"]
+
+
+def test_a_folder_that_may_not_be_searched_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "shard-1/a.xml")
+    locked = put(tmp_path, "shard-2/b.xml").parent
+    search = os.scandir
+
+    def scandir(folder: str) -> object:
+        if Path(folder) == locked:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return search(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # whoever runs the tests may be root
+    got = found(tmp_path, folder=tmp_path)
+    assert [source.path.name for source in got.sources] == ["a.xml"]
+    assert [(p.file, p.reason) for p in got.problems] == [(str(locked), "it cannot be searched: Permission denied")]
+    got = found(locked, folder=tmp_path)
+    assert [(p.file, p.reason) for p in got.problems] == [(str(locked), "it cannot be searched: Permission denied")]
+
+
+def test_two_numbers_that_begin_alike_are_two_attempts(tmp_path: Path) -> None:
+    for number in ("17294016655", "17294016656"):
+        put(tmp_path, f"run-{number}.xml")
+    got = found(tmp_path, folder=tmp_path, attempt_from=re.compile(r"run-(\d+)"))
+    assert [source.attempt for source in got.sources] == [17294016655, 17294016656]
+    put(tmp_path, f"run-{'9' * 19}.xml")
+    with pytest.raises(NoAttemptNumber, match="it must be a number of at most 18 digits"):
+        found(tmp_path, folder=tmp_path, attempt_from=re.compile(r"run-(\d+)"))
 
 
 def test_a_file_above_the_limit_is_refused(tmp_path: Path) -> None:

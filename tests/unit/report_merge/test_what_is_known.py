@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from ci_dispatch.core.codec import replace
-from report_merge import known, owners
 from report_merge.cli import MergeExitCode, run
-from report_merge.known import BadKnownFailures, with_known
 from report_merge.model import Attempt, Case, CaseKey, Outcome, Report, RunContext, count
 from report_merge.render import html, markdown
-from report_merge.rerun import rerun_lines
+from report_merge.result import MergeResult
+from report_merge.triage import known, owners
+from report_merge.triage.known import BadKnownFailures, with_known
+from report_merge.triage.rerun import rerun_lines
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_render_markdown import check_structure
 
@@ -142,6 +143,9 @@ apps/         @acme/apps
 [Section][2] @acme/section
 /apps/free
 my\\ file.py  @acme/blank
+/gen/**       @acme/gen
+/**/v?/*_pb*.*.ts @acme/api
+/deep/*/x*y/z @acme/deep
 """
 
 
@@ -157,11 +161,40 @@ my\\ file.py  @acme/blank
         ("src/a/b/cart/total.py", ("@acme/cart",)),
         ("src/cart/total.py", ("@acme/cart",)),
         ("x/my file.py", ("@acme/blank",)),
+        ("gen/a/b.py", ("@acme/gen",)),
+        ("gen", ("@acme/all",)),
+        ("v1/a_pb.b.ts", ("@acme/api",)),
+        ("a/b/v2/_pb_pb..ts", ("@acme/api",)),
+        ("v22/a_pb.b.ts", ("@acme/all",)),
+        ("v1/v2/a_pb.b.ts/c", ("@acme/api",)),
+        ("deep/a/xy/z", ("@acme/deep",)),
+        ("deep/a/xzy/z/below", ("@acme/deep",)),
+        ("deep/a/b/xy/z", ("@acme/all",)),
         ("", ("@acme/all",)),
     ],
 )
 def test_the_last_line_that_fits_says_whose_it_is(path: str, expected: tuple[str, ...]) -> None:
     assert owners.parse(CODEOWNERS).of(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("a*" * 30 + "b", "a" * 2000),
+        ("*" * 30 + "b", "a" * 2000),
+        ("/" + "**/" * 30 + "b", "a/" * 1000),
+        ("/" + "**/a/" * 30 + "b", "a/" * 1000),
+        ("/" + "**/a*a/" * 30 + "b", "aaaa/" * 500),
+    ],
+)
+def test_no_pattern_takes_for_ever(pattern: str, path: str) -> None:
+    assert owners.parse(f"{pattern} @acme/shop").of(path) == ()
+    assert owners.parse(f"{pattern} @acme/shop").of(f"{path}b") == ("@acme/shop",)
+
+
+def test_a_codeowners_of_too_many_lines_is_refused_because_the_last_one_counts() -> None:
+    with pytest.raises(ValueError, match="it has 20,001 lines, and 20,000 are read"):
+        owners.parse("* @acme/all\n" * 20_001)
 
 
 def test_what_is_no_codeowners_is_refused() -> None:
@@ -194,7 +227,7 @@ def test_how_a_test_ended_in_earlier_runs() -> None:
 
 
 def test_runs_are_put_in_the_order_of_their_numbers() -> None:
-    from report_merge.history import order
+    from report_merge.triage.history import order
 
     runs = [Report(context=RunContext(run_id=number, attempt=a)) for number, a in (("9", 1), ("10", 2), ("10", 1))]
     assert [(r.context.run_id, r.context.attempt) for r in sorted(runs, key=order)] == [("9", 1), ("10", 1), ("10", 2)]
@@ -224,12 +257,29 @@ def failed(name: str, classname: str = "", file: str = "", project: str = "", so
 )
 def test_the_line_that_the_runner_takes_back(case: Case, line: str) -> None:
     report = Report(cases=(case, case), totals=count([case, case]))
-    assert rerun_lines(report) == [line]
+    assert rerun_lines(report) == ([line], 0)
 
 
-def test_a_name_of_several_lines_cannot_bring_in_tests_of_its_own() -> None:
-    case = failed("test_a\ntests/test_other.py::test_b", "tests.test_cart", "tests/test_cart.py")
-    assert rerun_lines(Report(cases=(case,), totals=count([case]))) == []
+@pytest.mark.parametrize(
+    "case",
+    [
+        failed("test_a\ntests/test_other.py::test_b", "tests.test_cart", "tests/test_cart.py"),
+        failed("test_a\u2028--basetemp=.", "tests.test_cart", "tests/test_cart.py"),  # pytest ends a line there too
+        failed("test_a", "tests/test_cart.py::A\n--basetemp=."),
+        failed("test_a", "tests.test_cart", "--basetemp=.\n.py"),
+        failed("pays", "cart.spec.ts\nother.spec.ts", "cart.spec.ts\nother.spec.ts", "chromium"),
+        failed("pays › cart", "cart.spec.ts", "cart.spec.ts", "chromium\nfirefox"),
+        failed("--basetemp=.", "calculator"),
+        failed("test_a", "tests.test_cart", "-cevil.py"),
+        failed("@arguments.txt", "calculator"),
+    ],
+)
+def test_no_name_brings_in_other_tests_or_options(case: Case, capfd: pytest.CaptureFixture[str]) -> None:
+    fine = failed("test_b", "tests.test_cart", "tests/test_cart.py")
+    report = Report(cases=(case, fine), totals=count([case, fine]))
+    MergeResult(report=report).write_rerun_file(Path("failed.txt"))
+    assert Path("failed.txt").read_text(encoding="utf-8") == "tests/test_cart.py::test_b\n"
+    assert capfd.readouterr().err.startswith("note: 1 failed test is not in failed.txt: ")
 
 
 def test_the_file_holds_what_failed_and_only_that() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_dispatch.core.codec import replace
+from report_merge.cli import MergeExitCode, run
 from report_merge.failures.frames import StackFrame, frames
 from report_merge.failures.values import Values, values
 from report_merge.files.attachments import roots, with_attachments
 from report_merge.files.checkout import Checkout
-from report_merge.locate import located
 from report_merge.model import Attachment, AttachmentKind, Attempt, Case, CaseKey, Outcome, Report, count
 from report_merge.render import markdown
+from report_merge.triage.locate import located
 from tests.unit.report_merge import sample_reports as sample
 from tests.unit.report_merge.test_escape import HOSTILE
 from tests.unit.report_merge.test_render_markdown import check_structure
@@ -219,3 +221,31 @@ def test_the_files_of_the_repository_around_a_folder(tmp_path: Path) -> None:
     found = Checkout.around(tmp_path / "web" / "reports")
     assert found.find("tests/cart.py") == "web/tests/cart.py"
     assert found.find("other.py") == ""
+
+
+def test_a_folder_whose_name_is_no_text_is_linked_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    (folder / "tests").mkdir(parents=True)
+    (folder / "tests/t.py").touch()
+    (folder / "shot.png").write_bytes(b"no picture")
+    (folder / "a.xml").write_text(
+        '<testsuite name="s"><testcase classname="c" name="t" file="tests/t.py" line="3">'
+        "<failure>[[ATTACHMENT|shot.png]]</failure></testcase></testsuite>"
+    )
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here = {"GITHUB_REPOSITORY": "o/r", "GITHUB_SHA": "abc"}
+    options = ("--html", "r.html", "--summary", "s.md", "--json", "r.json", "-o", "m.xml", "--annotations")
+    assert run([str(folder), *options], here) == MergeExitCode.FAILED
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert 'href="./caf%E9/shot.png"' in page
+    assert 'href="https://github.com/o/r/blob/abc/caf%E9/tests/t.py#L3"' in page
+
+
+def test_no_name_of_another_machine_is_looked_up(tmp_path: Path) -> None:
+    """On Windows asking whether such a file is there tells that machine who asks."""
+    (tmp_path / "shot.png").touch()
+    for name in (f"/{tmp_path}/shot.png", str(tmp_path / "shot.png").replace("/", "\\\\", 1)):
+        case = failed(f"[[ATTACHMENT|{name}]]")
+        (found,) = with_attachments(report(case), [tmp_path]).cases[0].attempts[0].attachments
+        assert found == Attachment(name=name, kind=AttachmentKind.IMAGE)

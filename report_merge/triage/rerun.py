@@ -10,7 +10,6 @@ others        their name, for a runner's option that filters by name
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from report_merge.model import Case, Report, Verdict
 from report_merge.sanitize import one_line
@@ -23,26 +22,29 @@ _GO_TEST = re.compile(r"(?:Test|Example|Fuzz)[A-Z_0-9]\w*(?:/.+)?$")
 _QUOTED = re.compile(r"[\\.+*?()\[\]{}^$|]")
 
 
-def rerun_lines(report: Report) -> list[str]:
-    """Each line once, in the order of the report. Known failures are among them: they are run like any other."""
-    failed = (case for case in report.eventful if case.verdict in (Verdict.FAILED, Verdict.NOT_RUN))
-    return list(dict.fromkeys(line for case in failed for line in _lines(case)))
+def rerun_lines(report: Report) -> tuple[list[str], int]:
+    """Each line once, in the order of the report, and how many tests have none.
+
+    Known failures are among them: they are run like any other. A name that would be several lines is left out, for they
+    would be other tests, and one that pytest would take for an option or for a file of options.
+    """
+    failed = [case for case in report.eventful if case.verdict in (Verdict.FAILED, Verdict.NOT_RUN)]
+    lines = [line for line in map(_line, failed) if len(line.splitlines()) == 1 and not line.startswith(("-", "@"))]
+    return list(dict.fromkeys(lines)), len(failed) - len(lines)
 
 
-def _lines(case: Case) -> Iterator[str]:
+def _line(case: Case) -> str:
     key = case.key
-    if "\n" in key.name or "\r" in key.name:
-        return  # it would be two lines, and both of them wrong
     if node := _pytest(case):
-        yield node
-    elif _JS.search(key.file or key.classname) and ("›" in key.name or key.project):
-        yield " › ".join(filter(None, (f"[{key.project}]" if key.project else "", key.file or key.classname, key.name)))
-    elif (method := _JAVA_METHOD.match(key.name)) and _JAVA_CLASS.fullmatch(key.classname):
-        yield f"{key.classname}#{method[0]}"
-    elif _GO_TEST.fullmatch(key.name):
-        yield "/".join(f"^{_QUOTED.sub(lambda match: chr(92) + match[0], part)}$" for part in key.name.split("/"))
-    else:
-        yield one_line(key.name, 10_000)
+        return node
+    if _JS.search(key.file or key.classname) and ("›" in key.name or key.project):
+        project = f"[{key.project}]" if key.project else ""
+        return " › ".join(filter(None, (project, key.file or key.classname, key.name)))
+    if (method := _JAVA_METHOD.match(key.name)) and _JAVA_CLASS.fullmatch(key.classname):
+        return f"{key.classname}#{method[0]}"
+    if _GO_TEST.fullmatch(key.name):
+        return "/".join(f"^{_QUOTED.sub(lambda match: chr(92) + match[0], part)}$" for part in key.name.split("/"))
+    return one_line(key.name, 10_000)
 
 
 def _pytest(case: Case) -> str:
