@@ -1,9 +1,9 @@
 # Everything sets itself up: `make demo` and `make test` need only Python >= 3.11, make and git.
-.PHONY: help setup demo test check chaos chaos-table public-playwright lint types fmt bench docs clean
+.PHONY: help setup demo test check chaos chaos-table public-playwright lint types fmt bench clean
 PY := .venv/bin/python
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
 
 setup:  ## the virtual environment (.venv), nothing else
 	@scripts/setup

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.events import Event, MachineChecked, RunStarted
+from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -220,6 +220,24 @@ def control_of(state: RunState, publish: Callable[[Event], None], *, seed: int =
     return RunControl(
         state, publish, fleets=[fleet], policy=policy, classify=lambda _result: UNKNOWN, random=Random(seed)
     )
+
+
+class EventRecorder:
+    """A reporter that keeps what a simulated run tells."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.events: list[Stamped] = []
+
+    def handle(self, stamped: Stamped, state: RunState) -> None:
+        self.events.append(stamped)
+
+    def tick(self, now: float, state: RunState) -> None: ...
+    def close(self) -> None: ...
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [stamped.event for stamped in self.events if isinstance(stamped.event, kind)]
 
 
 def simulate(

@@ -31,6 +31,7 @@ from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites import open_suite
 
 COMMIT = "c0ffee" * 6 + "c0ff"
+NAMES = ("a", "b", "c", "d")
 
 CONFIG = """
 [suite]
@@ -75,7 +76,7 @@ class WavesRoom:
     """One workflow run; `attempt` grows when somebody runs it again."""
 
     folder: Path
-    tests: tuple[Test, ...]
+    tests: tuple[Test, ...] = field(default_factory=lambda: suite_of(*NAMES))
     config: str = CONFIG
     env: dict[str, str] = field(default_factory=dict)
     attempt: int = 1
@@ -157,6 +158,9 @@ class WavesRoom:
     def run_json(self) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(Path(self.outputs["run-json-path"]).read_text())
         return data
+
+    def verdict_of(self, test: str) -> str:
+        return str(next(one["verdict"] for one in self.run_json()["tests"] if one["id"] == test))
 
     def report(
         self,

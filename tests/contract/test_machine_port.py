@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,17 +241,37 @@ def test_temporary_files_go_and_reports_come(machine: SupervisedMachine, cwd: st
     assert found == {"reports/junit.xml"}
 
 
-def test_files_that_are_too_many_to_fetch_are_named_and_the_others_come(
+@pytest.fixture
+def too_large(
     machine: SupervisedMachine, cwd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = 'echo x > "$A/report.xml"; head -c 3000 /dev/zero > "$A/video.webm"'
-    machine.run(job("big", "/bin/sh", "-c", script, cwd=cwd, env={"A": machine.place("big").attempt}), Recorder())
+) -> Callable[[str], MachineError]:
+    """What collecting raises for a script that leaves more than 2000 bytes in `$A`; tmp_path / "back" has what came."""
     monkeypatch.setattr("ci_dispatch.machines.supervised.MAX_BYTES", 2000)
-    with pytest.raises(MachineError, match="not fetched") as refused:
-        machine.collect("big", tmp_path / "back", 10)
-    assert "video.webm" in refused.value.why
-    assert "more" not in refused.value.why
+
+    def collected(script: str) -> MachineError:
+        machine.run(job("big", "/bin/sh", "-c", script, cwd=cwd, env={"A": machine.place("big").attempt}), Recorder())
+        with pytest.raises(MachineError, match="not fetched") as refused:
+            machine.collect("big", tmp_path / "back", 10)
+        return refused.value
+
+    return collected
+
+
+def test_files_that_are_too_many_to_fetch_are_named_and_the_others_come(
+    too_large: Callable[[str], MachineError], tmp_path: Path
+) -> None:
+    error = too_large('echo x > "$A/report.xml"; head -c 3000 /dev/zero > "$A/video.webm"')
+    assert "video.webm" in error.why
+    assert "more" not in error.why
     assert [path.name for path in (tmp_path / "back").iterdir()] == ["report.xml"]
+
+
+def test_a_long_list_of_files_that_were_not_fetched_says_how_many_more(
+    too_large: Callable[[str], MachineError],
+) -> None:
+    error = too_large('for n in 1 2 3 4 5 6 7; do head -c 3000 /dev/zero > "$A/video$n.webm"; done')
+    assert "7 of the attempt's files were not fetched" in str(error)
+    assert error.why.endswith("and 2 more")
 
 
 def test_collecting_an_unknown_job_is_an_error_in_words(machine: SupervisedMachine, tmp_path: Path) -> None:
@@ -299,10 +319,10 @@ def test_a_controller_with_more_than_1024_open_files_goes_on(machine: Supervised
 
 
 def test_no_thread_outlives_the_machine(machine: SupervisedMachine, cwd: str) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     machine.run(job("threads", "true", cwd=cwd), Recorder())
     machine.close()
-    until(lambda: threading.active_count() <= before)
+    until(lambda: before.issuperset(threading.enumerate()))
 
 
 def test_a_tree_is_the_same_until_its_content_is_made_anew(machine: SupervisedMachine, tree: Path) -> None:
@@ -370,14 +390,3 @@ def test_a_masked_stream_goes_on_where_an_earlier_controller_stopped(with_secret
         rest = Recorder()
         machine.run(replace(asked, output_offset=offset, live_offset=2), rest)
         assert (whole.out[:offset] + rest.out, rest.live_bytes) == (whole.out, b"*\n")
-
-
-def test_a_long_list_of_files_that_were_not_fetched_says_how_many_more(
-    machine: SupervisedMachine, cwd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = 'for n in 1 2 3 4 5 6 7; do head -c 3000 /dev/zero > "$A/video$n.webm"; done'
-    machine.run(job("many", "/bin/sh", "-c", script, cwd=cwd, env={"A": machine.place("many").attempt}), Recorder())
-    monkeypatch.setattr("ci_dispatch.machines.supervised.MAX_BYTES", 2000)
-    with pytest.raises(MachineError, match="7 of the attempt's files were not fetched") as refused:
-        machine.collect("many", tmp_path / "back", 10)
-    assert refused.value.why.endswith("and 2 more")

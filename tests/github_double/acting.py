@@ -82,7 +82,8 @@ class Act:
         program = tool("act")
         assert program is not None
         local = [f"--local-repository={pin}={STANDINS / name}" for name, pin in PINS.items()]
-        env = [f"--env={name}={value}" for name, value in {**self.env, "DOUBLE_ORIGIN": self.checkout}.items()]
+        given = {**self.env, "DOUBLE_ORIGIN": self.checkout, "HARNESS": ROOT}
+        env = [f"--env={name}={value}" for name, value in given.items()]
         return [
             program, event, f"--workflows=.github/workflows/{workflow}", f"--eventpath={file}", "--json",
             f"--directory={self.checkout}", f"--action-cache-path={self.scratch / 'cache'}", "--no-cache-server",

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from ci_dispatch.config.choices import Strategy
-from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
+from ci_dispatch.core.events import MachineChecked, RunStarted
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     AttemptResult,
@@ -51,6 +51,7 @@ from tests.github_double import GitHubDouble, Script, ScriptedWorker, zipped
 from tests.github_double.entities import Job
 from tests.integration.github_client import client_of
 from tests.integration.test_github_client import WORKER
+from tests.simulation import EventRecorder
 
 FLEET = (("local", 16), ("moruk", 24), ("ilko2", 4), ("pi", 4))
 START = 1_700_000_000.0
@@ -143,24 +144,6 @@ def junit(results: Sequence[TestResult]) -> str:
     return f'<testsuites><testsuite name="s">{cases}</testsuite></testsuites>'
 
 
-class Recorder:
-    """The journal of a simulated run."""
-
-    name = "journal"
-
-    def __init__(self) -> None:
-        self.events: list[Stamped] = []
-
-    def handle(self, stamped: Stamped, state: RunState) -> None:
-        self.events.append(stamped)
-
-    def tick(self, now: float, state: RunState) -> None: ...
-    def close(self) -> None: ...
-
-    def of(self, kind: type[Event]) -> list[Event]:
-        return [stamped.event for stamped in self.events if isinstance(stamped.event, kind)]
-
-
 def policies(**numbers: Any) -> tuple[RunPolicy, ActionsPolicy]:
     """Policies with these fields of `RunPolicy` and `ActionsPolicy`, and the graces of a run inside a GitHub job."""
     ours, theirs = ({f.name for f in fields(kind)} for kind in (RunPolicy, ActionsPolicy))
@@ -195,7 +178,7 @@ class Simulation:
         self.double, self.clock, self.folder = double, clock, folder
         self.tests, self.token, self.specs = tests, token, fleet
         self.policy, self.actions = policies(**numbers)
-        self.journal, self.state = Recorder(), RunState()
+        self.journal, self.state = EventRecorder(), RunState()
         self.saved: tuple[g.SavedDispatch, ...] = ()
         self.unreachable: set[str] = set()
         self.checks: list[m.CheckMachine] = []

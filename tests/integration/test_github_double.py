@@ -240,8 +240,9 @@ def test_uploads_follow_the_rules_of_upload_artifact(tmp_path: Path) -> None:
         run = world.start()
 
         def upload(name: str, *lines: str, required: bool = True) -> tuple[int, str]:
-            env = {"NAME": name, "FILES": "\n".join(lines), "NONE_IS_FINE": "" if required else "1"}
+            env = {"NAME": name, "FILES": "\n".join(lines), "IF_NONE": "error" if required else "warn"}
             env |= {"DOUBLE_UPLOAD": f"{github.url}/_double/upload/{run.id}", "PATH": os.environ["PATH"]}
+            env |= {"PYTHONPATH": str(ROOT)}
             command = [sys.executable, str(STANDINS / "upload-artifact" / "upload.py")]
             ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=30)
             return ran.returncode, ran.stderr

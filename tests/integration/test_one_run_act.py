@@ -84,7 +84,7 @@ def test_the_store_refuses_what_githubs_does(tmp_path: Path) -> None:
 
 
 def upload(name: str, file: Path, *, into: Path) -> None:
-    store.upload(into / "store", name, [str(file)], if_none="error")
+    store.upload(into / "store", name, str(file), if_none="error")
 
 
 def test_ten_lines_a_lost_runner_and_a_flaky_test_make_a_green_run(tmp_path: Path) -> None:

@@ -279,6 +279,7 @@ def test_a_frozen_process_that_streams_is_not_left_behind(machine: LocalMachine)
     """Its shell was ended, and it stayed, with whatever it held."""
     running = stubborn(machine)
     frozen = streaming(machine)
+    assert frozen
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     running.end()

@@ -11,7 +11,7 @@ from ci_dispatch.app import shard, waves
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.model import FailureCause, Verdict
 from ci_dispatch.fleets.actions import shard_report
-from tests.waves_room import CONFIG, WavesRoom, suite_of
+from tests.waves_room import CONFIG, WavesRoom
 
 RUN = """
 import pathlib, sys
@@ -24,7 +24,7 @@ CONFIG_OF_SHARD = CONFIG.replace('"true {tests_file} {junit}"', '"python3 run.py
 
 @pytest.fixture
 def room(tmp_path: Path) -> WavesRoom:
-    room = WavesRoom(tmp_path, suite_of("a", "b", "c", "d"), config=CONFIG_OF_SHARD)
+    room = WavesRoom(tmp_path, config=CONFIG_OF_SHARD)
     room.checkout("run.py", RUN)
     room.commit()
     return room

@@ -14,14 +14,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tests.components import ROOT, tool
-from tests.github_double.acting import platform
+from tests.github_double.acting import PINS, clean_environment, platform
 
 HERE = Path(__file__).parent
-PINS = {
-    "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1",
-    "upload-artifact": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f",
-    "download-artifact": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c",
-}
 ACTION = (".github", "action.yml", "ci_dispatch", "report_merge", "requirements", "scripts")
 MACHINES = ("moruk", "ilko2", "pi")
 
@@ -150,6 +145,7 @@ class Stage:
         env = {
             "STATE": self.state,
             "STORE": HERE / "store.py",
+            "HARNESS": ROOT,
             "ARTIFACTS": self.store,
             "ORIGIN": self.origin,
             "GITHUB_RUN_ATTEMPT": attempt,
@@ -160,13 +156,12 @@ class Stage:
             f"--directory={self.origin}", f"--action-cache-path={self.folder / 'cache'}", "--no-cache-server",
             "--no-skip-checkout", "--concurrent-jobs=2", *platform(["ubuntu-latest", *MACHINES]),
             *(f"--local-repository={owner}/ci-dispatch@v1={self.action}" for owner in {"OWNER", self.owner}),
-            *(f"--local-repository={pin}={HERE / 'standins' / name}" for name, pin in PINS.items()),
+            *(f"--local-repository={PINS[standin.name]}={standin}" for standin in (HERE / "standins").iterdir()),
             *(f"--env={name}={value}" for name, value in env.items()),
         ]  # fmt: skip
         path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        clean = {name: v for name, v in os.environ.items() if not name.startswith(("GITHUB_", "CI_DISPATCH_"))}
         ran = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=500, env={**clean, "PATH": path}
+            command, capture_output=True, text=True, check=False, timeout=500, env={**clean_environment(), "PATH": path}
         )
         (self.folder / f"act-{attempt}.jsonl").write_text(ran.stdout + ran.stderr)
         return _jobs(ran.stdout, whole_names=whole_names)

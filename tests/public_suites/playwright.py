@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -20,7 +21,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.components import ROOT, chromium
@@ -30,7 +31,7 @@ JUPYTERLAB, GALATA = "4.6.4", "5.6.4"  # its suite needs the browser library of 
 TOOLS = ROOT / ".tools" / "jupyterlab"
 SUITE = TOOLS / "suite"
 SERVER = "http://localhost:8888/lab"  # written in the suite
-START_SECONDS, SUITE_SECONDS = 90, 7200
+START_SECONDS, END_SECONDS, SUITE_SECONDS = 90, 20, 7200
 SHOWN = 20
 
 Verdicts = Mapping[tuple[str, str], str]
@@ -102,6 +103,8 @@ def environment() -> dict[str, str]:
 @contextmanager
 def server(folder: Path) -> Iterator[None]:
     """JupyterLab with an empty root folder, stopped with all that it started."""
+    if answers():
+        sys.exit(f"Something answers at {SERVER} already, and the suite knows no other address: stop it first")
     env = {**os.environ, "JUPYTERLAB_GALATA_ROOT_DIR": str(folder), "HOME": str(folder)}
     config = SUITE / "jupyter_server_test_config.py"
     argv = [str(TOOLS / "env/bin/jupyter"), "lab", "--config", str(config), "--allow-root", "--LabApp.dev_mode=False"]
@@ -114,12 +117,16 @@ def server(folder: Path) -> Iterator[None]:
                     sys.exit(f"JupyterLab did not start:\n{Path(log.name).read_text()[-2000:]}")
                 time.sleep(0.5)
             yield
+            if process.poll() is not None:  # else all that failed for it would be called unsteady
+                sys.exit(f"JupyterLab ended before the suite did:\n{Path(log.name).read_text()[-2000:]}")
         finally:
-            os.killpg(process.pid, 15)
+            with suppress(ProcessLookupError):  # it ended by itself, and nothing is left of it
+                os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(END_SECONDS)
 
 
 def answers() -> bool:
@@ -134,7 +141,10 @@ def by_playwright(folder: Path, arguments: list[str], env: Mapping[str, str]) ->
     report = folder / "plain.xml"
     reporter = {**env, "PLAYWRIGHT_JUNIT_OUTPUT_FILE": str(report)}
     argv = ["node_modules/.bin/playwright", "test", "--reporter", "junit", "--workers", str(os.cpu_count()), *arguments]
-    run(*argv, cwd=SUITE, env=reporter, seconds=SUITE_SECONDS)
+    report.unlink(missing_ok=True)  # an earlier one is no answer
+    ended = run(*argv, cwd=SUITE, env=reporter, seconds=SUITE_SECONDS)
+    if not report.exists():
+        sys.exit(f"Playwright ended with {ended.returncode} and left no report:\n{ended.stdout}\n{ended.stderr}")
     return verdicts(report)
 
 
@@ -182,4 +192,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["--project", "galata"]))
+    try:
+        sys.exit(main(sys.argv[1:] or ["--project", "galata"]))
+    except subprocess.TimeoutExpired as late:
+        sys.exit(str(late))

@@ -1,4 +1,4 @@
-"""The tests that docs/security.md, docs/reliability.md and docs/architecture.md name exist."""
+"""The tests that a page of docs/ names exist."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NAMED = [
-    (page, file, name)
-    for page in ("security.md", "reliability.md", "architecture.md", "report-merge-security.md")
-    for file, name in re.findall(
-        r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / page).read_text(encoding="utf-8")
-    )
+    (page.name, file, name)
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for file, name in re.findall(r"`(tests/[a-z0-9_/]+\.py)(?:::(\w+))?`", page.read_text(encoding="utf-8"))
 ]
 
 

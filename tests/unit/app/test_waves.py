@@ -13,21 +13,15 @@ from ci_dispatch.app import waves
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, FleetError, NothingToRun, UsageError
 from ci_dispatch.core.events import MachineChecked
-from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, TestId, TestResult, UnlistedResult, Verdict
-from tests.waves_room import COMMIT, CONFIG, WavesRoom, suite_of
+from ci_dispatch.core.model import Ended, FailureCause, MachineSpec, Verdict
+from tests.waves_room import COMMIT, CONFIG, NAMES, WavesRoom, suite_of
 
 PASSED, FAILED = Verdict.PASSED, Verdict.FAILED
-NAMES = ("a", "b", "c", "d")
 
 
 @pytest.fixture
 def room(tmp_path: Path) -> WavesRoom:
-    return WavesRoom(tmp_path, suite_of(*NAMES))
-
-
-def verdict_of(room: WavesRoom, test: str) -> str:
-    tests: list[dict[str, Any]] = room.run_json()["tests"]
-    return str(next(one["verdict"] for one in tests if one["id"] == test))
+    return WavesRoom(tmp_path)
 
 
 class TestPlan:
@@ -329,7 +323,7 @@ class TestWaves:
         assert not room.again(3)
         assert room.merge() is ExitCode.PASSED
         assert room.outputs["flaky"] == "1"
-        assert verdict_of(room, "a") == "flaky"
+        assert room.verdict_of("a") == "flaky"
 
     def test_a_test_that_fails_in_every_wave_has_failed(self, room: WavesRoom) -> None:
         room.plan()
@@ -341,7 +335,7 @@ class TestWaves:
             room.all_pass(but={"a": FAILED})
         assert len(set(machines)) == 2  # the second failure on one machine is worth a look from another
         assert room.merge() is ExitCode.TESTS_FAILED
-        assert verdict_of(room, "a") == "failed"
+        assert room.verdict_of("a") == "failed"
 
     def test_max_retries_says_how_many_waves_count(self, room: WavesRoom) -> None:
         room.plan({"retry.max_retries": "0"})
@@ -368,7 +362,7 @@ class TestWaves:
 
     def test_a_machine_with_another_report_is_not_lost(self, tmp_path: Path) -> None:
         config = CONFIG.replace('name = "moruk"', 'name = "moruk"\nslots = 2')
-        room = WavesRoom(tmp_path, suite_of(*NAMES), config=config)
+        room = WavesRoom(tmp_path, config=config)
         room.plan({"run.machines": "moruk"})
         first, second = room.shards
         room.report(first, dict.fromkeys(room.tests_of(first), PASSED))
@@ -405,121 +399,10 @@ class TestWaves:
         assert room.merge() is ExitCode.INCOMPLETE
 
     def test_a_runner_of_the_pool_is_the_machine_of_its_name(self, tmp_path: Path) -> None:
-        room = WavesRoom(tmp_path, suite_of(*NAMES), config=CONFIG.replace('"pinned"', '"pooled"'))
+        room = WavesRoom(tmp_path, config=CONFIG.replace('"pinned"', '"pooled"'))
         room.plan()
         assert {entry["machine"] for entry in room.matrix} == {"pool"}
         for shard in room.shards:
             room.report(shard, dict.fromkeys(room.tests_of(shard), PASSED), machine="ilko2-3")
         assert room.merge() is ExitCode.PASSED
         assert {attempt["machine"] for test in room.run_json()["tests"] for attempt in test["attempts"]} == {"ilko2"}
-
-
-class TestRunAgainByAPerson:
-    """`Re-run failed jobs`: the same plan, a later attempt; what passed stays, what failed gets another chance."""
-
-    def test_a_failed_test_that_passes_then_is_flaky(self, room: WavesRoom) -> None:
-        room.plan({"retry.max_retries": "0"})
-        first = room.matrix
-        room.all_pass(but={"a": FAILED})
-        room.again(2)
-        assert room.merge() is ExitCode.TESTS_FAILED
-        room.attempt = 2
-        shard = next(entry["shard"] for entry in first if "a" in room.tests_of(entry["shard"]))
-        room.report(shard, {"a": PASSED})
-        assert not room.again(2)
-        assert room.merge() is ExitCode.PASSED
-        assert verdict_of(room, "a") == "flaky"
-
-    def test_it_fails_again(self, room: WavesRoom) -> None:
-        room.plan({"retry.max_retries": "0"})
-        first = room.matrix
-        room.all_pass(but={"a": FAILED})
-        room.attempt = 2
-        shard = next(entry["shard"] for entry in first if "a" in room.tests_of(entry["shard"]))
-        room.report(shard, {"a": FAILED})
-        assert not room.again(2)
-        assert room.merge() is ExitCode.TESTS_FAILED
-
-    def test_only_the_gate_was_run_again(self, room: WavesRoom) -> None:
-        room.plan({"retry.max_retries": "0"})
-        room.all_pass(but={"a": FAILED})
-        assert room.merge() is ExitCode.TESTS_FAILED
-        room.attempt = 2
-        assert room.merge() is ExitCode.TESTS_FAILED
-        assert room.outputs["failed"] == "1"
-        assert room.outputs["not-run"] == "0"
-        assert [machine["losses"] for machine in room.run_json()["machines"]] == [0, 0]
-
-    def test_a_lost_shard_is_finished_by_its_second_attempt(self, room: WavesRoom) -> None:
-        room.plan()
-        lost = next(entry for entry in room.matrix if entry["machine"] == "moruk")
-        room.all_pass(without="moruk")
-        assert room.merge() is ExitCode.INCOMPLETE
-        room.attempt = 2
-        room.report(lost["shard"], dict.fromkeys(room.tests_of(lost["shard"]), PASSED))
-        assert not room.again(2)
-        assert room.merge() is ExitCode.PASSED
-
-    def test_it_may_be_lost_again_and_then_goes_on_elsewhere(self, room: WavesRoom) -> None:
-        room.plan({"retry.max_retries": "0"})
-        first = room.matrix
-        room.all_pass(but={"a": FAILED}, without="moruk")
-        failed = [entry for entry in first if entry["machine"] == "ilko2"]
-        room.attempt = 2
-        for entry in failed:
-            tests = [test for test in room.tests_of(entry["shard"]) if test == "a"]
-            room.report(entry["shard"], dict.fromkeys(tests, PASSED))
-        assert room.again(2)  # moruk's job was run again, and said nothing again
-        assert {entry["machine"] for entry in room.matrix} == {"ilko2"}
-        assert all(shard.startswith("w2a2-") for shard in room.shards)
-        room.all_pass()
-        assert room.merge() is ExitCode.PASSED
-
-    def test_a_machine_whose_runner_reports_again_gets_work_again(self, room: WavesRoom) -> None:
-        room.plan()
-        first = {entry["machine"]: entry["shard"] for entry in room.matrix}
-        room.all_pass(but={"a": FAILED, "b": FAILED, "c": FAILED, "d": FAILED}, without="moruk")
-        room.attempt = 2
-        for shard in first.values():
-            room.report(shard, dict.fromkeys(room.tests_of(shard), FAILED))
-        assert room.again(2)
-        assert {entry["machine"] for entry in room.matrix} == {"moruk", "ilko2"}
-
-    def test_a_job_of_a_later_wave_alone(self, room: WavesRoom) -> None:
-        """GitHub runs only the failed jobs: wave 1 is green and stays, wave 2's own old job runs again."""
-        room.plan({"retry.max_retries": "1"})
-        room.all_pass(but={"a": FAILED})
-        assert room.again(2)
-        second = room.shards[0]
-        room.all_pass(but={"a": FAILED})
-        assert not room.again(3)
-        room.attempt = 2
-        room.report(second, {"a": PASSED})
-        assert not room.again(3)
-        assert room.merge() is ExitCode.PASSED
-        assert verdict_of(room, "a") == "flaky"
-
-    def test_a_failure_that_no_listing_names_stays_one(self, room: WavesRoom) -> None:
-        """Nobody can ask for it again, so that no attempt may take it back."""
-        room.plan()
-        first, second = room.shards
-        surprise = UnlistedResult(
-            test=suite_of("surprise")[0], result=TestResult(test=TestId("surprise"), verdict=FAILED)
-        )
-        room.report(first, dict.fromkeys(room.tests_of(first), PASSED), unlisted=(surprise,))
-        room.report(second, dict.fromkeys(room.tests_of(second), PASSED))
-        assert room.merge() is ExitCode.TESTS_FAILED
-        room.attempt = 2
-        room.report(first, {})
-        assert not room.again(2)
-        assert room.merge() is ExitCode.TESTS_FAILED
-        assert verdict_of(room, "surprise") == "failed"
-
-    def test_everything_was_run_again_and_only_that_counts(self, room: WavesRoom) -> None:
-        room.plan()
-        room.all_pass(but={"a": FAILED, "b": FAILED})
-        room.attempt = 2
-        room.plan()
-        room.all_pass()
-        assert room.merge() is ExitCode.PASSED
-        assert room.outputs["flaky"] == "0"

@@ -20,9 +20,8 @@ from ci_dispatch.fleets.machines import give_away
 from ci_dispatch.fleets.machines.fleet import CancelJob
 from ci_dispatch.planning.planner import Unit
 from ci_dispatch.run import messages as m
-from ci_dispatch.run.state import RunState
 from tests.control_script import A, B, Script, starts
-from tests.simulation import Outage, World, make_tests, simulate
+from tests.simulation import EventRecorder, Outage, World, make_tests, simulate
 
 FLEET = [MachineSpec(name=name, cores=2) for name in (A, B)]
 
@@ -141,27 +140,14 @@ def test_no_test_goes_this_way_twice() -> None:
     assert not [command for command in script.commands[before:] if isinstance(command, CancelJob)]
 
 
-class Ends:
-    name = "ends"
-
-    def __init__(self) -> None:
-        self.interrupted = 0
-
-    def handle(self, stamped: object, state: RunState) -> None:
-        event = getattr(stamped, "event", None)
-        self.interrupted += isinstance(event, AttemptFinished) and event.result.reason == give_away.REASON
-
-    def tick(self, now: float, state: RunState) -> None: ...
-    def close(self) -> None: ...
-
-
 def test_a_machine_that_comes_late_gets_work_too() -> None:
     """B has taken everything as one shard when A answers at last."""
     tests = make_tests(400)
     world = World(seconds={test.id: 4.0 for test in tests}, outages=[Outage(A, 0.0, 100.0)])
-    ends = Ends()
-    state = simulate(tests, FLEET, world, terms={"head_share": 1.0}, reporters=[ends])
+    recorder = EventRecorder()
+    state = simulate(tests, FLEET, world, terms={"head_share": 1.0}, reporters=[recorder])
     assert state.verdicts[Verdict.PASSED] == 400
-    assert ends.interrupted == 1
+    ends = [each.event.result for each in recorder.events if isinstance(each.event, AttemptFinished)]
+    assert [end.reason for end in ends].count(give_away.REASON) == 1
     assert state.finished is not None
     assert state.finished.makespan.realised < 520, "B alone needs 800 s"

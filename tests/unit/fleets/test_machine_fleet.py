@@ -9,7 +9,6 @@ from ci_dispatch.core.events import (
     AttemptFinished,
     LeaseGranted,
     MachineLost,
-    Stamped,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -23,9 +22,8 @@ from ci_dispatch.core.model import (
 from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.retry import RetryPolicy
-from ci_dispatch.run.state import RunState
 from tests.control_script import A, B, Script, starts
-from tests.simulation import Outage, World, make_tests, simulate
+from tests.simulation import EventRecorder, Outage, World, make_tests, simulate
 
 
 def test_a_silent_machine_is_lost_after_its_lease_and_its_work_is_handed_out_at_once() -> None:
@@ -91,35 +89,16 @@ def test_a_dead_machine_is_noticed_within_15_s_and_its_work_runs_elsewhere_5_s_l
     tests = make_tests(60)
     fleet = [MachineSpec(name=name, cores=4) for name in (A, B)]
     world = World(seconds={test.id: 4.0 for test in tests}, outages=[Outage(A, moment)])
-    recorder = Times()
+    recorder = EventRecorder()
     state = simulate(tests, fleet, world, reporters=[recorder], tick=0.25)
     assert state.verdicts[Verdict.PASSED] == 60
-    assert recorder.lost is not None
-    assert recorder.lost - moment < 15
-    assert recorder.moved is not None
+    told = recorder.events
+    lost = next(n for n, each in enumerate(told) if isinstance(each.event, MachineLost))
+    moved = next(n for n, each in enumerate(told) if n > lost and isinstance(each.event, LeaseGranted))
+    assert told[lost].at - told[0].at - moment < 15
     # B takes it with its next slot: handing out waits for nothing but a free machine
-    assert recorder.moved - max(recorder.lost, recorder.free) < 5
-
-
-class Times:
-    name = "times"
-
-    def __init__(self) -> None:
-        self.lost: float | None = None
-        self.moved: float | None = None
-        self.free = 0.0
-
-    def handle(self, stamped: Stamped, state: RunState) -> None:
-        at = stamped.at - 1_000_000.0
-        if isinstance(stamped.event, MachineLost) and self.lost is None:
-            self.lost = at
-        if isinstance(stamped.event, AttemptFinished) and stamped.event.machine == B and self.moved is None:
-            self.free = at
-        if isinstance(stamped.event, LeaseGranted) and self.lost is not None and self.moved is None:
-            self.moved = at
-
-    def tick(self, now: float, state: RunState) -> None: ...
-    def close(self) -> None: ...
+    free = [x.at for x in told[:moved] if isinstance(x.event, AttemptFinished) and x.event.machine == B]
+    assert told[moved].at - max(told[lost].at, *free) < 5
 
 
 def test_cold_machines_take_nothing_over_from_each_other() -> None:

@@ -48,6 +48,7 @@ def test_a_folder_of_ours_that_others_cannot_write_is_used(home: Path, mode: int
     (home / "work").mkdir()
     (home / "work").chmod(mode)
     make_private(str(home / "work"))
+    assert stat.S_IMODE((home / "work").stat().st_mode) == mode, "as it was"
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
@@ -70,6 +71,7 @@ def test_a_folder_below_one_that_everybody_can_write_is_refused(home: Path) -> N
 def test_a_sticky_folder_on_the_way_is_as_good_as_tmp(home: Path) -> None:
     home.chmod(0o1777)
     make_private(str(home / "work"))
+    assert stat.S_IMODE((home / "work").stat().st_mode) == 0o700
 
 
 def test_a_group_may_write_only_when_it_is_our_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
