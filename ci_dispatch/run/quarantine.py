@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ci_dispatch.core.events import MachineQuarantined
-from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, Verdict
+from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, ShardKind, Verdict
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import RunState
 
@@ -28,7 +28,8 @@ def trips(state: RunState, name: MachineName) -> MachineQuarantined | None:
 def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:
     """Why the machine with these attempts (in order) is put into quarantine, or an empty string.
 
-    `others_pass`: tests pass on other machines, so that failing everything here is not the tests' doing.
+    `others_pass`: tests pass on other machines, so that failing everything here is not the tests' doing. Tests that
+    have failed before may well be to blame themselves: a retry in which all fail says nothing about the machine.
     """
     streak = 0
     reason = ""
@@ -37,16 +38,24 @@ def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:
             continue
         if attempt.result.cause is FailureCause.TREE:  # nor can any later one be of the run's content
             return attempt.result.reason
-        bad = _bad(attempt.result, others_pass=others_pass)
+        bad = _infrastructure(attempt.result)
+        if not bad and (failed := _failures_of_all(attempt.result)):
+            if attempt.lease.shard.kind is ShardKind.RETRY:
+                continue
+            bad = f"all {failed} tests failed, while others pass elsewhere" if others_pass else ""
         streak = streak + 1 if bad else 0
         reason = bad or reason
     return f"{streak} attempts in a row came to nothing, the last: {reason}" if streak >= OPENS_AFTER else ""
 
 
-def _bad(result: AttemptResult, *, others_pass: bool) -> str:
-    if result.ended in _LOST or result.cause in _SICK:
-        return result.reason or f"{result.cause or result.ended}"
+def _infrastructure(result: AttemptResult) -> str:
+    """What went wrong besides its tests, or an empty string."""
+    return (
+        (result.reason or f"{result.cause or result.ended}") if result.ended in _LOST or result.cause in _SICK else ""
+    )
+
+
+def _failures_of_all(result: AttemptResult) -> int:
+    """How many tests failed when all did, and enough to say something; else 0."""
     ran = [r.verdict for r in result.results if r.verdict not in (Verdict.NOT_RUN, Verdict.SKIPPED)]
-    if others_pass and len(ran) >= MASS_FAILURE and all(verdict is Verdict.FAILED for verdict in ran):
-        return f"all {len(ran)} tests failed, while others pass elsewhere"
-    return ""
+    return len(ran) if len(ran) >= MASS_FAILURE and all(verdict is Verdict.FAILED for verdict in ran) else 0

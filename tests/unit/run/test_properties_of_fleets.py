@@ -6,7 +6,7 @@ import io
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ci_dispatch.config.choices import Strategy
@@ -53,6 +53,7 @@ def check(state: RunState, disk: io.BytesIO, truth: dict[TestId, Verdict]) -> No
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 40), machines=st.integers(1, 4))
+@example(seed=2194068, count=34, machines=2)  # the lone survivor's retries failed, for their tests were to blame
 def test_through_github_every_test_has_one_verdict_and_it_is_the_true_one(seed: int, count: int, machines: int) -> None:
     random = Random(seed)
     fleet = [machine(n, random) for n in range(machines)]
