@@ -63,17 +63,24 @@ class DispatchState:
         return True
 
     def not_found(self, error: GitHubRefused | None, now: float) -> bool:
-        """The run is not in the list (yet), or the list could not be had; whether to give the dispatch up."""
+        """The run is not in the list (yet), or the list could not be had; whether to give the dispatch up.
+
+        It is sent again only when a list that came, late enough, does not have it.
+        """
         self.in_flight = False
         if isinstance(error, RateLimited):  # waiting for GitHub is no search
             self.search_since += error.seconds
             self.search_due = now + error.seconds
-        elif now - self.search_since < SEARCH_SECONDS:
-            self.search_due = now + SEARCH_AGAIN
-        elif not self.sent or now - self.first_sent < SEND_SECONDS:
+            return False
+        self.error = error or self.error
+        searched = now - self.search_since >= SEARCH_SECONDS
+        since = self.first_sent if self.sent else self.search_since
+        if searched and error is None and (not self.sent or now - since < SEND_SECONDS):
             self.due = now + SEARCH_SECONDS * max(0, self.sent - 1)  # 0, 1, 2 ... minutes more each time
-        else:
+        elif searched and now - since >= SEND_SECONDS:
             return True
+        else:
+            self.search_due = now + SEARCH_AGAIN
         return False
 
     @property
