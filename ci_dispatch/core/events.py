@@ -72,10 +72,16 @@ class MachineLost(Value):
 
 
 class MachineQuarantined(Value):
-    """It answers, but what it runs comes to nothing: it gets no more work in this run."""
+    """It answers, but what it runs comes to nothing: it gets no more work in this run, unless it is released."""
 
     machine: MachineName
     reason: str
+
+
+class MachineReleased(Value):
+    """What it had under way when it was put into quarantine went well."""
+
+    machine: MachineName
 
 
 class LeaseGranted(Value):
@@ -160,6 +166,7 @@ Event: TypeAlias = (
     | MachineChecked
     | MachineLost
     | MachineQuarantined
+    | MachineReleased
     | LeaseGranted
     | AttemptStarted
     | AttemptOutput
@@ -178,8 +185,9 @@ TRANSIENT = (AttemptOutput,)  # shown and forgotten: never in the journal
 KINDS: dict[str, type[Value]] = {
     kind.__name__: kind
     for kind in (
-        RunStarted, RunResumed, MachineChecked, MachineLost, MachineQuarantined, LeaseGranted, AttemptStarted,
-        AttemptOutput, TestFinished, AttemptFinished, RetryScheduled, VerdictReached, Interrupted, Warned, RunFinished,
+        RunStarted, RunResumed, MachineChecked, MachineLost, MachineQuarantined, MachineReleased, LeaseGranted,
+        AttemptStarted, AttemptOutput, TestFinished, AttemptFinished, RetryScheduled, VerdictReached, Interrupted,
+        Warned, RunFinished,
     )
 }  # fmt: skip
 

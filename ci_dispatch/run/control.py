@@ -284,7 +284,7 @@ class RunControl:
         if result.unexpected:
             count = len(result.unexpected)
             self._warn(lease.machine, f"{count} tests ran that nobody asked for, the first: {result.unexpected[0]}")
-        if lease.machine != ANY_MACHINE and (event := quarantine.trips(self.state, lease.machine)):
+        if lease.machine != ANY_MACHINE and (event := quarantine.judge(self.state, lease.machine)):
             self._publish(event)
         for each in settle(
             self.ledger,

@@ -1,10 +1,10 @@
-"""Quarantine: when a machine that answers gets no more work for the rest of a run. Pure."""
+"""Quarantine: when a machine that answers gets no more work, and when it does again. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ci_dispatch.core.events import MachineQuarantined
+from ci_dispatch.core.events import MachineQuarantined, MachineReleased
 from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, ShardKind, Verdict
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import RunState
@@ -16,13 +16,15 @@ _LOST = (Ended.LOST, Ended.LEASE_ENDED)
 _SICK = (FailureCause.SETUP, FailureCause.MACHINE, FailureCause.CRASH)
 
 
-def trips(state: RunState, name: MachineName) -> MachineQuarantined | None:
-    """The event that puts a machine into quarantine, when what it ran calls for it and it is not there yet."""
+def judge(state: RunState, name: MachineName) -> MachineQuarantined | MachineReleased | None:
+    """The event that puts a machine into quarantine, or releases it, when what it has run by now calls for that."""
     machine = state.machines[name]
     here = [attempt for attempt in state.ledger.attempts.values() if attempt.lease.machine == name]
     others_pass = any(o.verdicts[Verdict.PASSED] for o in state.machines.values() if o is not machine)
-    reason = "" if machine.quarantined else opens(here, others_pass=others_pass)
-    return MachineQuarantined(machine=name, reason=reason) if reason else None
+    reason = opens(here, others_pass=others_pass)
+    if reason and not machine.quarantined:
+        return MachineQuarantined(machine=name, reason=reason)
+    return MachineReleased(machine=name) if machine.quarantined and not reason else None
 
 
 def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:

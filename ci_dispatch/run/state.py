@@ -15,6 +15,7 @@ from ci_dispatch.core.events import (
     MachineChecked,
     MachineLost,
     MachineQuarantined,
+    MachineReleased,
     RetryScheduled,
     RunFinished,
     RunResumed,
@@ -179,6 +180,8 @@ class RunState:
                 machine.lost, machine.lost_at, machine.losses = reason, at, machine.losses + 1
             case MachineQuarantined(machine=name, reason=reason):
                 self.machines[name].quarantined = reason
+            case MachineReleased(machine=name):
+                self.machines[name].quarantined = ""
             case LeaseGranted() | AttemptStarted() | TestFinished() | AttemptFinished():
                 self._work(event, at)
             case _:

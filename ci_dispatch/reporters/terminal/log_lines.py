@@ -10,6 +10,7 @@ from ci_dispatch.core.events import (
     MachineChecked,
     MachineLost,
     MachineQuarantined,
+    MachineReleased,
     RunResumed,
     RunStarted,
     Stamped,
@@ -52,7 +53,7 @@ class LogLines:
         match stamped.event:
             case TestFinished() | AttemptFinished() | VerdictReached() as event:
                 return self._tests(event, state)
-            case MachineChecked() | MachineLost() | MachineQuarantined() as event:
+            case MachineChecked() | MachineLost() | MachineQuarantined() | MachineReleased() as event:
                 return self._machine(event, state)
             case AttemptOutput() as event:
                 return self._output(event, state)
@@ -149,8 +150,10 @@ class LogLines:
 
     # -- machines ---------------------------------------------------------------------------------------------------
 
-    def _machine(self, event: MachineChecked | MachineLost | MachineQuarantined, state: RunState) -> list[Line]:
-        machine, name = state.machines[event.machine], one_line(event.machine)
+    def _machine(
+        self, event: MachineChecked | MachineLost | MachineQuarantined | MachineReleased, state: RunState
+    ) -> list[Line]:
+        name = one_line(event.machine)
         match event:
             case MachineLost(reason=reason):
                 self._healthy[event.machine] = False
@@ -159,16 +162,22 @@ class LogLines:
                 return [self._warning(f"{name} lost: {one_line(reason)}{goes}", Style.BAD)]
             case MachineQuarantined(reason=reason):
                 return [self._warning(f"{name} quarantined, gets no more work: {one_line(reason)}", Style.BAD)]
-            case MachineChecked(healthy=healthy):
-                first = event.machine not in self._healthy
-                before, self._healthy[event.machine] = self._healthy.get(event.machine, True), healthy
-                if first and healthy and event.problems and not state.resumed:  # later it may be our own load
-                    return [self._warning(f"{name}: {one_line('; '.join(event.problems))}")]
-                if before == healthy:
-                    return []
-                if healthy:
-                    return [((f"{name} is back", Style.GOOD),)]
-                return [self._warning(f"{name} unhealthy, gets no work: {one_line(machine.why_unusable)}", Style.BAD)]
+            case MachineReleased():
+                return [((f"{name} gets work again: what it had under way went well", Style.GOOD),)]
+            case MachineChecked():
+                return self._checked(event, state)
+
+    def _checked(self, event: MachineChecked, state: RunState) -> list[Line]:
+        name, first = one_line(event.machine), event.machine not in self._healthy
+        before, self._healthy[event.machine] = self._healthy.get(event.machine, True), event.healthy
+        if first and event.healthy and event.problems and not state.resumed:  # later it may be our own load
+            return [self._warning(f"{name}: {one_line('; '.join(event.problems))}")]
+        if before == event.healthy:
+            return []
+        if event.healthy:
+            return [((f"{name} is back", Style.GOOD),)]
+        why = one_line(state.machines[event.machine].why_unusable)
+        return [self._warning(f"{name} unhealthy, gets no work: {why}", Style.BAD)]
 
     # -- followed output --------------------------------------------------------------------------------------------
 

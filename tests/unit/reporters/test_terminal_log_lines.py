@@ -10,6 +10,8 @@ from ci_dispatch.core.events import (
     AttemptOutput,
     Event,
     MachineChecked,
+    MachineQuarantined,
+    MachineReleased,
     RunResumed,
     Stamped,
     TestFinished,
@@ -85,6 +87,24 @@ def test_health_is_shown_when_it_changes() -> None:
     assert [line for line in shown("troubled") if " pi " in f" {line} "][:2] == [
         "! pi unhealthy, gets no work: disk 97 % full",
         "pi is back",
+    ]
+
+
+def test_a_quarantine_and_its_end_are_one_line_each() -> None:
+    log, state, name = LogLines(UNICODE, ""), RunState(), MachineName("pi")
+    events = [
+        run_started(make_tests(1), [MachineSpec(name=name)], {}),
+        MachineQuarantined(machine=name, reason="nothing\nwent well"),
+        MachineReleased(machine=name),
+    ]
+    lines = []
+    for seq, event in enumerate(events, 1):
+        stamped = Stamped(seq=seq, at=float(seq), event=event)
+        state.apply(stamped)
+        lines += [text_of(line) for line in log.lines(stamped, state)]
+    assert lines[1:] == [
+        "! pi quarantined, gets no more work: nothing went well",
+        "pi gets work again: what it had under way went well",
     ]
 
 

@@ -11,6 +11,7 @@ from ci_dispatch.core.events import (
     MachineChecked,
     MachineLost,
     MachineQuarantined,
+    MachineReleased,
 )
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -147,6 +148,24 @@ def test_a_machine_that_comes_to_nothing_three_times_is_fenced() -> None:
     assert fenced.machine == A
     assert "no browser" in fenced.reason
     assert not script.state.ledger.of_machine(A)
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_fenced_machine_whose_work_under_way_goes_well_gets_work_again(well: bool) -> None:
+    """It proved the opposite, and may be the only one that is left."""
+    script = Script(tests=30, slots=4, head_share=0.1, check_first=False, retry=RetryPolicy(max_reassignments=50))
+    under_way = script.state.ledger.of_machine(A)
+    assert len(under_way) == 4
+    sick = AttemptResult(ended=Ended.EXITED, cause=FailureCause.SETUP, reason="no browser")
+    for at, lease in enumerate(under_way[:3], 1):
+        script.say(m.LeaseEnded(lease.number, sick), float(at))
+    assert script.state.machines[A].quarantined
+    last = under_way[3]
+    passed = tuple(TestResult(test=test, verdict=Verdict.PASSED) for test in last.shard.tests)
+    end = AttemptResult(ended=Ended.EXITED, results=passed) if well else sick
+    script.say(m.LeaseEnded(last.number, end), 4.0)
+    assert script.said(MachineReleased) == ([MachineReleased(machine=A)] if well else [])
+    assert script.state.machines[A].usable is well
 
 
 def test_nobody_waits_for_machines_that_are_all_in_quarantine() -> None:

@@ -15,6 +15,7 @@ from ci_dispatch.core.events import (
     MachineChecked,
     MachineLost,
     MachineQuarantined,
+    MachineReleased,
     RetryScheduled,
     RunFinished,
     Stamped,
@@ -133,6 +134,8 @@ def test_the_words_for_a_machine_and_what_is_the_matter_with_it() -> None:
     run.say(checked(True, cores=8), at=106.0)
     assert (run.a.usable, run.a.word, run.a.why_unusable) == (False, "quarantined", "three in a row")
     assert run.a.spec.cores == 4, "cores once known are not learnt anew"
+    run.say(MachineReleased(machine=A), at=107.0)
+    assert (run.a.usable, run.a.word, run.a.why_unusable) == (True, "idle", "")
 
 
 def test_who_is_left_is_said_for_a_few_machines_and_counted_for_many() -> None:
