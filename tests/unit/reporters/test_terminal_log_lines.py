@@ -92,7 +92,7 @@ def test_health_is_shown_when_it_changes() -> None:
 
 def test_a_quarantine_and_its_end_are_one_line_each() -> None:
     log, state, name = LogLines(UNICODE, ""), RunState(), MachineName("pi")
-    events = [
+    events: list[Event] = [
         run_started(make_tests(1), [MachineSpec(name=name)], {}),
         MachineQuarantined(machine=name, reason="nothing\nwent well"),
         MachineReleased(machine=name),
