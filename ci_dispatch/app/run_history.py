@@ -51,7 +51,7 @@ class RunHistory:
         self._take_over_former_files()
         if not file_in(self._base).exists():
             return ()
-        return self._use(lambda store: of_run.under_ids(store.samples(), store.tests(), tests), (), DEADLINE)
+        return self._use(lambda store: of_run.under_ids(store.samples(), tests), (), DEADLINE)
 
     def record(self, state: RunState, context: RunContext) -> None:
         """Take in a run that has finished, and forget what the bounds do not allow."""

@@ -35,8 +35,8 @@ def put_aside(file: Path, seen: Identity | None, word: str, stamp: str) -> Path 
             beside = file.with_name(file.name + ending)
             if beside.exists():
                 beside.rename(aside.with_name(aside.name + ending))
-        return aside
     except BlockingIOError:
         return None
     finally:
         os.close(folder)
+    return aside

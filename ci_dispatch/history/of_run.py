@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
+from pathlib import PurePosixPath
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import LeaseNumber, MachineName, RunId, Test, TestId, TestResult, Verdict
-from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest, RecordedRun, RunSource
+from ci_dispatch.history.values import PastAttempt, PastRun, PastTest, RecordedRun, RunSource
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
 from ci_dispatch.run.run_report import verdict_word
@@ -93,7 +94,7 @@ def _busy_shares(machine: MachineState, state: RunState) -> dict[LeaseNumber, fl
                 load / (until - since) * max(0.0, min(end, until) - max(start, since)) / (end - start)
                 for since, until, load in others
             )
-        shares[number] = round(min(1.0, beside / workers), 3)
+        shares[number] = round(min(1.0, max(1.0, beside) / workers), 3)  # a test that runs has one of them
     return shares
 
 
@@ -121,8 +122,8 @@ def _whole(one: Case | UneventfulTest) -> Case:
 
 def _imported(case: Case, at: float) -> PastTest:
     key = case.key
-    names = [key.project, key.file, key.classname if key.classname != key.file else "", key.name]
-    name = "::".join(filter(None, names)) + (f" ({key.ordinal + 1})" if key.ordinal else "")
+    name = _imported_name(key.project, key.classname or key.file, key.name)
+    name += f" ({key.ordinal + 1})" if key.ordinal else ""
     return PastTest(
         id=TestId(name),
         name=key.name,
@@ -152,18 +153,26 @@ def _seconds(seconds: float | None) -> float | None:
     return None if seconds is None or not isfinite(seconds) else round(max(0.0, seconds), 3)
 
 
-def under_ids(
-    samples: Sequence[DurationSample], seen: Iterable[KnownTest], tests: Iterable[Test]
-) -> list[DurationSample]:
-    """Samples under the ids of `tests`: what was `seen` under another id, as from JUnit files, goes by names."""
-    wanted = {(test.project, test.file, test.name): test.id for test in tests}
-    ids = set(wanted.values())
-    other = {
-        test.id: wanted[test.project, test.file, test.name]
-        for test in seen
-        if test.id not in ids and (test.project, test.file, test.name) in wanted
-    }
+def under_ids(samples: Iterable[DurationSample], tests: Iterable[Test]) -> list[DurationSample]:
+    """Samples under the ids of `tests`: what JUnit files told of them has their names instead."""
+    listed = list(tests)
+    named = {TestId(name): test.id for test in listed for name in _names(test)}
+    ids = {test.id for test in listed}
+    other = {name: test for name, test in named.items() if name not in ids}
     return [replace(one, test=other[one.test]) if one.test in other else one for one in samples]
+
+
+def _names(test: Test) -> Iterator[str]:
+    """What `_imported` calls a test of Playwright, of pytest, and of a runner whose reports have classes."""
+    *outer, last = test.title or (test.id,)
+    module = ".".join([*PurePosixPath(test.file).with_suffix("").parts, *outer]) if test.file else ""
+    for place, name in ((test.file, test.name), (test.classname, test.name), (module, last), (test.classname, last)):
+        if place:
+            yield _imported_name(test.project, place, name)
+
+
+def _imported_name(project: str, place: str, name: str) -> str:
+    return "::".join(filter(None, (project, place, name)))
 
 
 def fingerprints(tests: Iterable[PastTest]) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import report_merge
+from ci_dispatch.core import codec
 from ci_dispatch.core.events import AttemptFinished, AttemptStarted, LeaseGranted, RunFinished, RunStarted, Stamped
 from ci_dispatch.core.model import (
     AttemptResult,
@@ -25,7 +28,7 @@ from ci_dispatch.core.model import (
     Verdict,
 )
 from ci_dispatch.history.of_run import fingerprints, imported, recorded, under_ids
-from ci_dispatch.history.values import KnownTest, PastRun, RunSource
+from ci_dispatch.history.values import PastRun, RunSource
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
@@ -115,7 +118,7 @@ def test_the_load_of_a_machine_is_what_its_tests_took_of_its_workers() -> None:
 def test_shards_side_by_side_load_a_machine_together() -> None:
     spec = MachineSpec(name=MachineName("m"), cores=4, slots=2)
     state = machine_run(spec, (110.0, 120.0, (10.0,)), (115.0, 125.0, (10.0, 10.0)), (200.0, 210.0, (5.0,)))
-    assert shares(state) == {"1-0": 0.5, "2-0": 0.625, "2-1": 0.625, "3-0": 0.125}
+    assert shares(state) == {"1-0": 0.5, "2-0": 0.625, "2-1": 0.625, "3-0": 0.25}
 
 
 def test_cores_that_nobody_knows_are_no_workers() -> None:
@@ -150,17 +153,31 @@ def test_junit_files_are_a_run_of_the_history() -> None:
     assert len(pays.attempts[0].fingerprint) == 12
 
 
-def test_what_was_imported_counts_for_the_test_of_the_same_names() -> None:
-    record = imported(junit(), RunId("ci-7"), 50.0, CONTEXT)
-    seen = [KnownTest(id=test.id, name=test.name, file=test.file, project=test.project) for test in record.tests]
-    buys = record.tests[0]
+PLAYWRIGHT = (Path(__file__).parents[2] / "data" / "junit" / "dialects" / "playwright.xml").read_bytes()
+PYTEST = b"""<testsuites><testsuite name="pytest"><testcase classname="a.test_b.TestC" name="test_d[1]" time="2"/>
+</testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize(
+    ("data", "ours"),
+    [
+        (PLAYWRIGHT, Test(id=TestId("5f3a"), unit=UnitId("u"), project="chromium", file="cart.spec.ts",
+                          title=("cart", "empties"))),
+        (PYTEST, Test(id=TestId("a/test_b.py::TestC::test_d[1]"), unit=UnitId("u"), file="a/test_b.py",
+                      title=("TestC", "test_d[1]"))),
+    ],
+    ids=["Playwright", "pytest"],
+)  # fmt: skip
+def test_what_was_imported_counts_for_the_test_of_the_same_names(data: bytes, ours: Test) -> None:
+    cases = report_merge.read(data, "a.xml").cases
+    record = imported(Report(cases=cases, totals=count(cases)), RunId("ci-7"), 50.0, CONTEXT)
     samples = [
-        DurationSample(test=buys.id, file=buys.file, project=buys.project, machine=MachineName(""), run=RunId("ci-7"),
+        DurationSample(test=test.id, file=test.file, project=test.project, machine=MachineName(""), run=RunId("ci-7"),
                        at=50.0, seconds=1.5, verdict=Verdict.PASSED)
+        for test in record.tests[:1]
     ]  # fmt: skip
-    ours = Test(id=TestId("5f3a"), unit=UnitId("u"), project=buys.project, file=buys.file, title=("buys",))
-    other = Test(id=TestId("77"), unit=UnitId("u"), project="mobile", file=buys.file, title=("buys",))
-    assert [one.test for one in under_ids(samples, seen, [ours, other])] == ["5f3a"]
-    assert under_ids(samples, seen, [other]) == samples
-    same = Test(id=buys.id, unit=UnitId("u"), project=buys.project, file=buys.file, title=("buys",))
-    assert under_ids(samples, seen, [same]) == samples
+    elsewhere = codec.replace(ours, id=TestId("77"), project="firefox2")
+    assert [one.test for one in under_ids(samples, [elsewhere, ours])] == [ours.id]
+    assert under_ids(samples, [elsewhere]) == samples
+    same = codec.replace(ours, id=record.tests[0].id)
+    assert under_ids(samples, [ours, same]) == samples
