@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 
 from ci_dispatch.config.sections import SlackChannel, SlackConfig
@@ -141,11 +139,11 @@ def slack_trouble() -> None:
     always = {"well": None, "5 s an answer": Slow(5.0), "down (503)": ServerError(503),
               "refuses blocks": Refuse("invalid_blocks")}  # fmt: skip
     for name, fault in always.items():
-        with SlackDouble() as double, tempfile.TemporaryDirectory() as folder:
+        with SlackDouble() as double:
             double.always = fault
             settings = SlackConfig(api_url=double.api_url, channels=(SlackChannel(id="C0CI"),))
             reporter = open_slack(
-                settings, {"SLACK_BOT_TOKEN": "xoxb-good"}, run=RunId("1"), file=Path(folder) / "slack.json",
+                settings, {"SLACK_BOT_TOKEN": "xoxb-good"}, run=RunId("1"), kept={},
                 reports=ReportCache(CONTEXT),
             )  # fmt: skip
             added = max(0.0, published(reporter) - alone)

@@ -11,12 +11,13 @@ from random import Random
 from ci_dispatch.app import result_files
 from ci_dispatch.app.machines import job_environment, open_machines
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
+from ci_dispatch.app.run_history import RunHistory
 from ci_dispatch.app.run_spec import RunSpec, head_share
 from ci_dispatch.app.signals import signals
 from ci_dispatch.config import Config
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.events import Event, MachineChecked, RunStarted
+from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Warned
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.reporters import ReporterContext
 from ci_dispatch.run.checks import CheckExecutor
@@ -89,6 +90,7 @@ def drive_run(
     with ExitStack() as stack:
         begun = state.started or next(event for event in first if isinstance(event, RunStarted))
         reports = ReportCache(result_files.run_context(begun, environ))
+        history = RunHistory(spec.runs_folder, config, lambda text: inbox.post(Noticed("history", text)))
         shown = open_reporters(
             ReporterContext(
                 config=config,
@@ -96,6 +98,8 @@ def drive_run(
                 reports=reports,
                 environ=environ,
                 warn=lambda source, text: inbox.post(Noticed(source, text)),
+                memory=history.memory,
+                before=lambda: history.before(reports.context),
                 follow=follow,
             )
         )
@@ -140,7 +144,10 @@ def drive_run(
         with signals(inbox.post):
             drive(control, [checks, opened.executor], bus, inbox, clock)
         bus.close(*delivering(shown))  # what could not be delivered belongs into the summary
-        result_files.write(state, reports.of(state), folder, spec.runs_folder)
+        history.record(state, reports.context)
+        for text in history.untold(state):
+            bus.publish(Warned(source="history", text=text))
+        result_files.write(state, reports.of(state), folder)
         opened.finish(state, reports.of(state))
     if control.refusal is not None and not state.ledger.complete:
         raise control.refusal

@@ -1,4 +1,4 @@
-"""What a run leaves behind: merged.xml, summary.md, run.json and the durations the next plan is made of."""
+"""What a run leaves behind in its folder: merged.xml, summary.md and run.json."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ci_dispatch.app.run_history import RunHistory
 from ci_dispatch.app.say import say
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.core.events import RunStarted
-from ci_dispatch.core.model import TestId, TestResult, Verdict
+from ci_dispatch.core.model import TestResult
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
-from ci_dispatch.planning import timings
-from ci_dispatch.planning.timings import Timings
 from ci_dispatch.reporters.metrics.figures import figures, prometheus
 from ci_dispatch.reporters.terminal import last_lines
 from ci_dispatch.run import run_folder, run_report
@@ -25,21 +24,14 @@ from ci_dispatch.run.state import RunState
 from report_merge.failures import FailureRules, Finding, RulesError, classify, load_rules
 from report_merge.junit.document import write as write_junit
 from report_merge.model import Report, RunContext
-from report_merge.render.escape import markdown
+from report_merge.render.escape import markdown, terminal
 from report_merge.render.markdown import job_summary
 
 SHOWN_WARNINGS = 20
 
 
-def write(state: RunState, report: Report, folder: RunFolder, base: Path) -> None:
-    """The files of the result, and the timings; each whole or not at all."""
-    _write_files(state, report, folder)
-    history, _ = read_timings(base)
-    measured = timings.dumps(history.with_samples(samples(state)))
-    run_folder.write_whole(run_folder.timings_file(base), measured.encode())
-
-
-def _write_files(state: RunState, report: Report, folder: RunFolder) -> None:
+def write(state: RunState, report: Report, folder: RunFolder) -> None:
+    """The files of the result; each whole or not at all."""
     merged = io.BytesIO()
     write_junit(under_own_names(report, state), merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
@@ -80,27 +72,6 @@ def run_context(started: RunStarted | None, environ: Mapping[str, str]) -> RunCo
     )
 
 
-def samples(state: RunState) -> list[tuple[TestId, float]]:
-    """Durations of tests that passed, turned into seconds of a core of speed 1."""
-    found = []
-    for entry in state.ledger.records.values():
-        for _, machine, line in entry.history:
-            if line.verdict is Verdict.PASSED and line.seconds is not None:
-                found.append((entry.test.id, line.seconds * state.machines[machine].spec.speed))
-    return found
-
-
-def read_timings(base: Path) -> tuple[Timings, str]:
-    """The durations of earlier runs, and a note when they could not be read."""
-    file = run_folder.timings_file(base)
-    try:
-        return timings.loads(file.read_text(encoding="utf-8")), ""
-    except FileNotFoundError:
-        return Timings(), ""
-    except (OSError, ValueError) as error:
-        return Timings(), f"{file} was not used, all durations are guesses: {error}"
-
-
 def classifier(config: Config, root: Path) -> Classify:
     """Failures as findings, by the user's rules first. Raises UsageError for a rules file that cannot be used."""
     rules = _rules(root / config.rules.file) if config.rules.file else load_rules()
@@ -123,7 +94,11 @@ def say_again(state: RunState, folder: RunFolder, config: Config, environ: Mappi
     assert state.finished is not None
     report = run_report.report(state, run_context(state.started, environ))
     if _outdated(folder):
-        _write_files(state, report, folder)
+        history = RunHistory(
+            folder.path.parent.parent, config, lambda text: say(terminal(f"warning: {text}"), err=True)
+        )
+        history.record(state, report.context)
+        write(state, report, folder)
         shown = figures(state, report, slowest=config.metrics.slowest_tests)
         run_folder.write_whole(folder.metrics, prometheus(shown).encode())
     for line in last_lines(state, report, str(folder.merged_xml)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci_dispatch.app import result_files
+from ci_dispatch.app.run_history import RunHistory
 from ci_dispatch.config import Config
 from ci_dispatch.config.kept import from_journal, public, to_journal
 from ci_dispatch.core import codec
@@ -20,6 +20,7 @@ from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
 from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.timings import Timings
 from ci_dispatch.run.journal import recover
 from ci_dispatch.run.ports import Listing, Suite
 from ci_dispatch.run.run_folder import RunFolder
@@ -78,17 +79,17 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     Raises NothingToRun or UsageError when the suite cannot be listed.
     """
     listing = listing or suite.list_tests(spec.config.suite.list_timeout)
-    history, note = result_files.read_timings(spec.runs_folder)
-    ids = [test.id for test in listing.tests]
-    known = sum(test in history.samples for test in ids) / max(1, len(ids))
-    notes = (*listing.notes, note) if note else listing.notes
+    notes = list(listing.notes)
+    measured = RunHistory(spec.runs_folder, spec.config, notes.append).samples(listing.tests)
+    timings, ids = Timings.of(measured), [test.id for test in listing.tests]
+    known = sum(test in timings.samples for test in ids) / max(1, len(ids))
     return Expected(
         tests=listing.tests,
-        seconds=history.expected(ids),
+        seconds=timings.expected(ids),
         known=known,
         workers=listing.workers,
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

@@ -16,6 +16,7 @@ from ci_dispatch.app.github_target import refuse_strangers, server_of
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
+from ci_dispatch.app.run_history import RunHistory
 from ci_dispatch.app.run_spec import RunSpec, expect, first_events, new_id
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
@@ -159,6 +160,7 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
     state, reports = RunState(), ReportCache(result_files.run_context(folder.started, settings.environ))
     with run.held(), ExitStack() as stack:
         warnings: list[tuple[str, str]] = []
+        history = RunHistory(spec.runs_folder, spec.config, lambda text: warnings.append(("history", text)))
         shown = open_reporters(
             ReporterContext(
                 config=spec.config,
@@ -166,6 +168,8 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
                 reports=reports,
                 environ=settings.environ,
                 warn=lambda source, text: warnings.append((source, text)),
+                memory=history.memory,
+                before=lambda: history.before(reports.context),
             )
         )
         replay = Replay(
@@ -182,7 +186,10 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
             replay.warn(source, text)
         replay.finish(time.time(), NO_WAVE_LEFT)
         replay.bus.close(*delivering(shown))
-        result_files.write(state, reports.of(state), run, spec.runs_folder)
+        history.record(state, reports.context)
+        for text in history.untold(state):
+            replay.warn("history", text)
+        result_files.write(state, reports.of(state), run)
         github_output.tell(state, reports.of(state), run, [], here)
         target = DispatchTarget(repository=here.repository, workflow=here.environ.get("GITHUB_WORKFLOW", ""), ref="")
         github_output.comment(spec.config, settings.environ, reports.of(state), target)

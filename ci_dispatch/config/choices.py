@@ -31,3 +31,9 @@ class When(StrEnum):
     FAILURE = "failure"
     CHANGE = "change"
     FAILURE_AND_RECOVERY = "failure-and-recovery"
+
+
+class Split(StrEnum):
+    AUTO = "auto"  # as small as the runner itself would
+    TEST = "test"
+    FILE = "file"

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from typing import Any, cast
 
-from ci_dispatch.config.choices import ProgressMode, Strategy, Transfer, When
+from ci_dispatch.config.choices import ProgressMode, Split, Strategy, Transfer, When
 from ci_dispatch.config.setting import setting, settings_of
 from ci_dispatch.config.value_types import (
     DAY,
@@ -38,12 +37,6 @@ _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*|"
 RUNNER_GROUP = "ci_dispatch.suites"  # the entry points of installed test runners
 AUTO, COMMAND = "auto", "command"
 RUNNERS = (AUTO, "playwright", "pytest", COMMAND)  # always there; AUTO: what the repository's own files say
-
-
-class Split(StrEnum):
-    AUTO = "auto"  # as small as the runner itself would
-    TEST = "test"
-    FILE = "file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +169,14 @@ class RunConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryConfig:
+    """How much of earlier runs is kept, in history.db in the folder of `run.folder`."""
+
+    runs: int = setting(300, integer(1, 100_000), "At most so many runs.")
+    max_age: float = setting(90 * DAY, duration(DAY, 3650 * DAY), "No run that began longer ago.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressConfig:
     """How a run's progress is shown."""
 
@@ -246,10 +247,7 @@ class MetricsConfig:
         0, integer(0, 1000), "Give the slowest and flakiest tests series of their own, at most this many."
     )
     otlp_endpoint: str = setting(
-        "",
-        address(),
-        "Send spans there by OTLP over HTTP; needs ci-dispatch[otel].",
-        from_file=(),
+        "", address(), "Send spans there by OTLP over HTTP; needs ci-dispatch[otel].", from_file=()
     )
 
 
@@ -371,6 +369,7 @@ class Config:
     health: HealthConfig = field(default_factory=HealthConfig)
     retry: RetryConfig = field(default_factory=RetryConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
     progress: ProgressConfig = field(default_factory=ProgressConfig)
     slack: SlackConfig = field(default_factory=SlackConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

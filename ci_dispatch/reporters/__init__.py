@@ -8,16 +8,17 @@ short way to one), or None when this run does not want it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TextIO, TypeAlias
 
 from ci_dispatch.config import Config
+from ci_dispatch.core.codec import Value
 from ci_dispatch.run.ports import BaseReporter, Reporter
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.run_report import ReportCache
 
-__all__ = ["BUILT_IN", "GROUP", "BaseReporter", "Reporter", "ReporterContext", "ReporterFactory"]
+__all__ = ["BUILT_IN", "GROUP", "BaseReporter", "EarlierRun", "Reporter", "ReporterContext", "ReporterFactory"]
 
 GROUP = "ci_dispatch.reporters"
 BUILT_IN = {
@@ -30,6 +31,14 @@ BUILT_IN = {
 """Our own entry points, as in pyproject.toml: a checkout that is not installed (the GitHub Action) has no others."""
 
 
+class EarlierRun(Value):
+    """The last run of the same suite on the same branch that came to a verdict."""
+
+    passed: bool
+    at: float  # when it ended, seconds since the epoch
+    fingerprints: tuple[str, ...] = ()  # of the causes of its failures
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReporterContext:
     """What a factory gets to know about a run before its first event."""
@@ -39,6 +48,8 @@ class ReporterContext:
     reports: ReportCache  # `reports.context`: repository, branch, commit; `reports.of(state)`: the report so far
     environ: Mapping[str, str]  # secrets come from here, never from `config`
     warn: Callable[[str, str], None]  # the reporter's name and a text: a warning of the run, from any thread, at once
+    memory: Callable[[str], MutableMapping[str, bytes]] = lambda _name: {}  # what the reporter of this name put there
+    before: Callable[[], EarlierRun | None] = lambda: None  # None: nothing is known of one
     follow: str = ""  # the machine or test whose output a person wants to see
     stdout: TextIO = field(default_factory=lambda: sys.stdout)  # the terminal reporter's alone
     stderr: TextIO = field(default_factory=lambda: sys.stderr)

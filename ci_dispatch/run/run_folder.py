@@ -105,15 +105,21 @@ def create(base: Path, run: RunId) -> RunFolder:
         if folder.path.exists():
             why = f"it has been before: {folder.path} is there"
             raise UsageError(f"Run {run} was not begun", why=why, hint="move that folder away")
-        base.parent.mkdir(parents=True, exist_ok=True)
-        for path in (base, folder.path.parent):
-            path.mkdir(mode=0o700, exist_ok=True)
+        make_base(base)
+        folder.path.parent.mkdir(mode=0o700, exist_ok=True)
         folder.path.mkdir(mode=0o700)
         folder.attempts.mkdir(mode=0o700)
+    return folder
+
+
+def make_base(base: Path) -> None:
+    """The folder of all runs, for its owner alone and ignored by git. Raises RunFolderError."""
+    with _teaching(base):
+        base.parent.mkdir(parents=True, exist_ok=True)
+        base.mkdir(mode=0o700, exist_ok=True)
         ignore = base / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
-    return folder
 
 
 def find(base: Path, name: str = "") -> RunFolder:
@@ -169,10 +175,6 @@ def all_runs(base: Path) -> list[RunFolder]:
 def _folders(base: Path) -> list[RunFolder]:
     folder = base / "runs"
     return [RunFolder(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
-
-
-def timings_file(base: Path) -> Path:
-    return base / "timings.json"
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:

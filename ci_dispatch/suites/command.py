@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ci_dispatch.config.sections import Split, SuiteConfig
+from ci_dispatch.config.choices import Split
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import Test, TestId, TestResult, UnitId

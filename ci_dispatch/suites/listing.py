@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_dispatch.config.sections import Split, SuiteConfig
+from ci_dispatch.config.choices import Split
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.job_environment import without_hidden

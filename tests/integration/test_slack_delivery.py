@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -60,7 +59,7 @@ class Clock:
 
 def reporter(
     slack: SlackDouble,
-    file: Path,
+    kept: dict[str, bytes],
     *channels: SlackChannel,
     run: str = "run-1",
     token: str = "xoxb-good",
@@ -68,7 +67,7 @@ def reporter(
 ) -> SlackReporter:
     settings = SlackConfig(api_url=slack.api_url, channels=channels or (CHANNEL,), interval=0.05)
     made = open_slack(
-        settings, {"SLACK_BOT_TOKEN": token}, run=RunId(run), file=file, reports=ReportCache(CONTEXT), warn=warn
+        settings, {"SLACK_BOT_TOKEN": token}, run=RunId(run), kept=kept, reports=ReportCache(CONTEXT), warn=warn
     )
     assert made is not None
     return made
@@ -100,8 +99,8 @@ def warnings(state: RunState) -> str:
     return "\n".join(f"{warning.source}: {warning.text}" for warning in state.warnings)
 
 
-def test_one_message_is_edited_in_place_and_its_causes_stand_in_the_thread(slack: SlackDouble, tmp_path: Path) -> None:
-    state = told(red(), reporter(slack, tmp_path / "slack.json"), pause=0.03)
+def test_one_message_is_edited_in_place_and_its_causes_stand_in_the_thread(slack: SlackDouble) -> None:
+    state = told(red(), reporter(slack, {}), pause=0.03)
     (message,) = slack.workspace.parents()
     assert message.header == "🔴 Broken: 1 of 198 tests failed, 1 flaky"
     assert len(message.edits) >= 2
@@ -114,11 +113,11 @@ def test_one_message_is_edited_in_place_and_its_causes_stand_in_the_thread(slack
     assert dict(slack.workspace.refused) == {}
 
 
-def test_a_repair_is_told_where_the_break_was_told(slack: SlackDouble, tmp_path: Path) -> None:
-    file = tmp_path / "slack.json"
-    told(recorded("troubled"), reporter(slack, file, run="1"))
-    told(recorded("troubled"), reporter(slack, file, run="2"))
-    told([replace(stamped, at=stamped.at + 86_400) for stamped in recorded("green")], reporter(slack, file, run="3"))
+def test_a_repair_is_told_where_the_break_was_told(slack: SlackDouble) -> None:
+    kept: dict[str, bytes] = {}
+    told(recorded("troubled"), reporter(slack, kept, run="1"))
+    told(recorded("troubled"), reporter(slack, kept, run="2"))
+    told([replace(stamped, at=stamped.at + 86_400) for stamped in recorded("green")], reporter(slack, kept, run="3"))
     first, second, third = slack.workspace.parents()
     assert "Broken: " in first.edits[-1][1][0]["text"]["text"]
     assert first.blocks[0]["elements"][0]["text"] == "🟢 Fixed by a1b2c3d after 24 h."
@@ -126,30 +125,30 @@ def test_a_repair_is_told_where_the_break_was_told(slack: SlackDouble, tmp_path:
     assert second.header.startswith("🟣 Still failing (2nd run): ")
     assert "U7777" not in second.shown + str([reply.shown for reply in slack.workspace.thread(second)])
     assert third.header == "🟢 Fixed: 4 tests passed"
-    told(recorded("green"), reporter(slack, file, run="4"))
+    told(recorded("green"), reporter(slack, kept, run="4"))
     assert slack.workspace.parents()[-1].header == "🟢 4 tests passed"
 
 
 def test_each_channel_has_its_own_rule_and_is_told_of_repairs_only_where_it_heard_of_the_break(
-    slack: SlackDouble, tmp_path: Path
+    slack: SlackDouble,
 ) -> None:
-    file = tmp_path / "slack.json"
+    kept: dict[str, bytes] = {}
     rules = (SlackChannel(id="C0CI", when=When.FAILURE, thread=False, mention=("here",)),
              SlackChannel(id="C0OTHER", branches=("release/*",)))  # fmt: skip
-    told(recorded("green"), reporter(slack, file, *rules, run="1"))
+    told(recorded("green"), reporter(slack, kept, *rules, run="1"))
     assert slack.workspace.messages == []
-    told(recorded("troubled"), reporter(slack, file, *rules, run="2"))
+    told(recorded("troubled"), reporter(slack, kept, *rules, run="2"))
     (message,) = slack.workspace.messages
     assert message.channel == "C0CI"
     assert {"type": "broadcast", "range": "here"} in message.blocks[1]["elements"][0]["elements"]
-    told(recorded("green"), reporter(slack, file, *rules, run="3"))
+    told(recorded("green"), reporter(slack, kept, *rules, run="3"))
     assert [m.thread_ts for m in slack.workspace.messages] == ["", message.ts]
 
 
-def test_a_webhook_gets_one_message_at_the_end(slack: SlackDouble, tmp_path: Path) -> None:
+def test_a_webhook_gets_one_message_at_the_end(slack: SlackDouble) -> None:
     settings = SlackConfig(channels=(SlackChannel(mention=("U7777",)),))
     slack_reporter = open_slack(
-        settings, {"SLACK_WEBHOOK_URL": slack.webhook_url}, run=RunId("1"), file=tmp_path / "s.json",
+        settings, {"SLACK_WEBHOOK_URL": slack.webhook_url}, run=RunId("1"), kept={},
         reports=ReportCache(CONTEXT),
     )  # fmt: skip
     assert slack_reporter is not None
@@ -160,10 +159,11 @@ def test_a_webhook_gets_one_message_at_the_end(slack: SlackDouble, tmp_path: Pat
     assert warnings(state) == ""
 
 
-def test_a_resumed_run_edits_the_message_of_its_dead_controller(slack: SlackDouble, tmp_path: Path) -> None:
-    events, file = red(), tmp_path / "slack.json"
+def test_a_resumed_run_edits_the_message_of_its_dead_controller(slack: SlackDouble) -> None:
+    events = red()
+    kept: dict[str, bytes] = {}
     half = [stamped for stamped in events if stamped.at < events[0].at + 6]
-    state, dead = RunState(), reporter(slack, file, run="demo")
+    state, dead = RunState(), reporter(slack, kept, run="demo")
     for stamped in half:
         if not isinstance(stamped.event, AttemptOutput):
             state.apply(stamped)
@@ -171,7 +171,7 @@ def test_a_resumed_run_edits_the_message_of_its_dead_controller(slack: SlackDoub
         time.sleep(0.002)
     time.sleep(0.3)
     dead.tick(state.now + 1, state)  # it learns where its message is, and is killed
-    resumed = reporter(slack, file, run="demo")
+    resumed = reporter(slack, kept, run="demo")
     told(events, resumed)
     (message,) = slack.workspace.parents()
     assert "1 of 198 tests failed" in message.header
@@ -191,25 +191,25 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_slack_does_the_verdict_stands_and_the_trouble_is_told(
-    slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    slack: SlackDouble, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(reporter_module, "CLOSE_DEADLINE", 1.0)
-    undisturbed = told(red(), reporter(slack, tmp_path / "a.json"))
+    undisturbed = told(red(), reporter(slack, {}))
     slack.always, words = FAULTS[fault]
-    state = told(red(), reporter(slack, tmp_path / "b.json"), pause=0.01)
+    state = told(red(), reporter(slack, {}), pause=0.01)
     assert state.verdicts == undisturbed.verdicts
     assert state.finished == undisturbed.finished
     assert words in warnings(state)
 
 
-def test_nobody_listens(slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_listens(slack: SlackDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporter_module, "CLOSE_DEADLINE", 1.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     settings = SlackConfig(api_url=f"http://127.0.0.1:{port}/api/", channels=(CHANNEL,))
     slack_reporter = open_slack(
-        settings, {"SLACK_BOT_TOKEN": "x"}, run=RunId("1"), file=tmp_path / "s.json", reports=ReportCache(CONTEXT)
+        settings, {"SLACK_BOT_TOKEN": "x"}, run=RunId("1"), kept={}, reports=ReportCache(CONTEXT)
     )
     assert slack_reporter is not None
     state = told(red(), slack_reporter)
@@ -217,53 +217,53 @@ def test_nobody_listens(slack: SlackDouble, tmp_path: Path, monkeypatch: pytest.
     assert "Slack cannot be reached" in warnings(state)
 
 
-def test_slack_takes_five_seconds_for_an_answer(slack: SlackDouble, tmp_path: Path) -> None:
+def test_slack_takes_five_seconds_for_an_answer(slack: SlackDouble) -> None:
     """What was not confirmed ten seconds after the end is said; what it costs, benchmarks/terminal.py measures."""
     slack.always = Slow(5.0)
-    state = told(red(), reporter(slack, tmp_path / "slack.json"), pause=0.001)
+    state = told(red(), reporter(slack, {}), pause=0.001)
     assert state.finished is not None
     assert "of the last messages were not delivered, or not confirmed" in warnings(state)
 
 
 @pytest.mark.parametrize("lost", [DropAfter(), ServerError(500, done=True), ServerError(502)])
-def test_a_lost_answer_never_makes_a_second_message(slack: SlackDouble, tmp_path: Path, lost: Fault) -> None:
-    slack_reporter = reporter(slack, tmp_path / "slack.json", replace(CHANNEL, id="C0CI", live=False))
+def test_a_lost_answer_never_makes_a_second_message(slack: SlackDouble, lost: Fault) -> None:
+    slack_reporter = reporter(slack, {}, replace(CHANNEL, id="C0CI", live=False))
     slack.faults.append(lost)
     state = told(red(), slack_reporter)
     assert len(slack.workspace.parents()) == 1
     assert warnings(state) == ""
 
 
-def test_without_the_scope_to_look_a_lost_message_is_not_sent_again(slack: SlackDouble, tmp_path: Path) -> None:
+def test_without_the_scope_to_look_a_lost_message_is_not_sent_again(slack: SlackDouble) -> None:
     slack.workspace.scopes.discard("channels:history")
-    slack_reporter = reporter(slack, tmp_path / "slack.json", replace(CHANNEL, id="C0CI", live=False))
+    slack_reporter = reporter(slack, {}, replace(CHANNEL, id="C0CI", live=False))
     slack.faults.append(DropAfter())
     state = told(red(), slack_reporter)
     assert len(slack.workspace.messages) == 1
     assert "it was not sent again, or it might be there twice" in warnings(state)
 
 
-def test_the_pace_keeps_slack_s_real_limits(tmp_path: Path) -> None:
+def test_the_pace_keeps_slack_s_real_limits() -> None:
     with SlackDouble() as slack:
-        state = told(recorded("troubled"), reporter(slack, tmp_path / "slack.json"))
+        state = told(recorded("troubled"), reporter(slack, {}))
         assert warnings(state) == OWN_WARNING
         assert len(slack.workspace.messages) >= 3
         answers = len(slack.requests)
         assert answers == len(slack.workspace.messages) + sum(len(m.edits) for m in slack.workspace.messages)
 
 
-def test_refused_blocks_arrive_as_plain_text(slack: SlackDouble, tmp_path: Path) -> None:
+def test_refused_blocks_arrive_as_plain_text(slack: SlackDouble) -> None:
     slack.faults.append(Refuse("msg_blocks_too_long"))
-    told(red(), reporter(slack, tmp_path / "slack.json", replace(CHANNEL, live=False)))
+    told(red(), reporter(slack, {}, replace(CHANNEL, live=False)))
     (message,) = slack.workspace.parents()
     assert [block["type"] for block in message.blocks] == ["header"]
     assert message.text.startswith("FAILED (broken) shop e2e: 1 of 198 tests failed")
 
 
-def test_trouble_during_the_run_is_told_during_the_run(slack: SlackDouble, tmp_path: Path) -> None:
+def test_trouble_during_the_run_is_told_during_the_run(slack: SlackDouble) -> None:
     slack.always = Refuse("not_in_channel")
     heard: list[str] = []
-    slack_reporter = reporter(slack, tmp_path / "slack.json", warn=heard.append)
+    slack_reporter = reporter(slack, {}, warn=heard.append)
     state = told(red(), slack_reporter, pause=0.02)
     assert heard == ["#ci: Slack refused the message: not_in_channel: invite the app to it: /invite @ci-dispatch"]
     assert slack_reporter.problems == heard
@@ -289,9 +289,9 @@ def test_half_a_configuration_is_said(settings: SlackConfig, environ: dict[str, 
     assert bool(words) == bool(missing(settings, environ))
 
 
-def test_secrets_are_not_in_what_is_told(slack: SlackDouble, tmp_path: Path) -> None:
+def test_secrets_are_not_in_what_is_told(slack: SlackDouble) -> None:
     slack.workspace.token = "xoxb-other"
-    state = told(red(), reporter(slack, tmp_path / "slack.json", token="xoxb-secret"))
+    state = told(red(), reporter(slack, {}, token="xoxb-secret"))
     assert "invalid_auth" in warnings(state)
     assert "xoxb" not in warnings(state)
 

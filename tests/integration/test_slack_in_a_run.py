@@ -44,7 +44,7 @@ def test_a_run_is_told(tmp_path: Path) -> None:
     assert message.header == "🔴 Broken: 1 of 2 tests failed"
     assert message.edits
     assert [reply.text.split(":")[0] for reply in slack.workspace.thread(message)] == ["product"]
-    assert (tmp_path / ".ci-dispatch" / "slack.json").exists()
+    assert (tmp_path / ".ci-dispatch" / "history.db").exists()
     assert "slack" not in summary(tmp_path)
 
 

@@ -16,7 +16,8 @@ from threading import Thread
 
 import pytest
 
-from ci_dispatch.config.sections import Split, SuiteConfig
+from ci_dispatch.config.choices import Split
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import FailureCause, Test, Verdict
 from ci_dispatch.run.ports import AttemptReading

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ci_dispatch.reporters import Reporter, ReporterContext
 
-MEMORY = "slack.json"  # beside the runs: the last notifications, so that a repair is announced where the break was
-
 
 def open_reporter(context: ReporterContext) -> Reporter | None:
     """None where neither channels nor secrets are configured; half a configuration is a warning."""
@@ -20,7 +18,8 @@ def open_reporter(context: ReporterContext) -> Reporter | None:
         settings,
         environ,
         run=context.folder.id,
-        file=context.folder.path.parent.parent / MEMORY,
+        kept=context.memory("slack"),
         reports=context.reports,
+        before=context.before,
         warn=lambda text: context.warn("slack", text),
     )

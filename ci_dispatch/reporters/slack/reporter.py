@@ -6,9 +6,8 @@ What Slack refuses is a warning with its remedy, never a verdict; a run waits fo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ci_dispatch.config.choices import When
 from ci_dispatch.config.sections import SlackChannel, SlackConfig
@@ -17,7 +16,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError
 from ci_dispatch.core.events import RunFinished, Stamped
 from ci_dispatch.core.model import RunId
-from ci_dispatch.reporters import BaseReporter
+from ci_dispatch.reporters import BaseReporter, EarlierRun
 from ci_dispatch.reporters.slack import messages, transitions
 from ci_dispatch.reporters.slack.client import (
     BlocksRefused,
@@ -67,6 +66,7 @@ class Destination:
     can_edit: bool  # a webhook can only post
     key: str = ""  # of what is remembered
     notified: LastNotified | None = None  # what is to be remembered
+    known_place: MessagePlace | None = None  # what is remembered
 
     @property
     def live(self) -> bool:
@@ -90,14 +90,16 @@ class SlackReporter(BaseReporter):
         memory: SlackMemory,
         *,
         reports: ReportCache,
+        before: Callable[[], EarlierRun | None],
         interval: float,
         warn: Warn | None,
     ) -> None:
-        self.problems: list[str] = [memory.note] if memory.note else []  # what could not be sent or remembered
+        self.problems: list[str] = []  # what could not be sent or remembered
         self._warned = 0
         self._destinations = destinations
         self._memory = memory
         self._reports = reports
+        self._before = before
         self._interval = interval
         self._warn = warn
         self._shown: object = None
@@ -125,6 +127,7 @@ class SlackReporter(BaseReporter):
         for destination in self._destinations:
             left = destination.sender.join(until)
             self.problems += destination.sender.problems() + ([left] if left else [])
+        self.problems += self._memory.problems()
         self._remember()
         if self._warned < len(self.problems):
             raise SlackUndelivered("; ".join(self.problems[self._warned :]))
@@ -139,6 +142,7 @@ class SlackReporter(BaseReporter):
                 destination.sender.show(message)
 
     def _collect_problems(self) -> None:
+        self.problems += self._memory.problems()
         for destination in self._destinations:
             self.problems += destination.sender.problems()
         if self._warn is not None:
@@ -148,13 +152,11 @@ class SlackReporter(BaseReporter):
 
     def _remember_places(self, run: RunId) -> None:
         """So that a resumed run goes on in the same message."""
-        known = dict(self._memory.unfinished)
         for destination in self._destinations:
-            if destination.place is not None:
-                known[_unfinished_key(run, destination.settings.id)] = destination.place
-        if known != self._memory.unfinished:
-            self._memory.unfinished = known
-            self._memory.save()
+            place = destination.place
+            if place is not None and place != destination.known_place:
+                destination.known_place = place
+                self._memory.remember_place(run, destination.settings.id, place)
 
     # -- at the end -------------------------------------------------------------------------------------------------
 
@@ -164,14 +166,14 @@ class SlackReporter(BaseReporter):
         for destination in self._destinations:
             destination.sender.finish(self._outbox(destination, now, state, report, groups))
             if state.started is not None:
-                self._memory.unfinished.pop(_unfinished_key(state.started.run, destination.settings.id), None)
+                self._memory.forget_place(state.started.run, destination.settings.id)
 
     def _outbox(
         self, to: Destination, now: float, state: RunState, report: Report, groups: Sequence[FailureGroup]
     ) -> list[OutboxItem]:
         context = report.context
         to.key = transitions.key(to.settings.id, context.repository, context.title, context.branch)
-        before = self._memory.notified.get(to.key)
+        before = self._memory.last(to.key) or transitions.of_history(self._before())
         change = transitions.compare(before, bad=status(report) is not Status.PASSED)
         if state.interrupted:  # it says nothing about the code: the next run compares with the one before
             change = VerdictChange(transition=Transition.NONE, bad=change.bad, before=before)
@@ -200,13 +202,7 @@ class SlackReporter(BaseReporter):
             notified = destination.notified
             if notified is not None:
                 place = destination.place if notified.blocks and notified.place is None else notified.place
-                self._memory.put(destination.key, replace(notified, place=place))
-        if any(destination.notified for destination in self._destinations):
-            self._memory.save()
-
-
-def _unfinished_key(run: str, channel: str) -> str:
-    return f"{run} {channel}"
+                self._memory.remember(destination.key, replace(notified, place=place))
 
 
 def _repair(change: VerdictChange, context: RunContext, now: float) -> list[OutboxItem]:
@@ -251,26 +247,28 @@ def open_slack(
     environ: Mapping[str, str],
     *,
     run: RunId,
-    file: Path,
+    kept: MutableMapping[str, bytes],
     reports: ReportCache,
+    before: Callable[[], EarlierRun | None] = lambda: None,
     warn: Warn | None = None,
 ) -> SlackReporter | None:
-    """The reporter for a run, or None where nothing is configured. `file` remembers the last notifications.
+    """The reporter for a run, or None where nothing is configured.
 
-    `warn` is called with what goes wrong while the run goes on; without it, and after the end, `close` raises
-    SlackUndelivered.
+    `kept` has what it remembers from run to run, `before` says how the run before ended. `warn` is called with what
+    goes wrong while the run goes on; without it, and after the end, `close` raises SlackUndelivered.
     """
-    memory = SlackMemory.load(file)
+    memory = SlackMemory(kept)
     destinations = []
     for channel, client in clients(settings, environ):
         can_edit = isinstance(client, BotClient)
-        place = memory.unfinished.get(_unfinished_key(run, channel.id))
+        place = memory.place(run, channel.id)
         head = Delivered(place.channel, place.ts) if place else None
         to_send = ChannelMessages(channel.id if can_edit else "", run, interval=settings.interval, head=head)
-        destinations.append(Destination(settings=channel, sender=SenderThread(to_send, client), can_edit=can_edit))
+        sender = SenderThread(to_send, client)
+        destinations.append(Destination(settings=channel, sender=sender, can_edit=can_edit, known_place=place))
     if not destinations:
         return None
-    return SlackReporter(destinations, memory, reports=reports, interval=settings.interval, warn=warn)
+    return SlackReporter(destinations, memory, reports=reports, before=before, interval=settings.interval, warn=warn)
 
 
 def send_sample(to: Iterable[tuple[SlackChannel, SlackClient]], title: str) -> Iterator[tuple[str, str]]:

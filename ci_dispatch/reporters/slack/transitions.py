@@ -1,4 +1,4 @@
-"""How a run's verdict compares with the last one of the same suite: broken, still failing, fixed. And a JSON file.
+"""How a run's verdict compares with the last one of the same suite: broken, still failing, fixed.
 
 A team wants to know of transitions, not of every run; and of a repair in the thread of the message about the break.
 """
@@ -6,21 +6,19 @@ A team wants to know of transitions, not of every run; and of a repair in the th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ci_dispatch.config.choices import When
 from ci_dispatch.config.sections import SlackChannel
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value, replace
-from ci_dispatch.run.run_folder import write_whole
+from ci_dispatch.reporters import EarlierRun
 
-_VERSION = 1
-_KEPT = 500  # records; the oldest go first
+T = TypeVar("T")
 
 
 class Transition(StrEnum):
@@ -71,6 +69,11 @@ def compare(before: LastNotified | None, *, bad: bool) -> VerdictChange:
     return VerdictChange(transition=transition, bad=bad, before=before)
 
 
+def of_history(run: EarlierRun | None) -> LastNotified | None:
+    """For a channel that was notified of nothing yet: what it would know, had it been there for the last run."""
+    return LastNotified(bad=not run.passed, since=run.at, fingerprints=run.fingerprints) if run else None
+
+
 def after(change: VerdictChange, now: float, fingerprints: tuple[str, ...]) -> LastNotified:
     """What to remember of this run; the place of the message about a break is added when it is known."""
     if change.before is not None and change.before.bad == change.bad:
@@ -97,45 +100,48 @@ def on_branch(channel: SlackChannel, branch: str) -> bool:
     return not channel.branches or any(fnmatchcase(branch, pattern) for pattern in channel.branches)
 
 
-class _File(Value):
-    v: int
-    notified: dict[str, LastNotified] = codec.field(name="told")  # as version 0.1 wrote it
-    unfinished: dict[str, MessagePlace]
-
-
-@dataclass(slots=True)
 class SlackMemory:
-    """The last notifications of all channels in one file.
+    """The last notifications of all channels, and the messages of runs that go on, in what Slack's reporter remembers.
 
-    A file that cannot be read counts as none, and `note` says so. `unfinished` has the messages of runs that go on, so
-    that a resumed run edits the message of its dead controller.
+    A resumed run edits the message of its dead controller. What cannot be read counts as nothing: `problems`.
     """
 
-    file: Path
-    notified: dict[str, LastNotified] = field(default_factory=dict)
-    unfinished: dict[str, MessagePlace] = field(default_factory=dict)
-    note: str = ""
+    def __init__(self, kept: MutableMapping[str, bytes]) -> None:
+        self._kept = kept
+        self._problems: list[str] = []
 
-    @classmethod
-    def load(cls, file: Path) -> SlackMemory:
+    def problems(self) -> list[str]:
+        """What could not be read since the last call."""
+        new, self._problems = self._problems, []
+        return new
+
+    def last(self, key: str) -> LastNotified | None:
+        return self._read(LastNotified, f"notified {key}")
+
+    def remember(self, key: str, notified: LastNotified) -> None:
+        self._kept[f"notified {key}"] = codec.encode(notified)
+
+    def place(self, run: str, channel: str) -> MessagePlace | None:
+        """Of the message of a run that goes on, or did when its controller died."""
+        return self._read(MessagePlace, _unfinished(run, channel))
+
+    def remember_place(self, run: str, channel: str, place: MessagePlace) -> None:
+        self._kept[_unfinished(run, channel)] = codec.encode(place)
+
+    def forget_place(self, run: str, channel: str) -> None:
+        self._kept.pop(_unfinished(run, channel), None)
+
+    def _read(self, cls: type[T], key: str) -> T | None:
+        data = self._kept.get(key)
         try:
-            read = codec.decode(_File, file.read_bytes())
-            if read.v != _VERSION:
-                return cls(file, note=f"{file} is of another version: earlier notifications are forgotten")
-            return cls(file, read.notified, read.unfinished)
-        except FileNotFoundError:
-            return cls(file)
-        except (OSError, ValueError) as error:
-            return cls(file, note=f"{file} cannot be read, earlier notifications are forgotten: {error}")
+            return codec.decode(cls, data) if data is not None else None
+        except ValueError as error:
+            self._problems.append(f"an earlier notification cannot be read and is forgotten: {error}")
+            return None
 
-    def save(self) -> None:
-        notified = dict(list(self.notified.items())[-_KEPT:])
-        unfinished = dict(list(self.unfinished.items())[-_KEPT:])
-        write_whole(self.file, codec.encode(_File(v=_VERSION, notified=notified, unfinished=unfinished)))
 
-    def put(self, key: str, notified: LastNotified) -> None:
-        self.notified.pop(key, None)
-        self.notified[key] = notified
+def _unfinished(run: str, channel: str) -> str:
+    return f"unfinished {run} {channel}"
 
 
 def key(channel: str, repository: str, title: str, branch: str) -> str:

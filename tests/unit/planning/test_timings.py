@@ -1,11 +1,9 @@
-"""Durations learnt: the median of the last ones counts, the unknown are not free, and a strange file is refused."""
+"""Durations learnt: the median of the last ones counts, and the unknown are not free."""
 
 from __future__ import annotations
 
-import pytest
-
-from ci_dispatch.core.model import TestId
-from ci_dispatch.planning import timings
+from ci_dispatch.core.model import MachineName, RunId, TestId, Verdict
+from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.planning.timings import SAMPLES_KEPT, UNKNOWN_SECONDS, Timings
 
 A, B, C, NEW = (TestId(name) for name in ("a", "b", "c", "new"))
@@ -28,41 +26,16 @@ def test_with_nothing_known_all_are_alike() -> None:
     assert Timings({A: ()}).expected([A]) == {A: UNKNOWN_SECONDS}
 
 
-def test_new_samples_push_out_the_oldest() -> None:
-    known = Timings({A: tuple(float(n) for n in range(SAMPLES_KEPT)), B: (5.0,)})
-    more = known.with_samples([(A, 100.0), (NEW, 0.12345), (NEW, -1.0)])
-    assert more.samples[A] == (*(float(n) for n in range(1, SAMPLES_KEPT)), 100.0)
-    assert more.samples[NEW] == (0.123, 0.0), "milliseconds, and no clock runs backwards"
-    assert more.samples[B] == (5.0,), "what did not run is not forgotten"
-    assert len(known.samples[A]) == SAMPLES_KEPT, "the old timings are as they were"
+def sample(test: TestId, seconds: float, verdict: Verdict = Verdict.PASSED, speed: float = 1.0) -> DurationSample:
+    return DurationSample(test=test, file="", project="", machine=MachineName("m"), run=RunId("r"), at=0.0,
+                          seconds=seconds, verdict=verdict, speed=speed)  # fmt: skip
 
 
-def test_what_is_written_is_what_is_read() -> None:
-    known = Timings({A: (1.0, 2.5), TestId("名前 › x"): (0.001,)})
-    assert timings.loads(timings.dumps(known)) == known
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[" * 100_000,
-        "7",
-        "[]",
-        "{}",
-        '{"version": 99, "samples": {}}',
-        '{"version": 1}',
-        '{"version": 1, "samples": {"a": ["x"]}}',
-    ],
-)
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  json's own error is one too
-        timings.loads(text)
-
-
-@pytest.mark.parametrize(
-    "samples", ["7", '{"a": 7}', '{"a": null}', '{"a": [[]]}', '{"a": [NaN]}', '{"a": [Infinity]}', '{"a": [-1]}']
-)
-def test_samples_of_a_strange_shape_are_refused_and_never_crash(samples: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
-        timings.loads(f'{{"version": 1, "samples": {samples}}}')
+def test_the_last_passes_count_on_a_core_of_speed_1() -> None:
+    measured = [sample(A, float(n)) for n in range(SAMPLES_KEPT + 1)] + [sample(B, 4.0, speed=0.5)]
+    measured += [sample(A, 900.0, verdict) for verdict in Verdict if verdict is not Verdict.PASSED]
+    measured += [sample(NEW, 0.12345), sample(NEW, -1.0)]
+    known = Timings.of(measured)
+    assert known.samples[A] == tuple(float(n) for n in range(1, SAMPLES_KEPT + 1)), "no sample but a pass"
+    assert known.samples[B] == (2.0,)
+    assert known.samples[NEW] == (0.123, 0.0), "milliseconds, and no clock runs backwards"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from ci_dispatch.config.choices import When
 from ci_dispatch.config.sections import SlackChannel
+from ci_dispatch.reporters import EarlierRun
 from ci_dispatch.reporters.slack.transitions import (
     LastNotified,
     MessagePlace,
@@ -17,6 +16,7 @@ from ci_dispatch.reporters.slack.transitions import (
     after,
     compare,
     key,
+    of_history,
     wants,
 )
 
@@ -77,47 +77,36 @@ def test_branches(patterns: tuple[str, ...], branch: str, notified: bool) -> Non
     assert wants(SlackChannel(id="C1", branches=patterns), change, branch) is notified
 
 
-def test_memory_comes_back_as_it_was(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "slack.json"
-    memory = SlackMemory.load(file)
+def test_memory_comes_back_as_it_was() -> None:
+    kept: dict[str, bytes] = {}
     place = MessagePlace(channel="C1", ts="1.2")
     last = LastNotified(bad=True, since=1.5, runs=2, fingerprints=("a",), place=place, text="t",
                         blocks=({"type": "divider"},))  # fmt: skip
-    memory.put(key("C1", "o/r", "shop", "main"), last)
-    memory.unfinished["run C1"] = MessagePlace(channel="C1", ts="3.4")
-    memory.save()
-    again = SlackMemory.load(file)
-    assert (again.notified, again.unfinished, again.note) == (memory.notified, memory.unfinished, "")
+    SlackMemory(kept).remember(key("C1", "o/r", "shop", "main"), last)
+    SlackMemory(kept).remember_place("run", "C1", place)
+    again = SlackMemory(kept)
+    assert again.last(key("C1", "o/r", "shop", "main")) == last
+    assert again.last(key("C1", "o/r", "shop", "topic")) is None
+    assert (again.place("run", "C1"), again.place("run", "C2")) == (place, None)
+    again.forget_place("run", "C1")
+    again.forget_place("never", "C1")
+    assert (again.place("run", "C1"), again.problems()) == (None, [])
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        '{"v": 2}',
-        '{"v": 1}',
-        '{"v": 1, "last": {"x": {}}, "unfinished": {}}',
-        '{"v": 1, "last": [], "unfinished": {}}',
-        "\x00\xff",
-    ],
-)
-def test_a_memory_that_cannot_be_read_is_no_memory_and_says_so(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "slack.json"
-    file.write_text(text, encoding="latin-1")
-    memory = SlackMemory.load(file)
-    assert memory.notified == {}
-    assert "forgotten" in memory.note
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"bad": 1, "since": 2}', b"\x00\xff"])
+def test_a_memory_that_cannot_be_read_is_no_memory_and_says_so(data: bytes) -> None:
+    memory = SlackMemory({"notified k": data})
+    assert memory.last("k") is None
+    assert "forgotten" in memory.problems()[0]
+    assert memory.problems() == []
 
 
-def test_the_oldest_records_go_first(tmp_path: Path) -> None:
-    memory = SlackMemory.load(tmp_path / "slack.json")
-    for number in range(600):
-        memory.put(str(number), GOOD)
-    memory.put("3", BAD)  # notified again
-    memory.save()
-    kept = SlackMemory.load(tmp_path / "slack.json").notified
-    assert len(kept) == 500
-    assert "3" in kept
-    assert "99" not in kept
+def test_a_channel_that_was_never_notified_compares_with_the_last_run_of_the_branch() -> None:
+    assert of_history(None) is None
+    red = of_history(EarlierRun(passed=False, at=5.0, fingerprints=("f",)))
+    assert red is not None
+    change = compare(red, bad=True)
+    assert (change.transition, change.runs) == (Transition.STILL_FAILING, 2)
+    assert after(change, 9.0, ("g",)) == LastNotified(bad=True, since=5.0, runs=2, fingerprints=("g",))
+    assert compare(red, bad=False).transition is Transition.FIXED
+    assert compare(of_history(EarlierRun(passed=True, at=5.0)), bad=True).transition is Transition.BROKEN

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_dispatch.config.sections import Split, SuiteConfig
+from ci_dispatch.config.choices import Split
+from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.model import Ended, FailureCause, Test, TestId, UnitId, Verdict
 from ci_dispatch.run.ports import AttemptPaths, AttemptReading, Invocation, JobEnd

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ci_dispatch.config.sections import Split
+from ci_dispatch.config.choices import Split
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.run.ports import Listing
 from ci_dispatch.suites.listing import ListingOutput, listing_of

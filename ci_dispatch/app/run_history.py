@@ -1,0 +1,203 @@
+"""The history as a run uses it: whatever is the matter with it is told once, and never costs a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from ci_dispatch.config import Config
+from ci_dispatch.core.errors import ControllerError, UnreadableReport
+from ci_dispatch.core.model import Test
+from ci_dispatch.history import former, of_run
+from ci_dispatch.history.aside import identity, put_aside
+from ci_dispatch.history.merge import Bounds
+from ci_dispatch.history.store import HistoryDamaged, HistoryForeign, HistoryStore
+from ci_dispatch.history.values import RecordedRun, Remembered
+from ci_dispatch.planning.samples import DurationSample
+from ci_dispatch.reporters import EarlierRun
+from ci_dispatch.run import run_folder
+from ci_dispatch.run.state import RunState
+from report_merge.model import RunContext
+
+T = TypeVar("T")
+
+DEADLINE = 10.0  # seconds; what the history may take at the beginning of a run and at its end
+WHILE_IT_RUNS = 1.0  # seconds; what a reporter's memory may take of the loop's time
+
+
+def file_in(base: Path) -> Path:
+    """The history of the runs under `base`."""
+    return base / "history.db"
+
+
+def bounds(config: Config) -> Bounds:
+    return Bounds(runs=config.history.runs, seconds=config.history.max_age)
+
+
+class RunHistory:
+    """Opens the file for each use: between two of them another process may have its turn."""
+
+    def __init__(
+        self, base: Path, config: Config, warn: Callable[[str], None], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._base, self._bounds, self._warn, self._clock = base, bounds(config), warn, clock
+        self._problems: list[str] = []
+
+    def samples(self, tests: Iterable[Test]) -> Sequence[DurationSample]:
+        """How long `tests` took in earlier runs, the newest last; nothing where that cannot be read."""
+        self._take_over_former_files()
+        if not file_in(self._base).exists():
+            return ()
+        return self._use(lambda store: of_run.under_ids(store.samples(), tests), (), DEADLINE)
+
+    def record(self, state: RunState, context: RunContext) -> None:
+        """Take in a run that has finished, and forget what the bounds do not allow."""
+        record = of_run.recorded(state, context)
+
+        def write(store: HistoryStore) -> None:
+            store.add([record])
+            store.prune(self._bounds, self._clock())
+
+        self._use(write, None, DEADLINE)
+
+    def before(self, context: RunContext) -> EarlierRun | None:
+        """How the last run of the same suite on the same branch ended; None where none, or no branch, is known."""
+        if not context.branch or not file_in(self._base).exists():
+            return None
+        last = self._use(
+            lambda store: store.last_record(context.title, context.repository, context.branch),
+            None,
+            WHILE_IT_RUNS,
+        )
+        return _earlier(last) if last else None
+
+    def memory(self, reporter: str) -> MutableMapping[str, bytes]:
+        """What a reporter remembers from one run to the next."""
+        return _Memory(reporter, self)
+
+    def untold(self, state: RunState) -> list[str]:
+        """What was the matter with it and is no warning of the run yet."""
+        known = {warning.text for warning in state.warnings}
+        return [text for text in self._problems if text not in known]
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def recall(self, reporter: str) -> dict[str, bytes]:
+        self._take_over_former_files()
+        if not file_in(self._base).exists():
+            return {}
+        found: list[Remembered] = self._use(lambda store: store.remembered(reporter), [], WHILE_IT_RUNS)
+        return {one.key: one.value for one in found}
+
+    def remember(self, reporter: str, key: str, value: bytes | None) -> None:
+        def write(store: HistoryStore) -> None:
+            if value is None:
+                store.forget(reporter, key)
+            else:
+                store.add([], [Remembered(reporter=reporter, key=key, value=value, at=self._clock())])
+
+        self._use(write, None, WHILE_IT_RUNS)
+
+    def _use(self, use: Callable[[HistoryStore], T], otherwise: T, seconds: float) -> T:
+        """What `use` gives; `otherwise` where it cannot be had within `seconds`, and a warning says why."""
+        file = file_in(self._base)
+        try:
+            run_folder.make_base(self._base)
+            seen = identity(file)
+            try:
+                with HistoryStore(file, deadline=seconds, wait=seconds) as store:
+                    return use(store)
+            except HistoryDamaged as error:
+                self._tell(f"{error.without_hint}; the run goes on without it{self._put_aside(seen, error)}")
+        except (UnreadableReport, ControllerError) as error:
+            hint = f" (try: {error.hint})" if error.hint else ""
+            self._tell(f"{error.without_hint}; the run goes on without it{hint}")
+        return otherwise
+
+    def _put_aside(self, seen: tuple[int, int] | None, error: HistoryDamaged) -> str:
+        word = "foreign" if isinstance(error, HistoryForeign) else "damaged"
+        try:
+            aside = put_aside(file_in(self._base), seen, word, self._stamp())
+        except OSError as failed:
+            return f", and it could not be put aside: {failed.strerror}"
+        return f", and it is kept as {aside.name}" if aside else ""
+
+    def _stamp(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d-%H%M%S")
+
+    def _take_over_former_files(self) -> None:
+        """What version 0.1 kept beside its runs is read once; then it is in the history, and the file is gone."""
+        for name in (former.TIMINGS, former.SLACK):
+            file = self._base / name
+            if not file.exists():
+                continue
+            try:
+                at, data = file.stat().st_mtime, file.read_bytes()
+                records = [former.durations(data, at)] if name == former.TIMINGS else []
+                remembered = former.notifications(data, at) if name == former.SLACK else []
+            except FileNotFoundError:
+                continue  # another process was faster
+            except (OSError, ValueError) as error:
+                self._tell(f"{file} was not used: {error}{self._former_aside(file)}")
+                continue
+
+            def take(store: HistoryStore) -> bool:
+                store.add(records, remembered)  # noqa: B023  # called at once
+                return True
+
+            if self._use(take, otherwise=False, seconds=DEADLINE):
+                file.unlink(missing_ok=True)
+
+    def _former_aside(self, file: Path) -> str:
+        try:
+            aside = put_aside(file, identity(file), "damaged", self._stamp())
+        except OSError:
+            return ""
+        return f"; it is kept as {aside.name}" if aside else ""
+
+    def _tell(self, text: str) -> None:
+        if text not in self._problems:
+            self._problems.append(text)
+            self._warn(text)
+
+
+def _earlier(last: RecordedRun) -> EarlierRun:
+    return EarlierRun(
+        passed=last.run.verdict == "PASSED",
+        at=last.run.at + last.run.seconds,
+        fingerprints=of_run.fingerprints(last.tests),
+    )
+
+
+class _Memory(MutableMapping[str, bytes]):
+    """Read and written at once; what could not be written is known to this process."""
+
+    def __init__(self, reporter: str, history: RunHistory) -> None:
+        self._reporter, self._history = reporter, history
+        self._own: dict[str, bytes | None] = {}  # what this process changed; None: forgotten
+
+    def _all(self) -> dict[str, bytes]:
+        changed = {**self._history.recall(self._reporter), **self._own}
+        return {key: value for key, value in changed.items() if value is not None}
+
+    def __getitem__(self, key: str) -> bytes:
+        return self._all()[key]
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        self._own[key] = value
+        self._history.remember(self._reporter, key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._own[key] = None
+        self._history.remember(self._reporter, key, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())

@@ -1,0 +1,42 @@
+"""A history that cannot be used is put aside under another name: nothing is lost, and a new one can begin."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+Identity = tuple[int, int]
+
+
+def identity(file: Path) -> Identity | None:
+    """Which file a name stands for just now; None: no file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def put_aside(file: Path, seen: Identity | None, word: str, stamp: str) -> Path | None:
+    """Rename the file that was `seen` under this name to `NAME.word-stamp`, with what SQLite has beside it.
+
+    None when another process has done so, or does. Raises OSError.
+    """
+    if seen is None:
+        return None
+    folder = os.open(file.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one process at a time looks and renames
+        if identity(file) != seen:
+            return None
+        aside = file.with_name(f"{file.name}.{word}-{stamp}")
+        for ending in ("-wal", "-shm", ""):  # the file last: changes of the old one must not be taken for the new one's
+            beside = file.with_name(file.name + ending)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + ending))
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(folder)
+    return aside

@@ -1,0 +1,395 @@
+"""One history in one SQLite file, safe for several processes at once. The one file that knows sqlite3.
+
+Every change is one transaction: it is there as a whole, or not at all. Whatever is read is validated by its type.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from ci_dispatch.core import codec
+from ci_dispatch.core.errors import ControllerError, UnreadableReport
+from ci_dispatch.core.model import RunId
+from ci_dispatch.history import merge
+from ci_dispatch.history.schema import APPLICATION, MIGRATIONS
+from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest, RecordedRun, Remembered
+from ci_dispatch.planning.samples import DurationSample
+
+T = TypeVar("T")
+
+WAIT = 10.0  # seconds for another process that writes
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH)
+_STEPS = 20_000  # of SQLite's machine between two looks at the clock
+
+_RUN = ("id", "at", "source", "title", "repository", "branch", "sha", "verdict", "seconds", "planned", "lower_bound")
+_TEST = ("id", "name", "file", "project")
+_ATTEMPT = ("verdict", "machine", "at", "seconds", "busy", "workers", "speed", "fingerprint")
+
+
+class HistoryDamaged(UnreadableReport):
+    """The file is no history, or its content is damaged."""
+
+
+class HistoryForeign(HistoryDamaged):
+    """A database of another program."""
+
+
+class HistoryNewer(UnreadableReport):
+    """A later version wrote it: this one leaves it alone."""
+
+
+class HistoryUnavailable(ControllerError):
+    """Another process holds it for too long, or the disk does not take or give it."""
+
+
+class HistoryStore:
+    """An open history. Methods raise HistoryDamaged and HistoryUnavailable; nothing is half written then."""
+
+    def __init__(self, file: Path, *, deadline: float | None = None, wait: float = WAIT) -> None:
+        """Open the history, or make an empty one. Another process is waited for at most `wait` seconds.
+
+        What is not done `deadline` seconds after the opening is given up; None: everything may take as long as it
+        does. Raises the errors of this file.
+        """
+        self.file = file
+        self._until = float("inf") if deadline is None else time.monotonic() + deadline
+        with _teaching(file):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # nobody else is to read it
+            self._connection = sqlite3.connect(file, timeout=wait, isolation_level=None)
+        try:
+            with _teaching(file):
+                self._connection.set_progress_handler(lambda: int(time.monotonic() > self._until), _STEPS)
+                self._connection.text_factory = _text
+                self._connection.execute("PRAGMA trusted_schema = OFF")
+                self._connection.execute("PRAGMA synchronous = NORMAL")  # with WAL it loses at most the last changes
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _teaching(self.file):
+            self._connection.close()
+
+    # -- runs -------------------------------------------------------------------------------------------------------
+
+    def add(self, records: Iterable[RecordedRun], remembered: Iterable[Remembered] = ()) -> None:
+        """Take runs and memories in, all or none; what is there already stays, unless it loses against the new one."""
+        with self._change():
+            for record in records:
+                before = self._record(record.run.id)
+                if before is None or (before != record and merge.winner(before, record) is record):
+                    self._forget([record.run.id])
+                    self._insert(record)
+            for one in remembered:
+                self._remember(one)
+
+    def runs(self) -> list[PastRun]:
+        """All runs, oldest first, without their tests."""
+        rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs ORDER BY at, id")  # noqa: S608  (our own names)
+        return [_value(PastRun, _RUN, row) for row in rows]
+
+    def records(self) -> Iterator[RecordedRun]:
+        """All runs with their tests, oldest first, one at a time."""
+        for run in self.runs():
+            record = self._record(run.id)
+            if record is not None:
+                yield record
+
+    def last_record(self, title: str, repository: str, branch: str) -> RecordedRun | None:
+        """The newest run of a suite on a branch that came to a verdict."""
+        sql = (
+            "SELECT id FROM runs WHERE title = ? AND repository = ? AND branch = ? AND verdict IN ('PASSED', 'FAILED',"
+            " 'INCOMPLETE') ORDER BY at DESC, id DESC LIMIT 1"
+        )
+        found = self._select(sql, *map(_storable, (title, repository, branch)))
+        return self._record(RunId(found[0][0])) if found else None
+
+    def verdicts(self) -> dict[RunId, dict[str, int]]:
+        """How many tests of each run have which verdict."""
+        counted: dict[RunId, dict[str, int]] = {}
+        sql = "SELECT r.id, v.verdict, count(*) FROM verdicts v JOIN runs r ON r.number = v.run GROUP BY 1, 2"
+        for run, verdict, number in self._select(sql):
+            counted.setdefault(RunId(run), {})[verdict] = number
+        return counted
+
+    # -- tests ------------------------------------------------------------------------------------------------------
+
+    def tests(self) -> list[KnownTest]:
+        """Every test, in the order in which they were first seen; one that was renamed is there more than once."""
+        rows = self._select(f"SELECT {', '.join(_TEST)} FROM tests ORDER BY number")  # noqa: S608
+        return [_value(KnownTest, _TEST, row) for row in rows]
+
+    def of_test(self, test: str) -> list[tuple[PastRun, PastTest]]:
+        """What became of a test in each run that had it, oldest first; `test` is its id."""
+        runs = {run.id: run for run in self.runs()}
+        found = self._tests("t.id = ?", _storable(test))
+        return sorted(((runs[run], one) for run, one in found if run in runs), key=lambda one: (one[0].at, one[0].id))
+
+    def samples(self, each: int = 10) -> list[DurationSample]:
+        """The newest `each` timed attempts of every test and verdict, oldest run first.
+
+        File and project are those of the newest run that had the test.
+        """
+        sql = """
+            SELECT id, file, project, run, verdict, machine, at, seconds, busy, workers, speed FROM (
+                SELECT t.id, t.file, t.project, r.id AS run, r.at AS began, a.*,
+                    row_number() OVER (PARTITION BY t.id, a.verdict ORDER BY r.at DESC, r.id DESC, a.number DESC) AS age
+                FROM attempts a JOIN tests t ON t.number = a.test JOIN runs r ON r.number = a.run
+                WHERE a.seconds IS NOT NULL)
+            WHERE age <= ? ORDER BY began, run, id, number"""
+        names = ("test", "file", "project", "run", "verdict", "machine", "at", "seconds", "busy", "workers", "speed")
+        found = [_value(DurationSample, names, row) for row in self._select(sql, each)]
+        places = {sample.test: (sample.file, sample.project) for sample in found}
+        return [
+            codec.replace(sample, file=places[sample.test][0], project=places[sample.test][1])
+            if (sample.file, sample.project) != places[sample.test]
+            else sample
+            for sample in found
+        ]
+
+    # -- what reporters remember ------------------------------------------------------------------------------------
+
+    def remembered(self, reporter: str | None = None) -> list[Remembered]:
+        """All memories, or those of one reporter, oldest first."""
+        where, values = ("WHERE reporter = ?", (reporter,)) if reporter is not None else ("", ())
+        rows = self._select(f"SELECT reporter, key, value, at FROM remembered {where} ORDER BY at, key", *values)  # noqa: S608
+        return [_remembered(row) for row in rows]
+
+    def forget(self, reporter: str, key: str) -> None:
+        with self._change():
+            self._connection.execute(
+                "DELETE FROM remembered WHERE reporter = ? AND key = ?", (reporter, _storable(key))
+            )
+
+    # -- as a whole -------------------------------------------------------------------------------------------------
+
+    def take_in(self, others: Sequence[HistoryStore], bounds: merge.Bounds, now: float) -> int:
+        """Merge other histories into this one, all or none, and keep the bounds; returns how many runs are new."""
+        before = {run.id for run in self.runs()}
+        with self._change():
+            for other in others:
+                self.add(other.records(), other.remembered())
+            self.prune(bounds, now)
+        return len({run.id for run in self.runs()} - before)
+
+    def prune(self, bounds: merge.Bounds, now: float) -> int:
+        """Forget what the bounds do not allow; returns how many runs that were."""
+        with self._change():
+            gone = merge.outdated(self.runs(), bounds, now)
+            self._forget(gone)
+            self._connection.execute("DELETE FROM tests WHERE number NOT IN (SELECT test FROM verdicts)")
+            self._connection.execute(
+                """DELETE FROM remembered WHERE (reporter, key) IN (SELECT reporter, key FROM (SELECT reporter, key,
+                row_number() OVER (PARTITION BY reporter ORDER BY at DESC, key DESC) AS age FROM remembered)
+                WHERE age > ?)""",
+                (merge.REMEMBERED,),
+            )
+        return len(gone)
+
+    def copy_to(self, file: Path) -> None:
+        """A copy as of now in a file of its own, which must not exist."""
+        with _teaching(file):
+            self._connection.execute("VACUUM INTO ?", (str(file),))
+
+    def give_space_back(self) -> None:
+        """Make the file as small as what it holds."""
+        with _teaching(self.file):
+            self._connection.execute("VACUUM")
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Take the steps that lead to today's tables. Raises HistoryForeign, HistoryNewer."""
+        version, application = self._pragma("user_version"), self._pragma("application_id")
+        if (version, application) != (len(MIGRATIONS), APPLICATION):
+            with self._change():  # another process may have been here since
+                self._migrate(self._pragma("user_version"), self._pragma("application_id"))
+        with suppress(sqlite3.OperationalError):  # another process is about to do the same; each way is safe
+            self._connection.execute("PRAGMA journal_mode = WAL")
+        if self._schema() != _expected_schema():
+            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="it has other tables")
+
+    def _migrate(self, version: int, application: int) -> None:
+        empty = (version, application) == (0, 0) and not self._schema()
+        if not empty and application != APPLICATION:
+            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="another program made it")
+        if version > len(MIGRATIONS):
+            raise HistoryNewer(
+                f"{self.file} was not used",
+                why=f"it is of version {version}, and this ci-dispatch knows {len(MIGRATIONS)}",
+                hint="update ci-dispatch; the file is left as it is",
+            )
+        for statement in [statement for step in MIGRATIONS[version:] for statement in step]:
+            self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _schema(self) -> list[tuple[Any, ...]]:
+        return _schema_of(self._connection)
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """One transaction; inside another it is part of that."""
+        if self._in_transaction():
+            yield
+            return
+        with _teaching(self.file):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._in_transaction():
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def _select(self, sql: str, *values: object) -> list[Any]:
+        with _teaching(self.file):
+            return self._connection.execute(sql, values).fetchall()
+
+    def _record(self, run: RunId) -> RecordedRun | None:
+        rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608
+        if not rows:
+            return None
+        tests = [test for _, test in self._tests("r.id = ?", _storable(run))]
+        return RecordedRun(run=_value(PastRun, _RUN, rows[0]), tests=tuple(tests))
+
+    def _tests(self, where: str, value: str) -> list[tuple[RunId, PastTest]]:
+        """Tests with their attempts; `where` chooses among runs `r` and tests `t`, by one value."""
+        joined = f"JOIN tests t ON t.number = x.test JOIN runs r ON r.number = x.run WHERE {where}"
+        attempts: dict[tuple[str, str], list[PastAttempt]] = {}
+        columns = ", ".join(f"x.{name}" for name in _ATTEMPT)
+        sql = f"SELECT r.id, t.id, {columns} FROM attempts x {joined} ORDER BY x.number"  # noqa: S608
+        for run, test, *row in self._select(sql, value):
+            attempts.setdefault((run, test), []).append(_value(PastAttempt, _ATTEMPT, row))
+        sql = (
+            f"SELECT r.id, x.verdict, x.reason, t.id, t.name, t.file, t.project FROM verdicts x {joined} ORDER BY t.id"  # noqa: S608
+        )
+        names = ("verdict", "reason", *_TEST, "attempts")
+        return [
+            (RunId(run), _value(PastTest, names, (*row, tuple(attempts.get((run, row[2]), ())))))
+            for run, *row in self._select(sql, value)
+        ]
+
+    def _insert(self, record: RecordedRun) -> None:
+        places = ", ".join("?" * len(_RUN))
+        inserted = self._connection.execute(
+            f"INSERT INTO runs ({', '.join(_RUN)}) VALUES ({places})",  # noqa: S608
+            _columns(record.run, _RUN),
+        )
+        run, known = inserted.lastrowid, self._test_numbers(record.tests)
+        self._connection.executemany(
+            "INSERT INTO verdicts VALUES (?, ?, ?, ?)",
+            [(run, known[_columns(test, _TEST)], test.verdict, _storable(test.reason)) for test in record.tests],
+        )
+        self._connection.executemany(
+            f"INSERT INTO attempts VALUES (?, ?, ?, {', '.join('?' * len(_ATTEMPT))})",  # noqa: S608
+            [
+                (run, known[_columns(test, _TEST)], number, *_columns(attempt, _ATTEMPT))
+                for test in record.tests
+                for number, attempt in enumerate(test.attempts, 1)
+            ],
+        )
+
+    def _test_numbers(self, tests: Sequence[PastTest]) -> dict[tuple[Any, ...], int]:
+        rows = [_columns(test, _TEST) for test in tests]
+        self._connection.executemany("INSERT OR IGNORE INTO tests (id, name, file, project) VALUES (?, ?, ?, ?)", rows)
+        sql = "SELECT number FROM tests WHERE id = ? AND name = ? AND file = ? AND project = ?"
+        return {row: self._connection.execute(sql, row).fetchone()[0] for row in rows}
+
+    def _forget(self, runs: Iterable[RunId]) -> None:
+        for run in runs:
+            for table in ("verdicts", "attempts"):
+                self._connection.execute(
+                    f"DELETE FROM {table} WHERE run = (SELECT number FROM runs WHERE id = ?)",  # noqa: S608
+                    (_storable(run),),
+                )
+            self._connection.execute("DELETE FROM runs WHERE id = ?", (_storable(run),))
+
+    def _remember(self, one: Remembered) -> None:
+        key = (one.reporter, _storable(one.key))
+        rows = self._select("SELECT reporter, key, value, at FROM remembered WHERE reporter = ? AND key = ?", *key)
+        if not rows or merge.later(_remembered(rows[0]), one) is one:
+            self._connection.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?)", (*key, one.value, one.at))
+
+
+def _schema_of(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+    return [tuple(row) for row in rows if not str(row[1]).startswith("sqlite_stat")]
+
+
+def _expected_schema() -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in [statement for step in MIGRATIONS for statement in step]:
+            connection.execute(statement)
+        return _schema_of(connection)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _storable(text: str) -> str:
+    """What UTF-8 has: a lone surrogate of a foreign name becomes its escape."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def _columns(value: object, names: Sequence[str]) -> tuple[Any, ...]:
+    found = (getattr(value, name) for name in names)
+    return tuple(_storable(one) if isinstance(one, str) else one for one in found)
+
+
+def _value(cls: type[T], names: Sequence[str], row: Sequence[Any]) -> T:
+    """Raises HistoryDamaged for what is no `cls`."""
+    try:
+        return codec.from_data(cls, dict(zip(names, row, strict=True)))
+    except ValueError as error:
+        raise HistoryDamaged("The history is damaged", why=str(error)) from error
+
+
+def _remembered(row: Sequence[Any]) -> Remembered:
+    reporter, key, value, at = row
+    if not isinstance(value, bytes):
+        raise HistoryDamaged("The history is damaged", why=f"what {reporter} remembers is of a strange type")
+    return Remembered(reporter=reporter, key=key, value=value, at=at)
+
+
+@contextmanager
+def _teaching(file: Path) -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _DAMAGE:
+            raise HistoryDamaged(f"{file} is damaged", why=str(error)) from error
+        if code in _BUSY:
+            why, hint = "another process holds it, or the disk is too slow", "try again when that is over"
+        else:
+            why, hint = str(error), "free space, or check who owns it"
+        raise HistoryUnavailable(f"{file} could not be used", why=why, hint=hint) from error
+    except OSError as error:
+        raise HistoryUnavailable(
+            f"{file} could not be used", why=error.strerror or str(error), hint="free space, or check who owns it"
+        ) from error
