@@ -27,7 +27,6 @@ from ci_dispatch.core.model import Test, TestId, Verdict
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.planning.speeds import LearntSpeeds
 
-RUNS_KEPT = 10  # of each test, the newest
 HALF_LIFE = 3.0  # runs after which a sample weighs half: a test that was changed is followed, one bad day is not
 FAILING = 3  # runs without a pass, until a test is expected to fail again
 UNKNOWN_QUANTILE = 0.75
@@ -91,10 +90,9 @@ def _by_run(attempts: Sequence[DurationSample], speeds: LearntSpeeds) -> list[fl
     runs: dict[str, list[DurationSample]] = {}
     for sample in attempts:
         runs.setdefault(sample.run, []).append(sample)
-    newest = list(runs.values())[-RUNS_KEPT:]
-    passed = [[sample for sample in run if sample.verdict is Verdict.PASSED] for run in newest]
-    fails = not any(passed) or (len(newest) >= FAILING and not any(passed[-FAILING:]))
-    counted = newest[-FAILING:] if fails else [run for run in passed if run]
+    passed = [[sample for sample in run if sample.verdict is Verdict.PASSED] for run in runs.values()]
+    fails = not any(passed) or (len(runs) >= FAILING and not any(passed[-FAILING:]))
+    counted = list(runs.values())[-FAILING:] if fails else [run for run in passed if run]
     return [max(LEAST_SECONDS, median(speeds.seconds(sample) for sample in run)) for run in counted]
 
 

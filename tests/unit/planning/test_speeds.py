@@ -86,13 +86,34 @@ def test_only_what_passed_says_how_fast_a_machine_is(verdict: Verdict) -> None:
     assert ratio(learn_speeds(samples, machines({"a": 1, "b": 1})), B, A) == 1.0
 
 
-def test_one_bad_day_of_a_machine_is_not_its_speed() -> None:
-    """All results of one run err together, so a hundred of them are one doubt and not none."""
-    good = measured({"a": 1.0, "b": 1.0}, tests=100, runs=2)
-    worse = [s for s in measured({"a": 1.0, "b": 0.7}, tests=100, runs=1) if s.machine == B]
-    learnt = learn_speeds([*good, *worse], machines({"a": 1, "b": 1}))
-    assert ratio(learnt, B, A) > 0.85
-    assert learnt.of(B).error > 0.02
+def test_results_of_one_run_are_one_doubt_however_many_they_are() -> None:
+    fleet = machines({"a": 1, "b": 1})
+    one, many = (
+        learn_speeds([sample(f"t{n}", run, machine=m) for run in range(runs) for n in range(500) for m in "ab"], fleet)
+        for runs in (1, 9)
+    )
+    assert one.of(B).error > 0.05
+    assert many.of(B).error < one.of(B).error / 2
+
+
+def test_one_bad_run_of_a_machine_is_not_its_speed() -> None:
+    samples = [
+        sample(f"t{n}", run, 30.0 if (run, machine) == (4, "b") else 10.0, machine=machine)
+        for run in range(5)
+        for n in range(5)
+        for machine in "ab"
+    ]
+    assert ratio(learn_speeds(samples, machines({"a": 1, "b": 1})), B, A) == 1.0
+
+
+def test_a_machine_that_was_replaced_is_followed() -> None:
+    samples = [
+        sample(f"t{n}", run, 10.0 if machine == "a" or run < 20 else 5.0, machine=machine)
+        for run in range(30)
+        for n in range(20)
+        for machine in "ab"
+    ]
+    assert ratio(learn_speeds(samples, machines({"a": 1, "b": 1})), B, A) > 1.8
 
 
 def test_a_machine_may_be_slower_for_one_project() -> None:
