@@ -87,10 +87,10 @@ def next_workers(runs: Sequence[WorkersRun], usual: int, most: int) -> int:
 
 
 def _best(rates: Mapping[int, list[float]], noise: float) -> int:
-    """The number used most, or one that was tried long enough and is better."""
+    """The number used most, or one that was tried and is better."""
     best = Counter({workers: len(own) for workers, own in rates.items()}).most_common(1)[0][0]
     for workers in sorted(rates, key=lambda tried: (abs(tried - best), tried)):
-        if len(rates[workers]) >= TRIAL and _is_better(rates[workers], rates[best], noise):
+        if _is_better(rates[workers], rates[best], noise):
             best = workers
     return best
 

@@ -79,6 +79,13 @@ def test_trials_on_a_flat_curve_are_rare_and_change_nothing() -> None:
     assert sum(workers == 16 for workers in used) >= 45
 
 
+def test_what_was_tried_long_ago_is_tried_again() -> None:
+    used = played(lambda workers: 10.0 if workers == 16 else 5.0, 100)
+    tries = [number for number, workers in enumerate(used) if workers == 20]
+    assert len(tries) >= 3
+    assert all(later - earlier >= REMEMBERED for earlier, later in pairwise(tries))
+
+
 def test_a_run_counts_by_what_was_done_at_full_work_and_failures_count_against_it() -> None:
     durations = {TestId(f"t{n}"): DurationEstimate(10.0, 0.2, 3) for n in range(10)}
     names = list(map(str, durations))
