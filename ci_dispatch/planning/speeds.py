@@ -1,11 +1,12 @@
 """How fast machines are, learnt from tests that ran on several of them.
 
 The model is log-linear: the logarithm of a test's seconds is a part of the test, a part of the machine, and a part of
-the load it ran under. The test's part is eliminated, so a test that ran on one machine only says nothing. A machine's
-part is a deviation from its configured speed that is drawn to zero while data are few: ridge regression, the posterior
-mean under a normal prior (Hoerl and Kennard 1970). Outliers weigh less (Huber 1964). It is a fit over all that is kept,
-never a step from the last result, so it has nothing to oscillate about. Meant for up to a hundred machines: it inverts
-one matrix of their number.
+the load it ran under. The test's part is eliminated, so a test that ran on one machine only says nothing. Tests that
+have run once, before anybody knew how long they are, are compared with others of their file, as far as tests of one
+file are alike. A machine's part is a deviation from its configured speed that is drawn to zero while data are few:
+ridge regression, the posterior mean under a normal prior (Hoerl and Kennard 1970). Outliers weigh less (Huber 1964). It
+is a fit over all that is kept, never a step from the last result, so it has nothing to oscillate about. Meant for up to
+a hundred machines: it inverts one matrix of their number.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from ci_dispatch.core.model import MachineName, MachineSpec, TestId, Verdict
+from ci_dispatch.planning.ridge import Ridge, RidgeRow
 from ci_dispatch.planning.samples import DurationSample
 
-SPREAD = 0.3  # standard deviation of the logarithm of a true speed over the configured one
+SPREAD = 0.5  # standard deviation of the logarithm of a true speed over the configured one, often just the default
 PROJECT_SPREAD = 0.1  # the same of a machine's speed for one project over its speed for all
 DAY = 0.1  # the same of a machine's speed in one run over its usual one: results of one run err together
 JITTER = 0.02  # seconds by which start and end of a test are uncertain
@@ -28,10 +30,12 @@ LOAD = 0.2  # expected logarithm of a test's seconds on a full machine over thos
 LOAD_SPREAD = 0.2
 LOADS = 3  # into which a full load is divided
 RUNS_KEPT = 10  # of each test on each machine, the newest: machines and tests change
-TESTS_COMPARED = 1000  # at most, those on most machines: more would make nothing more certain than `DAY` leaves it
-NOISE = 0.05  # of the logarithm of a test's seconds, at least
+MOST_COMPARED = 1000  # tests and files, those on most machines: more would add no certainty beyond what `DAY` leaves
+USUAL_NOISE = 0.25  # standard deviation of the logarithm of a test's seconds from run to run, to begin with
+NOISE = 0.05  # the same, at least
 HUBER = 1.5  # standard deviations beyond which a residual weighs less
 ROUNDS = 4  # of reweighting
+MAD_TO_SIGMA = 1.4826  # of normal residuals: their standard deviation over the median of their absolute values
 LEAST_SECONDS = 1e-3
 
 
@@ -66,14 +70,15 @@ class LearntSpeeds:
 
 
 class _Cell(NamedTuple):
-    """What one machine's samples of one test under about one load say together."""
+    """What a machine's samples under about one load say together: of one test, or of a file's tests that ran once."""
 
-    test: TestId
+    test: TestId | None
+    file: str
     machine: MachineName
     value: float  # logarithm of seconds at the configured speed
     idle: float  # load - 1
     noise: float  # variance of `value` in units of the samples' variance
-    jitter: float  # variance that the clock adds
+    other: float  # variance that the clock adds, and how much tests of one file differ
 
 
 def learn_speeds(samples: Sequence[DurationSample], machines: Iterable[MachineSpec]) -> LearntSpeeds:
@@ -88,18 +93,16 @@ def learn_speeds(samples: Sequence[DurationSample], machines: Iterable[MachineSp
     days = {name: len(runs) for name, runs in _runs(passed).items()}
     cells = _cells(passed, configured, workers)
     everything, load = _fit(_compared(cells), configured, dict.fromkeys(configured, 0.0), SPREAD, days)
-    names = list(configured)
+    prior = {name: log(configured[name] / learnt.speed) for name, learnt in everything.items()}
+    by_project: defaultdict[str, list[DurationSample]] = defaultdict(list)
+    for sample in passed:
+        by_project[sample.project].append(sample)
     found: dict[tuple[MachineName, str], LearntSpeed] = {}
-    by_project: defaultdict[str, list[_Cell]] = defaultdict(list)
-    projects = {sample.test: sample.project for sample in passed}
-    for cell in cells:
-        by_project[projects[cell.test]].append(cell)
     for project, own in by_project.items() if len(by_project) > 1 else ():
-        prior = {name: log(configured[name] / everything[name].speed) for name in names}
-        fitted, _ = _fit(_compared(own), configured, prior, PROJECT_SPREAD, days)
-        for name in names:
-            error = sqrt(everything[name].error ** 2 + fitted[name].error ** 2)
-            found[name, project] = LearntSpeed(fitted[name].speed, error, fitted[name].tests)
+        fitted, _ = _fit(_compared(_cells(own, configured, workers)), configured, prior, PROJECT_SPREAD, days)
+        for name, learnt in fitted.items():
+            error = sqrt(everything[name].error ** 2 + learnt.error**2)
+            found[name, project] = LearntSpeed(learnt.speed, error, learnt.tests)
     return LearntSpeeds(everything, found, workers, load)
 
 
@@ -128,21 +131,45 @@ def _cells(
         seconds = max(LEAST_SECONDS, median(sample.seconds for sample in kept))
         idle = fmean(_load(sample, workers) for sample in kept) - 1
         value = log(seconds * configured[machine])
-        cells.append(_Cell(test, machine, value, idle, 1 / len(kept), (JITTER / seconds) ** 2 / len(kept)))
-    return cells
+        clock = (JITTER / seconds) ** 2 / len(kept)
+        cells.append(_Cell(test, every[-1].file, machine, value, idle, 1 / len(kept), clock))
+    return cells + _of_files(cells, samples)
+
+
+def _of_files(cells: Iterable[_Cell], samples: Iterable[DurationSample]) -> list[_Cell]:
+    """Cells of a file's tests that have run once: where they ran then has nothing to do with how long they are."""
+    runs: defaultdict[TestId, set[tuple[str, MachineName]]] = defaultdict(set)
+    for sample in samples:
+        runs[sample.test].add((sample.run, sample.machine))
+    grouped: defaultdict[tuple[str, MachineName], list[_Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.test is not None and len(runs[cell.test]) == 1:
+            grouped[cell.file, cell.machine].append(cell)
+    means = {place: fmean(cell.value for cell in own) for place, own in grouped.items()}
+    squares = sum((cell.value - means[place]) ** 2 for place, own in grouped.items() for cell in own)
+    freedom = sum(len(own) - 1 for own in grouped.values())
+    if not freedom:
+        return []
+    differ = squares / freedom
+    return [
+        _Cell(None, file, machine, means[file, machine], fmean(cell.idle for cell in own), 0.0, differ / len(own))
+        for (file, machine), own in grouped.items()
+    ]
 
 
 def _compared(cells: Sequence[_Cell]) -> list[list[_Cell]]:
-    """The cells of each test that can be compared; of many tests those with the most."""
-    tests: defaultdict[TestId, list[_Cell]] = defaultdict(list)
+    """The cells of each test and file that can be compared; of many those with the most."""
+    groups: defaultdict[tuple[str, str], list[_Cell]] = defaultdict(list)
     for cell in cells:
-        tests[cell.test].append(cell)
-    several = [own for own in tests.values() if len(own) > 1]
-    return sorted(several, key=lambda own: (-len(own), own[0].test))[:TESTS_COMPARED]
+        groups[cell.file if cell.test is None else "", cell.test or ""].append(cell)
+    several = {group: own for group, own in groups.items() if len(own) > 1}
+    return [
+        several[group] for group in sorted(several, key=lambda group: (-len(several[group]), group))[:MOST_COMPARED]
+    ]
 
 
 def _fit(
-    tests: Sequence[Sequence[_Cell]],
+    groups: Sequence[Sequence[_Cell]],
     configured: Mapping[MachineName, float],
     prior: Mapping[MachineName, float],
     spread: float,
@@ -150,66 +177,37 @@ def _fit(
 ) -> tuple[dict[MachineName, LearntSpeed], float]:
     """Each machine's speed, and what load does; `prior`: logarithm of how much slower than configured each may be."""
     index = {name: number for number, name in enumerate(configured)}
-    slower = [*prior.values(), LOAD]
-    precision = [*[1 / spread**2] * len(index), 1 / LOAD_SPREAD**2]
-    seen = Counter(cell.machine for own in tests for cell in own)
-    shared_tests = Counter(name for own in tests if len(names := {cell.machine for cell in own}) > 1 for name in names)
-    noise = 0.25**2
-    inverse = [
-        [(1 / p if row == column else 0.0) for column, p in enumerate(precision)] for row in range(len(precision))
-    ]
-    for _ in range(ROUNDS if tests else 0):
-        normal = [
-            [(p if row == column else 0.0) for column, p in enumerate(precision)] for row in range(len(precision))
-        ]
-        right = [p * value for p, value in zip(precision, [*prior.values(), LOAD], strict=True)]
-        residuals = []
-        for own in tests:
-            errors = [noise * cell.noise + cell.jitter for cell in own]
-            rows = [(index[cell.machine], cell.idle, cell.value) for cell in own]
-            left = [value - slower[number] - slower[-1] * idle for number, idle, value in rows]
-            middle = _weighted_mean(left, [1 / error for error in errors])
-            far = [abs(each - middle) / sqrt(error) for each, error in zip(left, errors, strict=True)]
-            residuals += [each / sqrt(1 - 1 / len(own)) for each in far]
-            shared = [
-                error + seen[cell.machine] * DAY**2 / days[cell.machine]
-                for error, cell in zip(errors, own, strict=True)
-            ]
-            weights = [min(1.0, HUBER / max(each, 1e-9)) / error for each, error in zip(far, shared, strict=True)]
-            _accumulate(normal, right, rows, weights)
-        noise = max(NOISE**2, noise * (1.4826 * median(residuals)) ** 2)  # the median of absolute residuals, as sigma
-        inverse = _inverse(normal)
-        slower = [sum(a * b for a, b in zip(row, right, strict=True)) for row in inverse]
-    learnt = {}
-    for name, number in index.items():
-        error = _contrast(inverse, number, len(index))
-        learnt[name] = LearntSpeed(configured[name] * exp(-slower[number]), error, shared_tests[name])
+    start, spreads = [*prior.values(), LOAD], [*[spread] * len(index), LOAD_SPREAD]
+    of_runs = {name: seen * DAY**2 / days[name] for name, seen in Counter(c.machine for g in groups for c in g).items()}
+    noise = USUAL_NOISE**2
+    slower, covariance = Ridge(start, spreads).solve()
+    for _ in range(ROUNDS if groups else 0):
+        equations = Ridge(start, spreads)
+        far: list[float] = []
+        for group in groups:
+            rows = [RidgeRow(index[cell.machine], cell.idle, cell.value) for cell in group]
+            errors = [noise * cell.noise + cell.other for cell in group]
+            left = _standardised([row.value - slower[row.column] - slower[-1] * row.amount for row in rows], errors)
+            far += [each / sqrt(1 - 1 / len(group)) for each in left]
+            together = [error + of_runs[cell.machine] for error, cell in zip(errors, group, strict=True)]
+            weights = [min(1.0, HUBER / max(each, 1e-9)) / error for each, error in zip(left, together, strict=True)]
+            equations.add(rows, weights)
+        noise = max(NOISE**2, noise * (MAD_TO_SIGMA * median(far)) ** 2)
+        slower, covariance = equations.solve()
+    pairs = [{(cell.machine, cell.test) for cell in group if cell.test} for group in groups]
+    shared = Counter(name for own in pairs if len(own) > 1 for name, _ in own)
+    learnt = {
+        name: LearntSpeed(configured[name] * exp(-slower[n]), _contrast(covariance, n, len(index)), shared[name])
+        for name, n in index.items()
+    }
     return learnt, min(1.0, max(0.0, slower[-1]))
 
 
-def _weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
-
-
-def _accumulate(
-    normal: list[list[float]],
-    right: list[float],
-    rows: Sequence[tuple[int, float, float]],
-    weights: Sequence[float],
-) -> None:
-    """Add one test's rows (machine, load - 1, value) to the normal equations, its own part eliminated."""
-    total = sum(weights)
-    mean_idle = sum(w * idle for w, (_, idle, _) in zip(weights, rows, strict=True)) / total
-    mean = sum(w * value for w, (_, _, value) in zip(weights, rows, strict=True)) / total
-    for w, (machine, idle, value) in zip(weights, rows, strict=True):
-        normal[machine][machine] += w
-        normal[machine][-1] += w * (idle - mean_idle)
-        normal[-1][machine] += w * (idle - mean_idle)
-        normal[-1][-1] += w * (idle - mean_idle) ** 2
-        right[machine] += w * (value - mean)
-        right[-1] += w * (idle - mean_idle) * (value - mean)
-        for other_w, (other, _, _) in zip(weights, rows, strict=True):
-            normal[machine][other] -= w * other_w / total
+def _standardised(left: Sequence[float], errors: Sequence[float]) -> list[float]:
+    """How far each lies from their weighted mean, in its own standard deviations."""
+    total = sum(1 / error for error in errors)
+    middle = sum(each / error for each, error in zip(left, errors, strict=True)) / total
+    return [abs(each - middle) / sqrt(error) for each, error in zip(left, errors, strict=True)]
 
 
 def _contrast(covariance: Sequence[Sequence[float]], number: int, machines: int) -> float:
@@ -219,17 +217,3 @@ def _contrast(covariance: Sequence[Sequence[float]], number: int, machines: int)
     with_all = fmean(covariance[number][:machines])
     among_all = fmean(fmean(row[:machines]) for row in covariance[:machines])
     return sqrt(max(0.0, covariance[number][number] - 2 * with_all + among_all))
-
-
-def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Of a symmetric positive definite matrix, by Gauss and Jordan; no pivoting is needed for those."""
-    size = len(matrix)
-    work = [[*row, *[float(n == number) for n in range(size)]] for number, row in enumerate(matrix)]
-    for column in range(size):
-        pivot = work[column][column]
-        own = work[column] = [value / pivot for value in work[column]]
-        for row in range(size):
-            factor = work[row][column]
-            if row != column and factor:
-                work[row] = [value - factor * other for value, other in zip(work[row], own, strict=True)]
-    return [row[size:] for row in work]

@@ -60,6 +60,23 @@ def test_a_machine_nobody_described_or_measured_has_speed_1() -> None:
     assert learn_speeds((), ()).of(A).speed == 1.0
 
 
+def test_tests_of_a_file_that_ran_once_are_compared_as_far_as_they_are_alike() -> None:
+    """After a first run no test has run on two machines; who got which says nothing about how long they are."""
+
+    def first_run(differ: float) -> LearntSpeeds:
+        random = Random(1)
+        once = [
+            sample(f"t{n}", 0, 10.0 * slow * random.lognormvariate(0, differ), machine=machine)
+            for machine, slow in (("a", 1.0), ("b", 2.0))
+            for n in range(100 * (machine == "b"), 100 + 100 * (machine == "b"))
+        ]
+        return learn_speeds(once, machines({"a": 1, "b": 1}))
+
+    assert ratio(first_run(0.3), B, A) == pytest.approx(0.5, rel=0.15)
+    assert first_run(2.0).of(B).error > first_run(0.3).of(B).error > 0.05
+    assert first_run(0.3).of(B).tests == 0, "none ran on both"
+
+
 def test_few_data_move_a_speed_a_little_and_more_data_more_and_make_it_more_certain() -> None:
     true = {"a": 1.0, "b": 0.4}
     few, many = (learn_speeds(measured(true, runs=runs), machines({"a": 1, "b": 1})) for runs in (2, 12))
