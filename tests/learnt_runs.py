@@ -21,8 +21,9 @@ from ci_dispatch.planning.speeds import LearntSpeed, learn_speeds
 from ci_dispatch.run.state import RunState
 from tests.simulation import SimulatedFleet, VirtualClock, World, make_tests, simulate
 
-CORES = {"local": 16, "moruk": 24, "ilko2": 4, "pi": 4}
-TRUE = {"local": 1.0, "moruk": 0.6, "ilko2": 1.3, "pi": 0.4}  # all are configured as 1.0
+LOCAL, MORUK, ILKO2, PI = (MachineName(name) for name in ("local", "moruk", "ilko2", "pi"))
+CORES = {LOCAL: 16, MORUK: 24, ILKO2: 4, PI: 4}
+TRUE = {LOCAL: 1.0, MORUK: 0.6, ILKO2: 1.3, PI: 0.4}  # all are configured as 1.0
 TEST_NOISE = 0.25  # sigma of the logarithm of a test's seconds from run to run
 MACHINE_NOISE = 0.07  # the same of a machine's speed
 
@@ -44,8 +45,8 @@ def relative(speeds: Mapping[MachineName, float]) -> dict[MachineName, float]:
     return {name: speed / mean for name, speed in speeds.items()}
 
 
-def machines(speeds: Mapping[str, float]) -> list[MachineSpec]:
-    return [MachineSpec(name=MachineName(name), cores=CORES[name], speed=speed) for name, speed in speeds.items()]
+def machines(speeds: Mapping[MachineName, float]) -> list[MachineSpec]:
+    return [MachineSpec(name=name, cores=CORES[name], speed=speed) for name, speed in speeds.items()]
 
 
 def runs_in_a_row(count: int, *, seed: int, tests: int = 720, learn: bool = True) -> list[LearntRun]:
