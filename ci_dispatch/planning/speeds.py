@@ -31,6 +31,7 @@ LOAD_SPREAD = 0.2
 LOADS = 3  # into which a full load is divided
 RUNS_KEPT = 10  # of each test on each machine, the newest: machines and tests change
 MOST_COMPARED = 1000  # tests and files, those on most machines: more would add no certainty beyond what `DAY` leaves
+MOST_OTHERS = 20  # machines that are not in the fleet any more: hosted runners have another name in every run
 USUAL_NOISE = 0.25  # standard deviation of the logarithm of a test's seconds from run to run, to begin with
 NOISE = 0.05  # the same, at least
 HUBER = 1.5  # standard deviations beyond which a residual weighs less
@@ -65,8 +66,9 @@ class LearntSpeeds:
 
     def seconds(self, sample: DurationSample) -> float:
         """What the test would have taken on a core of speed 1 with every worker busy."""
-        idle = _load(sample, self.workers) - 1
-        return sample.seconds * self.of(sample.machine, sample.project).speed * exp(-self.load * idle)
+        known = sample.machine in self.machines
+        speed = self.of(sample.machine, sample.project).speed if known else sample.speed
+        return sample.seconds * speed * exp(-self.load * (_load(sample, self.workers) - 1))
 
 
 class _Cell(NamedTuple):
@@ -82,14 +84,17 @@ class _Cell(NamedTuple):
 
 
 def learn_speeds(samples: Sequence[DurationSample], machines: Iterable[MachineSpec]) -> LearntSpeeds:
-    """Speeds of `machines` from samples, newest last. Only attempts that passed count.
+    """Speeds of `machines`, and of those that earlier runs had most, from samples, newest last.
 
-    Of samples under other numbers of workers than the last the load is taken relative to the last.
+    Only attempts that passed count. Of samples under other numbers of workers than the last the load is taken relative
+    to the last.
     """
-    configured = {sample.machine: sample.speed for sample in samples}
-    configured |= {machine.name: machine.speed for machine in machines}
+    configured = {machine.name: machine.speed for machine in machines}
+    others = Counter(sample.machine for sample in samples if sample.machine not in configured)
+    former = {name for name, _ in others.most_common(MOST_OTHERS)}
+    configured |= {sample.machine: sample.speed for sample in samples if sample.machine in former}
     workers = {sample.machine: sample.workers for sample in samples if sample.workers}
-    passed = [sample for sample in samples if sample.verdict is Verdict.PASSED]
+    passed = [sample for sample in samples if sample.verdict is Verdict.PASSED and sample.machine in configured]
     days = {name: len(runs) for name, runs in _runs(passed).items()}
     cells = _cells(passed, configured, workers)
     everything, load = _fit(_compared(cells), configured, dict.fromkeys(configured, 0.0), SPREAD, days)

@@ -25,7 +25,7 @@ REMEMBERED = 30  # runs of a machine that count
 LEAST_GAIN = 0.03  # of what a machine does, for which a number is changed
 NOISE = 0.05  # between two runs with the same number, at least
 SURE = 2.0  # standard deviations
-FULL = 0.75  # share of workers that are busy, from which on a machine is at its work
+FULL = 0.5  # share of workers that are busy in an attempt as a whole, from which on a machine was at its work
 LEAST_TESTS = 5  # that say how much a machine did in a run
 
 

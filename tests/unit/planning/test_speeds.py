@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ci_dispatch.core.model import MachineName, MachineSpec, Verdict
 from ci_dispatch.planning.samples import DurationSample
-from ci_dispatch.planning.speeds import SPREAD, LearntSpeeds, learn_speeds
+from ci_dispatch.planning.speeds import MOST_OTHERS, SPREAD, LearntSpeeds, learn_speeds
 from tests.duration_samples import sample
 
 A, B, C, D = (MachineName(name) for name in "abcd")
@@ -101,6 +101,19 @@ def test_only_what_passed_says_how_fast_a_machine_is(verdict: Verdict) -> None:
     samples = [sample(f"t{n}", 0, 10.0, machine="a") for n in range(50)]
     samples += [sample(f"t{n}", 1, 1.0, machine="b", verdict=verdict) for n in range(50)]
     assert ratio(learn_speeds(samples, machines({"a": 1, "b": 1})), B, A) == 1.0
+
+
+def test_of_machines_that_are_gone_those_with_most_samples_are_learnt_and_the_rest_are_as_they_were_configured() -> (
+    None
+):
+    hosted = [sample(f"t{n}", n, machine=f"hosted-{n}", speed=0.5) for n in range(200)]
+    former = [sample(f"t{n}", 200 + n % 3, 5.0, machine="former") for n in range(200)]
+    fleet = [sample(f"t{n}", 300 + n % 3, machine="a") for n in range(200)]
+    learnt = learn_speeds([*hosted, *former, *fleet], machines({"a": 1}))
+    assert len(learnt.machines) == 1 + MOST_OTHERS
+    assert ratio(learnt, MachineName("former"), A) > 1.5
+    unknown = next(each for each in hosted if each.machine not in learnt.machines)
+    assert learnt.seconds(unknown) == 5.0
 
 
 def test_results_of_one_run_are_one_doubt_however_many_they_are() -> None:
