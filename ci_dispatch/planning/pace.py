@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Mapping
-from math import exp, log, sqrt
-from statistics import fmean
+from math import exp, log
+from typing import NamedTuple
 
 from ci_dispatch.core.model import MachineName
 
@@ -40,62 +40,52 @@ class Pace:
 
         With results of one machine only there is nothing to compare: its tests may be what takes longer.
         """
-        cells = {machine: _by_group(recent) for machine, recent in self._recent.items()}
-        if len(cells) < 2:
+        files = {machine: _files(recent) for machine, recent in self._recent.items()}
+        if len(files) < 2:
             return {}
-        within, between = _variances(cells)
-        measured = {machine: _mean(groups, within, between) for machine, groups in cells.items()}
+        within, between = _variances(files)
+        measured = {machine: _mean(own, within, between) for machine, own in files.items()}
         weights = {machine: 1 / (SPREAD**2 + error) for machine, (_, error) in measured.items()}
         common = sum(weights[m] * mean for m, (mean, _) in measured.items()) / sum(weights.values())
         slower = {m: (mean - common) * SPREAD**2 * weights[m] for m, (mean, _) in measured.items()}
         return {machine: min(MOST, max(1 / MOST, exp(-value))) for machine, value in slower.items()}
 
 
-_Groups = Mapping[Hashable, list[float]]
+class _File(NamedTuple):
+    """The surprises of one file on one machine."""
+
+    results: int
+    mean: float
+    squares: float  # of their deviations from it, summed
 
 
-def _by_group(recent: Iterable[tuple[Hashable, float]]) -> dict[Hashable, list[float]]:
+def _files(recent: Iterable[tuple[Hashable, float]]) -> list[_File]:
     groups: dict[Hashable, list[float]] = {}
     for group, value in recent:
         groups.setdefault(group, []).append(value)
-    return groups
+    return [_summed(values) for values in groups.values()]
 
 
-def _variances(machines: Mapping[MachineName, _Groups]) -> tuple[float, float]:
-    """Of results in a group of one machine, and of groups in a machine: the method of moments, pooled over machines.
+def _summed(values: list[float]) -> _File:
+    mean = sum(values) / len(values)
+    return _File(len(values), mean, sum((value - mean) ** 2 for value in values) if len(values) > 1 else 0.0)
 
-    Files count as one that was misjudged by `SPREAD`, so that a machine with a single file is not taken for that file.
+
+def _variances(machines: Mapping[MachineName, list[_File]]) -> tuple[float, float]:
+    """Of results in a file of one machine, and of files in a machine: the method of moments, pooled over machines.
+
+    Files count as one more that was misjudged by `SPREAD`, so that a machine with one file is not taken for that file.
     """
-    results, groups = _Spread(), _Spread()
-    groups.add([-SPREAD / sqrt(2), SPREAD / sqrt(2)])
-    for cells in machines.values():
-        for values in cells.values():
-            results.add(values)
-        groups.add([fmean(values) for values in cells.values()])
-    within = max(NOISE**2, results.variance if results.freedom else groups.variance)
-    size = fmean(1 / len(values) for cells in machines.values() for values in cells.values())
-    return within, max(0.0, groups.variance - within * size)
+    files = [file for own in machines.values() for file in own]
+    means = [_summed([file.mean for file in own]) for own in machines.values()]
+    of_means = (SPREAD**2 + sum(own.squares for own in means)) / (1 + sum(own.results - 1 for own in means))
+    freedom = sum(file.results - 1 for file in files)
+    within = max(NOISE**2, sum(file.squares for file in files) / freedom if freedom else of_means)
+    return within, max(0.0, of_means - within * sum(1 / file.results for file in files) / len(files))
 
 
-class _Spread:
-    """A variance pooled over samples that each have a mean of their own."""
-
-    def __init__(self) -> None:
-        self.freedom = 0
-        self._squares = 0.0
-
-    def add(self, values: list[float]) -> None:
-        mean = fmean(values)
-        self._squares += sum((value - mean) ** 2 for value in values)
-        self.freedom += len(values) - 1
-
-    @property
-    def variance(self) -> float:
-        return self._squares / self.freedom if self.freedom else 0.0
-
-
-def _mean(groups: _Groups, within: float, between: float) -> tuple[float, float]:
+def _mean(files: list[_File], within: float, between: float) -> tuple[float, float]:
     """A machine's mean surprise, and the variance of its error."""
-    weights = {group: 1 / (between + within / len(values)) for group, values in groups.items()}
-    total = sum(weights.values())
-    return sum(weights[group] * fmean(values) for group, values in groups.items()) / total, 1 / total
+    weights = [1 / (between + within / file.results) for file in files]
+    total = sum(weights)
+    return sum(weight * file.mean for weight, file in zip(weights, files, strict=True)) / total, 1 / total

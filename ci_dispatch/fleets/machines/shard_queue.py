@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind, TestId, TestResult, Verdict
 from ci_dispatch.planning import planner
-from ci_dispatch.planning.pace import Pace
+from ci_dispatch.planning.pace import RECENT, Pace
 from ci_dispatch.run.ledger import Ledger, TestRecord
 
 AVOID_SECONDS = 30.0  # how long a test waits for another machine than the one it failed on: then any will do
@@ -77,32 +78,47 @@ class ShardQueue:
         never pulled as seconds. The result that surprises most does not count there: it may have set up what the others
         use.
         """
-        configured = {machine.name: machine.speed for machine in fleet}
-        results = list(self._results())
-        pace = Pace()
-        for machine, result, seconds in results:
-            if result.verdict is Verdict.PASSED and (record := self._ledger.records.get(result.test)):
-                expected = self._expected.get(result.test, 1.0) / configured.get(machine, 1.0)
-                pace.took(machine, seconds, expected, (record.test.file, record.test.project))
-        speeds = {name: configured.get(name, 1.0) * factor for name, factor in pace.factors().items()}
-        pairs = [
-            (seconds * speeds.get(machine, configured.get(machine, 1.0)), self._expected.get(result.test, 1.0))
-            for machine, result, seconds in results
-        ]
-        surprise = max(pairs, key=lambda pair: pair[0] - pair[1], default=(0.0, 0.0))
-        took = sum(seconds for seconds, _ in pairs) - surprise[0]
-        planned = sum(seconds for _, seconds in pairs) - surprise[1]
+        results = self._results()
+        speeds = {machine.name: machine.speed for machine in fleet}
+        speeds |= {name: speeds.get(name, 1.0) * factor for name, factor in self._pace(results, speeds).items()}
+        took = planned = 0.0
+        surprise = (0.0, 0.0)  # that result, as took and planned
+        for machine, own in results.items():
+            speed = speeds.get(machine, 1.0)
+            for result, seconds in own:
+                one = (seconds * speed, self._expected.get(result.test, 1.0))
+                took, planned = took + one[0], planned + one[1]
+                if one[0] - one[1] > surprise[0] - surprise[1]:
+                    surprise = one
+        took, planned = took - surprise[0], planned - surprise[1]
         if took <= planned or planned < LEAST_SECONDS / 2:  # of nothing: rounding leaves something
             return Observed(self._expected, speeds)
         return Observed({test: seconds * took / planned for test, seconds in self._expected.items()}, speeds)
 
-    def _results(self) -> Iterator[tuple[MachineName, TestResult, float]]:
-        """All results with a duration, those of one machine in the order of their arrival where its runner tells it."""
+    def _results(self) -> dict[MachineName, list[tuple[TestResult, float]]]:
+        """Each machine's results with their durations, in the order of their arrival where its runner tells it."""
+        found: dict[MachineName, list[tuple[TestResult, float]]] = {}
         for attempt in self._ledger.attempts.values():
-            ended = {result.test: result for result in attempt.result.results} if attempt.result else {}
-            for result in ({**attempt.live, **ended} if ended else attempt.live).values():
-                if result.seconds is not None:
-                    yield attempt.lease.machine, result, result.seconds
+            results = attempt.live
+            if attempt.result:
+                results = {**results, **{result.test: result for result in attempt.result.results}}
+            own = found.setdefault(attempt.lease.machine, [])
+            own += ((result, result.seconds) for result in results.values() if result.seconds is not None)
+        return found
+
+    def _pace(
+        self, results: Mapping[MachineName, Sequence[tuple[TestResult, float]]], configured: Mapping[MachineName, float]
+    ) -> dict[MachineName, float]:
+        pace = Pace()
+        for machine, own in results.items():
+            speed = configured.get(machine, 1.0)
+            passed = (
+                each for each in reversed(own) if each[0].verdict is Verdict.PASSED and each[0].test in self._expected
+            )
+            for result, seconds in reversed(list(islice(passed, RECENT))):
+                test = self._ledger.records[result.test].test
+                pace.took(machine, seconds, self._expected[test.id] / speed, (test.file, test.project))
+        return pace.factors()
 
     def _for(
         self, machine: MachineSpec, ready: Sequence[TestRecord], usable: Sequence[MachineSpec], now: float
