@@ -207,21 +207,35 @@ class MachineFleet:
         idle = [each for each in usable if each.spec.name in self.machines and not each.leases]
         if self._ledger.pending or self._given_away or not idle:
             return
-        taker = max(idle, key=lambda each: (self._is_ready(each.spec), each.spec.power, each.spec.name)).spec
-        expected = queue.observed(self._specs())
+        running = [self._ledger.attempts[number] for number in self._active()]
+        shared = [(attempt, rest) for attempt in running if (rest := self._may_be_shared(attempt))]
+        if not shared:
+            return
+        seen = queue.observed(self._specs())
+        takers = [seen.today(each.spec) for each in idle]
+        taker = max(takers, key=lambda each: (self._is_ready(each), each.power, each.name))
         best, gain = None, 0.0
-        for number in self._active():
-            attempt = self._ledger.attempts[number]
-            rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
-            if attempt.started is None or number not in self._overdue or any(record.takeovers for record in rest):
-                continue  # not begun, or its reports are on their way, or its tests came from another machine like this
-            machine = self._state.machines[attempt.lease.machine].spec
-            units = planner.units_of((record.test for record in rest), expected)
+        for attempt, rest in shared:
+            machine = seen.today(self._state.machines[attempt.lease.machine].spec)
+            units = planner.units_of((record.test for record in rest), seen.seconds)
             if (gained := give_away.gain(units, machine, taker, cold=not self._is_ready(taker))) > gain:
                 best, gain = attempt, gained
         if best is not None:
             self._given_away[best.lease.number] = frozenset(best.live)
             yield CancelJob(best.lease.number, best.lease.machine)
+
+    def _may_be_shared(self, attempt: AttemptRecord) -> list[TestRecord]:
+        """What a running job may give a part of: its tests without a result, where it has more of them than workers.
+
+        Nothing, when it has not begun, its reports are on their way, or its tests came from another machine like this.
+        """
+        number, spec = attempt.lease.number, self._state.machines[attempt.lease.machine].spec
+        if attempt.started is None or number not in self._overdue:
+            return []
+        rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
+        if len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
+            return []
+        return rest
 
     def _may_take_over(self, machine: MachineState) -> bool:
         return machine.spec.name in self.machines and self._is_ready(machine.spec) and not machine.leases

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind, TestId
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind, TestId, TestResult, Verdict
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.pace import RECENT, Pace
 from ci_dispatch.run.ledger import Ledger, TestRecord
 
 AVOID_SECONDS = 30.0  # how long a test waits for another machine than the one it failed on: then any will do
 LEAST_SECONDS = 0.01  # of a test that was over before a clock moved: several times nothing would stay nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a run has shown so far: seconds of tests on a core of speed 1, and speeds of the machines that ran some."""
+
+    seconds: Mapping[TestId, float]
+    speeds: Mapping[MachineName, float]
+
+    def today(self, machine: MachineSpec) -> MachineSpec:
+        """`machine` at the speed it shows."""
+        return replace(machine, speed=self.speeds.get(machine.name, machine.speed))
 
 
 class ShardQueue:
@@ -47,36 +63,62 @@ class ShardQueue:
         records = self._for(machine, ready, usable, now)
         if not records:
             return None
-        expected = self.observed(fleet)
+        seen = self.observed(fleet)
         suspect = next((record for record in records if record.isolate), None)
         if suspect is not None:
-            return _shard(number, _kind(suspect), planner.units_of([suspect.test], expected))
-        sharing = usable if len(usable) > 1 else fleet
-        units = planner.pull(planner.units_of((r.test for r in records), expected), machine, sharing)
+            return _shard(number, _kind(suspect), planner.units_of([suspect.test], seen.seconds))
+        sharing = [seen.today(each) for each in (usable if len(usable) > 1 else fleet)]
+        units = planner.pull(planner.units_of((r.test for r in records), seen.seconds), seen.today(machine), sharing)
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
 
-    def observed(self, fleet: Sequence[MachineSpec]) -> Mapping[TestId, float]:
-        """Seconds that tests are expected to take, on a core of speed 1; more when those that have run on `fleet` did.
+    def observed(self, fleet: Sequence[MachineSpec]) -> Observed:
+        """What the results of this run say about tests and about the machines of `fleet`.
 
-        So minutes are never pulled as seconds. The result that surprises most does not count: it may have set up what
-        the others use.
+        A machine's speed is compared with the others', by tests that passed. Seconds only grow, so that minutes are
+        never pulled as seconds. The result that surprises most does not count there: it may have set up what the others
+        use.
         """
+        results = self._results()
         speeds = {machine.name: machine.speed for machine in fleet}
+        speeds |= {name: speeds.get(name, 1.0) * factor for name, factor in self._pace(results, speeds).items()}
         took = planned = 0.0
         surprise = (0.0, 0.0)  # that result, as took and planned
-        for attempt in self._ledger.attempts.values():
-            for result in attempt.result.results if attempt.result else attempt.live.values():
-                if result.seconds is not None:
-                    one = (
-                        result.seconds * speeds.get(attempt.lease.machine, 1.0),
-                        self._expected.get(result.test, 1.0),
-                    )
-                    took, planned = took + one[0], planned + one[1]
-                    surprise = max(surprise, one, key=lambda pair: pair[0] - pair[1])
+        for machine, own in results.items():
+            speed = speeds.get(machine, 1.0)
+            for result, seconds in own:
+                one = (seconds * speed, self._expected.get(result.test, 1.0))
+                took, planned = took + one[0], planned + one[1]
+                if one[0] - one[1] > surprise[0] - surprise[1]:
+                    surprise = one
         took, planned = took - surprise[0], planned - surprise[1]
         if took <= planned or planned < LEAST_SECONDS / 2:  # of nothing: rounding leaves something
-            return self._expected
-        return {test: seconds * took / planned for test, seconds in self._expected.items()}
+            return Observed(self._expected, speeds)
+        return Observed({test: seconds * took / planned for test, seconds in self._expected.items()}, speeds)
+
+    def _results(self) -> dict[MachineName, list[tuple[TestResult, float]]]:
+        """Each machine's results with their durations, in the order of their arrival where its runner tells it."""
+        found: dict[MachineName, list[tuple[TestResult, float]]] = {}
+        for attempt in self._ledger.attempts.values():
+            results = attempt.live
+            if attempt.result:
+                results = {**results, **{result.test: result for result in attempt.result.results}}
+            own = found.setdefault(attempt.lease.machine, [])
+            own += ((result, result.seconds) for result in results.values() if result.seconds is not None)
+        return found
+
+    def _pace(
+        self, results: Mapping[MachineName, Sequence[tuple[TestResult, float]]], configured: Mapping[MachineName, float]
+    ) -> dict[MachineName, float]:
+        pace = Pace()
+        for machine, own in results.items():
+            speed = configured.get(machine, 1.0)
+            passed = (
+                each for each in reversed(own) if each[0].verdict is Verdict.PASSED and each[0].test in self._expected
+            )
+            for result, seconds in reversed(list(islice(passed, RECENT))):
+                test = self._ledger.records[result.test].test
+                pace.took(machine, seconds, self._expected[test.id] / speed, (test.file, test.project))
+        return pace.factors()
 
     def _for(
         self, machine: MachineSpec, ready: Sequence[TestRecord], usable: Sequence[MachineSpec], now: float

@@ -151,3 +151,18 @@ def test_a_machine_that_comes_late_gets_work_too() -> None:
     assert [end.reason for end in ends].count(give_away.REASON) == 1
     assert state.finished is not None
     assert state.finished.makespan.realised < 520, "B alone needs 800 s"
+
+
+@pytest.mark.parametrize(("slower", "interrupts"), [(1.0, False), (2.0, True)])
+def test_a_machine_that_turns_out_slow_gives_away_sooner(slower: float, interrupts: bool) -> None:
+    """Its half of 80 tests is too short to share, unless they take much longer on it than on the other machine."""
+    script = Script(tests=80, head_share=1.0, check_first=False)
+    for name in (A, B):
+        script.say(m.Started(script.lease_of(name)), 1.0)
+    for _ in range(4):
+        report(script, seconds=slower, at=1.5)
+    b = script.lease_of(B)
+    tests = script.state.ledger.attempts[b].lease.shard.tests
+    results = tuple(TestResult(test=test, verdict=Verdict.PASSED, seconds=1.0) for test in tests)
+    script.say(m.LeaseEnded(b, AttemptResult(ended=Ended.EXITED, results=results)), 2.0)
+    assert any(isinstance(command, CancelJob) for command in script.commands) is interrupts

@@ -165,3 +165,39 @@ def test_a_machine_is_avoided_for_a_while_but_not_for_ever() -> None:
     assert taken(10.0 + AVOID_SECONDS - 0.1) == ()
     assert taken(10.0 + AVOID_SECONDS) == ("t00000",)
     assert taken(10.0, usable=[A]) == ("t00000",), "a lone survivor must not starve"
+
+
+def finish(table: Table, machine: MachineSpec, shard: Shard, seconds: float, verdict: Verdict = Verdict.PASSED) -> None:
+    """The shard ended, each of its tests after `seconds`."""
+    number = next(lease.number for lease in table.ledger.of_machine(machine.name) if lease.shard == shard)
+    results = tuple(TestResult(test=test, verdict=verdict, seconds=seconds) for test in shard.tests)
+    result = AttemptResult(ended=Ended.EXITED, results=results)
+    table.ledger.apply(AttemptFinished(lease=number, machine=machine.name, result=result), 1.0)
+    for test in shard.tests:
+        table.ledger.apply(VerdictReached(test=test, verdict=verdict), 1.0)
+
+
+def pulls_after(slower: float, verdict: Verdict = Verdict.PASSED) -> tuple[Shard, Shard]:
+    """What two machines get after a first pull in which B took `slower` times as long as A."""
+    table = Table(tests=120)
+    for machine, seconds in ((A, 20.0), (B, 20.0 * slower)):
+        shard = table.next(machine)
+        assert shard is not None
+        finish(table, machine, shard, seconds, verdict)
+    ready = table.ledger.ready(1.0)
+    pulls = [table.queue.next_shard(m, ready, usable=BOTH, fleet=BOTH, now=1.0) for m in BOTH]
+    assert pulls[0] is not None
+    assert pulls[1] is not None
+    return pulls[0], pulls[1]
+
+
+def test_a_machine_that_is_slower_today_gets_smaller_pulls_at_once() -> None:
+    a, b = pulls_after(3.0)
+    assert len(b.tests) < 0.6 * len(a.tests)
+    a, b = pulls_after(1.0)
+    assert len(b.tests) == len(a.tests)
+
+
+def test_a_machine_on_which_tests_fail_is_not_thought_slower_or_faster() -> None:
+    a, b = pulls_after(0.1, Verdict.FAILED)
+    assert len(b.tests) == len(a.tests)

@@ -1,0 +1,54 @@
+"""Start-up learnt: what an invocation takes beyond its work, near the least of many, the usual while there are few."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci_dispatch.core.model import MachineName, RunId
+from ci_dispatch.planning.planner import START_UP
+from ci_dispatch.planning.start_up import KEPT, InvocationSample, learn_start_up
+
+A = MachineName("a")
+
+
+def invocation(seconds: float, tests: float = 0.0, longest: float = 0.0, workers: int = 1) -> InvocationSample:
+    return InvocationSample(
+        machine=A, run=RunId("r"), at=0.0, seconds=seconds, tests_seconds=tests, longest=longest, workers=workers
+    )
+
+
+def test_what_is_left_of_an_invocation_is_what_no_work_could_fill() -> None:
+    assert invocation(25.0, tests=80.0, longest=10.0, workers=4).overhead == 5.0
+    assert invocation(25.0, tests=80.0, longest=22.0, workers=4).overhead == 3.0
+    assert invocation(1.0, tests=80.0).overhead == 0.0, "clocks that disagree give nobody time back"
+
+
+def test_start_up_is_found_although_workers_wait_for_the_longest_test_at_the_end() -> None:
+    random = Random(1)
+    many = []
+    for _ in range(40):
+        work = [random.lognormvariate(1, 0.7) for _ in range(60)]
+        workers = [7.0] * 4
+        for seconds in work:
+            workers[workers.index(min(workers))] += seconds
+        many.append(invocation(max(workers), sum(work), max(work), 4))
+    assert learn_start_up(many)[A] == pytest.approx(7.0, rel=0.15)
+
+
+def test_one_invocation_moves_it_a_little() -> None:
+    assert START_UP < learn_start_up([invocation(30.0)])[A] < 15.0
+    assert learn_start_up([]) == {}
+
+
+def test_the_newest_count() -> None:
+    assert learn_start_up([invocation(60.0)] * 50 + [invocation(1.0)] * KEPT)[A] < START_UP
+
+
+@given(st.lists(st.builds(invocation, *[st.floats(0, 1e6)] * 3, st.integers(0, 64)), min_size=1, max_size=40))
+def test_it_lies_between_the_usual_and_what_was_seen(many: list[InvocationSample]) -> None:
+    seen = [START_UP, *(each.overhead for each in many)]
+    assert min(seen) - 1e-6 <= learn_start_up(many)[A] <= max(seen) + 1e-6
