@@ -84,7 +84,7 @@ def begin(
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra), target=target)
     suite = open_suite(config.suite, settings.root, spec.arguments)
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
-    spec = spec.with_workers(expected.workers)
+    spec = spec.with_machines(expected.workers, expected.speeds)
     policy = actions_policy(spec, expected.known, shards)
     if target is None:
         return _show_matrix(settings, spec, expected, policy)

@@ -19,7 +19,7 @@ def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
     config = settings.config
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *arguments))
     expected = expect(spec, open_suite(config.suite, settings.root, spec.arguments))
-    return _as_data(expected, spec.with_workers(expected.workers))
+    return _as_data(expected, spec.with_machines(expected.workers, expected.speeds))
 
 
 def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def begin(
     expected = expect(spec, suite)
     if work_tree.stamps(spec.config, spec.root) != before:
         expected = expect_more(spec, suite, expected)
-    spec = spec.with_workers(expected.workers)
+    spec = spec.with_machines(expected.workers, expected.speeds)
     folder = run_folder.create(spec.runs_folder, new_id())
     with folder.held():
         tree = work_tree.freeze(spec.config, spec.root, folder)

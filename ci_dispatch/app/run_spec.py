@@ -7,7 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from ci_dispatch.config.kept import from_journal, public, to_journal
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
-from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
+from ci_dispatch.core.model import MachineName, MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
-from ci_dispatch.planning.timings import Timings
+from ci_dispatch.planning.durations import learn_durations
+from ci_dispatch.planning.speeds import learn_speeds
 from ci_dispatch.run.journal import recover
 from ci_dispatch.run.ports import Listing, Suite
 from ci_dispatch.run.run_folder import RunFolder
@@ -41,14 +42,17 @@ class RunSpec:
     def runs_folder(self) -> Path:
         return self.root / self.config.run.folder
 
-    def with_workers(self, most: int) -> RunSpec:
-        """The same with machines no wider than their test runner: cores that it cannot use are none in a plan.
+    def with_machines(self, most: int, speeds: Mapping[MachineName, float] | None = None) -> RunSpec:
+        """The same with machines as the plan has them: as fast as they have shown to be in earlier runs (`speeds`), and
+        no wider than their test runner, for cores that it cannot use are none.
 
         `most` is how many tests it can run at once; 0: as many as it is told.
         """
-        if not most:
-            return self
-        machines = tuple(_narrowed(machine, most) for machine in self.config.machines)
+        learnt = speeds or {}
+        machines = tuple(
+            codec.replace(_narrowed(machine, most), speed=learnt.get(machine.name, machine.speed))
+            for machine in self.config.machines
+        )
         return codec.replace(self, config=codec.replace(self.config, machines=machines))
 
     def as_data(self) -> dict[str, Any]:
@@ -57,6 +61,8 @@ class RunSpec:
 
 
 def _narrowed(machine: MachineSpec, most: int) -> MachineSpec:
+    if not most:
+        return machine
     cores = machine.slots * most
     return codec.replace(machine, cores=min(machine.cores, cores) or cores, workers=min(machine.workers, most) or most)
 
@@ -68,6 +74,7 @@ class Expected:
     tests: tuple[Test, ...]
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
+    speeds: Mapping[MachineName, float] = field(default_factory=dict)  # of machines, as earlier runs have shown
     workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
     notes: tuple[str, ...] = ()
@@ -81,12 +88,14 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     listing = listing or suite.list_tests(spec.config.suite.list_timeout)
     notes = list(listing.notes)
     measured = RunHistory(spec.runs_folder, spec.config, notes.append).samples(listing.tests)
-    timings, ids = Timings.of(measured), [test.id for test in listing.tests]
-    known = sum(test in timings.samples for test in ids) / max(1, len(ids))
+    fleet = spec.config.fleet
+    learnt = learn_speeds(measured, fleet)
+    durations = learn_durations(listing.tests, measured, learnt)
     return Expected(
         tests=listing.tests,
-        seconds=timings.expected(ids),
-        known=known,
+        seconds={test: estimate.seconds for test, estimate in durations.items()},
+        known=sum(estimate.runs > 0 for estimate in durations.values()) / max(1, len(durations)),
+        speeds={machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet},
         workers=listing.workers,
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
         notes=tuple(notes),

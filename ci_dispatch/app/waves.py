@@ -87,7 +87,7 @@ def plan(
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     suite = open_suite(config.suite, settings.root, spec.arguments)
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
-    spec = spec.with_workers(expected.workers)
+    spec = spec.with_machines(expected.workers, expected.speeds)
     policy = actions_policy(spec, expected.known, shards)
     started, *notes = first_events(spec, new_id(), suite, expected, machines_of(spec, policy))
     assert isinstance(started, RunStarted)
@@ -212,7 +212,8 @@ def _read(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSp
     machines = tuple(machine for machine in settings.config.fleet if machine.name in planned)
     config = replace(settings.config, machines=machines)
     spec = RunSpec(root=settings.root, config=config, arguments=folder.first.extra)
-    return folder, spec.with_workers(folder.first.workers)
+    speeds = {machine.name: machine.speed for machine in folder.started.machines}
+    return folder, spec.with_machines(folder.first.workers, speeds)
 
 
 def _so_far(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSpec, Replay]:

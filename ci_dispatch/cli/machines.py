@@ -1,9 +1,10 @@
-"""The command about machines: `ci-dispatch health`."""
+"""The commands about machines: `ci-dispatch health, machines`."""
 
 from __future__ import annotations
 
 import click
 
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 from ci_dispatch.run.health import DIMENSIONS
@@ -23,3 +24,22 @@ def health(settings: Settings, as_json: bool, watch: bool, only: str, names: tup
     from ci_dispatch.app.health import check
 
     return check(settings, names=names, only=only, as_json=as_json, watch=watch)
+
+
+@click.command()
+@configured()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def machines(settings: Settings, as_json: bool) -> None:
+    """Show the fleet as it is configured, and as earlier runs have shown it to be.
+
+    The learnt speed of a core is what plans go by, with its standard error and the number of tests that ran on other
+    machines too; "busy" is the share of workers with a test while the machine ran some; "own failures" are those of
+    tests that passed elsewhere in the same run.
+    """
+    from ci_dispatch.app import fleet_records
+
+    data = fleet_records.records(settings)
+    if as_json:
+        say_json(data)
+    else:
+        say(fleet_records.as_text(data))

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Machines": {
         "health": ("machines", "Ask every machine how it is."),
+        "machines": ("machines", "Show the fleet as configured and as earlier runs have shown it."),
     },
     "GitHub Actions": {
         "waves": ("waves", "Plan, plan again and merge inside one workflow run."),

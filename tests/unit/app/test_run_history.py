@@ -15,10 +15,9 @@ from ci_dispatch.app import run_history
 from ci_dispatch.app.run_history import RunHistory, file_in
 from ci_dispatch.config import load
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.model import Test, TestId, UnitId
+from ci_dispatch.core.model import Test, TestId, UnitId, Verdict
 from ci_dispatch.history.aside import identity, put_aside
 from ci_dispatch.history.store import HistoryStore
-from ci_dispatch.planning.timings import Timings
 from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from tests.recorded_runs import play, recorded
@@ -54,7 +53,11 @@ def troubled() -> RunState:
 
 def known(room: Room, *names: str) -> dict[TestId, tuple[float, ...]]:
     tests = [Test(id=TestId(name), unit=UnitId(name)) for name in names]
-    return dict(Timings.of(room.history().samples(tests)).samples)
+    found: dict[TestId, tuple[float, ...]] = {}
+    for sample in room.history().samples(tests):
+        if sample.verdict is Verdict.PASSED:
+            found[sample.test] = (*found.get(sample.test, ()), sample.seconds * sample.speed)
+    return found
 
 
 def test_looking_leaves_nothing_behind(room: Room) -> None:

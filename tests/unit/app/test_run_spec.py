@@ -11,7 +11,7 @@ from ci_dispatch.app.run_spec import RunSpec, read_spec
 from ci_dispatch.config import load
 from ci_dispatch.core.errors import UsageError
 from ci_dispatch.core.events import RunResumed, RunStarted, Stamped
-from ci_dispatch.core.model import RunId
+from ci_dispatch.core.model import MachineName, RunId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.run.journal import dumps, loads
 from ci_dispatch.run.state import RunState
@@ -43,12 +43,17 @@ def test_a_spec_comes_back_from_the_journal(target: DispatchTarget | None) -> No
 
 def test_machines_as_wide_as_the_runner_can_be_stay_so_after_a_resume() -> None:
     spec = RunSpec(root=Path("/somewhere"), config=CONFIG)
-    assert spec.with_workers(0) is spec
-    [machine] = read_spec(journalled(spec.with_workers(1)), TODAY).config.fleet
+    assert spec.with_machines(0) == spec
+    [machine] = read_spec(journalled(spec.with_machines(1)), TODAY).config.fleet
     assert (machine.cores, machine.workers, machine.workers_per_shard) == (1, 1, 1)
     unknown = RunSpec(root=Path("/somewhere"), config=load('[[machine]]\nname = "moruk"\nslots = 3').config)
-    [machine] = unknown.with_workers(1).config.fleet
+    [machine] = unknown.with_machines(1).config.fleet
     assert (machine.cores, machine.workers_per_shard) == (3, 1), "whatever the machine says it has"
+
+
+def test_machines_as_fast_as_they_have_shown_stay_so_after_a_resume() -> None:
+    spec = RunSpec(root=Path("/somewhere"), config=CONFIG).with_machines(0, {MachineName("moruk"): 0.7})
+    assert [machine.speed for machine in read_spec(journalled(spec), TODAY).config.fleet] == [0.7]
 
 
 def test_a_deadline_given_to_resume_holds_from_then_on() -> None:
