@@ -155,7 +155,7 @@ def _of_files(cells: Iterable[_Cell], samples: Iterable[DurationSample]) -> list
     freedom = sum(len(own) - 1 for own in grouped.values())
     if not freedom:
         return []
-    differ = squares / freedom
+    differ = max(NOISE**2, squares / freedom)
     return [
         _Cell(None, file, machine, means[file, machine], fmean(cell.idle for cell in own), 0.0, differ / len(own))
         for (file, machine), own in grouped.items()

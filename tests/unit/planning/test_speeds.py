@@ -226,3 +226,8 @@ def test_whatever_was_measured_speeds_are_finite_and_positive(samples: Sequence[
     assert learnt.of(D).tests == 0
     assert 0 <= learnt.load <= 1
     assert all(0 <= learnt.seconds(each) < 1e12 for each in samples)
+
+
+def test_a_first_run_of_equal_tests_is_no_certainty() -> None:
+    once = [sample(f"{machine}{n}", 0, machine=machine) for machine in "ab" for n in range(5)]
+    assert learn_speeds(once, machines({"a": 1, "b": 1})).of(B).error > 0
