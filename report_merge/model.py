@@ -323,6 +323,7 @@ class Report:
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
     compared_times: tuple[tuple[str, float], ...] = ()  # named seconds to set the wall time against: ("planned", 171.0)
+    spent_times: tuple[tuple[str, float], ...] = ()  # what the wall time went into, by name; they add up to it
 
     @property
     def eventful(self) -> Sequence[Case]:

@@ -12,8 +12,9 @@ from ci_dispatch.app import result_files
 from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.errors import UsageError
-from ci_dispatch.core.model import LeaseNumber
-from ci_dispatch.reporters.attempt_logs import OutputReader, check, chosen, heading
+from ci_dispatch.core.model import LeaseNumber, MachineName
+from ci_dispatch.reporters.attempt_logs import OutputReader, check, chosen, heading, tests_called
+from ci_dispatch.reporters.counts import name_of
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.journal import JournalReader
 from ci_dispatch.run.journal import replay as fold
@@ -21,6 +22,7 @@ from ci_dispatch.run.state import RunState
 from report_merge.render.escape import workflow_log
 
 POLL = 0.3  # seconds between looks at a run that goes on
+SHOWN_TESTS = 5
 
 
 def replay(settings: Settings, run: str, speed: float | None) -> RunState:
@@ -68,6 +70,34 @@ def logs(settings: Settings, run: str, *, machine: str, test: str, follow: bool)
         raise UsageError(
             "There is no output to show", why="no attempt of this run fits", hint="ci-dispatch logs --help"
         )
+
+
+def explain(settings: Settings, what: str, run: str) -> Iterator[str]:
+    """The lines about a machine, or a test: its id, or a piece of its name that no other test has.
+
+    Raises UsageError when there is no such run, machine or test, or several tests fit.
+    """
+    from ci_dispatch.reporters.explanation import of_machine, of_test
+
+    journal, state = run_folder.find_journal(settings.runs_folder, run), RunState()
+    steps = list(JournalReader(journal).read_all())
+    fold(steps, state)
+    events = [stamped for step in steps for stamped in step]
+    if MachineName(what) in state.machines:
+        return map(workflow_log, of_machine(events, MachineName(what)))
+    check(state, "", what)
+    found = tests_called(state, what)
+    if len(found) > 1:
+        exact = [test for test in found if name_of(state, test) == what]
+        found = exact if len(exact) == 1 else found
+    if len(found) > 1:
+        some = [name_of(state, test) for test in found[:SHOWN_TESTS]]
+        more = f", and {len(found) - len(some)} more" if len(found) > len(some) else ""
+        raise UsageError(
+            f"{what} may be any of {len(found)} tests", why=f"{', '.join(some)}{more}",
+            hint="more of the name, or the test's id",
+        )  # fmt: skip
+    return map(workflow_log, of_test(events, found[0]))
 
 
 def metrics(settings: Settings, run: str, *, as_json: bool) -> None:

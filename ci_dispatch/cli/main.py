@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "replay": ("recorded", "Show a recorded run again from its events."),
         "progress": ("recorded", "Show what progress looks like."),
         "logs": ("recorded", "Show the output of a run, a machine or a test."),
+        "explain": ("recorded", "Say why a test or a machine had the run that it had."),
         "dashboard": ("recorded", "Serve the web page of a run."),
         "metrics": ("recorded", "Show the figures of a run."),
         "notify": ("recorded", "Send a sample message to the channels."),

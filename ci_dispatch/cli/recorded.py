@@ -1,4 +1,4 @@
-"""The commands that look at a run: `ci-dispatch replay, progress, logs, dashboard, metrics, notify`."""
+"""The commands that look at a run: `ci-dispatch replay, progress, logs, explain, dashboard, metrics, notify`."""
 
 from __future__ import annotations
 
@@ -66,6 +66,22 @@ def logs(settings: Settings, run: str, machine: str, test: str, follow: bool) ->
         say(line)
     if silent:
         say("The attempts printed nothing.", err=True)
+
+
+@click.command()
+@click.argument("what", metavar="TEST|MACHINE")
+@_RUN
+@configured()
+def explain(settings: Settings, what: str, run: str) -> None:
+    """Say why a test or a machine had the run that it had.
+
+    Where and when it ran, what it waited for, what was tried again and what not. TEST is a test's id, or a piece of its
+    name; RUN is a run's id, the beginning of it, its folder or its journal; the newest when not given.
+    """
+    from ci_dispatch.app import recorded
+
+    for line in recorded.explain(settings, what, run):
+        say(line)
 
 
 @click.command()

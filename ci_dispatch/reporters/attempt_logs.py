@@ -23,7 +23,7 @@ _PIECE = 64 * 1024  # bytes read at once; a line longer than this is shown in pi
 
 def chosen(state: RunState, machine: str, test: str) -> list[LeaseNumber]:
     """The attempts on a machine that ran a test (its id, or a piece of its name), in the order of their leases."""
-    wanted = set(_tests(state, test)) if test else set()
+    wanted = set(tests_called(state, test)) if test else set()
     return [
         number
         for number, attempt in state.ledger.attempts.items()
@@ -38,13 +38,14 @@ def check(state: RunState, machine: str, test: str) -> None:
         raise UsageError(
             f"No machine of this run is called {machine}", hint=f"one of: {', '.join(state.machines) or 'none'}"
         )
-    if test and not _tests(state, test):
+    if test and not tests_called(state, test):
         names = {name_of(state, known): known for known in state.ledger.records}
         meant = did_you_mean(test, [*names, *state.ledger.records], cutoff=0.5)
         raise UsageError(f"No test of this run is called {test}", hint=meant)
 
 
-def _tests(state: RunState, test: str) -> list[TestId]:
+def tests_called(state: RunState, test: str) -> list[TestId]:
+    """The tests with this id, else those with this piece in their name."""
     if TestId(test) in state.ledger.records:
         return [TestId(test)]
     return [known for known in state.ledger.records if test in name_of(state, known)]

@@ -9,6 +9,7 @@ from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.model import AttemptResult, Ended, TestId, TestResult, Verdict
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.state import MachineState, RunState
+from ci_dispatch.run.time_use import time_use
 from report_merge.model import (
     Attempt,
     Case,
@@ -48,6 +49,7 @@ def report(state: RunState, context: RunContext) -> Report:
         wall_seconds=makespan.realised if makespan else state.elapsed,
         summed_seconds=sum(attempt.seconds or 0.0 for case in cases for attempt in case.attempts),
         compared_times=(("planned", makespan.planned), ("ideal", makespan.lower_bound)) if makespan else (),
+        spent_times=time_use(state).parts if makespan else (),
     )
 
 
@@ -171,6 +173,7 @@ def run_json(state: RunState) -> dict[str, Any]:
         "verdict": verdict_word(state),
         "exit_code": finished.exit_code if finished else None,
         "makespan": codec.to_data(finished.makespan) if finished else None,
+        "time_use": codec.to_data(time_use(state)) if finished else None,
         "expected": state.total,
         "counts": {verdict.value: state.verdicts[verdict] for verdict in Verdict},
         "tests": [_test_json(record) for record in state.ledger.records.values()],

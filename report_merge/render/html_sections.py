@@ -11,7 +11,7 @@ from report_merge.render import charts, escape, wording
 from report_merge.render.budget import Item, Section
 from report_merge.render.html_templates import macros
 from report_merge.render.lighthouse_words import AssertionRow, Table, failed_words
-from report_merge.render.view import ShownGroup, View, balance, duplicates_sentence, excerpt, output_tail
+from report_merge.render.view import ShownGroup, View, balance, duplicates_sentence, excerpt, output_tail, spent
 from report_merge.render.wording import count
 
 GROUPS = 500
@@ -162,10 +162,12 @@ def _where(shown: View) -> Iterator[Section]:
             return charts.timeline(machine.spans, length, machine.name)
         return charts.share_bar(machine.busy_seconds / longest)
 
+    went = spent(report)
+    note = "; ".join(filter(None, (balance(report), f"where the time went: {went}" if went else "")))
     rows = (make.machine_row(row, picture(row.machine), shares) for row in shown.machines)
     time = f"0 to {wording.duration(length)}" if ends else "busy, compared"
     columns = ("machine", time, "#tests", "#failed", "#retries", "#busy", *(("#share",) if shares else ()))
-    yield from _table("Machines", columns, rows, len(shown.machines), note=balance(report))
+    yield from _table("Machines", columns, rows, len(shown.machines), note=note)
     if len(report.cases) > 1:
         chart = charts.durations(report.durations)
         yield Section(before=_section("How long tests take"), items=[Item((str(chart),))], after="</section>\n")

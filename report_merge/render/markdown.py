@@ -28,6 +28,7 @@ from report_merge.render.view import (
     duplicates_sentence,
     excerpt,
     output_tail,
+    spent,
     view,
 )
 from report_merge.render.wording import STATUS_SYMBOL, Status, count, signed
@@ -215,8 +216,10 @@ def _where(shown: View) -> list[Section]:
     machines = [Item((str(make.machine_row(row, longest, shares)),)) for row in shown.machines[:ROWS]]
     spread = balance(shown.report)
     title = f"Machines ({len(shown.machines)})" + (f": {escape.markdown(spread)}" if spread else "")
+    went = spent(shown.report)
+    into = f"Where the time went: {escape.markdown(went)}\n\n" if went else ""
     names, rule = (" share |", "--:|") if shares else ("", "")
-    header = f"| machine | tests | failed | retries | busy |{names} lost |\n|:--|--:|--:|--:|:--|{rule}:--|\n"
+    header = f"{into}| machine | tests | failed | retries | busy |{names} lost |\n|:--|--:|--:|--:|:--|{rule}:--|\n"
     slowest = max((case.seconds for case in shown.slowest), default=0.0)
     slow = [Item((str(make.slow_row(case, slowest)),)) for case in shown.slowest]
     return [

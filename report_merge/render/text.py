@@ -7,7 +7,7 @@ from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Report
 from report_merge.render import escape
 from report_merge.render.lighthouse_words import lighthouse_lines, lighthouse_trouble
-from report_merge.render.view import MissingGroup, duplicates_sentence, missing_groups
+from report_merge.render.view import MissingGroup, duplicates_sentence, missing_groups, spent
 from report_merge.render.wording import (
     Status,
     count,
@@ -61,6 +61,8 @@ def final_lines(
     if len(report.problems) > GROUPS_SHOWN:
         lines.append(f"... and {count(len(report.problems) - GROUPS_SHOWN, 'more file')}: see the report")
     lines += _passed_over(report)
+    if went := spent(report):
+        lines.append(f"where the time went: {escape.terminal(went)}")
     if nothing := nothing_passed(report.totals.tests, report.totals.skipped):
         lines.append(nothing.replace("nothing passed", "NOTHING PASSED"))
     lines += lighthouse_lines(lighthouse) if lighthouse else []

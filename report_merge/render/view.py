@@ -233,6 +233,13 @@ def balance(report: Report) -> str:
     return ", ".join(known) if len(known) > 1 else ""
 
 
+def spent(report: Report) -> str:
+    """What the time went into: `1m10s tests, 12.0s runner overhead`; what is under a hundredth is left out."""
+    least = max(0.05, sum(seconds for _, seconds in report.spent_times) / 100)
+    parts = [f"{duration(seconds)} {one_line(name)}" for name, seconds in report.spent_times if seconds >= least]
+    return ", ".join(parts)
+
+
 def output_tail(case: Case) -> list[tuple[str, str]]:
     """The last lines that a failed test wrote, by the name of the stream."""
     bad = next((attempt for attempt in reversed(case.attempts) if attempt.outcome.bad), None)

@@ -150,7 +150,7 @@ class Lab:
 
     def start(self) -> Lab:
         self._wire = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("wire.py")), f"ci{os.getpid() % 100000}-"],
+            [sys.executable, str(Path(__file__).with_name("wire.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

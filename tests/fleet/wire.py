@@ -21,7 +21,6 @@ import os
 import select
 import struct
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 
@@ -39,7 +38,7 @@ class Link:
 
 @dataclass
 class Wire:
-    prefix: str  # of device names here
+    prefix: str  # of device names here: no other wire has it
     links: dict[str, Link] = field(default_factory=dict)
     waiting: list[tuple[float, int, int, bytes]] = field(default_factory=list)  # (due, order, to, packet)
     order: int = 0
@@ -130,4 +129,4 @@ def enter(namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    Wire(prefix=sys.argv[1]).run()
+    Wire(prefix=f"ci{os.getpid()}-").run()

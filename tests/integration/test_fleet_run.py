@@ -119,6 +119,7 @@ def every_test_has_its_true_verdict(outcome: Outcome) -> None:
     assert len(verdicts) == len(set(verdicts)) == 120, "one verdict each, none twice"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("death", ["power off", "black hole"])
 def test_a_machine_dies_and_the_others_finish_its_work(lab: Lab, sleepers: Path, death: str) -> None:
     died: list[float] = []
@@ -159,6 +160,7 @@ def test_a_machine_dies_and_the_others_finish_its_work(lab: Lab, sleepers: Path,
     assert again[0] - max([lost, *free]) < 5, "handed out again"
 
 
+@pytest.mark.long
 def test_a_full_disk_moves_the_work_and_is_said(lab: Lab, sleepers: Path) -> None:
     def fill(journal: Path) -> None:
         wait_for(journal, '"TestFinished"')
@@ -171,6 +173,7 @@ def test_a_full_disk_moves_the_work_and_is_said(lab: Lab, sleepers: Path) -> Non
     every_test_has_its_true_verdict(outcome)
 
 
+@pytest.mark.long
 def test_nothing_is_left_running_on_any_machine(lab: Lab, sleepers: Path) -> None:
     before = {name: host.processes() for name, host in lab.hosts.items()}
     every_test_has_its_true_verdict(run(lab, sleepers))
@@ -183,6 +186,7 @@ def test_nothing_is_left_running_on_any_machine(lab: Lab, sleepers: Path) -> Non
     assert left == before
 
 
+@pytest.mark.long
 @pytest.mark.needs("playwright", "chromium")
 def test_the_reference_suite_over_four_machines_gives_what_one_machine_gives(lab: Lab, tmp_path: Path) -> None:
     tree = tmp_path / "shop"

@@ -100,6 +100,7 @@ def stage_of(tmp_path: Path) -> Iterator[Any]:
         stage.double.__exit__(None, None, None)
 
 
+@pytest.mark.long
 @pytest.mark.needs(*NEEDED, "sshd")
 @pytest.mark.timeout(1500)
 def test_from_a_push_to_a_verdict(stage_of: Any, loopback: Loopback) -> None:  # noqa: F811

@@ -228,6 +228,7 @@ def test_minutes_of_bad_gateways_are_survived(start: Start) -> None:
     assert verdicts(run) == {"passed": 40}
 
 
+@pytest.mark.long
 def test_a_github_that_stays_away_ends_the_run_incomplete_and_never_green(start: Start) -> None:
     run = start(World(), patience=120.0)
     run.double.fault(Fault(path="/jobs", status=503, times=1000))

@@ -1,4 +1,4 @@
-"""`ci-dispatch logs`, `metrics` and `notify` as processes, over a run folder made from a recording."""
+"""`ci-dispatch logs`, `explain`, `metrics` and `notify` as processes, over a run folder made from a recording."""
 
 from __future__ import annotations
 
@@ -58,6 +58,26 @@ def test_all_output_says_whose_it_is(project: Path) -> None:
     ]
     assert "== attempt 2: head-2 on moruk, 7 tests, exited with code 0 after 0:10 ==" in lines
     assert "\x1b" not in shown.stdout
+
+
+def test_a_machine_and_a_test_are_explained(project: Path) -> None:
+    pi = run(project, "explain", "pi")
+    assert pi.returncode == 0, pi.stderr
+    assert "gets no more work: every attempt on it fails to start" in pi.stdout
+    one = run(project, "explain", "product 8", RUN)
+    assert one.returncode == 0, one.stderr
+    assert "0:10  not run on ilko2" in one.stdout
+    assert "\x1b" not in run(project, "explain", "chromium-[/foo]").stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [("product", ("may be any of", "more of the name")), ("nobody", ("No test of this run is called nobody",))],
+)
+def test_what_cannot_be_explained_is_said(project: Path, what: str, says: tuple[str, ...]) -> None:
+    shown = run(project, "explain", what)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert all(word in shown.stderr for word in says), shown.stderr
 
 
 def test_one_machine_and_one_test(project: Path) -> None:

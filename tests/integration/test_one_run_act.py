@@ -87,6 +87,7 @@ def upload(name: str, file: Path, *, into: Path) -> None:
     store.upload(into / "store", name, str(file), if_none="error")
 
 
+@pytest.mark.long
 def test_ten_lines_a_lost_runner_and_a_flaky_test_make_a_green_run(tmp_path: Path) -> None:
     stage = Stage(tmp_path, TOOLS)
     (stage.state / "flaky").write_text("once")
@@ -115,6 +116,7 @@ def test_ten_lines_a_lost_runner_and_a_flaky_test_make_a_green_run(tmp_path: Pat
         assert [name for name in kept.namelist() if Path(name).name.startswith("trace")]
 
 
+@pytest.mark.long
 def test_every_line_in_your_hands_a_merge_queue_and_a_person_who_runs_the_failed_jobs_again(tmp_path: Path) -> None:
     stage = Stage(tmp_path, TOOLS, machines=("moruk",))
     (stage.state / "broken").write_text("until mended")
@@ -150,6 +152,7 @@ def test_two_suites_in_one_run_and_the_one_whose_shard_never_uploads_is_incomple
     assert sum(name.startswith("ci-dispatch-result-") for name in stage.artifacts) == 2
 
 
+@pytest.mark.long
 def test_the_worker_of_the_other_door_is_a_wave_too(tmp_path: Path) -> None:
     stage = Stage(tmp_path, TOOLS, machines=("moruk",))
     stage.file(".github/workflows/e2e-shard.yml", WORKER)

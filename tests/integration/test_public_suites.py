@@ -12,7 +12,7 @@ import pytest
 from tests.components import PUBLIC
 from tests.public_suites.comparison import installed, run, verdicts
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("public suites"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.needs("public suites"), pytest.mark.timeout(600)]
 
 
 def test_public_pytest_suites_give_what_pytest_alone_gives(tmp_path: Path) -> None:

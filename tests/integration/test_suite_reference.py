@@ -62,6 +62,7 @@ def cut(tests: Sequence[Test], shards: int) -> list[list[Test]]:
     return [[test for test in tests if units.index(test.unit) % shards == number] for number in range(shards)]
 
 
+@pytest.mark.long
 @BOTH_NEEDED
 def test_the_reference_suite_cut_in_three_gives_what_playwright_alone_gives(tmp_path: Path) -> None:
     suite = shop()

@@ -17,6 +17,7 @@ from ci_dispatch.reporters.counts import failed_on
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
 from ci_dispatch.run.run_report import attempts_of, fails_without_attempt, verdict_word
 from ci_dispatch.run.state import MachineState, RunState
+from ci_dispatch.run.time_use import time_use
 from report_merge.render.wording import count, nothing_passed
 from report_merge.sanitize import one_line, printable
 
@@ -193,6 +194,7 @@ def head(state: RunState, counts: Mapping[str, int], now: float) -> dict[str, An
         "planned": makespan.planned if makespan else (started.planned if started else 0.0),
         "lower_bound": makespan.lower_bound if makespan else (started.lower_bound if started else 0.0),
         "realised": makespan.realised if makespan else None,
+        "spent": [[name, round(took)] for name, took in time_use(state).parts if took >= 1] if finished else [],
         "retried": len(state.retried),
         "moved": state.reassigned,
         "resumed": len(state.resumed),

@@ -17,6 +17,7 @@ from ci_dispatch.reporters import BUILT_IN
 from ci_dispatch.reporters.counts import name_of
 from ci_dispatch.run.run_report import verdict_word
 from ci_dispatch.run.state import MachineState, RunState
+from ci_dispatch.run.time_use import time_use
 from report_merge import failures
 from report_merge.model import Report, RunContext
 from report_merge.sanitize import printable
@@ -83,6 +84,8 @@ def _run(state: RunState, context: RunContext) -> list[Figure]:
     if makespan.planned:
         error = round(makespan.realised - makespan.planned, 3)
         found.append(_one("predicted_duration_error_seconds", "Makespan less what was planned.", error))
+    parts = [(name.replace(" ", "_"), seconds) for name, seconds in time_use(state).parts]
+    found.append(_each("time_use_seconds", "What the makespan went into; the parts add up to it.", "part", parts))
     return found
 
 

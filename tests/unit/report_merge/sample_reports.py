@@ -89,6 +89,7 @@ def report(*cases: Case, **fields: object) -> Report:
     known: dict[str, object] = {
         "context": CONTEXT, "machines": MACHINES, "wall_seconds": 192.0, "summed_seconds": 290.0,
         "compared_times": (("planned", 171.0), ("ideal", 145.0)),
+        "spent_times": (("tests", 150.0), ("repeats", 12.0), ("runner overhead", 30.0), ("waiting for work", 0.0)),
     }  # fmt: skip
     return Report(cases=cases, totals=count(cases), **(known | fields))  # type: ignore[arg-type]
 

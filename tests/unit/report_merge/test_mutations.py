@@ -93,7 +93,9 @@ def check(data: bytes, folder: Path) -> None:
     assert (stated > 0) == (bad[Verdict.FAILED] > 0)
 
 
-@pytest.mark.parametrize(("first", "number"), [(0, 250), pytest.param(250, 4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("first", "number"), [(0, 250), pytest.param(250, 4000, marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_mutated_reports_are_kept_and_read_alike(first: int, number: int, tmp_path: Path) -> None:
     for seed in range(first, first + number):
         data = mutated(random.Random(seed))

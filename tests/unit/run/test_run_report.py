@@ -151,7 +151,7 @@ def test_the_keys_of_run_json_change_only_with_its_version() -> None:
     data = run_report.run_json(state(*RUN))
     assert run_report.RUN_JSON_VERSION == 2
     assert " ".join(data) == (
-        "version run title started verdict exit_code makespan expected counts tests attempts machines warnings"
+        "version run title started verdict exit_code makespan time_use expected counts tests attempts machines warnings"
     )
     assert " ".join(data["tests"][0]) == "id name project file verdict reason attempts"
     assert " ".join(data["attempts"][0]) == "lease machine kind tests started ended how cause reason stale"

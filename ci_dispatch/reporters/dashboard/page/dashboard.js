@@ -118,6 +118,7 @@ function drawFacts() {
   const ratio = head.realised && head.lower_bound ? ` (${(head.realised / head.lower_bound).toFixed(2)} × the least possible)` : "";
   const facts = [
     [head.finished ? "Took" : "Elapsed", head.started ? clock(model.elapsed()) + ratio : ""],
+    ["Of which", (head.spent ?? []).map(([name, seconds]) => `${clock(seconds)} ${name}`).join(", ")],
     ["Left", left],
     ["Planned", head.planned ? clock(head.planned) : ""],
     ["Retried", head.retried || ""],
