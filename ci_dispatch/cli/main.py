@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "dashboard": ("recorded", "Serve the web page of a run."),
         "metrics": ("recorded", "Show the figures of a run."),
         "notify": ("recorded", "Send a sample message to the channels."),
+        "history": ("history", "Show what earlier runs taught, import, export, merge, prune."),
     },
     "Set up": {
         "init": ("setup", "Write a commented ci-dispatch.toml."),

@@ -7,8 +7,8 @@ from math import isfinite
 from pathlib import PurePosixPath
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.model import LeaseNumber, MachineName, RunId, Test, TestId, TestResult, Verdict
-from ci_dispatch.history.values import PastAttempt, PastRun, PastTest, RecordedRun, RunSource
+from ci_dispatch.core.model import LeaseNumber, MachineName, RunId, Test, TestId, TestResult, UnitId, Verdict
+from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest, RecordedRun, RunSource
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
 from ci_dispatch.run.run_report import verdict_word
@@ -155,11 +155,21 @@ def _seconds(seconds: float | None) -> float | None:
 
 def under_ids(samples: Iterable[DurationSample], tests: Iterable[Test]) -> list[DurationSample]:
     """Samples under the ids of `tests`: what JUnit files told of them has their names instead."""
-    listed = list(tests)
-    named = {TestId(name): test.id for test in listed for name in _names(test)}
-    ids = {test.id for test in listed}
-    other = {name: test for name, test in named.items() if name not in ids}
+    tests = list(tests)
+    ids = {test.id for test in tests}
+    other = {name: test for name, test in other_ids(tests).items() if name not in ids}
     return [replace(one, test=other[one.test]) if one.test in other else one for one in samples]
+
+
+def other_ids(tests: Iterable[Test]) -> dict[TestId, TestId]:
+    """By the ids that JUnit files may have given to `tests`: their own."""
+    return {TestId(name): test.id for test in tests for name in _names(test) if name != test.id}
+
+
+def listed(test: KnownTest) -> Test:
+    """A test as its listing had it, as far as the history knows."""
+    title = tuple(test.name.split(" › ")) if test.name else ()
+    return Test(id=test.id, unit=UnitId(test.id), project=test.project, file=test.file, title=title)
 
 
 def _names(test: Test) -> Iterator[str]:

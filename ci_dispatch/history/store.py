@@ -28,8 +28,11 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH)
 _STEPS = 20_000  # of SQLite's machine between two looks at the clock
 
+_HINT = "nothing was changed; a run keeps a damaged history of its own aside and begins a new one"
+
 _RUN = ("id", "at", "source", "title", "repository", "branch", "sha", "verdict", "seconds", "planned", "lower_bound")
 _TEST = ("id", "name", "file", "project")
+_REMEMBERED = ("reporter", "key", "value", "at")
 _ATTEMPT = ("verdict", "machine", "at", "seconds", "busy", "workers", "speed", "fingerprint")
 
 
@@ -52,19 +55,21 @@ class HistoryUnavailable(ControllerError):
 class HistoryStore:
     """An open history. Methods raise HistoryDamaged and HistoryUnavailable; nothing is half written then."""
 
-    def __init__(self, file: Path, *, deadline: float | None = None, wait: float = WAIT) -> None:
+    def __init__(
+        self, file: Path, *, deadline: float | None = None, wait: float = WAIT, called: Path | None = None
+    ) -> None:
         """Open the history, or make an empty one. Another process is waited for at most `wait` seconds.
 
         What is not done `deadline` seconds after the opening is given up; None: everything may take as long as it
-        does. Raises the errors of this file.
+        does. Messages are about the file `called`, else about this one. Raises the errors of this module.
         """
-        self.file = file
+        self.file = called or file
         self._until = float("inf") if deadline is None else time.monotonic() + deadline
-        with _teaching(file):
+        with _teaching(self.file):
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # nobody else is to read it
             self._connection = sqlite3.connect(file, timeout=wait, isolation_level=None)
         try:
-            with _teaching(file):
+            with _teaching(self.file):
                 self._connection.set_progress_handler(lambda: int(time.monotonic() > self._until), _STEPS)
                 self._connection.text_factory = _text
                 self._connection.execute("PRAGMA trusted_schema = OFF")
@@ -73,6 +78,18 @@ class HistoryStore:
         except BaseException:
             self._connection.close()
             raise
+
+    @classmethod
+    def copy_of(cls, file: Path, copy: Path) -> HistoryStore:
+        """Open a copy, made at `copy`, of a history that stays as it is. Messages are about `file`."""
+        address = f"{file.absolute().as_uri()}?mode=ro"
+        with (
+            _teaching(file),
+            closing(sqlite3.connect(address, uri=True)) as source,
+            closing(sqlite3.connect(copy)) as to,
+        ):
+            source.backup(to)
+        return cls(copy, called=file)
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +114,7 @@ class HistoryStore:
     def runs(self) -> list[PastRun]:
         """All runs, oldest first, without their tests."""
         rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs ORDER BY at, id")  # noqa: S608  (our own names)
-        return [_value(PastRun, _RUN, row) for row in rows]
+        return [self._value(PastRun, _RUN, row) for row in rows]
 
     def records(self) -> Iterator[RecordedRun]:
         """All runs with their tests, oldest first, one at a time."""
@@ -128,7 +145,7 @@ class HistoryStore:
     def tests(self) -> list[KnownTest]:
         """Every test, in the order in which they were first seen; one that was renamed is there more than once."""
         rows = self._select(f"SELECT {', '.join(_TEST)} FROM tests ORDER BY number")  # noqa: S608
-        return [_value(KnownTest, _TEST, row) for row in rows]
+        return [self._value(KnownTest, _TEST, row) for row in rows]
 
     def of_test(self, test: str) -> list[tuple[PastRun, PastTest]]:
         """What became of a test in each run that had it, oldest first; `test` is its id."""
@@ -149,7 +166,7 @@ class HistoryStore:
                 WHERE a.seconds IS NOT NULL)
             WHERE age <= ? ORDER BY began, run, id, number"""
         names = ("test", "file", "project", "run", "verdict", "machine", "at", "seconds", "busy", "workers", "speed")
-        found = [_value(DurationSample, names, row) for row in self._select(sql, each)]
+        found = [self._value(DurationSample, names, row) for row in self._select(sql, each)]
         places = {sample.test: (sample.file, sample.project) for sample in found}
         return [
             codec.replace(sample, file=places[sample.test][0], project=places[sample.test][1])
@@ -163,8 +180,8 @@ class HistoryStore:
     def remembered(self, reporter: str | None = None) -> list[Remembered]:
         """All memories, or those of one reporter, oldest first."""
         where, values = ("WHERE reporter = ?", (reporter,)) if reporter is not None else ("", ())
-        rows = self._select(f"SELECT reporter, key, value, at FROM remembered {where} ORDER BY at, key", *values)  # noqa: S608
-        return [_remembered(row) for row in rows]
+        rows = self._select(f"SELECT {', '.join(_REMEMBERED)} FROM remembered {where} ORDER BY at, key", *values)  # noqa: S608
+        return [self._value(Remembered, _REMEMBERED, row) for row in rows]
 
     def forget(self, reporter: str, key: str) -> None:
         with self._change():
@@ -218,12 +235,12 @@ class HistoryStore:
         with suppress(sqlite3.OperationalError):  # another process is about to do the same; each way is safe
             self._connection.execute("PRAGMA journal_mode = WAL")
         if self._schema() != _expected_schema():
-            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="it has other tables")
+            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="it has other tables", hint=_HINT)
 
     def _migrate(self, version: int, application: int) -> None:
         empty = (version, application) == (0, 0) and not self._schema()
         if not empty and application != APPLICATION:
-            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="another program made it")
+            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="another program made it", hint=_HINT)
         if version > len(MIGRATIONS):
             raise HistoryNewer(
                 f"{self.file} was not used",
@@ -264,12 +281,19 @@ class HistoryStore:
         with _teaching(self.file):
             return self._connection.execute(sql, values).fetchall()
 
+    def _value(self, cls: type[T], names: Sequence[str], row: Sequence[Any]) -> T:
+        """Raises HistoryDamaged for what is no `cls`."""
+        try:
+            return codec.from_data(cls, dict(zip(names, row, strict=True)))
+        except ValueError as error:
+            raise HistoryDamaged(f"{self.file} is damaged", why=str(error), hint=_HINT) from error
+
     def _record(self, run: RunId) -> RecordedRun | None:
         rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608
         if not rows:
             return None
         tests = [test for _, test in self._tests("r.id = ?", _storable(run))]
-        return RecordedRun(run=_value(PastRun, _RUN, rows[0]), tests=tuple(tests))
+        return RecordedRun(run=self._value(PastRun, _RUN, rows[0]), tests=tuple(tests))
 
     def _tests(self, where: str, value: str) -> list[tuple[RunId, PastTest]]:
         """Tests with their attempts; `where` chooses among runs `r` and tests `t`, by one value."""
@@ -278,13 +302,13 @@ class HistoryStore:
         columns = ", ".join(f"x.{name}" for name in _ATTEMPT)
         sql = f"SELECT r.id, t.id, {columns} FROM attempts x {joined} ORDER BY x.number"  # noqa: S608
         for run, test, *row in self._select(sql, value):
-            attempts.setdefault((run, test), []).append(_value(PastAttempt, _ATTEMPT, row))
+            attempts.setdefault((run, test), []).append(self._value(PastAttempt, _ATTEMPT, row))
         sql = (
             f"SELECT r.id, x.verdict, x.reason, t.id, t.name, t.file, t.project FROM verdicts x {joined} ORDER BY t.id"  # noqa: S608
         )
         names = ("verdict", "reason", *_TEST, "attempts")
         return [
-            (RunId(run), _value(PastTest, names, (*row, tuple(attempts.get((run, row[2]), ())))))
+            (RunId(run), self._value(PastTest, names, (*row, tuple(attempts.get((run, row[2]), ())))))
             for run, *row in self._select(sql, value)
         ]
 
@@ -326,7 +350,7 @@ class HistoryStore:
     def _remember(self, one: Remembered) -> None:
         key = (one.reporter, _storable(one.key))
         rows = self._select("SELECT reporter, key, value, at FROM remembered WHERE reporter = ? AND key = ?", *key)
-        if not rows or merge.later(_remembered(rows[0]), one) is one:
+        if not rows or merge.later(self._value(Remembered, _REMEMBERED, rows[0]), one) is one:
             self._connection.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?)", (*key, one.value, one.at))
 
 
@@ -360,21 +384,6 @@ def _columns(value: object, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(_storable(one) if isinstance(one, str) else one for one in found)
 
 
-def _value(cls: type[T], names: Sequence[str], row: Sequence[Any]) -> T:
-    """Raises HistoryDamaged for what is no `cls`."""
-    try:
-        return codec.from_data(cls, dict(zip(names, row, strict=True)))
-    except ValueError as error:
-        raise HistoryDamaged("The history is damaged", why=str(error)) from error
-
-
-def _remembered(row: Sequence[Any]) -> Remembered:
-    reporter, key, value, at = row
-    if not isinstance(value, bytes):
-        raise HistoryDamaged("The history is damaged", why=f"what {reporter} remembers is of a strange type")
-    return Remembered(reporter=reporter, key=key, value=value, at=at)
-
-
 @contextmanager
 def _teaching(file: Path) -> Iterator[None]:
     """SQLite's errors as ours."""
@@ -383,7 +392,7 @@ def _teaching(file: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _DAMAGE:
-            raise HistoryDamaged(f"{file} is damaged", why=str(error)) from error
+            raise HistoryDamaged(f"{file} is damaged", why=str(error), hint=_HINT) from error
         if code in _BUSY:
             why, hint = "another process holds it, or the disk is too slow", "try again when that is over"
         else:

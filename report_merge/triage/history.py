@@ -8,14 +8,14 @@ from dataclasses import replace
 from report_merge.model import Case, CaseKey, Report, Verdict
 
 RUNS = 30  # the latest of them
-_LETTER = {Verdict.PASSED: ".", Verdict.FAILED: "F", Verdict.FLAKY: "~", Verdict.SKIPPED: "-"}
+LETTERS = {Verdict.PASSED: ".", Verdict.FAILED: "F", Verdict.FLAKY: "~", Verdict.SKIPPED: "-"}
 
 
 def with_history(report: Report, earlier: Sequence[Report]) -> Report:
     """The failed and flaky tests get `history`: a letter for each of `earlier`, oldest first, `?` where it was not."""
     wanted = {case.key for case in report.eventful if case.verdict in (Verdict.FAILED, Verdict.FLAKY)}
     runs: list[dict[CaseKey, str]] = [
-        {case.key: _LETTER.get(case.verdict, "?") for case in run.cases if case.key in wanted}
+        {case.key: LETTERS.get(case.verdict, "?") for case in run.cases if case.key in wanted}
         for run in earlier[-RUNS:]
     ]
 

@@ -55,7 +55,7 @@ def plan(settings: Settings) -> tuple[float, float, float]:
     """Speed of slow against fast, how much longer the last test is than the first, the share that is known."""
     spec = RunSpec(root=settings.root, config=settings.config)
     expected = expect(spec, cast(Suite, None), Listing(tests=TESTS))  # nobody asks the suite
-fast, slow = spec.with_machines(0, expected.speeds).config.fleet
+    fast, slow = spec.with_machines(0, expected.speeds).config.fleet
     return slow.speed / fast.speed, expected.seconds[TESTS[-1].id] / expected.seconds[TESTS[0].id], expected.known
 
 
@@ -78,7 +78,7 @@ def test_a_machine_is_shown_with_what_was_configured_and_what_was_learnt(setting
     assert (slow["configured_speed"], slow["compared_tests"], slow["workers"]) == (1.5, 30, 4)
     assert slow["learnt_speed"] / fast["learnt_speed"] == pytest.approx(0.5, rel=0.1)
     shown = fleet_records.as_text(fleet_records.records(settings)).splitlines()
-    assert shown[0].split() == ["machine", "cores", "configured", "learnt", "speed", "workers", "busy", "own", "failures"]
+    assert shown[0].split() == "machine cores configured learnt speed workers busy own failures".split()
     assert shown[2].startswith("slow     4      1.5         ")
     assert "(30 tests)" in shown[2]
 
