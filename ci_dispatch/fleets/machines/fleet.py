@@ -138,7 +138,7 @@ class MachineFleet:
         for machine in mine:
             yield from self._fill(machine, self._queue, ready, usable, now)
         yield from self._take_over(self._queue, ready, usable, now)
-        yield from self._give_away(self._queue, usable)
+        yield from self._give_away(self._queue, usable, now)
 
     def held(self) -> Collection[TestId]:
         return ()
@@ -199,7 +199,7 @@ class MachineFleet:
                 yield from self._fill(machine, queue, ready, usable, now)
             return
 
-    def _give_away(self, queue: ShardQueue, usable: Sequence[MachineState]) -> Iterator[m.Command]:
+    def _give_away(self, queue: ShardQueue, usable: Sequence[MachineState], now: float) -> Iterator[m.Command]:
         """An idle machine gets a part of what a busy one has not begun, where that pays.
 
         One job at a time is interrupted for it, and no test goes this way twice.
@@ -211,7 +211,7 @@ class MachineFleet:
         shared = [(attempt, rest) for attempt in running if (rest := self._may_be_shared(attempt))]
         if not shared:
             return
-        seen = queue.observed(self._specs())
+        seen = queue.observed(self._specs(), now)
         takers = [seen.today(each.spec) for each in idle]
         taker = max(takers, key=lambda each: (self._is_ready(each), each.power, each.name))
         best, gain = None, 0.0

@@ -13,6 +13,7 @@ from ci_dispatch.planning.pace import RECENT, Pace
 from ci_dispatch.run.ledger import Ledger, TestRecord
 
 AVOID_SECONDS = 30.0  # how long a test waits for another machine than the one it failed on: then any will do
+FRESH = 1.0  # seconds for which what was seen of results is good enough
 LEAST_SECONDS = 0.01  # of a test that was over before a clock moved: several times nothing would stay nothing
 
 
@@ -35,6 +36,11 @@ class ShardQueue:
         self._ledger = ledger
         self._expected = {test: max(LEAST_SECONDS, seconds) for test, seconds in expected.items()}
         self._heads: dict[MachineName, list[planner.Unit]] = {}
+        self._last_look: tuple[float, Sequence[MachineSpec], Observed] = (
+            float("-inf"),
+            (),
+            Observed(self._expected, {}),
+        )
 
     def plan_heads(self, machines: Sequence[MachineSpec], share: float, mine: Collection[MachineName]) -> None:
         """Weigh the first shard of each of these machines, and keep those of `mine`: others are not ours to give."""
@@ -63,7 +69,7 @@ class ShardQueue:
         records = self._for(machine, ready, usable, now)
         if not records:
             return None
-        seen = self.observed(fleet)
+        seen = self.observed(fleet, now)
         suspect = next((record for record in records if record.isolate), None)
         if suspect is not None:
             return _shard(number, _kind(suspect), planner.units_of([suspect.test], seen.seconds))
@@ -71,7 +77,15 @@ class ShardQueue:
         units = planner.pull(planner.units_of((r.test for r in records), seen.seconds), seen.today(machine), sharing)
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
 
-    def observed(self, fleet: Sequence[MachineSpec]) -> Observed:
+    def observed(self, fleet: Sequence[MachineSpec], now: float) -> Observed:
+        """What the results of this run say, at most `FRESH` seconds old: looking at ten thousand takes its time."""
+        at, machines, seen = self._last_look
+        if not (0 <= now - at < FRESH and machines == fleet):
+            seen = self._look(fleet)
+            self._last_look = now, fleet, seen
+        return seen
+
+    def _look(self, fleet: Sequence[MachineSpec]) -> Observed:
         """What the results of this run say about tests and about the machines of `fleet`.
 
         A machine's speed is compared with the others', by tests that passed. Seconds only grow, so that minutes are

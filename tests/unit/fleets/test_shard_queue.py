@@ -19,7 +19,7 @@ from ci_dispatch.core.model import (
     TestResult,
     Verdict,
 )
-from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS, ShardQueue
+from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS, FRESH, ShardQueue
 from ci_dispatch.run.ledger import Ledger
 from tests.simulation import make_tests, run_started
 
@@ -201,3 +201,18 @@ def test_a_machine_that_is_slower_today_gets_smaller_pulls_at_once() -> None:
 def test_a_machine_on_which_tests_fail_is_not_thought_slower_or_faster() -> None:
     a, b = pulls_after(0.1, Verdict.FAILED)
     assert len(b.tests) == len(a.tests)
+
+
+def test_results_are_looked_at_once_a_second_and_again_when_the_clock_was_set_back() -> None:
+    table = Table(tests=40)
+    shards = {machine.name: table.next(machine) for machine in BOTH}
+    before = table.queue.observed(BOTH, 10.0)
+    for machine, seconds in ((A, 20.0), (B, 60.0)):
+        shard = shards[machine.name]
+        assert shard is not None
+        finish(table, machine, shard, seconds)
+    assert table.queue.observed(BOTH, 10.0 + FRESH / 2) is before
+    after = table.queue.observed(BOTH, 10.0 + FRESH)
+    assert after.today(B).speed < before.today(B).speed
+    assert table.queue.observed(BOTH, 9.0) is not after
+    assert table.queue.observed([A], 9.0) is not table.queue.observed(BOTH, 9.0), "another fleet"
