@@ -78,7 +78,17 @@ def test_a_machine_is_shown_with_what_was_configured_and_what_was_learnt(setting
     assert (slow["configured_speed"], slow["compared_tests"], slow["workers"]) == (1.5, 30, 4)
     assert slow["learnt_speed"] / fast["learnt_speed"] == pytest.approx(0.5, rel=0.1)
     shown = fleet_records.as_text(fleet_records.records(settings)).splitlines()
-    assert shown[0].split() == "machine cores configured learnt speed workers busy own failures".split()
+    assert shown[0].split() == [
+        "machine",
+        "cores",
+        "configured",
+        "learnt",
+        "speed",
+        "workers",
+        "busy",
+        "own",
+        "failures",
+    ]
     assert shown[2].startswith("slow     4      1.5         ")
     assert "(30 tests)" in shown[2]
 
