@@ -355,9 +355,7 @@ class MachineConfig:
     cores: int = setting(0, integer(0, 4096), "0: ask the machine.")
     slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that allow it.")
     workers: int = setting(0, integer(0, 4096), "Tests at a time inside one shard. 0: cores / slots.")
-    speed: float = setting(
-        1.0, number(0.01, 100), "Of one core, compared with the others; where learning begins (docs/history.md)."
-    )
+    speed: float = setting(1.0, number(0.01, 100), "Of one core, compared with the others; learning begins here.")
     labels: tuple[str, ...] = setting((), texts(), "Labels of its GitHub runner.")
     workdir: str = setting(
         "", text(), "Where work trees are kept on it. Empty: .cache/ci-dispatch in the user's home folder."
