@@ -9,7 +9,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-NAMES = ("startup", "plan", "controller", "terminal", "dashboard", "report_merge", "health", "fleet_run", "github")
+NAMES = (
+    "startup",
+    "plan",
+    "policies",
+    "controller",
+    "terminal",
+    "dashboard",
+    "report_merge",
+    "health",
+    "fleet_run",
+    "github",
+)
 
 
 def main(names: Sequence[str]) -> int:

@@ -163,7 +163,7 @@ def _improve(workers: Sequence[_Worker], target: float) -> float:
 
 
 def _exchange(last: _Worker, other: _Worker) -> tuple[tuple[float, int], tuple[float, int] | None] | None:
-    """What `last` gives to `other` and takes for it, so that both end as much before `last` as can be; None: nothing."""
+    """What `last` gives to `other` and takes for it, so that both end as early as can be; None: nothing."""
     best, found = last.end * (1 - 1e-9), None
     ideal = (last.end - other.end) / (1 / last.speed + 1 / other.speed)
     if ideal <= 0:
@@ -191,7 +191,7 @@ def _carry_out(last: _Worker, other: _Worker, unit: tuple[float, int], back: tup
 
 
 def _in_order(workers: Sequence[_Worker], machines: int, start_up: float) -> Assignment:
-    """The units of each machine by when their workers begin: a runner whose free workers take the next keeps to that."""
+    """The units of each machine by when their workers begin: a runner whose free workers take the next does so."""
     begins: list[list[tuple[float, int]]] = [[] for _ in range(machines)]
     for worker in workers:
         at = start_up

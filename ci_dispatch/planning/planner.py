@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
 from ci_dispatch.planning.assignment import assign
 
-# Chosen by `python -m benchmarks plan` on the reference fleet: a larger head starts fewer runners (each costs its
-# start-up and the wait for its longest test), a smaller one corrects more of a wrong guess.
-HEAD_SHARE_KNOWN = 0.92  # of all work, when every duration is known
-HEAD_SHARE_UNKNOWN = 0.5
+# Measured by `python -m benchmarks plan policies`. Each pull starts a runner and waits for its longest test, so a small
+# head costs most where durations are guesses; what it corrects is a wrong speed.
+HEAD_SHARE_KNOWN = 0.92  # of all work, when every duration is known, and every speed
+HEAD_SHARE_UNKNOWN = 0.9
+LEAST_HEAD_SHARE = 0.5
 EVERYTHING = 1.01  # a share that rounding cannot make less than all work
 FACTORING = 1.5  # a pull takes its machine's share of 1/FACTORING of what is left
 START_UP = 2.0  # seconds a runner needs before its first test
@@ -55,14 +56,16 @@ def lower_bound(units: Iterable[Unit], machines: Iterable[MachineSpec]) -> float
     return max(work / sum(m.power for m in machines), longest / max(m.speed for m in machines))
 
 
-def head_share(known: float, machines: int) -> float:
+def head_share(known: float, machines: int, speed_error: float = 0.0) -> float:
     """How much of all work the heads take together, from the share of tests with a known duration (0 to 1).
 
-    One machine has nobody to share with.
+    `speed_error` is the standard deviation of the logarithm of the least certain machine's speed: as much of what is
+    known is left to pull. One machine has nobody to share with.
     """
     if machines == 1:
         return 1.0
-    return HEAD_SHARE_UNKNOWN + (HEAD_SHARE_KNOWN - HEAD_SHARE_UNKNOWN) * known
+    certain = max(LEAST_HEAD_SHARE, min(HEAD_SHARE_KNOWN, 1 - speed_error))
+    return HEAD_SHARE_UNKNOWN + (certain - HEAD_SHARE_UNKNOWN) * known
 
 
 def heads(
