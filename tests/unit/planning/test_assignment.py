@@ -74,6 +74,12 @@ def test_what_longest_first_cannot_end_together_is_exchanged() -> None:
     assert makespan(assign(seconds, FLEET), seconds, FLEET) < 1.01 * best
 
 
+def test_longest_first_by_worker_is_tried_too() -> None:
+    fleet = [MachineSpec(name=MachineName("a"), cores=2, speed=0.5), MachineSpec(name=MachineName("b"), cores=1)]
+    seconds = [9.0, 8.0, 5.0, 5.0, 5.0, 2.0, 1.0]  # by power they end at 20 s, where no single exchange helps
+    assert makespan(assign(seconds, fleet), seconds, fleet) == 18.0
+
+
 def test_the_search_ends_when_its_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     random = Random(1)
     seconds = sorted((random.lognormvariate(1.0, 0.3) for _ in range(150)), reverse=True)
