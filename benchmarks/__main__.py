@@ -13,6 +13,7 @@ NAMES = (
     "startup",
     "plan",
     "learning",
+    "policies",
     "controller",
     "terminal",
     "dashboard",

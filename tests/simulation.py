@@ -62,6 +62,15 @@ class VirtualClock:
         return self.at
 
 
+@dataclass(frozen=True)
+class Slowdown:
+    """From `begin` seconds of the run on, a machine has `factor` of its speed."""
+
+    machine: MachineName
+    begin: float
+    factor: float
+
+
 @dataclass
 class World:
     """What is true: how long tests take, how they behave, when machines are gone."""
@@ -69,6 +78,7 @@ class World:
     seconds: Mapping[TestId, float]
     behaviour: Mapping[TestId, Behaviour] = field(default_factory=dict)
     outages: Sequence[Outage] = ()
+    slowdown: Slowdown | None = None
     killers: frozenset[TestId] = frozenset()  # take their runner down
     start_up: float = planner.START_UP
     live: bool = True  # runners report tests as they finish
@@ -134,6 +144,14 @@ class SimulatedFleet:
         begins = [o.begin - (at - self.epoch) for o in self.world.outages if o.machine == name]
         return min((begin for begin in begins if begin >= 0), default=float("inf"))
 
+    def _seconds(self, test: TestId, machine: MachineSpec, at: float) -> float:
+        """What a test takes that begins `at` on this machine."""
+        seconds, slow = self.world.seconds[test] / machine.speed, self.world.slowdown
+        if slow is None or slow.machine != machine.name:
+            return seconds
+        before = min(seconds, max(0.0, slow.begin - (at - self.epoch)))
+        return before + (seconds - before) / slow.factor
+
     def _run(self, start: StartJob) -> None:
         number, name, machine = start.lease.number, start.lease.machine, self.machines[start.lease.machine]
         if self._gone(name, self.clock.at):
@@ -144,12 +162,12 @@ class SimulatedFleet:
         killer: tuple[float, TestId] | None = None
         for test in start.tests:
             worker = min(range(len(workers)), key=workers.__getitem__)
-            workers[worker] += self.world.seconds[test.id] / machine.speed
+            seconds = self._seconds(test.id, machine, self.clock.at + workers[worker])
+            workers[worker] += seconds
             if test.id in self.world.killers and (killer is None or workers[worker] < killer[0]):
                 killer = (workers[worker], test.id)
             execution = self._heard(test.id)
             verdict = self.world.behaviour.get(test.id, passes)(execution)
-            seconds = self.world.seconds[test.id] / machine.speed
             results.append((workers[worker], TestResult(test=test.id, verdict=verdict, seconds=seconds)))
         end = killer[0] if killer else max(workers)
         done = [(at, result) for at, result in results if at < end or (not killer and at <= end)]

@@ -1,8 +1,8 @@
 """Who gets which units: a weighted head for each machine, then ever smaller pulls, longest first.
 
-The problem is Q||Cmax (uniform machines). Longest processing time first (LPT) fills the heads; the tail is pulled by
-weighted factoring (Hummel et al. 1996), so that a misjudged speed costs a small shard and not the run. A unit runs on
-one worker, so no schedule beats the longest unit on the fastest core. All functions are deterministic.
+`assignment` fills the heads; the tail is pulled by weighted factoring (Hummel et al. 1996), so that a misjudged speed
+costs a small shard and not the run. A unit runs on one worker, so no schedule beats the longest unit on the fastest
+core. All functions are deterministic.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
+from ci_dispatch.planning.assignment import assign
 
-# Chosen by `python -m benchmarks plan` on the reference fleet: a larger head starts fewer runners (each costs its
-# start-up and the wait for its longest test), a smaller one corrects more of a wrong guess.
-HEAD_SHARE_KNOWN = 0.92  # of all work, when every duration is known
-HEAD_SHARE_UNKNOWN = 0.5
+# Measured by `python -m benchmarks plan policies`. Each pull starts a runner and waits for its longest test, so a small
+# head costs most where durations are guesses; what it corrects is a wrong speed.
+HEAD_SHARE_KNOWN = 0.92  # of all work, when every duration is known, and every speed
+HEAD_SHARE_UNKNOWN = 0.9
+LEAST_HEAD_SHARE = 0.5
 EVERYTHING = 1.01  # a share that rounding cannot make less than all work
 FACTORING = 1.5  # a pull takes its machine's share of 1/FACTORING of what is left
 START_UP = 2.0  # seconds a runner needs before its first test
@@ -54,42 +56,16 @@ def lower_bound(units: Iterable[Unit], machines: Iterable[MachineSpec]) -> float
     return max(work / sum(m.power for m in machines), longest / max(m.speed for m in machines))
 
 
-class _Peers:
-    """Machines of equal speed and width: the one with the least work comes first, so only it need be looked at."""
-
-    def __init__(self, speed: float, width: float, machines: Iterable[MachineSpec]) -> None:
-        self._speed = speed
-        self._width = width
-        self._by_work = [(0.0, machine.name) for machine in machines]
-        heapq.heapify(self._by_work)
-
-    def finish_with(self, unit: Unit) -> tuple[float, float]:
-        """When the least loaded of them would end if it took `unit` too; ties go to the widest."""
-        work, _ = self._by_work[0]
-        return max((work + unit.seconds) / self._width, unit.seconds / self._speed), -self._width
-
-    def take(self, unit: Unit) -> MachineName:
-        work, name = self._by_work[0]
-        heapq.heapreplace(self._by_work, (work + unit.seconds, name))
-        return name
-
-
-def _peers(machines: Iterable[MachineSpec]) -> list[_Peers]:
-    alike: dict[tuple[float, float], list[MachineSpec]] = {}
-    for machine in machines:
-        width = max(1, machine.slots * machine.workers_per_shard) * machine.speed
-        alike.setdefault((machine.speed, width), []).append(machine)
-    return [_Peers(speed, width, group) for (speed, width), group in sorted(alike.items())]
-
-
-def head_share(known: float, machines: int) -> float:
+def head_share(known: float, machines: int, speed_error: float = 0.0) -> float:
     """How much of all work the heads take together, from the share of tests with a known duration (0 to 1).
 
-    One machine has nobody to share with.
+    `speed_error` is the standard deviation of the logarithm of the least certain machine's speed: as much of what is
+    known is left to pull. One machine has nobody to share with.
     """
     if machines == 1:
         return 1.0
-    return HEAD_SHARE_UNKNOWN + (HEAD_SHARE_KNOWN - HEAD_SHARE_UNKNOWN) * known
+    certain = max(LEAST_HEAD_SHARE, min(HEAD_SHARE_KNOWN, 1 - speed_error))
+    return HEAD_SHARE_UNKNOWN + (certain - HEAD_SHARE_UNKNOWN) * known
 
 
 def heads(
@@ -98,20 +74,23 @@ def heads(
     """The first shard of each machine: together about `share` of all work, each in proportion to cores x speed.
 
     `share` 1.0 is a static plan that leaves no tail. With fewer units than machines some heads are empty; they are left
-    out. The longest units go first, to the machine that would end earliest with them.
+    out. The longest units are in the heads; who gets which is `assign`'s.
     """
     if not machines:
         return {}
     budget = share * sum(unit.seconds for unit in units)
-    groups = _peers(machines)
-    given: dict[MachineName, list[Unit]] = {}
+    first: list[Unit] = []
     for unit in units:
         if budget <= 0:
             break
-        best = min(groups, key=lambda peers: peers.finish_with(unit))
-        given.setdefault(best.take(unit), []).append(unit)
+        first.append(unit)
         budget -= unit.seconds
-    return given
+    plan = assign([unit.seconds for unit in first], machines, START_UP)
+    return {
+        machine.name: [first[number] for number in numbers]
+        for machine, numbers in zip(machines, plan, strict=True)
+        if numbers
+    }
 
 
 def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[MachineSpec]) -> list[Unit]:

@@ -82,6 +82,14 @@ def test_the_head_grows_with_what_is_known_and_is_everything_for_one_machine() -
     assert planner.head_share(0.0, 1) == 1.0
 
 
+def test_the_head_leaves_as_much_to_pull_as_a_speed_may_be_wrong() -> None:
+    assert planner.head_share(1.0, 4, 0.05) == planner.HEAD_SHARE_KNOWN
+    assert planner.head_share(1.0, 4, 0.3) == 0.7
+    assert planner.head_share(1.0, 4, 9.0) == planner.LEAST_HEAD_SHARE
+    assert planner.head_share(0.0, 4, 0.3) == planner.HEAD_SHARE_UNKNOWN, "pulls of guesses cost more than they correct"
+    assert planner.head_share(1.0, 1, 0.3) == 1.0
+
+
 def test_a_unit_is_never_cut() -> None:
     whole = units([1.0] * 30, unit_size=5)
     heads = planner.heads(whole, FLEET, 1.0)

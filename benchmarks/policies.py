@@ -1,0 +1,330 @@
+"""Makespan over the lower bound of ways to share a suite, on a model of the reference fleet.
+
+Other tools' ways are written anew here, as lists of tests for the fleet's workers; a worker's first test, or with GNU
+parallel each, is preceded by the start of a runner. What ci-dispatch does are whole runs of its engine in virtual time.
+
+    python -m benchmarks.policies [JUNIT...]        with a column for the recorded durations of each of these files
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from random import Random
+from statistics import mean
+from unittest import mock
+from xml.etree import ElementTree
+
+from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
+from ci_dispatch.planning import planner
+from tests.simulation import Outage, SimulatedFleet, Slowdown, World, simulate
+
+FLEET = tuple(
+    MachineSpec(name=MachineName(name), cores=cores, speed=speed)
+    for name, cores, speed in (("local", 16, 1.0), ("moruk", 24, 0.8), ("ilko2", 4, 1.0), ("pi", 4, 0.5))
+)
+WORKERS = tuple(machine for machine in FLEET for _ in range(machine.cores))
+POWER = sum(machine.power for machine in FLEET)
+STRICKEN = FLEET[0]  # what is slow or dies from the middle on
+FILES = 12
+PROJECTS = ("desktop", "mobile", "tablet")
+SEEDS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is true (`seconds` by test, in the order of the listing) and what is believed."""
+
+    files: Sequence[int]  # of each test
+    seconds: Sequence[float]
+    believed: Sequence[float]
+    known: float = 1.0  # share of durations that are not a guess
+    fleet: Sequence[MachineSpec] = FLEET  # as configured
+    speed_error: float = 0.0  # as the plan is told
+    factor: float = 1.0  # of the stricken machine's speed after `middle`; 0: it is dead
+    middle: float = 0.0  # seconds
+
+    @property
+    def bound(self) -> float:
+        """Seconds that no schedule beats, which knew all of this before."""
+        work = sum(self.seconds)
+        whole = work / POWER
+        if self.factor < 1:
+            left = POWER - STRICKEN.power * (1 - self.factor)
+            whole = self.middle + (work - self.middle * POWER) / left
+        return max(whole, *self.seconds)
+
+    def lasts(self, worker: MachineSpec, seconds: float, at: float) -> float:
+        """What a test takes on a worker that begins it `at`; infinite when the machine dies meanwhile."""
+        usual = seconds / worker.speed
+        if worker is not STRICKEN or self.factor == 1:
+            return usual
+        before = min(usual, max(0.0, self.middle - at))
+        if before == usual:
+            return usual
+        return before + (usual - before) / self.factor if self.factor else float("inf")
+
+
+def lists(case: Case, queues: Sequence[Sequence[int]]) -> float:
+    """A fixed list for each worker: nobody helps another, and what a dead machine had is lost."""
+    last = 0.0
+    for worker, queue in zip(WORKERS, queues, strict=True):
+        at = planner.START_UP
+        for test in queue:
+            at += case.lasts(worker, case.seconds[test], at)
+        last = max(last, at if queue else 0.0)
+    return last
+
+
+def by_count(case: Case) -> float:
+    """Playwright's `--shard=i/48` of a fully parallel suite: slices of the listing with equally many tests."""
+    size = len(case.seconds)
+    cuts = [size * part // len(WORKERS) for part in range(len(WORKERS) + 1)]
+    return lists(case, [range(begin, end) for begin, end in pairwise(cuts)])
+
+
+def in_chunks(case: Case) -> float:
+    """pytest-split's `duration_based_chunks`: slices of the listing with about equal expected durations."""
+    ends = list(accumulate(case.believed))
+    cuts = [bisect_right(ends, ends[-1] * part / len(WORKERS)) for part in range(1, len(WORKERS))]
+    edges = [0, *cuts, len(ends)]
+    return lists(case, [range(begin, end) for begin, end in pairwise(edges)])
+
+
+def least_duration(case: Case) -> float:
+    """pytest-split's `least_duration`: longest first, each to the group with the least, all groups alike."""
+    return lists(case, _longest_first([[test] for test in range(len(case.seconds))], case.believed))
+
+
+def by_file(case: Case) -> float:
+    """Longest first by file and project, which stay whole."""
+    files: dict[int, list[int]] = {}
+    for test, file in enumerate(case.files):
+        files.setdefault(file, []).append(test)
+    return lists(case, _longest_first(list(files.values()), case.believed))
+
+
+def _longest_first(units: Sequence[Sequence[int]], believed: Sequence[float]) -> list[list[int]]:
+    queues: list[list[int]] = [[] for _ in WORKERS]
+    least = [(0.0, index) for index in range(len(WORKERS))]
+    work = [(sum(believed[test] for test in unit), unit) for unit in units]
+    for seconds, unit in sorted(work, key=lambda pair: -pair[0]):
+        total, index = least[0]
+        queues[index] += unit
+        heapq.heapreplace(least, (total + seconds, index))
+    return queues
+
+
+def worksteal(case: Case) -> float:
+    """pytest-xdist's `worksteal`: equal slices; who has fewer than two left takes half of the longest queue.
+
+    What a dead worker had goes to the others; each worker starts once.
+    """
+    size = len(case.seconds)
+    cuts = [size * part // len(WORKERS) for part in range(len(WORKERS) + 1)]
+    queues = [list(range(begin, end)) for begin, end in pairwise(cuts)]
+    clock = [(planner.START_UP, index) for index in range(len(WORKERS))]
+    orphans: list[int] = []
+    idle: list[int] = []
+    last = 0.0
+    heapq.heapify(clock)
+    while clock:
+        at, index = heapq.heappop(clock)
+        queue = queues[index]
+        if len(queue) < 2:
+            queue += orphans[:1]
+            del orphans[:1]
+            longest = max(queues, key=len)
+            if longest is not queue and len(queue) < 2 and (take := min(len(longest) - 2, len(longest) // 2)) > 0:
+                queue += longest[-take:]
+                del longest[-take:]
+        if not queue:
+            idle.append(index)
+            continue
+        test = queue.pop(0)
+        took = case.lasts(WORKERS[index], case.seconds[test], at)
+        if took == float("inf"):
+            orphans += [test, *queue]
+            queue.clear()
+            for other in idle:  # they wait for news, and have it when the machine is missed
+                heapq.heappush(clock, (max(at, case.middle), other))
+            idle.clear()
+            continue
+        last = max(last, at + took)
+        heapq.heappush(clock, (at + took, index))
+    return last
+
+
+def one_by_one(case: Case) -> float:
+    """GNU parallel over SSH with a job for each test: a free worker takes the next listed and starts a runner."""
+    clock = [(0.0, index) for index in range(len(WORKERS))]
+    todo = list(range(len(case.seconds)))[::-1]
+    last = 0.0
+    while todo:
+        test = todo.pop()
+        at, index = heapq.heappop(clock)
+        took = planner.START_UP + case.lasts(WORKERS[index], case.seconds[test], at + planner.START_UP)
+        if took == float("inf"):
+            todo.append(test)
+            continue
+        last = max(last, at + took)
+        heapq.heappush(clock, (at + took, index))
+    return last
+
+
+def former(case: Case) -> float:
+    """ci-dispatch as it was: heads by longest first alone, of a constant share."""
+    with mock.patch.object(planner, "heads", _heads_by_longest_first):
+        return ours(case, 0.5 + 0.42 * case.known)
+
+
+def _heads_by_longest_first(
+    units: Sequence[planner.Unit], machines: Sequence[MachineSpec], share: float
+) -> dict[MachineName, list[planner.Unit]]:
+    budget = share * sum(unit.seconds for unit in units)
+    given: dict[MachineName, list[planner.Unit]] = {}
+    work = dict.fromkeys((machine.name for machine in machines), 0.0)
+    for unit in units:
+        if budget <= 0:
+            break
+        best = min(
+            machines,
+            key=lambda m: (max((work[m.name] + unit.seconds) / m.power, unit.seconds / m.speed), -m.power),
+        )
+        given.setdefault(best.name, []).append(unit)
+        work[best.name] += unit.seconds
+        budget -= unit.seconds
+    return given
+
+
+def ours(case: Case, share: float | None = None) -> float:
+    """A whole run of the engine, which believes what the case says that it does."""
+    tests = [
+        Test(id=TestId(f"t{n:05}"), unit=UnitId(f"u{n:05}"), file=f"f{file}", title=(f"t{n}",))
+        for n, file in enumerate(case.files)
+    ]
+    ids = [test.id for test in tests]
+    world = World(seconds=dict(zip(ids, case.seconds, strict=True)), start_up=planner.START_UP)
+    if case.factor == 0:
+        world.outages = [Outage(STRICKEN.name, case.middle)]
+    elif case.factor < 1:
+        world.slowdown = Slowdown(STRICKEN.name, case.middle, case.factor)
+    real_init = SimulatedFleet.__init__
+
+    def true_fleet(self: SimulatedFleet, _machines: object, world: World, clock: object, heard: object) -> None:
+        real_init(self, FLEET, world, clock, heard)  # type: ignore[arg-type]
+
+    believed: Mapping[TestId, float] = dict(zip(ids, case.believed, strict=True))
+    terms = {"head_share": planner.head_share(case.known, len(FLEET), case.speed_error) if share is None else share}
+    with mock.patch.object(SimulatedFleet, "__init__", true_fleet):
+        state = simulate(tests, case.fleet, world, expected=believed, terms=terms)
+    assert state.finished is not None
+    return state.finished.makespan.realised
+
+
+POLICIES: Mapping[str, Callable[[Case], float]] = {
+    "Playwright `--shard`": by_count,
+    "pytest-split `duration_based_chunks`": in_chunks,
+    "pytest-split `least_duration`": least_duration,
+    "longest first by file": by_file,
+    "pytest-xdist `worksteal`": worksteal,
+    "GNU parallel, a job a test": one_by_one,
+    "ci-dispatch, longest first, as it was": former,
+    "**ci-dispatch**": ours,
+}
+
+
+def suite(random: Random, tests: int = 720, middle: float = 1.0, spread: float = 0.7) -> tuple[list[int], list[float]]:
+    files = FILES * len(PROJECTS)
+    slow = [random.lognormvariate(0, 0.4) for _ in range(files)]
+    of = [test * files // tests for test in range(tests)]
+    return of, [random.lognormvariate(middle, spread) * slow[file] for file in of]
+
+
+def heavy_tail(random: Random) -> Case:
+    files, seconds = suite(random, spread=1.3)
+    return Case(files=files, seconds=seconds, believed=seconds)
+
+
+def giant_file(random: Random) -> Case:
+    files, seconds = suite(random)
+    files = [0 if file < FILES else file for file in files]
+    return Case(files=files, seconds=seconds, believed=seconds)
+
+
+def tiny_tests(random: Random) -> Case:
+    files, seconds = suite(random, tests=4_000, middle=-1.0)
+    return Case(files=files, seconds=seconds, believed=seconds)
+
+
+def misjudged(random: Random) -> Case:
+    files, seconds = suite(random)
+    return Case(files=files, seconds=seconds, believed=[value * random.lognormvariate(0, 0.3) for value in seconds])
+
+
+def wrong_speeds(random: Random) -> Case:
+    files, seconds = suite(random)
+    fleet = [
+        MachineSpec(name=machine.name, cores=machine.cores, speed=machine.speed * random.lognormvariate(0, 0.3))
+        for machine in FLEET
+    ]
+    return Case(files=files, seconds=seconds, believed=seconds, fleet=fleet, speed_error=0.3)
+
+
+def slowing(random: Random, factor: float = 0.5) -> Case:
+    files, seconds = suite(random)
+    return Case(files=files, seconds=seconds, believed=seconds, factor=factor, middle=sum(seconds) / POWER / 2)
+
+
+def dying(random: Random) -> Case:
+    return slowing(random, 0.0)
+
+
+def first_run(random: Random) -> Case:
+    files, seconds = suite(random)
+    return Case(files=files, seconds=seconds, believed=[1.0] * len(seconds), known=0.0)
+
+
+CASES: Mapping[str, Callable[[Random], Case]] = {
+    "heavy tail": heavy_tail,
+    "giant file": giant_file,
+    "tiny tests": tiny_tests,
+    "durations ±30 %": misjudged,
+    "speeds ±30 %": wrong_speeds,
+    "slows down": slowing,
+    "dies": dying,
+    "first run": first_run,
+}
+
+
+def recorded(path: Path) -> Callable[[Random], Case]:
+    """The tests of a JUnit file that ran, known exactly; a class counts as a file."""
+    ran = [case for case in ElementTree.parse(path).iter("testcase") if case.find("skipped") is None]
+    classes: dict[str, int] = {}
+    files = [classes.setdefault(case.get("classname", ""), len(classes)) for case in ran]
+    seconds = [max(0.001, float(case.get("time", 0))) for case in ran]
+    return lambda _random: Case(files=files, seconds=seconds, believed=seconds)
+
+
+def cell(policy: Callable[[Case], float], case: Callable[[Random], Case]) -> str:
+    made = [case(Random(seed)) for seed in range(SEEDS)]
+    ratio = mean(policy(each) / each.bound for each in made)
+    return "lost" if ratio == float("inf") else f"{ratio:.2f}"
+
+
+def main(paths: Sequence[str]) -> None:
+    cases = {**CASES, **{Path(path).stem: recorded(Path(path)) for path in paths}}
+    print(f"Makespan over the lower bound, mean of {SEEDS} seeds; `lost`: tests without a result\n")
+    print(f"| | {' | '.join(cases)} |")
+    print(f"|---|{'---:|' * len(cases)}")
+    for name, policy in POLICIES.items():
+        print(f"| {name} | {' | '.join(cell(policy, case) for case in cases.values())} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
