@@ -13,9 +13,10 @@ from ci_dispatch.core.errors import ControllerError, UnreadableReport
 from ci_dispatch.core.model import Test
 from ci_dispatch.history import former, of_run
 from ci_dispatch.history.aside import identity, put_aside
+from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign
 from ci_dispatch.history.merge import Bounds
-from ci_dispatch.history.store import HistoryDamaged, HistoryForeign, HistoryStore
-from ci_dispatch.history.values import RecordedRun, Remembered
+from ci_dispatch.history.store import HistoryStore
+from ci_dispatch.history.values import Remembered
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.reporters import EarlierRun
 from ci_dispatch.run import run_folder
@@ -67,12 +68,15 @@ class RunHistory:
         """How the last run of the same suite on the same branch ended; None where none, or no branch, is known."""
         if not context.branch or not file_in(self._base).exists():
             return None
-        last = self._use(
-            lambda store: store.last_record(context.title, context.repository, context.branch),
-            None,
-            WHILE_IT_RUNS,
-        )
-        return _earlier(last) if last else None
+
+        def look(store: HistoryStore) -> EarlierRun | None:
+            last = store.last_run(context.title, context.repository, context.branch)
+            if last is None:
+                return None
+            ended, passed = last.at + last.seconds, last.verdict == "PASSED"
+            return EarlierRun(passed=passed, at=ended, fingerprints=store.fingerprints(last.id))
+
+        return self._use(look, None, WHILE_IT_RUNS)
 
     def memory(self, reporter: str) -> MutableMapping[str, bytes]:
         """What a reporter remembers from one run to the next."""
@@ -162,14 +166,6 @@ class RunHistory:
         if text not in self._problems:
             self._problems.append(text)
             self._warn(text)
-
-
-def _earlier(last: RecordedRun) -> EarlierRun:
-    return EarlierRun(
-        passed=last.run.verdict == "PASSED",
-        at=last.run.at + last.run.seconds,
-        fingerprints=of_run.fingerprints(last.tests),
-    )
 
 
 class _Memory(MutableMapping[str, bytes]):
