@@ -15,7 +15,7 @@ from ci_dispatch.history import former, of_run
 from ci_dispatch.history.aside import identity, put_aside
 from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign
 from ci_dispatch.history.merge import Bounds
-from ci_dispatch.history.store import HistoryStore
+from ci_dispatch.history.store import WAIT, HistoryStore
 from ci_dispatch.history.values import Remembered
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.reporters import EarlierRun
@@ -25,7 +25,7 @@ from report_merge.model import RunContext
 
 T = TypeVar("T")
 
-DEADLINE = 10.0  # seconds; what the history may take at the beginning of a run and at its end
+DEADLINE = 30.0  # seconds; what the history may take at the beginning of a run and at its end
 WHILE_IT_RUNS = 1.0  # seconds; what a reporter's memory may take of the loop's time
 
 
@@ -112,7 +112,7 @@ class RunHistory:
             run_folder.make_base(self._base)
             seen = identity(file)
             try:
-                with HistoryStore(file, deadline=seconds, wait=seconds) as store:
+                with HistoryStore(file, deadline=seconds, wait=min(seconds, WAIT)) as store:
                     return use(store)
             except HistoryDamaged as error:
                 self._tell(f"{error.without_hint}; the run goes on without it{self._put_aside(seen, error)}")
