@@ -56,10 +56,9 @@ class RunHistory:
 
     def record(self, state: RunState, context: RunContext) -> None:
         """Take in a run that has finished, and forget what the bounds do not allow."""
-        record = of_run.recorded(state, context)
 
         def write(store: HistoryStore) -> None:
-            store.add([record])
+            store.add([of_run.recorded(state, context)])
             store.prune(self._bounds, self._clock())
 
         self._use(write, None, DEADLINE)
@@ -119,6 +118,8 @@ class RunHistory:
         except (UnreadableReport, ControllerError) as error:
             hint = f" (try: {error.hint})" if error.hint else ""
             self._tell(f"{error.without_hint}; the run goes on without it{hint}")
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not change the run)
+            self._tell(f"{file} could not be used: {type(error).__name__}: {error}; the run goes on without it")
         return otherwise
 
     def _put_aside(self, seen: tuple[int, int] | None, error: HistoryDamaged) -> str:

@@ -144,16 +144,15 @@ class HistoryStore:
 
         File and project are those of the newest attempt of the test.
         """
-        runs = dict(self._select("SELECT number, id FROM runs"))
+        runs = dict(self._select("SELECT number, id FROM runs"))  # an attempt of no run is damage: its `run` is None
         sql = f"""SELECT run, {", ".join(_TIMED)} FROM attempts WHERE test = ? AND verdict = ? AND seconds IS NOT NULL
             ORDER BY at DESC, run DESC, number DESC LIMIT ?"""  # noqa: S608  (looked up in its index, each by each)
         found: list[DurationSample] = []
         names = ("test", "file", "project", "run", *_TIMED)
         for number, test, file, project in self._select("SELECT number, id, file, project FROM tests"):
             for verdict in Verdict:
-                names = ("test", "file", "project", "run", *_TIMED)
                 rows = (
-                    (test, file, project, runs[run], *row) for run, *row in self._select(sql, number, verdict, each)
+                    (test, file, project, runs.get(run), *row) for run, *row in self._select(sql, number, verdict, each)
                 )
                 found += [self._value(DurationSample, names, row) for row in rows]
         return newest(found, each)

@@ -188,6 +188,16 @@ def test_damage_is_said(tmp_path: Path, damage: Callable[[Path], None]) -> None:
         list(again.records())
 
 
+def test_an_attempt_of_no_run_is_damage(tmp_path: Path) -> None:
+    file = tmp_path / "history.db"
+    with HistoryStore(file) as opened:
+        opened.add([FULL])
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute("DELETE FROM runs")
+    with HistoryStore(file) as again, pytest.raises(HistoryDamaged, match="damaged"):
+        again.samples()
+
+
 def others_table(file: Path) -> None:
     with closing(sqlite3.connect(file)) as other, other:
         other.execute("CREATE TABLE customers (name)")
