@@ -52,11 +52,11 @@ def _opened(settings: Settings, *, make: bool = False) -> Iterator[HistoryStore]
 def show_runs(settings: Settings, *, branch: str, limit: int, as_json: bool) -> None:
     """The newest `limit` runs, the newest last, of one branch or of all."""
     with _opened(settings) as store:
-        runs, counted = store.runs(), store.verdicts()
-    runs = [run for run in runs if not branch or run.branch == branch]
-    shown = runs[-limit:]
+        runs = [run for run in store.runs() if not branch or run.branch == branch]
+        shown = runs[-limit:]
+        counted = {run.id: store.verdicts(run.id) for run in shown}
     if as_json:
-        say_json({"v": 1, "runs": [codec.to_data(run) | {"verdicts": counted.get(run.id, {})} for run in shown]})
+        say_json({"v": 1, "runs": [codec.to_data(run) | {"verdicts": counted[run.id]} for run in shown]})
         return
     for line in _run_table(shown, counted):
         say(line)
@@ -69,7 +69,7 @@ def _run_table(runs: Sequence[PastRun], counted: dict[RunId, dict[str, int]]) ->
         ("RUN", "BEGAN (UTC)", "BRANCH", "VERDICT", "TESTS", "FAILED", "FLAKY", "TIME", "PLANNED", "BOUND")
     ]
     for run in runs:
-        verdicts = counted.get(run.id, {})
+        verdicts = counted[run.id]
         times = (duration(seconds) if seconds else "-" for seconds in (run.seconds, run.planned, run.lower_bound))
         numbers = (sum(verdicts.values()), verdicts.get("failed", 0), verdicts.get("flaky", 0))
         rows.append((terminal_name(run.id), _when(run.at), terminal_name(run.branch) or "-",

@@ -13,9 +13,10 @@ from ci_dispatch.core.errors import ControllerError, UnreadableReport
 from ci_dispatch.core.model import Test
 from ci_dispatch.history import former, of_run
 from ci_dispatch.history.aside import identity, put_aside
+from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign
 from ci_dispatch.history.merge import Bounds
-from ci_dispatch.history.store import HistoryDamaged, HistoryForeign, HistoryStore
-from ci_dispatch.history.values import RecordedRun, Remembered
+from ci_dispatch.history.store import WAIT, HistoryStore
+from ci_dispatch.history.values import Remembered
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.reporters import EarlierRun
 from ci_dispatch.run import run_folder
@@ -24,7 +25,7 @@ from report_merge.model import RunContext
 
 T = TypeVar("T")
 
-DEADLINE = 10.0  # seconds; what the history may take at the beginning of a run and at its end
+DEADLINE = 30.0  # seconds; what the history may take at the beginning of a run and at its end
 WHILE_IT_RUNS = 1.0  # seconds; what a reporter's memory may take of the loop's time
 
 
@@ -55,10 +56,9 @@ class RunHistory:
 
     def record(self, state: RunState, context: RunContext) -> None:
         """Take in a run that has finished, and forget what the bounds do not allow."""
-        record = of_run.recorded(state, context)
 
         def write(store: HistoryStore) -> None:
-            store.add([record])
+            store.add([of_run.recorded(state, context)])
             store.prune(self._bounds, self._clock())
 
         self._use(write, None, DEADLINE)
@@ -67,12 +67,15 @@ class RunHistory:
         """How the last run of the same suite on the same branch ended; None where none, or no branch, is known."""
         if not context.branch or not file_in(self._base).exists():
             return None
-        last = self._use(
-            lambda store: store.last_record(context.title, context.repository, context.branch),
-            None,
-            WHILE_IT_RUNS,
-        )
-        return _earlier(last) if last else None
+
+        def look(store: HistoryStore) -> EarlierRun | None:
+            last = store.last_run(context.title, context.repository, context.branch)
+            if last is None:
+                return None
+            ended, passed = last.at + last.seconds, last.verdict == "PASSED"
+            return EarlierRun(passed=passed, at=ended, fingerprints=store.fingerprints(last.id))
+
+        return self._use(look, None, WHILE_IT_RUNS)
 
     def memory(self, reporter: str) -> MutableMapping[str, bytes]:
         """What a reporter remembers from one run to the next."""
@@ -108,13 +111,15 @@ class RunHistory:
             run_folder.make_base(self._base)
             seen = identity(file)
             try:
-                with HistoryStore(file, deadline=seconds, wait=seconds) as store:
+                with HistoryStore(file, deadline=seconds, wait=min(seconds, WAIT)) as store:
                     return use(store)
             except HistoryDamaged as error:
                 self._tell(f"{error.without_hint}; the run goes on without it{self._put_aside(seen, error)}")
         except (UnreadableReport, ControllerError) as error:
             hint = f" (try: {error.hint})" if error.hint else ""
             self._tell(f"{error.without_hint}; the run goes on without it{hint}")
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not change the run)
+            self._tell(f"{file} could not be used: {type(error).__name__}: {error}; the run goes on without it")
         return otherwise
 
     def _put_aside(self, seen: tuple[int, int] | None, error: HistoryDamaged) -> str:
@@ -162,14 +167,6 @@ class RunHistory:
         if text not in self._problems:
             self._problems.append(text)
             self._warn(text)
-
-
-def _earlier(last: RecordedRun) -> EarlierRun:
-    return EarlierRun(
-        passed=last.run.verdict == "PASSED",
-        at=last.run.at + last.run.seconds,
-        fingerprints=of_run.fingerprints(last.tests),
-    )
 
 
 class _Memory(MutableMapping[str, bytes]):

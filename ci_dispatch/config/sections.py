@@ -172,7 +172,7 @@ class RunConfig:
 class HistoryConfig:
     """How much of earlier runs is kept, in history.db in the folder of `run.folder`."""
 
-    runs: int = setting(300, integer(1, 100_000), "At most so many runs.", flag="--history-runs")
+    runs: int = setting(200, integer(1, 100_000), "At most so many runs.", flag="--history-runs")
     max_age: float = setting(
         90 * DAY, duration(DAY, 3650 * DAY), "No run that began longer ago.", flag="--history-max-age"
     )

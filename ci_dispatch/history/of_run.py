@@ -183,9 +183,3 @@ def _names(test: Test) -> Iterator[str]:
 
 def _imported_name(project: str, place: str, name: str) -> str:
     return "::".join(filter(None, (project, place, name)))
-
-
-def fingerprints(tests: Iterable[PastTest]) -> tuple[str, ...]:
-    """The causes of what failed in a run, each once."""
-    found = (attempt.fingerprint for test in tests for attempt in test.attempts if attempt.fingerprint)
-    return tuple(dict.fromkeys(found))

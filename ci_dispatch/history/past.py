@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ci_dispatch.core.model import Verdict
+from ci_dispatch.core import codec
+from ci_dispatch.core.model import TestId, Verdict
 from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest
+from ci_dispatch.planning.samples import DurationSample
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -73,6 +75,20 @@ def _on(name: str, attempts: Sequence[PastAttempt]) -> MachinePast:
         failed=sum(one.verdict is Verdict.FAILED for one in attempts),
         median=median(seconds) if seconds else None,
     )
+
+
+def newest(found: Iterable[DurationSample], each: int) -> list[DurationSample]:
+    """Of samples that are the newest of each test first: `each` of every test and verdict, oldest first."""
+    kept: list[DurationSample] = []
+    seen: Counter[tuple[TestId, Verdict]] = Counter()
+    places: dict[TestId, DurationSample] = {}
+    for sample in sorted(found, key=lambda sample: sample.at, reverse=True):
+        last = places.setdefault(sample.test, sample)
+        seen[sample.test, sample.verdict] += 1
+        if seen[sample.test, sample.verdict] <= each:
+            same = (sample.file, sample.project) == (last.file, last.project)
+            kept.append(sample if same else codec.replace(sample, file=last.file, project=last.project))
+    return kept[::-1]
 
 
 def matching(tests: Iterable[KnownTest], wanted: str) -> list[KnownTest]:

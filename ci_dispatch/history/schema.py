@@ -21,7 +21,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             run INTEGER NOT NULL, test INTEGER NOT NULL, number INTEGER NOT NULL, verdict TEXT NOT NULL,
             machine TEXT NOT NULL, at REAL NOT NULL, seconds REAL, busy REAL NOT NULL, workers INTEGER NOT NULL,
             speed REAL NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, test, number)) WITHOUT ROWID""",
-        "CREATE INDEX attempts_of_test ON attempts (test)",
+        "CREATE INDEX attempts_of_test ON attempts (test, verdict, at)",
         """CREATE TABLE remembered (
             reporter TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, at REAL NOT NULL,
             PRIMARY KEY (reporter, key)) WITHOUT ROWID""",

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from ci_dispatch.core import codec
-from ci_dispatch.core.errors import ControllerError, UnreadableReport
-from ci_dispatch.core.model import RunId
+from ci_dispatch.core.model import RunId, Verdict
 from ci_dispatch.history import merge
+from ci_dispatch.history.errors import UNUSABLE, HistoryDamaged, HistoryForeign, HistoryNewer, HistoryUnavailable
+from ci_dispatch.history.past import newest
 from ci_dispatch.history.schema import APPLICATION, MIGRATIONS
 from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest, RecordedRun, Remembered
 from ci_dispatch.planning.samples import DurationSample
@@ -28,28 +29,11 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH)
 _STEPS = 20_000  # of SQLite's machine between two looks at the clock
 
-_HINT = "nothing was changed; a run keeps a damaged history of its own aside and begins a new one"
-
 _RUN = ("id", "at", "source", "title", "repository", "branch", "sha", "verdict", "seconds", "planned", "lower_bound")
 _TEST = ("id", "name", "file", "project")
+_TIMED = ("verdict", "machine", "at", "seconds", "busy", "workers", "speed")
 _REMEMBERED = ("reporter", "key", "value", "at")
 _ATTEMPT = ("verdict", "machine", "at", "seconds", "busy", "workers", "speed", "fingerprint")
-
-
-class HistoryDamaged(UnreadableReport):
-    """The file is no history, or its content is damaged."""
-
-
-class HistoryForeign(HistoryDamaged):
-    """A database of another program."""
-
-
-class HistoryNewer(UnreadableReport):
-    """A later version wrote it: this one leaves it alone."""
-
-
-class HistoryUnavailable(ControllerError):
-    """Another process holds it for too long, or the disk does not take or give it."""
 
 
 class HistoryStore:
@@ -123,22 +107,24 @@ class HistoryStore:
             if record is not None:
                 yield record
 
-    def last_record(self, title: str, repository: str, branch: str) -> RecordedRun | None:
+    def last_run(self, title: str, repository: str, branch: str) -> PastRun | None:
         """The newest run of a suite on a branch that came to a verdict."""
-        sql = (
-            "SELECT id FROM runs WHERE title = ? AND repository = ? AND branch = ? AND verdict IN ('PASSED', 'FAILED',"
-            " 'INCOMPLETE') ORDER BY at DESC, id DESC LIMIT 1"
-        )
-        found = self._select(sql, *map(_storable, (title, repository, branch)))
-        return self._record(RunId(found[0][0])) if found else None
+        same = tuple(map(_storable, (title, repository, branch)))
+        words = ("PASSED", "FAILED", "INCOMPLETE")
+        found = (run for run in reversed(self.runs()) if run.verdict in words)
+        return next((run for run in found if (run.title, run.repository, run.branch) == same), None)
 
-    def verdicts(self) -> dict[RunId, dict[str, int]]:
-        """How many tests of each run have which verdict."""
-        counted: dict[RunId, dict[str, int]] = {}
-        sql = "SELECT r.id, v.verdict, count(*) FROM verdicts v JOIN runs r ON r.number = v.run GROUP BY 1, 2"
-        for run, verdict, number in self._select(sql):
-            counted.setdefault(RunId(run), {})[verdict] = number
-        return counted
+    def fingerprints(self, run: RunId) -> tuple[str, ...]:
+        """The causes of what failed in a run, each once."""
+        sql = """SELECT DISTINCT fingerprint FROM attempts WHERE run = (SELECT number FROM runs WHERE id = ?)
+            AND fingerprint != '' ORDER BY 1"""
+        return tuple(row[0] for row in self._select(sql, _storable(run)))
+
+    def verdicts(self, run: RunId) -> dict[str, int]:
+        """How many tests of a run have which verdict."""
+        sql = """SELECT verdict, count(*) FROM verdicts WHERE run = (SELECT number FROM runs WHERE id = ?)
+            GROUP BY 1"""
+        return dict(self._select(sql, _storable(run)))
 
     # -- tests ------------------------------------------------------------------------------------------------------
 
@@ -154,26 +140,22 @@ class HistoryStore:
         return sorted(((runs[run], one) for run, one in found if run in runs), key=lambda one: (one[0].at, one[0].id))
 
     def samples(self, each: int = 10) -> list[DurationSample]:
-        """The newest `each` timed attempts of every test and verdict, oldest run first.
+        """The newest `each` timed attempts of every test and verdict, oldest first.
 
-        File and project are those of the newest run that had the test.
+        File and project are those of the newest attempt of the test.
         """
-        sql = """
-            SELECT id, file, project, run, verdict, machine, at, seconds, busy, workers, speed FROM (
-                SELECT t.id, t.file, t.project, r.id AS run, r.at AS began, a.*,
-                    row_number() OVER (PARTITION BY t.id, a.verdict ORDER BY r.at DESC, r.id DESC, a.number DESC) AS age
-                FROM attempts a JOIN tests t ON t.number = a.test JOIN runs r ON r.number = a.run
-                WHERE a.seconds IS NOT NULL)
-            WHERE age <= ? ORDER BY began, run, id, number"""
-        names = ("test", "file", "project", "run", "verdict", "machine", "at", "seconds", "busy", "workers", "speed")
-        found = [self._value(DurationSample, names, row) for row in self._select(sql, each)]
-        places = {sample.test: (sample.file, sample.project) for sample in found}
-        return [
-            codec.replace(sample, file=places[sample.test][0], project=places[sample.test][1])
-            if (sample.file, sample.project) != places[sample.test]
-            else sample
-            for sample in found
-        ]
+        runs = dict(self._select("SELECT number, id FROM runs"))  # an attempt of no run is damage: its `run` is None
+        sql = f"""SELECT run, {", ".join(_TIMED)} FROM attempts WHERE test = ? AND verdict = ? AND seconds IS NOT NULL
+            ORDER BY at DESC, run DESC, number DESC LIMIT ?"""  # noqa: S608  (looked up in its index, each by each)
+        found: list[DurationSample] = []
+        names = ("test", "file", "project", "run", *_TIMED)
+        for number, test, file, project in self._select("SELECT number, id, file, project FROM tests"):
+            for verdict in Verdict:
+                rows = (
+                    (test, file, project, runs.get(run), *row) for run, *row in self._select(sql, number, verdict, each)
+                )
+                found += [self._value(DurationSample, names, row) for row in rows]
+        return newest(found, each)
 
     # -- what reporters remember ------------------------------------------------------------------------------------
 
@@ -205,7 +187,9 @@ class HistoryStore:
         with self._change():
             gone = merge.outdated(self.runs(), bounds, now)
             self._forget(gone)
-            self._connection.execute("DELETE FROM tests WHERE number NOT IN (SELECT test FROM verdicts)")
+            self._connection.execute(
+                "DELETE FROM tests WHERE NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.test = number)"
+            )
             self._connection.execute(
                 """DELETE FROM remembered WHERE (reporter, key) IN (SELECT reporter, key FROM (SELECT reporter, key,
                 row_number() OVER (PARTITION BY reporter ORDER BY at DESC, key DESC) AS age FROM remembered)
@@ -235,12 +219,14 @@ class HistoryStore:
         with suppress(sqlite3.OperationalError):  # another process is about to do the same; each way is safe
             self._connection.execute("PRAGMA journal_mode = WAL")
         if self._schema() != _expected_schema():
-            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="it has other tables", hint=_HINT)
+            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="it has other tables", hint=UNUSABLE)
 
     def _migrate(self, version: int, application: int) -> None:
         empty = (version, application) == (0, 0) and not self._schema()
         if not empty and application != APPLICATION:
-            raise HistoryForeign(f"{self.file} is no history of ci-dispatch", why="another program made it", hint=_HINT)
+            raise HistoryForeign(
+                f"{self.file} is no history of ci-dispatch", why="another program made it", hint=UNUSABLE
+            )
         if version > len(MIGRATIONS):
             raise HistoryNewer(
                 f"{self.file} was not used",
@@ -286,7 +272,7 @@ class HistoryStore:
         try:
             return codec.from_data(cls, dict(zip(names, row, strict=True)))
         except ValueError as error:
-            raise HistoryDamaged(f"{self.file} is damaged", why=str(error), hint=_HINT) from error
+            raise HistoryDamaged(f"{self.file} is damaged", why=str(error), hint=UNUSABLE) from error
 
     def _record(self, run: RunId) -> RecordedRun | None:
         rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608
@@ -392,7 +378,7 @@ def _teaching(file: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _DAMAGE:
-            raise HistoryDamaged(f"{file} is damaged", why=str(error), hint=_HINT) from error
+            raise HistoryDamaged(f"{file} is damaged", why=str(error), hint=UNUSABLE) from error
         if code in _BUSY:
             why, hint = "another process holds it, or the disk is too slow", "try again when that is over"
         else:

@@ -172,6 +172,18 @@ def test_whatever_is_the_matter_with_it_the_verdict_stands_and_one_warning_says_
     assert len(aside) == (trouble in ("damaged", "foreign"))
 
 
+def test_a_run_whose_controller_died_before_it_was_written_is_written_by_resume(project: Path) -> None:
+    run(project)
+    file = file_in(project / ".ci-dispatch")
+    file.unlink()
+    [folder] = (project / ".ci-dispatch" / "runs").iterdir()
+    (folder / "run.json").unlink()
+    resumed = ci_dispatch("resume", cwd=project)
+    assert resumed.code == 0, resumed.err
+    with HistoryStore(file) as store:
+        assert [known.id for known in store.runs()] == [folder.name]
+
+
 WRITER = """
 import sys
 from pathlib import Path

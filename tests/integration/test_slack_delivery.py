@@ -15,6 +15,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptOutput, RunStarted, Stamped
 from ci_dispatch.core.model import RunId
 from ci_dispatch.demo.recording import demo_events
+from ci_dispatch.reporters import EarlierRun
 from ci_dispatch.reporters.slack import client, sender_thread
 from ci_dispatch.reporters.slack import reporter as reporter_module
 from ci_dispatch.reporters.slack.reporter import CLOSE_DEADLINE, SlackReporter, Warn, missing, open_slack
@@ -64,11 +65,13 @@ def reporter(
     run: str = "run-1",
     token: str = "xoxb-good",
     warn: Warn | None = None,
+    before: EarlierRun | None = None,
 ) -> SlackReporter:
     settings = SlackConfig(api_url=slack.api_url, channels=channels or (CHANNEL,), interval=0.05)
     made = open_slack(
-        settings, {"SLACK_BOT_TOKEN": token}, run=RunId(run), kept=kept, reports=ReportCache(CONTEXT), warn=warn
-    )
+        settings, {"SLACK_BOT_TOKEN": token}, run=RunId(run), kept=kept, reports=ReportCache(CONTEXT), warn=warn,
+        before=lambda: before,
+    )  # fmt: skip
     assert made is not None
     return made
 
@@ -127,6 +130,17 @@ def test_a_repair_is_told_where_the_break_was_told(slack: SlackDouble) -> None:
     assert third.header == "🟢 Fixed: 4 tests passed"
     told(recorded("green"), reporter(slack, kept, run="4"))
     assert slack.workspace.parents()[-1].header == "🟢 4 tests passed"
+
+
+def test_a_channel_that_heard_of_nothing_yet_compares_with_the_last_run_of_the_branch(slack: SlackDouble) -> None:
+    red_before, kept = EarlierRun(passed=False, at=1.0), dict[str, bytes]()
+    told(recorded("troubled"), reporter(slack, kept, run="1", before=red_before))
+    told(recorded("green"), reporter(slack, {}, run="1", before=red_before))
+    told(recorded("green"), reporter(slack, kept, run="2", before=EarlierRun(passed=True, at=1.0)))
+    still, fixed, own = slack.workspace.parents()
+    assert still.header.startswith("🟣 Still failing (2nd run): ")
+    assert fixed.header == "🟢 Fixed: 4 tests passed"
+    assert own.header == "🟢 Fixed: 4 tests passed", "what the channel itself heard counts first"
 
 
 def test_each_channel_has_its_own_rule_and_is_told_of_repairs_only_where_it_heard_of_the_break(

@@ -16,6 +16,7 @@ from ci_dispatch.app.run_history import RunHistory, file_in
 from ci_dispatch.config import load
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import Test, TestId, UnitId, Verdict
+from ci_dispatch.history import of_run
 from ci_dispatch.history.aside import identity, put_aside
 from ci_dispatch.history.store import HistoryStore
 from ci_dispatch.run.state import RunState
@@ -188,6 +189,18 @@ def test_what_cannot_be_written_is_a_warning_and_is_known_while_the_process_live
     assert len(room.warned) == 1
     assert "another process holds it" in room.warned[0]
     assert history.untold(troubled) == room.warned
+
+
+def test_a_mistake_of_ours_costs_no_verdict_either(
+    room: Room, troubled: RunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("moruk")
+
+    monkeypatch.setattr(of_run, "recorded", fails)
+    room.history().record(troubled, CONTEXT)
+    [warning] = room.warned
+    assert "KeyError: 'moruk'; the run goes on without it" in warning
 
 
 def test_memories_of_two_processes_do_not_overwrite_each_other(room: Room) -> None:

@@ -27,7 +27,7 @@ from ci_dispatch.core.model import (
     UnitId,
     Verdict,
 )
-from ci_dispatch.history.of_run import fingerprints, imported, recorded, under_ids
+from ci_dispatch.history.of_run import imported, recorded, under_ids
 from ci_dispatch.history.values import PastRun, RunSource
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.run.run_report import report
@@ -71,7 +71,9 @@ def test_a_run_is_recorded_with_every_test_attempt_and_verdict(name: str) -> Non
 def test_causes_have_the_fingerprints_by_which_reports_group_them() -> None:
     state = play(recorded_run("troubled"))
     groups = group(report(state, CONTEXT).cases)
-    assert {one.fingerprint for one in groups} <= set(fingerprints(recorded(state, CONTEXT).tests))
+    assert {one.fingerprint for one in groups} <= {
+        attempt.fingerprint for test in recorded(state, CONTEXT).tests for attempt in test.attempts
+    }
 
 
 def machine_run(spec: MachineSpec, *attempts: tuple[float, float, tuple[float, ...]]) -> RunState:

@@ -13,20 +13,15 @@ import pytest
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineName, RunId, TestId, Verdict
 from ci_dispatch.history import schema, store
+from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign, HistoryNewer, HistoryUnavailable
 from ci_dispatch.history.merge import REMEMBERED, Bounds
-from ci_dispatch.history.store import (
-    HistoryDamaged,
-    HistoryForeign,
-    HistoryNewer,
-    HistoryStore,
-    HistoryUnavailable,
-)
+from ci_dispatch.history.store import HistoryStore
 from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest, RecordedRun, Remembered, RunSource
 from ci_dispatch.planning.samples import DurationSample
 
 
-def attempt(seconds: float | None = 1.0, verdict: Verdict = Verdict.PASSED, machine: str = "m") -> PastAttempt:
-    return PastAttempt(verdict=verdict, machine=machine, at=7.0, seconds=seconds)
+def attempt(seconds: float | None = 1.0, verdict: Verdict = Verdict.PASSED, at: float = 7.0) -> PastAttempt:
+    return PastAttempt(verdict=verdict, machine="m", at=at, seconds=seconds)
 
 
 def record(name: str, at: float, *tests: PastTest, **facts: str) -> RecordedRun:
@@ -56,7 +51,9 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "history.db") as again:
         assert list(again.records()) == [record("r0", 1.0), FULL]
         assert again.runs() == [record("r0", 1.0).run, FULL.run]
-        assert again.verdicts() == {"r1": {"flaky": 1, "not run": 1}}
+        assert again.verdicts(FULL.run.id) == {"flaky": 1, "not run": 1}
+        assert again.verdicts(RunId("r0")) == again.verdicts(RunId("r9")) == {}
+        assert again.fingerprints(FULL.run.id) == ("0123456789ab",)
         assert again.of_test("a") == [(FULL.run, FULL.tests[0])]
         assert again.tests() == [KnownTest(id=TestId("a"), name="名前 › x", file="a.py", project="desktop"),
                                  KnownTest(id=TestId("b"))]  # fmt: skip
@@ -78,36 +75,40 @@ def test_a_run_that_is_added_again_is_there_once_and_the_later_record_counts(tmp
 
 
 def test_samples_are_the_newest_attempts_of_each_test_and_verdict(tmp_path: Path) -> None:
-    runs = [record(f"r{n}", float(n), one("a", attempt(n), attempt(9.0, Verdict.FAILED))) for n in range(4)]
-    runs.append(record("r9", 9.0, one("b", attempt(None), attempt(5.0))))
+    runs = [
+        record(f"r{n}", float(n), one("a", attempt(n, at=n), attempt(9.0, Verdict.FAILED, at=n + 0.5)))
+        for n in range(4)
+    ]
+    runs.append(record("r9", 9.0, one("b", attempt(None, at=9.0), attempt(5.0, at=9.0), attempt(6.0, at=9.0))))
     with HistoryStore(tmp_path / "history.db") as opened:
         opened.add(reversed(runs))
         found = opened.samples(each=2)
-    passed = [(sample.test, sample.run, sample.seconds) for sample in found if sample.verdict is Verdict.PASSED]
-    assert passed == [("a", "r2", 2.0), ("a", "r3", 3.0), ("b", "r9", 5.0)]
-    assert [sample.run for sample in found if sample.verdict is Verdict.FAILED] == ["r2", "r3"]
+    assert [(sample.test, sample.run, sample.seconds) for sample in found] == [
+        ("a", "r2", 2.0), ("a", "r2", 9.0), ("a", "r3", 3.0), ("a", "r3", 9.0), ("b", "r9", 5.0), ("b", "r9", 6.0),
+    ]  # fmt: skip
     assert found[-1] == DurationSample(test=TestId("b"), file="f", project="p", machine=MachineName("m"),
-                                       run=RunId("r9"), at=7.0, seconds=5.0, verdict=Verdict.PASSED)  # fmt: skip
+                                       run=RunId("r9"), at=9.0, seconds=6.0, verdict=Verdict.PASSED)  # fmt: skip
 
 
 def test_a_test_that_moved_keeps_its_durations_under_its_new_place(tmp_path: Path) -> None:
-    old, new = one("a", attempt(1.0)), replace(one("a", attempt(2.0)), file="elsewhere", project="mobile")
+    old = one("a", attempt(1.0, at=1.0), attempt(1.5, at=1.5))
+    new = replace(one("a", attempt(2.0, at=2.0)), file="elsewhere", project="mobile")
     with HistoryStore(tmp_path / "history.db") as opened:
         opened.add([record("r2", 2.0, new), record("r1", 1.0, old)])
-        assert [(s.seconds, s.file, s.project) for s in opened.samples()] == [
-            (1.0, "elsewhere", "mobile"),
+        assert [(s.seconds, s.file, s.project) for s in opened.samples(each=2)] == [
+            (1.5, "elsewhere", "mobile"),
             (2.0, "elsewhere", "mobile"),
         ]
 
 
-def test_the_last_record_is_of_the_same_suite_and_branch_and_came_to_a_verdict(tmp_path: Path) -> None:
+def test_the_last_run_is_of_the_same_suite_and_branch_and_came_to_a_verdict(tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "history.db") as opened:
-        assert opened.last_record("shop", "", "main") is None
+        assert opened.last_run("shop", "", "main") is None
         opened.add([record("r1", 1.0), record("r2", 2.0, branch="topic"), record("r3", 3.0, verdict="INTERRUPTED")])
         opened.add([record("r4", 4.0, title="other"), record("r5", 5.0, repository="o/r")])
-        found = opened.last_record("shop", "", "main")
+        found = opened.last_run("shop", "", "main")
     assert found is not None
-    assert found.run.id == "r1"
+    assert found.id == "r1"
 
 
 def test_the_bounds_forget_the_oldest_runs_and_what_only_they_had(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_the_bounds_forget_the_oldest_runs_and_what_only_they_had(tmp_path: Path
         assert opened.prune(Bounds(runs=3, seconds=1.5), now=9.5) == 1
         assert [run.id for run in opened.runs()] == ["r8", "r9"]
         assert [test.id for test in opened.tests()] == ["t8", "t9"]
-        assert [sample.test for sample in opened.samples()] == ["t8", "t9"]
+        assert sorted(sample.test for sample in opened.samples()) == ["t8", "t9"]
 
 
 def test_what_reporters_remember_is_kept_by_key_and_the_later_one_counts(tmp_path: Path) -> None:
@@ -185,6 +186,16 @@ def test_damage_is_said(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     damage(file)
     with pytest.raises(HistoryDamaged, match=r"damaged"), HistoryStore(file) as again:
         list(again.records())
+
+
+def test_an_attempt_of_no_run_is_damage(tmp_path: Path) -> None:
+    file = tmp_path / "history.db"
+    with HistoryStore(file) as opened:
+        opened.add([FULL])
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute("DELETE FROM runs")
+    with HistoryStore(file) as again, pytest.raises(HistoryDamaged, match="damaged"):
+        again.samples()
 
 
 def others_table(file: Path) -> None:
