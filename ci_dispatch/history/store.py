@@ -45,7 +45,7 @@ class HistoryStore:
         """Open the history, or make an empty one. Another process is waited for at most `wait` seconds.
 
         What is not done `deadline` seconds after the opening is given up; None: everything may take as long as it
-        does. Messages are about the file `called`, else about this one. Raises the errors of this module.
+        does. Messages are about the file `called`, else about this one. Raises the errors of `history.errors`.
         """
         self.file = called or file
         self._until = float("inf") if deadline is None else time.monotonic() + deadline
