@@ -96,6 +96,8 @@ def journal_of(tree: Path) -> Path:
 def wait_for(journal: Path, *words: str) -> None:
     """Until a line of the journal holds all these words."""
     while not any(all(word in line for word in words) for line in journal.read_text().splitlines()):
+        over = (journal.parent / "run.json").exists()
+        assert not over, f"the run ended without {words}:\n{journal.read_text()[-3000:]}"
         time.sleep(0.05)
 
 
