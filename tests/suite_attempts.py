@@ -62,11 +62,14 @@ def attempt(
     for name, content in call.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+    # Temporary files of its own, as on a machine: in a shared folder pytest removes old ones, for minutes perhaps.
+    temporary = folder / "tmp"
+    temporary.mkdir()
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(
             call.argv,
             cwd=call.cwd,
-            env={**os.environ, **call.env},
+            env={**os.environ, "TMPDIR": str(temporary), **call.env},
             stdout=output,
             stderr=output,
             start_new_session=True,

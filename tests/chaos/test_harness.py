@@ -65,7 +65,7 @@ def test_one_machine_says_of_the_suite_what_is_expected(tmp_path: Path) -> None:
 
 
 def plain_pytest(folder: Path) -> dict[str, str]:
-    environ = {**os.environ, "CHAOS_AUDIT": str(folder / "audit.jsonl")}
+    environ = {**os.environ, "CHAOS_AUDIT": str(folder / "audit.jsonl"), "TMPDIR": str(folder)}
     command = [sys.executable, "-m", "pytest", "-q", "--junitxml=junit.xml"]
     subprocess.run(command, cwd=folder, env=environ, capture_output=True, check=False, timeout=60)
     outcomes = {}

@@ -25,7 +25,8 @@ def test_public_pytest_suites_give_what_pytest_alone_gives(tmp_path: Path) -> No
         suite = tmp_path / archive.name.removesuffix(".tar.gz")
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = {**os.environ, "PATH": path, "PYTHONPATH": f"{suite}:{suite / 'src'}", "HOME": str(tmp_path)}
-        plain = run(sys.executable, "-m", "pytest", "-q", f"--junitxml={tmp_path}/plain.xml", cwd=suite, env=env)
+        alone = {**env, "TMPDIR": str(tmp_path)}
+        plain = run(sys.executable, "-m", "pytest", "-q", f"--junitxml={tmp_path}/plain.xml", cwd=suite, env=alone)
         ours = run(ci_dispatch, "run", "--progress", "none", cwd=suite, env=env)
         assert (plain.returncode, ours.returncode) == (0, 0), (archive.name, plain.stdout, ours.stdout, ours.stderr)
         [folder] = (suite / ".ci-dispatch" / "runs").iterdir()

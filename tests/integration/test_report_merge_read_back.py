@@ -167,7 +167,8 @@ def test_pytest_keeps_its_own_names(tmp_path: Path) -> None:
     (folder / "pytest.ini").write_text("[pytest]\n")
     assert ci_dispatch("run", "--max-retries", "0", cwd=folder).code == 1
     pytest_alone = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=own.xml"]
-    subprocess.run(pytest_alone, cwd=folder, env=environment(), check=False, capture_output=True, timeout=60)
+    alone = {**environment(), "TMPDIR": str(tmp_path)}
+    subprocess.run(pytest_alone, cwd=folder, env=alone, check=False, capture_output=True, timeout=60)
     assert names(merged_of(folder)) == names(folder / "own.xml")
     same_again(merged_of(folder), 7)
     [case] = [c for c in junit.read(merged_of(folder).read_bytes(), "m").cases if c.key.name == "test_pays"]

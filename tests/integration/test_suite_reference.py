@@ -230,7 +230,10 @@ def test_the_pytest_suite_gives_what_pytest_alone_gives(tmp_path: Path) -> None:
     assert [(reading.cause, reading.unexpected) for reading in readings] == [(FailureCause.NONE, ())] * 2
     assert counts(*readings) == {Verdict.PASSED: 50, Verdict.SKIPPED: 2}
     alone = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    said = subprocess.run(alone, cwd=PYTEST_SUITE, check=True, timeout=120, capture_output=True, text=True).stdout
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    said = subprocess.run(
+        alone, cwd=PYTEST_SUITE, env=env, check=True, timeout=120, capture_output=True, text=True
+    ).stdout
     assert "50 passed, 1 skipped, 1 xfailed" in said
 
 
