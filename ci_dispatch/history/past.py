@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ci_dispatch.core import codec
-from ci_dispatch.core.model import TestId, Verdict
+from ci_dispatch.core.model import MachineName, RunId, TestId, Verdict
 from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest
 from ci_dispatch.planning.samples import DurationSample
 
@@ -74,6 +74,24 @@ def _on(name: str, attempts: Sequence[PastAttempt]) -> MachinePast:
         attempts=len(attempts),
         failed=sum(one.verdict is Verdict.FAILED for one in attempts),
         median=median(seconds) if seconds else None,
+    )
+
+
+def sample_of(test: KnownTest, run: RunId, attempt: PastAttempt) -> DurationSample:
+    """What a timed attempt says about how long its test takes."""
+    assert attempt.seconds is not None
+    return DurationSample(
+        test=test.id,
+        file=test.file,
+        project=test.project,
+        machine=MachineName(attempt.machine),
+        run=run,
+        at=attempt.at,
+        seconds=attempt.seconds,
+        verdict=attempt.verdict,
+        busy=attempt.busy,
+        workers=attempt.workers,
+        speed=attempt.speed,
     )
 
 

@@ -17,7 +17,7 @@ from ci_dispatch.core import codec
 from ci_dispatch.core.model import RunId, Verdict
 from ci_dispatch.history import merge
 from ci_dispatch.history.errors import UNUSABLE, HistoryDamaged, HistoryForeign, HistoryNewer, HistoryUnavailable
-from ci_dispatch.history.past import newest
+from ci_dispatch.history.past import newest, sample_of
 from ci_dispatch.history.schema import APPLICATION, MIGRATIONS
 from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest, RecordedRun, Remembered
 from ci_dispatch.planning.samples import DurationSample
@@ -31,7 +31,6 @@ _STEPS = 20_000  # of SQLite's machine between two looks at the clock
 
 _RUN = ("id", "at", "source", "title", "repository", "branch", "sha", "verdict", "seconds", "planned", "lower_bound")
 _TEST = ("id", "name", "file", "project")
-_TIMED = ("verdict", "machine", "at", "seconds", "busy", "workers", "speed")
 _REMEMBERED = ("reporter", "key", "value", "at")
 _ATTEMPT = ("verdict", "machine", "at", "seconds", "busy", "workers", "speed", "fingerprint")
 
@@ -144,17 +143,17 @@ class HistoryStore:
 
         File and project are those of the newest attempt of the test.
         """
-        runs = dict(self._select("SELECT number, id FROM runs"))  # an attempt of no run is damage: its `run` is None
-        sql = f"""SELECT run, {", ".join(_TIMED)} FROM attempts WHERE test = ? AND verdict = ? AND seconds IS NOT NULL
+        runs = dict(self._select("SELECT number, id FROM runs"))
+        sql = f"""SELECT run, {", ".join(_ATTEMPT)} FROM attempts WHERE test = ? AND verdict = ? AND seconds IS NOT NULL
             ORDER BY at DESC, run DESC, number DESC LIMIT ?"""  # noqa: S608  (looked up in its index, each by each)
         found: list[DurationSample] = []
-        names = ("test", "file", "project", "run", *_TIMED)
-        for number, test, file, project in self._select("SELECT number, id, file, project FROM tests"):
+        for number, *row in self._select(f"SELECT number, {', '.join(_TEST)} FROM tests"):  # noqa: S608
+            test = self._value(KnownTest, _TEST, row)
             for verdict in Verdict:
-                rows = (
-                    (test, file, project, runs.get(run), *row) for run, *row in self._select(sql, number, verdict, each)
-                )
-                found += [self._value(DurationSample, names, row) for row in rows]
+                for run, *attempt in self._select(sql, number, verdict, each):
+                    if run not in runs:
+                        raise self._damaged("an attempt of no run")
+                    found.append(sample_of(test, RunId(runs[run]), self._value(PastAttempt, _ATTEMPT, attempt)))
         return newest(found, each)
 
     # -- what reporters remember ------------------------------------------------------------------------------------
@@ -272,7 +271,10 @@ class HistoryStore:
         try:
             return codec.from_data(cls, dict(zip(names, row, strict=True)))
         except ValueError as error:
-            raise HistoryDamaged(f"{self.file} is damaged", why=str(error), hint=UNUSABLE) from error
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, why: str) -> HistoryDamaged:
+        return HistoryDamaged(f"{self.file} is damaged", why=why, hint=UNUSABLE)
 
     def _record(self, run: RunId) -> RecordedRun | None:
         rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608

@@ -1,4 +1,8 @@
-"""The rows of a history: runs, their tests, the attempts of those, and what reporters remember."""
+"""The rows of a history: runs, their tests, the attempts of those, and what reporters remember.
+
+A history may come from anywhere: numbers that no run has are refused (ValueError), so that nothing behind this file has
+to look again.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ from enum import StrEnum
 
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.model import RunId, TestId, Verdict
+
+LONGEST = 1e9  # seconds
+FIRST, LAST = -6.2e10, 2.5e11  # moments, in seconds since the epoch, that a calendar has a date for
+SLOWEST, FASTEST = 1e-3, 1e3  # cores
 
 
 class RunSource(StrEnum):
@@ -27,6 +35,13 @@ class PastAttempt(Value):
     workers: int = 0  # how many it had then; 0: not known
     speed: float = 1.0  # as configured then
     fingerprint: str = ""  # of its failure's cause
+
+    def __post_init__(self) -> None:
+        _require("at", self.at, FIRST, LAST)
+        _require("seconds", self.seconds or 0.0, 0.0, LONGEST)
+        _require("busy", self.busy, 0.0, 1.0)
+        _require("workers", self.workers, 0, 1_000_000)
+        _require("speed", self.speed, SLOWEST, FASTEST)
 
 
 class KnownTest(Value):
@@ -65,6 +80,11 @@ class PastRun(Value):
     planned: float = 0.0  # makespan
     lower_bound: float = 0.0
 
+    def __post_init__(self) -> None:
+        _require("at", self.at, FIRST, LAST)
+        for name, seconds in (("seconds", self.seconds), ("planned", self.planned), ("bound", self.lower_bound)):
+            _require(name, seconds, 0.0, LONGEST)
+
 
 class RecordedRun(Value):
     """A run with its tests, each id once, in the order of their ids."""
@@ -80,3 +100,8 @@ class Remembered(Value):
     key: str
     value: bytes
     at: float  # when it was put there, seconds since the epoch
+
+
+def _require(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:  # NaN is not either
+        raise ValueError(f"`{name}` is {value!r}, and not from {least:g} to {most:g}")
