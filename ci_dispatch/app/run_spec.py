@@ -17,7 +17,7 @@ from ci_dispatch.config.kept import from_journal, public, to_journal
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
-from ci_dispatch.core.model import MachineName, MachineSpec, RunId, Test, TestId
+from ci_dispatch.core.model import SPEEDS, MachineName, MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.durations import learn_durations
@@ -50,7 +50,7 @@ class RunSpec:
         """
         learnt = speeds or {}
         machines = tuple(
-            codec.replace(_narrowed(machine, most), speed=learnt.get(machine.name, machine.speed))
+            codec.replace(_narrowed(machine, most), speed=_allowed(learnt.get(machine.name, machine.speed)))
             for machine in self.config.machines
         )
         return codec.replace(self, config=codec.replace(self.config, machines=machines))
@@ -58,6 +58,11 @@ class RunSpec:
     def as_data(self) -> dict[str, Any]:
         data = {"root": str(self.root), "config": to_journal(self.config), "extra": list(self.arguments)}
         return data | ({"target": codec.to_data(self.target)} if self.target else {})
+
+
+def _allowed(speed: float) -> float:
+    least, most = SPEEDS
+    return min(most, max(least, speed))
 
 
 def _narrowed(machine: MachineSpec, most: int) -> MachineSpec:

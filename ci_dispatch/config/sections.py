@@ -28,7 +28,7 @@ from ci_dispatch.config.value_types import (
 )
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.job_environment import HIDDEN
-from ci_dispatch.core.model import Connection, MachineSpec
+from ci_dispatch.core.model import SPEEDS, Connection, MachineSpec
 
 MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
 _HOST = r"[A-Za-z0-9_\[][A-Za-z0-9_.:%\]-]*|"  # never begins with a dash: it is an argument of ssh
@@ -355,7 +355,7 @@ class MachineConfig:
     cores: int = setting(0, integer(0, 4096), "0: ask the machine.")
     slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that allow it.")
     workers: int = setting(0, integer(0, 4096), "Tests at a time inside one shard. 0: cores / slots.")
-    speed: float = setting(1.0, number(0.01, 100), "Of one core, compared with the others; learning begins here.")
+    speed: float = setting(1.0, number(*SPEEDS), "Of one core, compared with the others; learning begins here.")
     labels: tuple[str, ...] = setting((), texts(), "Labels of its GitHub runner.")
     workdir: str = setting(
         "", text(), "Where work trees are kept on it. Empty: .cache/ci-dispatch in the user's home folder."

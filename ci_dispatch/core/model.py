@@ -38,6 +38,7 @@ ShardId = NewType("ShardId", str)
 LeaseNumber = NewType("LeaseNumber", int)  # a fencing token: grows with every hand-out, never repeats in a run
 RunId = NewType("RunId", str)
 
+SPEEDS = 0.01, 100  # the least and the most of a core, configured or learnt
 ANY_MACHINE = MachineName("pool")  # a shard that any machine of a shared queue may take
 
 

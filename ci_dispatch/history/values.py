@@ -9,11 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ci_dispatch.core.codec import Value
-from ci_dispatch.core.model import RunId, TestId, Verdict
+from ci_dispatch.core.model import SPEEDS, RunId, TestId, Verdict
 
 LONGEST = 1e9  # seconds
 FIRST, LAST = -6.2e10, 2.5e11  # moments, in seconds since the epoch, that a calendar has a date for
-SLOWEST, FASTEST = 1e-3, 1e3  # cores
 
 
 class RunSource(StrEnum):
@@ -41,7 +40,7 @@ class PastAttempt(Value):
         _require("seconds", self.seconds or 0.0, 0.0, LONGEST)
         _require("busy", self.busy, 0.0, 1.0)
         _require("workers", self.workers, 0, 1_000_000)
-        _require("speed", self.speed, SLOWEST, FASTEST)
+        _require("speed", self.speed, *SPEEDS)
 
 
 class KnownTest(Value):

@@ -56,6 +56,13 @@ def test_machines_as_fast_as_they_have_shown_stay_so_after_a_resume() -> None:
     assert [machine.speed for machine in read_spec(journalled(spec), TODAY).config.fleet] == [0.7]
 
 
+@pytest.mark.parametrize(("learnt", "kept"), [(0.003, 0.01), (250.0, 100.0)])
+def test_a_speed_that_no_configuration_may_have_is_brought_within_its_bounds(learnt: float, kept: float) -> None:
+    """Else the run could not be resumed: its journal has its configuration."""
+    spec = RunSpec(root=Path("/somewhere"), config=CONFIG).with_machines(0, {MachineName("moruk"): learnt})
+    assert [machine.speed for machine in read_spec(journalled(spec), TODAY).config.fleet] == [kept]
+
+
 def test_a_deadline_given_to_resume_holds_from_then_on() -> None:
     state = journalled(RunSpec(root=Path("/somewhere"), config=CONFIG))
     assert read_spec(state, TODAY).config.run.deadline == CONFIG.run.deadline

@@ -192,7 +192,8 @@ def test_damage_is_said(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     "strange",
     ["attempts SET speed = 0", "attempts SET speed = 1e308", "attempts SET seconds = 9e999",
      "attempts SET seconds = -1", "attempts SET busy = 2", "attempts SET busy = -0.5", "attempts SET workers = -1",
-     "attempts SET at = 9e999", "runs SET at = 1e300", "runs SET at = -9e999", "runs SET seconds = 9e999", "runs SET planned = -1"],
+     "attempts SET at = 9e999", "runs SET at = 1e300", "runs SET at = -9e999",
+     "runs SET seconds = 9e999", "runs SET planned = -1"],
 )  # fmt: skip
 def test_numbers_that_no_run_has_are_damage_and_never_reach_a_plan(tmp_path: Path, strange: str) -> None:
     """A logarithm, a date or a sum of them would be an error of ours."""
