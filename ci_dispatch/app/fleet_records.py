@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ci_dispatch.app.run_history import RunHistory
+from ci_dispatch.app.run_history import file_in
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.app.table import table
+from ci_dispatch.history.store import HistoryStore
 from ci_dispatch.planning.machine_record import MachineRecord, machine_records
+from ci_dispatch.planning.samples import DurationSample
 from report_merge.render.escape import terminal_name
 from report_merge.render.wording import count
 
@@ -14,11 +17,12 @@ _HEADER = ("machine", "cores", "configured", "learnt speed", "workers", "busy", 
 
 
 def records(settings: Settings) -> dict[str, Any]:
-    """The machines with what is known of them, JSON-able; `notes` say what of the history could not be used."""
-    notes: list[str] = []
-    samples = RunHistory(settings.runs_folder, settings.config, notes.append).samples(())
-    found = machine_records(samples, settings.config.fleet)
-    return {"v": 1, "machines": [_as_data(record) for record in found], "notes": notes}
+    """The machines with what is known of them, JSON-able. Raises what `HistoryStore` does."""
+    file, samples = file_in(settings.runs_folder), list[DurationSample]()
+    if file.exists():
+        with HistoryStore(file) as store:
+            samples = store.samples()
+    return {"v": 1, "machines": [_as_data(record) for record in machine_records(samples, settings.config.fleet)]}
 
 
 def _as_data(record: MachineRecord) -> dict[str, Any]:
@@ -27,8 +31,8 @@ def _as_data(record: MachineRecord) -> dict[str, Any]:
         "name": spec.name,
         "cores": spec.cores,
         "configured_speed": spec.speed,
-        "learnt_speed": round(learnt.speed, 3) if learnt.tests else None,
-        "error": round(learnt.error, 3) if learnt.tests else None,
+        "learnt_speed": round(learnt.speed, 3) if record.attempts else None,
+        "error": round(learnt.error, 3) if record.attempts else None,
         "compared_tests": learnt.tests,
         "attempts": record.attempts,
         "workers": record.workers or None,
@@ -39,12 +43,10 @@ def _as_data(record: MachineRecord) -> dict[str, Any]:
 
 def as_text(data: dict[str, Any]) -> str:
     """A line for each machine, and what the figures are made from."""
-    rows = [_HEADER, *(_row(machine) for machine in data["machines"])]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = list(table([_HEADER, *map(_row, data["machines"])], left=1))
     if not any(machine["attempts"] for machine in data["machines"]):
         lines.append("Nothing is known of earlier runs yet.")
-    return "\n".join([*lines, *(f"note: {terminal_name(note)}" for note in data["notes"])])
+    return "\n".join(lines)
 
 
 def _row(machine: dict[str, Any]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from ci_dispatch.app.result_files import run_context
 from ci_dispatch.app.run_history import bounds, file_in
 from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.app.table import table
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import NothingToRun, UsageError
 from ci_dispatch.core.model import RunId
@@ -74,7 +75,7 @@ def _run_table(runs: Sequence[PastRun], counted: dict[RunId, dict[str, int]]) ->
         numbers = (sum(verdicts.values()), verdicts.get("failed", 0), verdicts.get("flaky", 0))
         rows.append((terminal_name(run.id), _when(run.at), terminal_name(run.branch) or "-",
                      run.verdict or f"({run.source})", *map(str, numbers), *times))  # fmt: skip
-    yield from _table(rows, left=4)
+    yield from table(rows, left=4)
 
 
 def show_test(settings: Settings, wanted: str, *, as_json: bool) -> None:
@@ -131,7 +132,7 @@ def _as_text(past: TestPast) -> Iterator[str]:
         rows += [
             (terminal_name(one.name), str(one.attempts), str(one.failed), duration(one.median)) for one in past.machines
         ]
-        yield from (f"  {line}" for line in _table(rows, left=1))
+        yield from (f"  {line}" for line in table(rows, left=1))
     failures = past.failures
     for run, attempt in failures[-FAILURES_SHOWN:]:
         where = f" on {terminal_name(attempt.machine)}" if attempt.machine else ""
@@ -157,15 +158,6 @@ def _as_data(past: TestPast) -> dict[str, Any]:
 
 def _when(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _table(rows: Sequence[tuple[str, ...]], *, left: int) -> Iterator[str]:
-    """Rows under each other; the first `left` columns are texts, the others numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) if n < left else cell.rjust(width)
-                 for n, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
-        yield "  ".join(cells).rstrip()
 
 
 # -- take in, give away, forget --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import chain, count
 from pathlib import Path
 
 Identity = tuple[int, int]
@@ -21,6 +22,8 @@ def identity(file: Path) -> Identity | None:
 def put_aside(file: Path, seen: Identity | None, word: str, stamp: str) -> Path | None:
     """Rename the file that was `seen` under this name to `NAME.word-stamp`, with what SQLite has beside it.
 
+    What has that name already stays: the next free of `-2`, `-3` ... is taken.
+
     None when another process has done so, or does. Raises OSError.
     """
     if seen is None:
@@ -30,7 +33,8 @@ def put_aside(file: Path, seen: Identity | None, word: str, stamp: str) -> Path 
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one process at a time looks and renames
         if identity(file) != seen:
             return None
-        aside = file.with_name(f"{file.name}.{word}-{stamp}")
+        names = (f"{file.name}.{word}-{stamp}{again}" for again in chain([""], (f"-{n}" for n in count(2))))
+        aside = next(path for path in map(file.with_name, names) if not path.exists())
         for ending in ("-wal", "-shm", ""):  # the file last: changes of the old one must not be taken for the new one's
             beside = file.with_name(file.name + ending)
             if beside.exists():

@@ -12,6 +12,7 @@ from ci_dispatch.app.run_history import file_in
 from ci_dispatch.app.run_spec import RunSpec, expect
 from ci_dispatch.app.settings import Settings, read_settings
 from ci_dispatch.core.model import RunId, Test, TestId, UnitId, Verdict
+from ci_dispatch.history.errors import HistoryDamaged
 from ci_dispatch.history.store import HistoryStore
 from ci_dispatch.history.values import PastAttempt, PastRun, PastTest, RecordedRun
 from ci_dispatch.run.ports import Listing, Suite
@@ -89,8 +90,18 @@ def test_a_machine_is_shown_with_what_was_configured_and_what_was_learnt(setting
         "own",
         "failures",
     ]
-    assert shown[2].startswith("slow     4      1.5         ")
+    assert [shown[2].split()[n] for n in (0, 1, 2, -3, -2, -1)] == ["slow", "4", "1.5", "4", "100%", "0"]
     assert "(30 tests)" in shown[2]
+
+
+def test_what_one_run_has_shown_is_shown_though_no_test_ran_twice(settings: Settings) -> None:
+    """A plan goes by it."""
+    learn(settings, 1)
+    spec = RunSpec(root=settings.root, config=settings.config)
+    planned = expect(spec, cast(Suite, None), Listing(tests=TESTS)).speeds
+    machines = fleet_records.records(settings)["machines"]
+    assert {each["name"]: each["learnt_speed"] for each in machines} == pytest.approx(planned, abs=0.001)
+    assert [each["compared_tests"] for each in machines] == [0, 0]
 
 
 def test_without_a_history_that_is_said(settings: Settings) -> None:
@@ -102,9 +113,9 @@ def test_without_a_history_that_is_said(settings: Settings) -> None:
     assert shown[3] == "Nothing is known of earlier runs yet."
 
 
-def test_a_damaged_history_is_said_and_is_no_reason_not_to_show_the_fleet(settings: Settings) -> None:
+def test_whoever_only_looks_leaves_a_damaged_history_where_it_is(settings: Settings) -> None:
     learn(settings, 1)
     file_in(settings.runs_folder).write_bytes(b"no database" * 1000)
-    data = fleet_records.records(settings)
-    assert len(data["machines"]) == 2
-    assert "note: " in fleet_records.as_text(data)
+    with pytest.raises(HistoryDamaged, match="is damaged"):
+        fleet_records.records(settings)
+    assert file_in(settings.runs_folder).read_bytes() == b"no database" * 1000

@@ -214,6 +214,15 @@ def test_memories_of_two_processes_do_not_overwrite_each_other(room: Room) -> No
     assert dict(other) == dict(room.history().memory("slack")) == {"b": b"2"}
 
 
+def test_what_is_aside_already_is_never_replaced(tmp_path: Path) -> None:
+    """Twice within a second, as the name has it."""
+    file = tmp_path / "history.db"
+    for content in ("first", "second", "third"):
+        file.write_text(content)
+        assert put_aside(file, identity(file), "damaged", "now")
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["first", "second", "third"]
+
+
 def test_a_file_is_put_aside_only_while_it_is_the_one_that_was_seen(tmp_path: Path) -> None:
     file = tmp_path / "history.db"
     file.write_text("damaged")
