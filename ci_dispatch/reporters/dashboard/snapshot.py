@@ -194,12 +194,16 @@ def head(state: RunState, counts: Mapping[str, int], now: float) -> dict[str, An
         "planned": makespan.planned if makespan else (started.planned if started else 0.0),
         "lower_bound": makespan.lower_bound if makespan else (started.lower_bound if started else 0.0),
         "realised": makespan.realised if makespan else None,
-        "spent": [[name, round(took)] for name, took in time_use(state).parts if took >= 1] if finished else [],
         "retried": len(state.retried),
         "moved": state.reassigned,
         "resumed": len(state.resumed),
         "warnings": [[one_line(w.source, 60), one_line(w.text)] for w in state.warnings[-WARNINGS:]],
     }
+
+
+def spent(state: RunState) -> list[tuple[str, int]]:
+    """What the whole seconds of a run that is over went into."""
+    return [(name, round(seconds)) for name, seconds in time_use(state).parts if seconds >= 1]
 
 
 def phase_of(state: RunState, now: float) -> str:

@@ -62,6 +62,7 @@ class ViewModel:
         self._groups: list[dict[str, Any]] = []
         self._groups_omitted = 0
         self._touched: set[TestId] = set()
+        self._spent: list[tuple[str, int]] | None = None  # until the run is over
         self._head = self._make_head(0.0)
         self._is_new = True  # a run began: every page must fetch everything, names included
 
@@ -200,7 +201,10 @@ class ViewModel:
     def _make_head(self, now: float) -> dict[str, Any]:
         counts = Counter(row.state for row in self._rows.values())
         counts["slow"] = sum(1 for row in self._rows.values() if "s" in row.flags)
-        head = snapshot.head(self.state, counts, now) | {"pace": self._pace, "omitted": self._omitted()}
+        if self._spent is None and self.state.finished is not None:
+            self._spent = snapshot.spent(self.state)
+        head = snapshot.head(self.state, counts, now)
+        head |= {"pace": self._pace, "omitted": self._omitted(), "spent": self._spent or []}
         if self.unreadable:
             head["warnings"].append(["dashboard", f"{count(self.unreadable, 'event')} of this run could not be read"])
         return head

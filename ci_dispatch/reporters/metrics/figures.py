@@ -17,9 +17,8 @@ from ci_dispatch.reporters import BUILT_IN
 from ci_dispatch.reporters.counts import name_of
 from ci_dispatch.run.run_report import verdict_word
 from ci_dispatch.run.state import MachineState, RunState
-from ci_dispatch.run.time_use import time_use
 from report_merge import failures
-from report_merge.model import Report, RunContext
+from report_merge.model import Report
 from report_merge.sanitize import printable
 
 PREFIX = "ci_dispatch_"
@@ -54,7 +53,7 @@ class Figure:
 
 def figures(state: RunState, report: Report, *, slowest: int = 0) -> list[Figure]:
     """All figures of a run, over or going on, and of its report. `slowest`: that many tests get series of their own."""
-    found = [*_run(state, report.context), *_tests(state), *_machines(state), *_failures(state, report)]
+    found = [*_run(state, report), *_tests(state), *_machines(state), *_failures(state, report)]
     return found + (_slowest(state, slowest) if slowest > 0 else [])
 
 
@@ -66,8 +65,8 @@ def _each(name: str, help_: str, label: str, values: Iterable[tuple[str, float]]
     return Figure(name, help_, tuple((((label, key),), value) for key, value in values))
 
 
-def _run(state: RunState, context: RunContext) -> list[Figure]:
-    finished = state.finished
+def _run(state: RunState, report: Report) -> list[Figure]:
+    finished, context = state.finished, report.context
     info = {"version": __version__, "repository": context.repository, "workflow": context.title}
     found = [
         _one("run_info", "The run these figures are about.", 1, info),
@@ -84,7 +83,7 @@ def _run(state: RunState, context: RunContext) -> list[Figure]:
     if makespan.planned:
         error = round(makespan.realised - makespan.planned, 3)
         found.append(_one("predicted_duration_error_seconds", "Makespan less what was planned.", error))
-    parts = [(name.replace(" ", "_"), seconds) for name, seconds in time_use(state).parts]
+    parts = [(name.replace(" ", "_"), seconds) for name, seconds in report.spent_times]
     found.append(_each("time_use_seconds", "What the makespan went into; the parts add up to it.", "part", parts))
     return found
 

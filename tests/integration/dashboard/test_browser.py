@@ -34,6 +34,7 @@ def test_a_run_from_waiting_to_its_verdict(runs: Callable[..., Run], show: Calla
     opened.text("#sentence").to_contain_text("1 machine lost")
     opened.text("#status").to_contain_text("Failed", timeout=8000)
     opened.text("#facts").to_contain_text("the least possible")
+    opened.text("#facts").to_contain_text("runner overhead")
     nothing_to_complain_about(opened, run)
 
 

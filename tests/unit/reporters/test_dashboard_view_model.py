@@ -334,6 +334,17 @@ def test_the_end_of_a_run_comes_with_its_makespan() -> None:
     assert (head["phase"], head["realised"], head["reason"]) == ("incomplete", 3.0, "a machine died")
 
 
+def test_where_the_time_went_comes_with_the_end_and_not_before() -> None:
+    end = RunFinished(exit_code=0, makespan=Makespan(planned=1.0, realised=4.0, lower_bound=0.5))
+    running = [*begun(1), granted(1, NAMES[0], 0), ended(1, NAMES[0], result(0, seconds=1.0))]
+    assert page_of(model_of(*running)).head["spent"] == []
+    model = model_of(*running, end)
+    spent = page_of(model).head["spent"]
+    assert spent
+    assert sum(seconds for _, seconds in spent) <= model.state.elapsed + 1
+    assert not model.flush(model.state.now), "a run that is over changes no more"
+
+
 def test_output_is_kept_and_is_no_delta() -> None:
     output = AttemptOutput(lease=LeaseNumber(1), machine=MachineName("a"), text="hello\n")
     model = model_of(*begun(1), granted(1, "a", 0), output)
