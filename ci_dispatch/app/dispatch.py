@@ -84,8 +84,8 @@ def begin(
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra), target=target)
     suite = open_suite(config.suite, settings.root, spec.arguments)
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
-    spec = spec.with_machines(expected.workers, expected.speeds)
-    policy = actions_policy(spec, expected.known, shards)
+    spec = spec.as_planned(expected)
+    policy = actions_policy(spec, shards)
     if target is None:
         return _show_matrix(settings, spec, expected, policy)
     folder = run_folder.create(spec.runs_folder, new_id())
@@ -99,7 +99,6 @@ def begin(
             first,
             lambda parts: open_actions_fleet(parts, policy, DispatchFile(target=target)),
             environ=settings.environ,
-            known=expected.known,
         )
 
 
@@ -123,7 +122,7 @@ def watch(settings: Settings, name: str) -> ExitCode:
     folder = run_folder.create(spec.runs_folder, new_id())
     started, file = adopt(settings, found, folder, spec)
     spec = replace(spec, target=file.target)
-    policy = actions_policy(spec, 1.0, 0)
+    policy = actions_policy(spec, 0)
     with folder.held():
         return drive_run(
             spec,
@@ -148,7 +147,7 @@ def go_on(
     """The rest of a dispatched run whose folder is here."""
     assert spec.target is not None
     file = load(folder.path) or DispatchFile(target=spec.target)
-    policy = actions_policy(spec, 1.0, 0)
+    policy = actions_policy(spec, 0)
     return drive_run(
         spec,
         suite,
@@ -215,11 +214,11 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
     return OpenFleet(fleet=fleet, executor=executor, see=see, finish=finish)
 
 
-def actions_policy(spec: RunSpec, known: float, shards: int) -> ActionsPolicy:
+def actions_policy(spec: RunSpec, shards: int) -> ActionsPolicy:
     config = spec.config
     return ActionsPolicy(
         strategy=config.github.strategy,
-        head_share=head_share(config, known),
+        head_share=head_share(config),
         shards=shards,
         pool=config.github.pool_labels,
         pooled=frozenset(machine.name for machine in config.machines),

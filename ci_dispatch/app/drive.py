@@ -48,7 +48,6 @@ class RunParts:
     suite: Suite
     folder: RunFolder
     state: RunState
-    known: float  # share of tests with a known duration, 0 to 1
     machines: Machines
     environ: Mapping[str, str]
     clock: SystemClock
@@ -76,7 +75,6 @@ def drive_run(
     *,
     environ: Mapping[str, str],
     follow: str = "",
-    known: float = 1.0,
     arrange: Callable[[Machines], Machines] = lambda machines: machines,
 ) -> ExitCode:
     """The run from its first events to its exit code, for whoever holds its folder. Everything opened here is closed.
@@ -116,7 +114,6 @@ def drive_run(
                 suite=suite,
                 folder=folder,
                 state=state,
-                known=known,
                 machines=machines,
                 environ=environ,
                 clock=clock,
@@ -131,7 +128,7 @@ def drive_run(
             state,
             bus.publish,
             fleets=[opened.fleet],
-            policy=run_policy(spec, known),
+            policy=run_policy(spec),
             classify=result_files.classifier(config, spec.root),
             random=Random(),
         )
@@ -154,12 +151,12 @@ def drive_run(
     return exit_code(config, state)
 
 
-def run_policy(spec: RunSpec, known: float) -> RunPolicy:
+def run_policy(spec: RunSpec) -> RunPolicy:
     """The numbers of the whole run, from its configuration."""
     config = spec.config
     common = RunPolicy(
         retry=_retry_policy(config),
-        head_share=head_share(config, known),
+        head_share=head_share(config),
         check_first=not config.health.skip,
         check_interval=math.inf if config.health.skip else config.health.interval,
         check_deadline=config.health.connect_timeout + CHECK_SLACK,

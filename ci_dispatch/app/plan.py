@@ -19,13 +19,13 @@ def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
     config = settings.config
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *arguments))
     expected = expect(spec, open_suite(config.suite, settings.root, spec.arguments))
-    return _as_data(expected, spec.with_machines(expected.workers, expected.speeds))
+    return _as_data(expected, spec.as_planned(expected))
 
 
 def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
     fleet = spec.config.fleet
     units = planner.units_of(expected.tests, expected.seconds)
-    share = head_share(spec.config, expected.known)
+    share = head_share(spec.config)
     heads = planner.heads(units, fleet, share)
     assigned = {unit.id for head in heads.values() for unit in head}
     return {

@@ -43,7 +43,7 @@ def begin(
     expected = expect(spec, suite)
     if work_tree.stamps(spec.config, spec.root) != before:
         expected = expect_more(spec, suite, expected)
-    spec = spec.with_machines(expected.workers, expected.speeds)
+    spec = spec.as_planned(expected)
     folder = run_folder.create(spec.runs_folder, new_id())
     with folder.held():
         tree = work_tree.freeze(spec.config, spec.root, folder)
@@ -57,7 +57,6 @@ def begin(
             open_machine_fleet,
             environ=environ,
             follow=follow,
-            known=expected.known,
             arrange=arrange,
         )
 
@@ -90,7 +89,7 @@ def open_machine_fleet(parts: RunParts) -> OpenFleet:
     """The machines of the configuration, over SSH or this computer itself."""
     config = parts.spec.config
     policy = LeasePolicy(
-        head_share=head_share(config, parts.known),
+        head_share=head_share(config),
         lease=config.run.lease,
         shard_timeout=config.run.shard_timeout,
         start_grace=2 * config.run.sync_timeout,  # the copy, and making it ready

@@ -7,7 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,14 @@ class RunSpec:
         )
         return codec.replace(self, config=codec.replace(self.config, machines=machines))
 
+    def as_planned(self, expected: Expected) -> RunSpec:
+        """The same with machines and head as they are planned, for whoever goes on with the run too."""
+        spec = self.with_machines(expected.workers, expected.speeds)
+        if self.config.run.head_share is not None:
+            return spec
+        run = codec.replace(self.config.run, head_share=expected.head_share)
+        return codec.replace(spec, config=codec.replace(spec.config, run=run))
+
     def as_data(self) -> dict[str, Any]:
         data = {"root": str(self.root), "config": to_journal(self.config), "extra": list(self.arguments)}
         return data | ({"target": codec.to_data(self.target)} if self.target else {})
@@ -79,7 +87,8 @@ class Expected:
     tests: tuple[Test, ...]
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
-    speeds: Mapping[MachineName, float] = field(default_factory=dict)  # of machines, as earlier runs have shown
+    speeds: Mapping[MachineName, float]  # of machines, as earlier runs have shown
+    head_share: float  # of all work, for the first shards: as much as is certain; 0 to 1
     workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
     notes: tuple[str, ...] = ()
@@ -96,10 +105,13 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     fleet = spec.config.fleet
     learnt = learn_speeds(measured, fleet)
     durations = learn_durations(listing.tests, measured, learnt)
+    known = sum(estimate.runs > 0 for estimate in durations.values()) / max(1, len(durations))
+    doubt = max(learnt.of(machine.name).error for machine in fleet)
     return Expected(
         tests=listing.tests,
         seconds={test: estimate.seconds for test, estimate in durations.items()},
-        known=sum(estimate.runs > 0 for estimate in durations.values()) / max(1, len(durations)),
+        known=known,
+        head_share=planner.head_share(known, len(fleet), doubt),
         speeds={machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet},
         workers=listing.workers,
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
@@ -121,10 +133,10 @@ def expect_more(spec: RunSpec, suite: Suite, first: Expected) -> Expected:
     return codec.replace(first, tests=(*first.tests, *more), seconds={**second.seconds, **first.seconds})
 
 
-def head_share(config: Config, known: float) -> float:
-    """How much of all work the first shards take: as configured, or by how much is known."""
+def head_share(config: Config) -> float:
+    """How much of all work the first shards take: as configured or planned, else as if everything were known."""
     given = config.run.head_share
-    return planner.head_share(known, len(config.fleet)) if given is None else given
+    return planner.head_share(1.0, len(config.fleet)) if given is None else given
 
 
 def first_events(
@@ -149,7 +161,7 @@ def first_events(
         max_retries=spec.config.retry.max_retries,
         fail_if_all_skipped=spec.config.run.fail_if_all_skipped,
         flaky_is_failure=expected.flaky_is_failure,
-        planned=planner.planned_makespan(units, fleet, head_share(spec.config, expected.known)),
+        planned=planner.planned_makespan(units, fleet, head_share(spec.config)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),
         tree=tree,

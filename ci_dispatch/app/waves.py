@@ -87,8 +87,8 @@ def plan(
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     suite = open_suite(config.suite, settings.root, spec.arguments)
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
-    spec = spec.with_machines(expected.workers, expected.speeds)
-    policy = actions_policy(spec, expected.known, shards)
+    spec = spec.as_planned(expected)
+    policy = actions_policy(spec, shards)
     started, *notes = first_events(spec, new_id(), suite, expected, machines_of(spec, policy))
     assert isinstance(started, RunStarted)
     wave = PlannedWave(
@@ -128,7 +128,7 @@ def again(settings: Settings, plan: str, *, wave: int, artifacts: Path, output: 
         checked=_ask(spec, settings) if replay.owed else (),
         commit=folder.first.commit,
     )
-    policy = actions_policy(spec, 1.0, 0)
+    policy = actions_policy(spec, 0)
     made, usable = replay.plan(nothing, spec.config.fleet, policy)
     _hand_over(made, output, policy, here)
     if not replay.owed:
@@ -174,7 +174,7 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
         )
         replay = Replay(
             folder.first,
-            policy=run_policy(spec, 1.0),
+            policy=run_policy(spec),
             classify=result_files.classifier(spec.config, spec.root),
             reporters=shown,
             journal=Journal(run.open_journal()),
@@ -224,7 +224,7 @@ def _so_far(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, Run
 
 
 def _replay(first: PlannedWave, spec: RunSpec, settings: Settings) -> Replay:
-    return Replay(first, policy=run_policy(spec, 1.0), classify=result_files.classifier(spec.config, settings.root))
+    return Replay(first, policy=run_policy(spec), classify=result_files.classifier(spec.config, settings.root))
 
 
 def _hand_over(wave: PlannedWave, output: Path, policy: ActionsPolicy, here: ActionsEnvironment) -> None:

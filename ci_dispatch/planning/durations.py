@@ -10,14 +10,13 @@ What counts as a sample of a test:
   expect of a test that has never passed, or not in its last `FAILING` runs; otherwise it says nothing.
 
 A test nobody measured gets a high quantile of the known ones of its file, else of its project, else of the suite:
-unknown tests at 0 would all pile up on one machine. Where nothing at all is known, the runner's own hints tell them
-apart.
+unknown tests at 0 would all pile up on one machine.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log, sqrt
@@ -34,7 +33,6 @@ FEW = 3  # known tests of a file or project, fewer of which say nothing about th
 UNKNOWN_SECONDS = 1.0  # when nothing at all is known
 UNKNOWN_SPREAD = 1.0
 USUAL_SPREAD = 0.25  # of a known test, until its own samples say otherwise; two runs of one suite differ by about that
-HINT_RANGE = 10.0  # the most by which hints set tests apart, either way
 LEAST_SECONDS = 1e-3
 _FAILURES = (Verdict.FAILED, Verdict.FLAKY)
 
@@ -52,13 +50,8 @@ def learn_durations(
     tests: Iterable[Test],
     samples: Sequence[DurationSample],
     speeds: LearntSpeeds,
-    hints: Mapping[TestId, float] | None = None,
 ) -> dict[TestId, DurationEstimate]:
-    """What to expect of each of `tests`, from samples, newest last.
-
-    `hints` are what the runner itself says of tests, in any unit that is the same for all (seconds of a time limit,
-    bytes of a file): they count only when no sample does.
-    """
+    """What to expect of each of `tests`, from samples, newest last."""
     wanted = list(tests)
     asked = {test.id for test in wanted}
     attempts: defaultdict[TestId, list[DurationSample]] = defaultdict(list)
@@ -67,7 +60,7 @@ def learn_durations(
             attempts[sample.test].append(sample)
     known = {test: _known(_by_run(own, speeds)) for test, own in attempts.items()}
     if not known:
-        return _hinted(wanted, hints or {})
+        return {test.id: DurationEstimate(UNKNOWN_SECONDS, UNKNOWN_SPREAD, 0) for test in wanted}
     places: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
     for test in wanted:
         if test.id in known:
@@ -126,13 +119,3 @@ def _unknown(seconds: Sequence[float]) -> DurationEstimate:
     guess = ranked[min(len(ranked) - 1, int(len(ranked) * UNKNOWN_QUANTILE))]
     squared = [log(value / guess) ** 2 for value in ranked]
     return DurationEstimate(guess, sqrt((sum(squared) + UNKNOWN_SPREAD**2) / (len(ranked) + 1)), 0)
-
-
-def _hinted(tests: Sequence[Test], hints: Mapping[TestId, float]) -> dict[TestId, DurationEstimate]:
-    given = [hint for test in tests if (hint := hints.get(test.id, 0.0)) > 0]
-    usual = median(given) if given else 1.0
-    ratios = {test.id: (hints.get(test.id, 0.0) or usual) / usual for test in tests}
-    return {
-        test: DurationEstimate(UNKNOWN_SECONDS * min(HINT_RANGE, max(1 / HINT_RANGE, ratio)), UNKNOWN_SPREAD, 0)
-        for test, ratio in ratios.items()
-    }

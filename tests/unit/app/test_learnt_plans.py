@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -9,12 +10,14 @@ import pytest
 
 from ci_dispatch.app import fleet_records
 from ci_dispatch.app.run_history import file_in
-from ci_dispatch.app.run_spec import RunSpec, expect
+from ci_dispatch.app.run_spec import RunSpec, expect, head_share
 from ci_dispatch.app.settings import Settings, read_settings
+from ci_dispatch.core import codec
 from ci_dispatch.core.model import RunId, Test, TestId, UnitId, Verdict
 from ci_dispatch.history.errors import HistoryDamaged
 from ci_dispatch.history.store import HistoryStore
 from ci_dispatch.history.values import PastAttempt, PastRun, PastTest, RecordedRun
+from ci_dispatch.planning import planner
 from ci_dispatch.run.ports import Listing, Suite
 
 NAMES = [f"t{number:02}" for number in range(30)]
@@ -31,18 +34,18 @@ def settings(tmp_path: Path) -> Settings:
     return read_settings(tmp_path / "ci-dispatch.toml", {}, {}, tmp_path)
 
 
-def learn(settings: Settings, runs: int) -> None:
-    """Runs in which every test ran on one machine, and in the next one on the other."""
-    settings.runs_folder.mkdir()
+def learn(settings: Settings, runs: int, *machines: str) -> None:
+    """Runs in which every test ran on one machine, and in the next one on the next."""
+    settings.runs_folder.mkdir(exist_ok=True)
     with HistoryStore(file_in(settings.runs_folder)) as store:
-        store.add([recorded(number) for number in range(runs)])
+        store.add([recorded(number, machines or ("fast", "slow")) for number in range(runs)])
 
 
-def recorded(number: int) -> RecordedRun:
-    at = 1_800_000_000.0 + 3600 * number
+def recorded(number: int, machines: Sequence[str]) -> RecordedRun:
+    at = 1_800_000_000.0 + 3600 * number + len(machines)
     tests = []
     for place, name in enumerate(NAMES):
-        machine = ("fast", "slow")[(place + number) % 2]
+        machine = machines[(place + number) % len(machines)]
         attempt = PastAttempt(
             verdict=Verdict.PASSED, machine=machine, at=at, seconds=SECONDS[name] * PACE[machine], workers=4,
             speed=1.5 if machine == "slow" else 1.0,
@@ -71,6 +74,26 @@ def test_what_runs_have_shown_counts_and_not_what_was_configured(settings: Setti
     assert speed == pytest.approx(0.5, rel=0.1)
     assert ratio == pytest.approx(30.0, rel=0.1)
     assert known == 1.0
+
+
+def share(settings: Settings) -> float:
+    """Of the head in a run, as its journal has it."""
+    spec = RunSpec(root=settings.root, config=settings.config)
+    return head_share(spec.as_planned(expect(spec, cast(Suite, None), Listing(tests=TESTS))).config)
+
+
+def test_the_head_is_as_large_as_what_is_known_is_certain(settings: Settings) -> None:
+    assert share(settings) == planner.HEAD_SHARE_UNKNOWN
+    learn(settings, 6, "fast")
+    assert planner.LEAST_HEAD_SHARE <= share(settings) < 0.8, "nobody has seen the other machine"
+    learn(settings, 12)
+    assert share(settings) == planner.HEAD_SHARE_KNOWN
+
+
+def test_a_head_that_is_configured_stays_so(settings: Settings) -> None:
+    learn(settings, 2)
+    config = codec.replace(settings.config, run=codec.replace(settings.config.run, head_share=0.33))
+    assert share(codec.replace(settings, config=config)) == 0.33
 
 
 def test_a_machine_is_shown_with_what_was_configured_and_what_was_learnt(settings: Settings) -> None:

@@ -70,7 +70,7 @@ def test_a_deadline_given_to_resume_holds_from_then_on() -> None:
     for seq, deadline in enumerate((99.0, 0.0), start=2):
         state.apply(Stamped(seq=seq, at=2.0, event=RunResumed(controller="c", deadline=deadline)))
         assert read_spec(state, TODAY).config.run.deadline == 99.0
-    assert run_policy(read_spec(state, TODAY, 77.0), 1.0).deadline == 77.0
+    assert run_policy(read_spec(state, TODAY, 77.0)).deadline == 77.0
 
 
 def test_a_journal_of_version_0_1_has_no_target_and_is_gone_on_with_over_machines() -> None:
@@ -87,8 +87,8 @@ def test_a_journal_without_a_spec_cannot_be_gone_on_with() -> None:
 
 
 def test_inside_a_github_job_reports_are_waited_for_as_long_as_a_runner_lets_us() -> None:
-    over_machines = run_policy(RunSpec(root=Path("/"), config=CONFIG), 1.0)
-    through_github = run_policy(RunSpec(root=Path("/"), config=CONFIG, target=TARGET), 1.0)
+    over_machines = run_policy(RunSpec(root=Path("/"), config=CONFIG))
+    through_github = run_policy(RunSpec(root=Path("/"), config=CONFIG, target=TARGET))
     assert through_github.signal_grace <= 3.0 < over_machines.signal_grace
     assert through_github.force_grace == 0.0
     assert over_machines.retry == through_github.retry

@@ -98,21 +98,9 @@ def test_what_nobody_has_seen_takes_as_long_as_the_slow_ones_of_its_file_or_proj
     assert found[new[0].id].spread > found[known[0].id].spread, "a guess is less certain than a measurement"
 
 
-def test_with_nothing_known_the_runners_hints_tell_tests_apart() -> None:
-    tests = [case(name) for name in ("a", "b", "slow", "silent")]
-    found = learn_durations(tests, (), LearntSpeeds(), {TestId("a"): 30, TestId("b"): 30, TestId("slow"): 90})
-    assert [found[test.id].seconds for test in tests] == [1.0, 1.0, 3.0, 1.0]
-    alike = learn_durations(tests, (), LearntSpeeds())
-    assert {each.seconds for each in alike.values()} == {UNKNOWN_SECONDS}
-
-
-def test_hints_are_silent_where_something_is_known() -> None:
-    new = case("new")
-    hints = {T.id: 1.0, new.id: 1e9}
-    samples = [sample(run=0)]
-    assert learn_durations([T, new], samples, LearntSpeeds(), hints) == learn_durations(
-        [T, new], samples, LearntSpeeds()
-    )
+def test_with_nothing_known_all_are_alike() -> None:
+    tests = [case(name) for name in ("a", "b")]
+    assert [each.seconds for each in learn_durations(tests, (), LearntSpeeds()).values()] == [UNKNOWN_SECONDS] * 2
 
 
 def test_more_runs_that_agree_are_more_certain_and_runs_that_differ_less() -> None:
@@ -143,16 +131,15 @@ rows = st.lists(
     ),
     max_size=30,
 )
-hints = st.dictionaries(st.sampled_from([TestId("t"), TestId("new"), TestId("gone")]), st.floats(-1, 1e9))
 
 
-@given(rows, hints)
+@given(rows)
 def test_every_test_is_expected_to_take_some_time_and_nothing_else_is_told(
-    samples: list[DurationSample], hints: dict[TestId, float]
+    samples: list[DurationSample],
 ) -> None:
     tests = [T, case("u", "g", "p"), case("new", "g", "p")]
-    found = learn_durations(tests, samples, LearntSpeeds(), hints)
+    found = learn_durations(tests, samples, LearntSpeeds())
     assert list(found) == [test.id for test in tests]
     assert all(0 < each.seconds < 1e9 for each in found.values())
     assert all(0 < each.spread < 100 for each in found.values())
-    assert found == learn_durations(tests, samples, LearntSpeeds(), hints)
+    assert found == learn_durations(tests, samples, LearntSpeeds())
