@@ -50,6 +50,12 @@ class Case:
     middle: float = 0.0  # seconds
 
     @property
+    def head_share(self) -> float:
+        """As a run would have it."""
+        seconds = max(sum(self.believed) / sum(machine.power for machine in self.fleet), *self.believed)
+        return planner.head_share(self.known, len(self.fleet), self.speed_error, seconds)
+
+    @property
     def bound(self) -> float:
         """Seconds that no schedule beats, which knew all of this before."""
         work = sum(self.seconds)
@@ -220,7 +226,7 @@ def ours(case: Case, share: float | None = None) -> float:
         real_init(self, FLEET, world, clock, heard)  # type: ignore[arg-type]
 
     believed: Mapping[TestId, float] = dict(zip(ids, case.believed, strict=True))
-    terms = {"head_share": planner.head_share(case.known, len(FLEET), case.speed_error) if share is None else share}
+    terms = {"head_share": case.head_share if share is None else share}
     with mock.patch.object(SimulatedFleet, "__init__", true_fleet):
         state = simulate(tests, case.fleet, world, expected=believed, terms=terms)
     assert state.finished is not None

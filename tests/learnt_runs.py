@@ -64,7 +64,9 @@ def runs_in_a_row(count: int, *, seed: int, tests: int = 720, learn: bool = True
         believed = [replace(each, speed=speeds.of(each.name).speed) for each in configured]
         today = {test: seconds * random.lognormvariate(0, TEST_NOISE) for test, seconds in usual.items()}
         true = machines({name: speed * random.lognormvariate(0, MACHINE_NOISE) for name, speed in TRUE.items()})
-        share = planner.HEAD_SHARE_KNOWN if samples else planner.HEAD_SHARE_UNKNOWN
+        doubt = max(speeds.of(each.name).error for each in believed) if learn else 0.0
+        least = planner.lower_bound(planner.units_of(suite, expected), believed)
+        share = planner.head_share(float(bool(samples)), len(believed), doubt, least)
         state = _run(suite, believed, true, World(seconds=today), expected, share)
         samples += _samples(state, RunId(f"run-{number}"), float(number))
         assert state.finished is not None

@@ -60,7 +60,10 @@ class RunSpec:
         spec = self.with_machines(expected.workers, expected.speeds)
         if self.config.run.head_share is not None:
             return spec
-        run = codec.replace(self.config.run, head_share=expected.head_share)
+        fleet = spec.config.fleet
+        least = planner.lower_bound(planner.units_of(expected.tests, expected.seconds), fleet)
+        share = planner.head_share(expected.known, len(fleet), expected.speed_error, least)
+        run = codec.replace(self.config.run, head_share=share)
         return codec.replace(spec, config=codec.replace(spec.config, run=run))
 
     def as_data(self) -> dict[str, Any]:
@@ -88,7 +91,7 @@ class Expected:
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
     speeds: Mapping[MachineName, float]  # of machines, as earlier runs have shown
-    head_share: float  # of all work, for the first shards: as much as is certain; 0 to 1
+    speed_error: float  # of the least certain one: standard deviation of its logarithm
     workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
     notes: tuple[str, ...] = ()
@@ -106,12 +109,11 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     learnt = learn_speeds(measured, fleet)
     durations = learn_durations(listing.tests, measured, learnt)
     known = sum(estimate.runs > 0 for estimate in durations.values()) / max(1, len(durations))
-    doubt = max(learnt.of(machine.name).error for machine in fleet)
     return Expected(
         tests=listing.tests,
         seconds={test: estimate.seconds for test, estimate in durations.items()},
         known=known,
-        head_share=planner.head_share(known, len(fleet), doubt),
+        speed_error=max(learnt.of(machine.name).error for machine in fleet),
         speeds={machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet},
         workers=listing.workers,
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,

@@ -142,7 +142,7 @@ class RunConfig:
     head_share: float | None = setting(
         None,
         optional(share()),
-        "Part of the work assigned at the start; machines pull the rest. Not set: more when durations are known.",
+        "Part of the work assigned at the start; machines pull the rest. Not set: as much as what is known is certain.",
     )
     lease: float = setting(
         12.0, duration(5, 3600), "After this long without contact a machine ends its tests, and counts as lost."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
 from ci_dispatch.planning.assignment import assign
@@ -56,16 +57,19 @@ def lower_bound(units: Iterable[Unit], machines: Iterable[MachineSpec]) -> float
     return max(work / sum(m.power for m in machines), longest / max(m.speed for m in machines))
 
 
-def head_share(known: float, machines: int, speed_error: float = 0.0) -> float:
+def head_share(known: float, machines: int, speed_error: float = 0.0, seconds: float = inf) -> float:
     """How much of all work the heads take together, from the share of tests with a known duration (0 to 1).
 
     `speed_error` is the standard deviation of the logarithm of the least certain machine's speed: as much of what is
-    known is left to pull. One machine has nobody to share with.
+    known is left to pull. `seconds` is the lower bound of the run: what is left of a short one is not worth a start of
+    its own. One machine has nobody to share with.
     """
     if machines == 1:
         return 1.0
     certain = max(LEAST_HEAD_SHARE, min(HEAD_SHARE_KNOWN, 1 - speed_error))
-    return HEAD_SHARE_UNKNOWN + (certain - HEAD_SHARE_UNKNOWN) * known
+    share = HEAD_SHARE_UNKNOWN + (certain - HEAD_SHARE_UNKNOWN) * known
+    short = (1 - share) * seconds < WORTH_A_START * START_UP
+    return 1.0 if short and known > 0.5 else share  # of guesses nobody knows how long they are
 
 
 def heads(

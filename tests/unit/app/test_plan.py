@@ -18,7 +18,7 @@ MACHINES = '[[machine]]\nname = "a"\ncores = 2\n[[machine]]\nname = "b"\ncores =
 
 TESTS = tuple(Test(id=TestId(f"t{number:02}"), file="f", unit=UnitId(f"t{number:02}")) for number in range(40))
 EXPECTED = Expected(
-    tests=TESTS, seconds=dict.fromkeys((test.id for test in TESTS), 1.0), known=1.0, speeds={}, head_share=0.92,
+    tests=TESTS, seconds=dict.fromkeys((test.id for test in TESTS), 1.0), known=1.0, speeds={}, speed_error=0.0,
     notes=("a\x1bb",),
 )  # fmt: skip
 

@@ -90,6 +90,13 @@ def test_the_head_leaves_as_much_to_pull_as_a_speed_may_be_wrong() -> None:
     assert planner.head_share(1.0, 1, 0.3) == 1.0
 
 
+def test_a_tail_that_is_not_worth_a_start_goes_into_the_heads() -> None:
+    assert planner.head_share(1.0, 4, seconds=70.0) == 1.0
+    assert planner.head_share(1.0, 4, seconds=80.0) == planner.HEAD_SHARE_KNOWN
+    assert planner.head_share(1.0, 4, 0.5, seconds=20.0) == planner.LEAST_HEAD_SHARE, "a speed may be wrong"
+    assert planner.head_share(0.0, 4, seconds=1.0) == planner.HEAD_SHARE_UNKNOWN, "who knows how long it is"
+
+
 def test_a_unit_is_never_cut() -> None:
     whole = units([1.0] * 30, unit_size=5)
     heads = planner.heads(whole, FLEET, 1.0)
