@@ -20,6 +20,7 @@ from ci_dispatch.run.journal import JournalReader
 from ci_dispatch.run.journal import replay as fold
 from ci_dispatch.run.state import RunState
 from report_merge.render.escape import workflow_log
+from report_merge.render.wording import some
 
 POLL = 0.3  # seconds between looks at a run that goes on
 SHOWN_TESTS = 5
@@ -91,10 +92,8 @@ def explain(settings: Settings, what: str, run: str) -> Iterator[str]:
         exact = [test for test in found if name_of(state, test) == what]
         found = exact if len(exact) == 1 else found
     if len(found) > 1:
-        some = [name_of(state, test) for test in found[:SHOWN_TESTS]]
-        more = f", and {len(found) - len(some)} more" if len(found) > len(some) else ""
         raise UsageError(
-            f"{what} may be any of {len(found)} tests", why=f"{', '.join(some)}{more}",
+            f"{what} may be any of {len(found)} tests", why=some([name_of(state, test) for test in found], SHOWN_TESTS),
             hint="more of the name, or the test's id",
         )  # fmt: skip
     return map(workflow_log, of_test(events, found[0]))

@@ -10,6 +10,7 @@ from pathlib import Path
 from ci_dispatch.machines.frozen_tree import Snapshot, TreeEntry, unread, unusable
 from ci_dispatch.machines.supervisor.content import mode_and_content
 from ci_dispatch.machines.work_tree import seen
+from report_merge.render.wording import some
 
 _SHOWN = 3  # files: the reason stands beside every test that did not run
 _COARSE_SECONDS = 2.0  # a file as young as this may be changed once more and show the same time
@@ -32,8 +33,7 @@ class TreeWatch:
             files = [entry.name for entry in self._entries if not self._is_same(entry)]
         except OSError as error:
             raise unusable(f"Whether {self._root} has changed is not known", error) from error
-        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
-        return ", ".join(files[:_SHOWN]) + more
+        return some(files, _SHOWN)
 
     def _is_same(self, entry: TreeEntry) -> bool:
         path = Path(self._root, entry.name)

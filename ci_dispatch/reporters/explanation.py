@@ -36,7 +36,7 @@ from ci_dispatch.core.model import (
 from ci_dispatch.reporters.counts import clock, name_of, what_failed
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import RunState
-from report_merge.render.wording import count, duration
+from report_merge.render.wording import count, duration, some
 from report_merge.sanitize import one_line
 
 WORTH_SAYING = 1.0  # seconds that somebody waited
@@ -160,7 +160,7 @@ def _waited(state: RunState, test: TestId, ready: float, now: float) -> Iterator
     for attempt in state.ledger.attempts.values():
         if attempt.lease.granted < now and _end(attempt, now) > ready:
             ran.setdefault(attempt.lease.machine, []).append(one_line(attempt.lease.shard.id))
-    busy = [f"{one_line(name)} had {_some(shards, SHOWN_SHARDS)}" for name, shards in ran.items()]
+    busy = [f"{one_line(name)} had {some(shards, SHOWN_SHARDS)}" for name, shards in ran.items()]
     sick = [
         f"{one_line(name)} got no work ({one_line(machine.why_unusable)})"
         for name, machine in state.machines.items()
@@ -168,7 +168,7 @@ def _waited(state: RunState, test: TestId, ready: float, now: float) -> Iterator
     ]
     if not state.ledger.attempts:
         parts.append("no machine had said yet that it is well")
-    parts += [_some([*busy, *sick], SHOWN_MACHINES)] if busy or sick else []
+    parts += [some([*busy, *sick], SHOWN_MACHINES)] if busy or sick else []
     yield _line(state, ready, "; ".join(parts))
 
 
@@ -258,11 +258,6 @@ def _place(lease: Lease) -> str:
 
 def _end(attempt: AttemptRecord, now: float) -> float:
     return attempt.ended if attempt.ended is not None else now
-
-
-def _some(texts: list[str], most: int) -> str:
-    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
-    return ", ".join([*texts[:most], *more])
 
 
 def _line(state: RunState, at: float, text: str) -> str:

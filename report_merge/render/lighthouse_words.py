@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from report_merge.lighthouse import METRICS, Assertion, LighthouseReport, Page, Spread, delta
 from report_merge.render import escape
-from report_merge.render.wording import count, signed
+from report_merge.render.wording import count, signed, some
 from report_merge.sanitize import one_line
 
 NAMED = 10  # URLs and files
@@ -42,13 +41,8 @@ def _method(report: LighthouseReport) -> str:
     speeds = sorted({f"{page.benchmark:.0f}" for page in pages if page.benchmark is not None}, key=int)
     speed = [f"benchmarkIndex {' to '.join((speeds[0], speeds[-1])[: len(speeds)])}"] if speeds else []
     others = (("not measured again", report.not_measured_again), ("not a result", [n.file for n in report.notes]))
-    named = [f"{words}: {_some(names)}" for words, names in others if names]
+    named = [f"{words}: {some(names, NAMED)}" for words, names in others if names]
     return "; ".join([*sorted(settings), *speed, "median (lowest–highest) of the runs", *named]) if settings else ""
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def lighthouse_trouble(report: LighthouseReport | None) -> list[str]:

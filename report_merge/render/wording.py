@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from report_merge.lighthouse.results import LighthouseReport
@@ -114,6 +115,12 @@ def count(number: int, noun: str) -> str:
     """`1 test`, `1,234 tests`."""
     plural = noun if number == 1 else noun[:-1] + "ies" if noun.endswith("ry") else noun + "s"
     return f"{number:,} {plural}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first of many: `a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def signed(number: int) -> str:

@@ -19,10 +19,12 @@ from ci_dispatch.fleets.actions.check.workflow_rules import (
     workers_of,
 )
 from ci_dispatch.fleets.actions.rest.settings import RepositoryView, RuleView, RunnerSettings
+from report_merge.render.wording import some
 
 NODE24, REGISTERS = (2, 327, 1), (2, 329, 0)
 """The least runner version that runs node24 actions (checkout 7), and the least that GitHub lets register."""
 
+SHOWN = 5  # names of a list
 _HOSTED = re.compile(r"(ubuntu|windows|macos)-[\w.-]+")
 OPTIONAL = frozenset({"ssh-key", "ssh-known-hosts", "ssh-config", "runners-token"})
 """Inputs of the action that work without a value."""
@@ -144,9 +146,9 @@ def check_runners(
         used |= {runner.name: runner for runner in mine}
         online = [runner.name for runner in mine if runner.status == "online"]
         if online:
-            yield fine(Topic.LABELS, f"taken by {_some(online)}", where=where)
+            yield fine(Topic.LABELS, f"taken by {some(online, SHOWN)}", where=where)
         elif mine:
-            what = f"its runner is offline ({_some([runner.name for runner in mine])}): its jobs stay queued"
+            what = f"its runner is offline ({some([runner.name for runner in mine], SHOWN)}): its jobs stay queued"
             remedy = "start the runner's service on the machine: sudo ./svc.sh start"
             yield failure(Topic.LABELS, what, remedy, where=where, exit_code=ExitCode.INCOMPLETE)
         elif complete:
@@ -188,11 +190,6 @@ def _dotted(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
 # -- required checks and exposure -------------------------------------------------------------------------------------
 
 
@@ -224,7 +221,7 @@ def check_required(
             what = f"`{events[0]}.paths` leaves pull requests out, for which the required check stays pending"
             yield warning(Topic.REQUIRED_CHECKS, what, "no `paths` in a required workflow", where=path)
     if gates:
-        yield fine(Topic.REQUIRED_CHECKS, f"{setup.default_branch} requires {_some(gates)}")
+        yield fine(Topic.REQUIRED_CHECKS, f"{setup.default_branch} requires {some(gates, SHOWN)}")
     elif begins:
         what = f"no check of the suite is required on {setup.default_branch}: a red run stops no merge"
         yield warning(Topic.REQUIRED_CHECKS, what, "require its last job: Settings, Rules, Require status checks")
@@ -241,7 +238,8 @@ def _gate(where: str, job: WorkflowJob, required: Sequence[str]) -> Iterator[Che
     if job.uses:
         gate = f"{job.name} / {VERDICT}"
         if gate not in required:
-            what = f"{_some(required)} is required, and jobs of the reusable workflow are skipped or change their names"
+            names = some(required, SHOWN)
+            what = f"{names} is required, and jobs of the reusable workflow are skipped or change their names"
             yield warning(topic, what, f"require `{gate}`", where=where)
         return
     if job.condition and not ALWAYS.search(job.condition):
