@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import (
-    AttemptFinished,
     AttemptStarted,
-    Event,
-    LeaseGranted,
     MachineChecked,
     MachineQuarantined,
     MachineReleased,
     RetryScheduled,
     RunFinished,
     RunResumed,
-    Stamped,
     VerdictReached,
 )
 from ci_dispatch.core.model import (
     ANY_MACHINE,
-    AttemptResult,
     Charge,
-    Ended,
-    Lease,
     LeaseNumber,
     MachineName,
     MachineSpec,
     Makespan,
-    Shard,
-    ShardId,
     ShardKind,
     TestResult,
     Verdict,
@@ -38,39 +28,22 @@ from ci_dispatch.core.model import (
 from ci_dispatch.reporters.explanation import of_machine, of_test
 from ci_dispatch.run.state import RunState
 from tests.recorded_runs import recorded
-from tests.simulation import make_tests, run_started
+from tests.run_recording import RunRecording
+from tests.simulation import make_tests
 
 A, B = MachineName("a"), MachineName("b")
 TESTS = make_tests(3)
-FIRST, SECOND, THIRD = (test.id for test in TESTS)
+IDS = tuple(test.id for test in TESTS)
 FLEET = [MachineSpec(name=A, cores=2), MachineSpec(name=B, cores=2, speed=0.5)]
 POOL = MachineSpec(name=ANY_MACHINE)
 CONTROL = {chr(number) for number in (*range(32), *range(127, 160))}
 
 
-class Recording:
-    """Events with their times, told to the explanation."""
+class Recording(RunRecording):
+    """A run of three tests on two machines, told by the explanation."""
 
     def __init__(self, fleet: list[MachineSpec] | None = None) -> None:
-        started = run_started(TESTS, fleet or FLEET, {test.id: 4.0 for test in TESTS})
-        self.events = [Stamped(seq=1, at=100.0, event=replace(started, max_retries=2))]
-
-    def say(self, at: float, *events: Event) -> Recording:
-        self.events += [
-            Stamped(seq=len(self.events) + n, at=100.0 + at, event=event) for n, event in enumerate(events, 1)
-        ]
-        return self
-
-    def give(
-        self, at: float, number: int, machine: MachineName, *tests: int, kind: ShardKind = ShardKind.TAIL
-    ) -> Recording:
-        shard = Shard(id=ShardId(f"{kind}-{number}"), kind=kind, tests=tuple(TESTS[n].id for n in tests))
-        lease = Lease(number=LeaseNumber(number), shard=shard, machine=machine, granted=100.0 + at)
-        return self.say(at, LeaseGranted(lease=lease))
-
-    def end(self, at: float, number: int, machine: MachineName, *results: TestResult, stale: bool = False) -> Recording:
-        result = AttemptResult(ended=Ended.EXITED, exit_code=0, results=results)
-        return self.say(at, AttemptFinished(lease=LeaseNumber(number), machine=machine, result=result, stale=stale))
+        super().__init__(TESTS, fleet or FLEET)
 
     def test(self, number: int) -> list[str]:
         return [line.strip() for line in of_test(self.events, TESTS[number].id)][2:]
@@ -84,7 +57,7 @@ def line(number: int, verdict: Verdict = Verdict.PASSED, message: str = "") -> T
 
 
 def test_a_test_that_waited_for_others_says_who_was_busy_with_what() -> None:
-    recording = Recording().give(0.2, 1, A, 1).give(0.2, 2, B, 2).give(9.0, 3, A, 0)
+    recording = Recording().give(0.2, 1, A, IDS[1]).give(0.2, 2, B, IDS[2]).give(9.0, 3, A, IDS[0])
     assert recording.test(0) == [
         "0:00  waited 9.00s; a had tail-1, b had tail-2",
         "0:09  given to a in shard tail-3 alone: pulled when a slot was free, longest tests first",
@@ -93,12 +66,12 @@ def test_a_test_that_waited_for_others_says_who_was_busy_with_what() -> None:
 
 
 def test_nobody_waited_for_a_moment() -> None:
-    assert not [line for line in Recording().give(0.9, 1, A, 0).test(0) if "waited" in line]
+    assert not [line for line in Recording().give(0.9, 1, A, IDS[0]).test(0) if "waited" in line]
 
 
 def test_before_the_first_shard_it_is_the_machines_that_are_waited_for() -> None:
     sick = MachineChecked(machine=B, healthy=False, reachable=True, problems=("disk 2 % free",))
-    [waited, *_] = Recording().say(0.5, sick).give(3.0, 1, A, 0).test(0)
+    [waited, *_] = Recording().say(0.5, sick).give(3.0, 1, A, IDS[0]).test(0)
     assert waited == "0:00  waited 3.00s; no machine had said yet that it is well; b got no work (disk 2 % free)"
 
 
@@ -116,37 +89,37 @@ def test_before_the_first_shard_it_is_the_machines_that_are_waited_for() -> None
 def test_why_it_runs_again_and_on_whose_account(charge: Charge, words: str) -> None:
     failed = line(0, Verdict.FAILED, "expected 3 to be 4")
     again = RetryScheduled(
-        tests=(FIRST,), reason="it broke", not_before=109.0, charged_to=charge,
+        tests=(IDS[0],), reason="it broke", not_before=109.0, charged_to=charge,
         avoid_machine=A if charge is Charge.TEST else None,
     )  # fmt: skip
-    told = Recording().give(0.0, 1, A, 0).end(4.0, 1, A, failed).say(4.0, again).test(0)
+    told = Recording().give(0.0, 1, A, IDS[0]).end(4.0, 1, failed).say(4.0, again).test(0)
     assert told[1] == "0:04  failed on a after 4.00s: expected 3 to be 4"
     assert told[2] == f"0:04  {words}: it broke"
 
 
 def test_the_wait_for_a_retry_begins_when_its_pause_is_over() -> None:
-    again = RetryScheduled(tests=(FIRST,), reason="x", not_before=109.0, charged_to=Charge.TEST, avoid_machine=A)
-    recording = Recording().give(0.0, 1, A, 0).end(4.0, 1, A, line(0, Verdict.FAILED)).say(4.0, again)
-    told = recording.give(5.0, 2, B, 1).give(21.0, 3, B, 0, kind=ShardKind.RETRY).test(0)
+    again = RetryScheduled(tests=(IDS[0],), reason="x", not_before=109.0, charged_to=Charge.TEST, avoid_machine=A)
+    recording = Recording().give(0.0, 1, A, IDS[0]).end(4.0, 1, line(0, Verdict.FAILED)).say(4.0, again)
+    told = recording.give(5.0, 2, B, IDS[1]).give(21.0, 3, B, IDS[0], kind=ShardKind.RETRY).test(0)
     assert "0:09  waited 12.0s; it was to go to another machine than a; b had tail-2" in told
 
 
 def test_a_failure_says_how_many_retries_it_had() -> None:
-    verdict = VerdictReached(test=FIRST, verdict=Verdict.FAILED, reason="SyntaxError")
-    told = Recording().give(0.0, 1, A, 0).end(4.0, 1, A, line(0, Verdict.FAILED)).say(4.0, verdict).test(0)
+    verdict = VerdictReached(test=IDS[0], verdict=Verdict.FAILED, reason="SyntaxError")
+    told = Recording().give(0.0, 1, A, IDS[0]).end(4.0, 1, line(0, Verdict.FAILED)).say(4.0, verdict).test(0)
     assert told[-2:] == ["0:04  verdict: failed: SyntaxError", "0:04  0 of 2 retries used"]
 
 
 def test_a_report_under_an_ended_lease_counts_for_nothing_and_says_so() -> None:
     recording = (
-        Recording().give(0.0, 1, A, 0).end(4.0, 1, A, line(0)).end(9.0, 1, A, line(0, Verdict.FAILED), stale=True)
+        Recording().give(0.0, 1, A, IDS[0]).end(4.0, 1, line(0)).end(9.0, 1, line(0, Verdict.FAILED), stale=True)
     )
     [late] = [line for line in recording.test(0) if line.startswith("0:09")]
     assert "it counts for nothing" in late
 
 
 def test_a_shard_that_began_late_and_a_controller_that_took_over_are_told() -> None:
-    recording = Recording([*FLEET, POOL]).give(0.0, 1, ANY_MACHINE, 0)
+    recording = Recording([*FLEET, POOL]).give(0.0, 1, ANY_MACHINE, IDS[0])
     recording.say(40.0, AttemptStarted(lease=LeaseNumber(1))).say(
         50.0, RunResumed(controller="desk, process 7", epoch="x")
     )
@@ -157,14 +130,14 @@ def test_a_shard_that_began_late_and_a_controller_that_took_over_are_told() -> N
 
 
 def test_a_test_of_another_shard_is_not_told_of() -> None:
-    recording = Recording().give(0.0, 1, A, 1).end(4.0, 1, A, line(1, Verdict.FAILED))
+    recording = Recording().give(0.0, 1, A, IDS[1]).end(4.0, 1, line(1, Verdict.FAILED))
     assert recording.test(0) == ["it has no verdict: the run is not over, or its controller died"]
 
 
 def test_a_machine_without_work_says_why() -> None:
-    again = RetryScheduled(tests=(FIRST,), reason="x", not_before=130.0, charged_to=Charge.TEST)
-    recording = Recording().give(0.0, 1, A, 0).give(0.0, 2, B, 1, 2).end(4.0, 1, A, line(0, Verdict.FAILED))
-    recording.say(4.0, again).say(5.0, MachineChecked(machine=A, healthy=True, reachable=True)).give(30.0, 3, A, 0)
+    again = RetryScheduled(tests=(IDS[0],), reason="x", not_before=130.0, charged_to=Charge.TEST)
+    recording = Recording().give(0.0, 1, A, IDS[0]).give(0.0, 2, B, IDS[1], IDS[2]).end(4.0, 1, line(0, Verdict.FAILED))
+    recording.say(4.0, again).say(5.0, MachineChecked(machine=A, healthy=True, reachable=True)).give(30.0, 3, A, IDS[0])
     assert (
         "0:04  without work for 26.0s: 1 test waited for a later moment or another machine, and 2 were being run"
         in (recording.machine())
@@ -172,7 +145,7 @@ def test_a_machine_without_work_says_why() -> None:
 
 
 def test_a_machine_that_ended_first_says_for_whom_the_run_waited() -> None:
-    recording = Recording().give(0.0, 1, A, 0).give(0.0, 2, B, 1).end(4.0, 1, A, line(0)).end(30.0, 2, B, line(1))
+    recording = Recording().give(0.0, 1, A, IDS[0]).give(0.0, 2, B, IDS[1]).end(4.0, 1, line(0)).end(30.0, 2, line(1))
     end = RunFinished(exit_code=0, makespan=Makespan(planned=1, realised=30, lower_bound=1))
     told = recording.say(30.0, end).machine()
     assert told[-2:] == [
@@ -182,7 +155,7 @@ def test_a_machine_that_ended_first_says_for_whom_the_run_waited() -> None:
 
 
 def test_what_a_shard_took_stands_beside_what_was_expected_of_this_machine() -> None:
-    told = Recording().give(0.0, 1, B, 0, 1).end(20.0, 1, B, line(0), line(1, Verdict.FAILED)).machine(B)
+    told = Recording().give(0.0, 1, B, IDS[0], IDS[1]).end(20.0, 1, line(0), line(1, Verdict.FAILED)).machine(B)
     assert told[:3] == [
         "b: 2 cores, 1 slot, speed 0.5",
         "0:00  tail-1: 2 tests, expected 8.00s: pulled when a slot was free, longest tests first",

@@ -10,67 +10,52 @@ from hypothesis import strategies as st
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import (
-    AttemptFinished,
     AttemptStarted,
-    Event,
-    LeaseGranted,
     MachineQuarantined,
     RunFinished,
-    Stamped,
 )
 from ci_dispatch.core.model import (
-    AttemptResult,
     Ended,
-    Lease,
     LeaseNumber,
     MachineName,
     MachineSpec,
     Makespan,
-    Shard,
-    ShardId,
-    ShardKind,
     TestResult,
     Verdict,
 )
-from ci_dispatch.run.state import RunState
 from ci_dispatch.run.time_use import TimeUse, time_use
-from tests.simulation import Outage, World, make_tests, run_started, simulate
+from tests.run_recording import RunRecording
+from tests.simulation import Outage, World, make_tests, simulate
 
 A, B = MachineName("a"), MachineName("b")
 TESTS = make_tests(4)
 FLEET = [MachineSpec(name=A, cores=1), MachineSpec(name=B, cores=1)]
 
 
-class Recording:
-    """Attempts with their times, folded; each runs the tests that come next."""
+class Recording(RunRecording):
+    """Attempts with their times; each runs the tests that come next."""
 
     def __init__(self, fleet: list[MachineSpec]) -> None:
-        self.state, self._seq, self._given = RunState(), 0, 0
-        self.say(0.0, run_started(TESTS, fleet, {test.id: 4.0 for test in TESTS}))
-
-    def say(self, at: float, event: Event) -> None:
-        self._seq += 1
-        self.state.apply(Stamped(seq=self._seq, at=100.0 + at, event=event))
+        super().__init__(TESTS, fleet)
+        self._given = 0
 
     def attempt(
         self, machine: MachineName, times: tuple[float, float, float], *seconds: float, ended: Ended = Ended.EXITED
     ) -> None:
         """`times`: granted, started, ended; `seconds` of each test."""
         granted, started, over = times
-        number = LeaseNumber(len(self.state.ledger.attempts) + 1)
-        tests = tuple(test.id for test in TESTS[self._given : self._given + len(seconds)])
+        number = len(self.state.ledger.attempts) + 1
+        tests = [test.id for test in TESTS[self._given : self._given + len(seconds)]]
         self._given += len(seconds)
-        shard = Shard(id=ShardId(f"s{number}"), kind=ShardKind.TAIL, tests=tests)
-        self.say(granted, LeaseGranted(lease=Lease(number=number, shard=shard, machine=machine, granted=100 + granted)))
-        self.say(started, AttemptStarted(lease=number))
-        results = tuple(
+        results = [
             TestResult(test=test, verdict=Verdict.PASSED, seconds=took)
             for test, took in zip(tests, seconds, strict=True)
-        )
-        result = AttemptResult(ended=ended, results=results)
-        self.say(over, AttemptFinished(lease=number, machine=machine, result=result))
+        ]
+        self.give(granted, number, machine, *tests).say(started, AttemptStarted(lease=LeaseNumber(number)))
+        self.end(over, number, *results, ended=ended)
 
-    def end(self, at: float) -> TimeUse:
+    def used(self, at: float) -> TimeUse:
+        """Of the run when it ends."""
         self.say(at, RunFinished(exit_code=0, makespan=Makespan(planned=at, realised=at, lower_bound=at)))
         return time_use(self.state)
 
@@ -79,14 +64,14 @@ def test_one_machine() -> None:
     run = Recording(FLEET[:1])
     run.attempt(A, (2.0, 3.0, 10.0), 3.5, 3.0)
     run.attempt(A, (13.0, 13.0, 16.0), 3.0)
-    assert run.end(20.0) == TimeUse(tests=9.5, overhead=0.5, beginning=3.0, waiting=3.0, stragglers=4.0)
+    assert run.used(20.0) == TimeUse(tests=9.5, overhead=0.5, beginning=3.0, waiting=3.0, stragglers=4.0)
 
 
 def test_the_time_of_a_slow_machine_weighs_less() -> None:
     run = Recording([FLEET[0], replace(FLEET[1], speed=0.5)])
     run.attempt(A, (0.0, 0.0, 6.0), 5.0)
     run.attempt(B, (0.0, 0.0, 3.0), 3.0)
-    use = run.end(6.0)
+    use = run.used(6.0)
     assert (use.tests, use.overhead, use.stragglers) == pytest.approx((6.5 / 1.5, 1 / 1.5, 1.5 / 1.5), abs=0.001)
 
 
@@ -94,7 +79,7 @@ def test_what_a_lost_machine_had_and_what_it_missed_is_lost() -> None:
     run = Recording(FLEET)
     run.attempt(A, (0.0, 0.0, 20.0), 4.0, 4.0)
     run.attempt(B, (0.0, 0.0, 10.0), 4.0, ended=Ended.LOST)
-    use = run.end(20.0)
+    use = run.used(20.0)
     assert (use.tests, use.lost, use.overhead) == (6.0, 8.0, 6.0)
 
 
@@ -103,7 +88,7 @@ def test_a_machine_in_quarantine_is_lost_and_no_straggler() -> None:
     run.attempt(A, (0.0, 0.0, 20.0), 4.0)
     run.attempt(B, (0.0, 0.0, 10.0), 4.0)
     run.say(10.0, MachineQuarantined(machine=B, reason="sick"))
-    use = run.end(20.0)
+    use = run.used(20.0)
     assert (use.lost, use.stragglers) == (5.0, 0.0)
 
 
@@ -111,21 +96,21 @@ def test_tests_that_took_more_than_there_was_time_for_leave_no_part_below_nothin
     """Its workers were more than is known."""
     run = Recording(FLEET[:1])
     run.attempt(A, (0.0, 0.0, 10.0), 9.0, 9.0)
-    use = run.end(10.0)
+    use = run.used(10.0)
     assert (use.tests, use.overhead) == (10.0, 0.0)
 
 
 def test_tests_are_named_that_were_misjudged_by_much_and_the_worst_first() -> None:
     run = Recording(FLEET[:1])
     run.attempt(A, (0.0, 0.0, 60.0), 4.5, 0.5, 30.0, 5.9)
-    assert [(each.test, each.expected, each.took) for each in run.end(60.0).misjudged] == [
+    assert [(each.test, each.expected, each.took) for each in run.used(60.0).misjudged] == [
         (TESTS[2].id, 4.0, 30.0),
         (TESTS[1].id, 4.0, 0.5),
     ]
 
 
 def test_nothing_ran() -> None:
-    assert Recording(FLEET).end(5.0) == TimeUse()
+    assert Recording(FLEET).used(5.0) == TimeUse()
 
 
 @settings(max_examples=40)
