@@ -106,6 +106,7 @@ class FakeSuite:
     def __init__(self) -> None:
         self.reading = AttemptReading(results=tuple(TestResult(test=t.id, verdict=Verdict.PASSED) for t in TESTS))
         self.defect: Exception | None = None
+        self.late: tuple[str, ...] = ()
 
     def tools(self) -> tuple[str, ...]:
         return ()
@@ -117,7 +118,7 @@ class FakeSuite:
         self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
     ) -> Invocation:
         words = (str(workers), str(shard), *(test.id for test in tests), *extra)
-        return Invocation(argv=words, cwd=place.tree)
+        return Invocation(argv=words, cwd=place.tree, late=self.late)
 
     def live_result(self, line: bytes) -> TestResult | None:
         return TestResult(test=TestId(line.decode()), verdict=Verdict.PASSED) if line.startswith(b"t") else None
@@ -131,7 +132,7 @@ class FakeSuite:
 class Room:
     """An executor with fake machines, and everything it posted."""
 
-    def __init__(self, folder: Path, *machines: FakeMachine, prepare: str = "") -> None:
+    def __init__(self, folder: Path, *machines: FakeMachine, prepare: str = "", start_ahead: bool = False) -> None:
         self.folder = folder
         self.suite = FakeSuite()
         self.posted: list[m.Message] = []
@@ -149,9 +150,10 @@ class Room:
             sweep_timeout=5.0,
             prepare=prepare,
             extra=("--extra",),
+            start_ahead=start_ahead,
         )
 
-    def start(self, number: int = 1, machine: MachineName = FAR, epoch: str = "") -> None:
+    def start(self, number: int = 1, machine: MachineName = FAR, epoch: str = "", *, more: bool = False) -> None:
         shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tuple(test.id for test in TESTS))
         lease = Lease(
             number=LeaseNumber(number),
@@ -160,7 +162,7 @@ class Room:
             granted=0.0,
             epoch=epoch,
         )
-        self.executor.carry_out(StartJob(lease, TESTS, workers=3))
+        self.executor.carry_out(StartJob(lease, TESTS, workers=3, more=more))
 
     def work(self, number: int = 1, machine: MachineName = FAR) -> m.LeaseEnded:
         self.start(number, machine)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, SlackChannel
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig
 from ci_dispatch.config.setting import PREFIX, Setting, settings_of
+from ci_dispatch.config.slack_sections import SlackChannel
 from ci_dispatch.config.value_types import InvalidValue, named, shown
 from ci_dispatch.core.errors import ConfigProblem, did_you_mean, nearest
 from ci_dispatch.core.model import MachineSpec

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from ci_dispatch.config.choices import ProgressMode, Split, Strategy, Transfer, When
+from ci_dispatch.config.choices import ProgressMode, Split, Strategy, Transfer
 from ci_dispatch.config.setting import setting, settings_of
+from ci_dispatch.config.slack_sections import SlackConfig
 from ci_dispatch.config.value_types import (
     DAY,
     address,
@@ -166,6 +167,9 @@ class RunConfig:
         "How the work tree gets to a machine. copy: as it lies here; git: it fetches the commit from `origin`.",
     )
     sync_timeout: float = setting(300.0, duration(1), "Longest time for bringing the work tree to a machine.")
+    start_ahead: bool = setting(
+        True, boolean(), "Start the next runner while one runs, where it can wait for its tests (pytest)."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,54 +192,6 @@ class ProgressConfig:
         "live: bars; plain: lines; json: events. auto: live on a terminal, else plain.",
         flag="--progress",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlackChannel:
-    """A Slack channel that gets messages about runs."""
-
-    id: str = setting(
-        "",
-        text(r"[CGDU][A-Z0-9]{2,}|#[^\s,]+|", "a channel's id (C0123456789) or #name"),
-        "The channel's id (C0123456789) or #name.",
-    )
-    when: When = setting(
-        When.ALWAYS,
-        choice(When),
-        "Which runs it gets messages about; change: when the verdict differs from the last one.",
-    )
-    branches: tuple[str, ...] = setting(
-        (), texts(), "Only runs of branches that match one of these patterns. Empty: all."
-    )
-    live: bool = setting(True, boolean(), "Keep the message up to date while the run goes on.")
-    thread: bool = setting(True, boolean(), "Answer it with one message for each group of failures.")
-    mention: tuple[str, ...] = setting(
-        (), texts(), "Whom to mention when a run fails after one that passed: user or group ids, or here."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlackConfig:
-    """Messages in Slack. Secrets come from the environment only."""
-
-    token_env: str = setting(
-        "SLACK_BOT_TOKEN",
-        variable(),
-        "Variable that holds the bot token (xoxb-...).",
-        from_file=("SLACK_BOT_TOKEN", "SLACK_TOKEN"),
-    )
-    webhook_env: str = setting(
-        "SLACK_WEBHOOK_URL",
-        variable(),
-        "Variable that holds a webhook's URL: one message at the end, no live progress.",
-        from_file=("SLACK_WEBHOOK_URL", "SLACK_WEBHOOK"),
-    )
-    api_url: str = setting(
-        "https://slack.com/api/", address(), "Another address of Slack's API, for tests and proxies.", from_file=()
-    )
-    interval: float = setting(5.0, duration(1, 600), "Shortest time between two edits of a message.")
-    required: bool = setting(False, boolean(), "A message that could not be delivered fails the run.")
-    channels: tuple[SlackChannel, ...] = field(default=())  # [[slack.channel]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ci_dispatch.config.sections import AUTO, SECTIONS, Config, MachineConfig, SlackChannel
+from ci_dispatch.config.sections import AUTO, SECTIONS, Config, MachineConfig
 from ci_dispatch.config.setting import Setting, settings_of
+from ci_dispatch.config.slack_sections import SlackChannel
 
 HIDDEN = "(not shown)"
 

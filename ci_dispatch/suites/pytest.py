@@ -100,6 +100,7 @@ class PytestSuite:
                 **{name: runner_files.content(name) for name in RUNNER_FILES},
                 "tests.json": json.dumps(units).encode(),
             },
+            late=("tests.json",),
         )
 
     def live_result(self, line: bytes) -> TestResult | None:

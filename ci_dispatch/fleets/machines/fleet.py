@@ -49,6 +49,7 @@ class StartJob(m.Command):
     lease: Lease
     tests: tuple[Test, ...]
     workers: int
+    more: bool = False  # tests wait for whoever is free next
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ class MachineFleet:
 
     def _start(self, lease: Lease) -> StartJob:
         workers = self._state.machines[lease.machine].spec.workers_per_shard
-        return StartJob(lease, self._ledger.tests(lease.shard.tests), workers)
+        return StartJob(lease, self._ledger.tests(lease.shard.tests), workers, more=bool(self._ledger.pending))
 
     def _specs(self) -> list[MachineSpec]:
         return [each.spec for each in self._state.machines.values() if each.spec.name in self.machines]
