@@ -132,7 +132,7 @@ class FakeSuite:
 class Room:
     """An executor with fake machines, and everything it posted."""
 
-    def __init__(self, folder: Path, *machines: FakeMachine, prepare: str = "", start_ahead: bool = False) -> None:
+    def __init__(self, folder: Path, *machines: FakeMachine, prepare: str = "") -> None:
         self.folder = folder
         self.suite = FakeSuite()
         self.posted: list[m.Message] = []
@@ -150,7 +150,6 @@ class Room:
             sweep_timeout=5.0,
             prepare=prepare,
             extra=("--extra",),
-            start_ahead=start_ahead,
         )
 
     def start(self, number: int = 1, machine: MachineName = FAR, epoch: str = "", *, more: bool = False) -> None:

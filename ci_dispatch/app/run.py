@@ -107,7 +107,6 @@ def open_machine_fleet(parts: RunParts) -> OpenFleet:
         sweep_timeout=config.health.connect_timeout,
         prepare=config.suite.prepare,
         extra=parts.spec.arguments,
-        start_ahead=config.run.start_ahead,
     )
 
     def finish(state: RunState, report: Report) -> None:

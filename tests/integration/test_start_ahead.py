@@ -42,10 +42,11 @@ def test_with_service(service): pass
 """
 
 
-def runs(folder: Path, *, ahead: bool, source: str) -> tuple[Whole, Path]:
+def runs(folder: Path, ahead: str, source: str) -> tuple[Whole, Path]:
     """A run of many small pulls on two machines, and where they keep their jobs."""
-    suite = f'runner = "pytest"\nenv = {{ CI_DISPATCH_PYTHON = "{sys.executable}" }}\nsplit = "test"'
-    rest = IMPATIENT + f"head_share = 0.1\nstart_ahead = {str(ahead).lower()}\n"
+    python = f'{{ CI_DISPATCH_PYTHON = "{sys.executable}" }}'
+    suite = f'runner = "pytest"\nenv = {python}\nsplit = "test"\nstart_ahead = "{ahead}"'
+    rest = IMPATIENT + "head_share = 0.1\n"
     machines = "".join(
         f'[[machine]]\nname = "{name}"\nconnection = "local"\ncores = 1\nworkdir = "{folder}/{name}"\n' for name in "ab"
     )
@@ -60,17 +61,18 @@ def taken_over(folder: Path) -> list[str]:
     return [job.name for job in folder.glob("[ab]/jobs/*") if job.is_symlink()]
 
 
-def test_runners_are_started_ahead_and_nothing_of_them_is_left(tmp_path: Path) -> None:
-    ahead, folder = runs(tmp_path, ahead=True, source=HARMLESS)
-    assert ahead.code == 0
-    assert set(ahead.verdicts().values()) == {"passed"}
+@pytest.mark.parametrize("ahead", ["plugins", "conftest"])
+def test_runners_are_started_ahead_and_nothing_of_them_is_left(tmp_path: Path, ahead: str) -> None:
+    ran, folder = runs(tmp_path, ahead, HARMLESS)
+    assert ran.code == 0
+    assert set(ran.verdicts().values()) == {"passed"}
     assert taken_over(folder)
     assert not marked(folder)
 
 
 def test_trouble_in_a_suite_comes_to_the_same(tmp_path: Path) -> None:
-    ahead, folder = runs(tmp_path / "ahead", ahead=True, source=HARMLESS + TROUBLE)
-    plain, other = runs(tmp_path / "plain", ahead=False, source=HARMLESS + TROUBLE)
+    ahead, folder = runs(tmp_path / "ahead", "plugins", HARMLESS + TROUBLE)
+    plain, other = runs(tmp_path / "plain", "off", HARMLESS + TROUBLE)
     assert taken_over(folder)
     assert not taken_over(other)
     assert ahead.verdicts() == plain.verdicts()

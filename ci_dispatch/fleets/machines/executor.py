@@ -62,11 +62,8 @@ class MachineExecutor:
         prepare: str = "",
         prepare_here: bool = False,
         extra: Sequence[str] = (),
-        start_ahead: bool = False,
     ) -> None:
         """`folder` gets one folder for each attempt.
-
-        `start_ahead`: a machine starts the runner of the next lease while one runs, where its suite can.
 
         `prepare` is a shell command that makes a work tree ready where it was brought to; also on this computer
         itself when `prepare_here`, because it is a fresh checkout.
@@ -83,7 +80,6 @@ class MachineExecutor:
         self._sweep_timeout = sweep_timeout
         self._prepare, self._prepare_here = prepare, prepare_here
         self._extra = tuple(extra)
-        self._start_ahead = start_ahead
         self._standbys = Standbys(machines, threads, 2 * sync_timeout + sweep_timeout)
         self._synced: dict[MachineName, float] = {}  # when, on the monotonic clock; each is written under its lock
         self._prepared: dict[MachineName, str] = {}  # for which generation of the tree
@@ -99,7 +95,7 @@ class MachineExecutor:
                     lambda: m.LeaseEnded(lease.number, self._work(command, job)),
                     lambda error: m.LeaseEnded(lease.number, _not_started(f"internal error: {error}")),
                 )
-                if self._start_ahead and command.more:
+                if command.more:
                     self._standbys.start(lease.machine, partial(self._standby, command, job.id), job.begun)
             case CancelJob(lease=number, now=now):
                 self._cancel(number, now=now)

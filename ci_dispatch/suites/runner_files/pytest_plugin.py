@@ -29,6 +29,7 @@ LIFTED = {
     "setupplan": "--setup-plan",
     "looponfail": "--looponfail",
 }
+BEGIN, AHEAD = os.environ.pop("CI_DISPATCH_BEGIN", ""), os.environ.pop("CI_DISPATCH_AHEAD", "")
 WAITED_SECONDS = 0.01  # between two looks for the lease
 SHOWN = 5  # files that are skipped as a whole
 SELECTING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect"}
@@ -42,19 +43,19 @@ def wanted() -> dict[str, str] | None:
     return json.loads(Path(file).read_text(encoding="utf-8")) if file else None
 
 
-def wait_to_begin() -> None:
-    """Started ahead of its lease, a runner has loaded what is installed, and nothing of the suite's own."""
-    begin = os.environ.pop("CI_DISPATCH_BEGIN", "")
-    while begin and not Path(begin).exists():  # its supervisor ends it when nobody needs it
+def wait_to_begin(loaded: str) -> None:
+    """Started ahead of its lease, a runner waits when it has `loaded` as much as it may."""
+    while BEGIN and loaded == AHEAD and not Path(BEGIN).exists():  # its supervisor ends it when nobody needs it
         time.sleep(WAITED_SECONDS)
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any, parser: Any) -> Any:
-    wait_to_begin()
+    wait_to_begin("plugins")
     if "CI_DISPATCH_TESTS" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
         distribute(early_config.known_args_namespace)  # pytest-cov looks there, and then never again
     yield  # conftest files may add options
+    wait_to_begin("conftest")
     refuse_selection(parser)
 
 

@@ -48,8 +48,8 @@ class WaitingMachine(FakeMachine):
         self.over[job_id].set()
 
 
-def room_with(machine: WaitingMachine, folder: Path, *, ahead: bool = True, late: bool = True) -> Room:
-    room = Room(folder, machine, start_ahead=ahead)
+def room_with(machine: WaitingMachine, folder: Path, *, late: bool = True) -> Room:
+    room = Room(folder, machine)
     room.suite.late = ("tests",) if late else ()
     return room
 
@@ -96,14 +96,10 @@ def test_a_machine_has_one_at_most(tmp_path: Path) -> None:
     assert [job.id for job in machine.jobs] == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("ahead", "late", "more"), [(False, True, True), (True, False, True), (True, True, False)], ids=str
-)
-def test_none_is_started_where_it_is_switched_off_cannot_wait_or_has_nothing_to_wait_for(
-    tmp_path: Path, *, ahead: bool, late: bool, more: bool
-) -> None:
+@pytest.mark.parametrize(("late", "more"), [(False, True), (True, False)], ids=str)
+def test_none_is_started_that_cannot_wait_or_has_nothing_to_wait_for(tmp_path: Path, *, late: bool, more: bool) -> None:
     machine = WaitingMachine()
-    room = room_with(machine, tmp_path, ahead=ahead, late=late)
+    room = room_with(machine, tmp_path, late=late)
     room.start(1, more=more)
     assert room.threads.wait(SECONDS)
     assert waiting(machine) == []
