@@ -235,6 +235,7 @@ class Fleet(Protocol):
     """
 
     machines: frozenset[MachineName]  # that it can reach
+    lingers: float  # seconds for which a job of it that was lost may go on unseen
 
     def begin(self, now: float) -> Iterator[Message | Command]:
         """Take up what a run before this controller left: leases that are active in the ledger."""
