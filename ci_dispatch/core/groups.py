@@ -11,7 +11,7 @@ from ci_dispatch.core.model import TestId
 class Together(StrEnum):
     """What the tests of a group share."""
 
-    NOTHING = ""
+    NO = "no"
     MACHINE = "machine"  # all of their shards run on one machine
     SHARD = "shard"  # one invocation of the test runner gets them all
 
@@ -27,7 +27,7 @@ class GroupSpec(Value):
     titles: tuple[str, ...] = ()  # patterns
     projects: tuple[str, ...] = ()  # patterns
     tags: tuple[str, ...] = ()
-    together: Together = Together.NOTHING
+    together: Together = Together.NO
     exclusive: tuple[str, ...] = ()  # resources that one shard in the whole fleet holds at a time
     exclusive_on_machine: tuple[str, ...] = ()  # resources that one shard on each machine holds at a time
     needs: tuple[str, ...] = ()  # labels of the machine

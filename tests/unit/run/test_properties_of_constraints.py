@@ -45,7 +45,7 @@ def random_groups(tests: Sequence[Test], random: Random) -> list[TestGroup]:
         members = random.sample(tests, random.randint(1, min(len(tests), 12)))
         spec = GroupSpec(
             name=name,
-            together=random.choice([Together.NOTHING, Together.NOTHING, Together.MACHINE]),
+            together=random.choice([Together.NO, Together.NO, Together.MACHINE]),
             exclusive=random.choice([(), (), ("db",), ("licence",), ("db", "licence")]),
             exclusive_on_machine=random.choice([(), (), ("port",)]),
             needs=random.choice([(), (), ("gpu",), ("GPU", "arm")]),
