@@ -77,6 +77,20 @@ class Constraints:
         home = now.places.get(demand.place)
         return f"{demand.place} runs on {home}" if home not in (None, machine.name) else ""
 
+    def words(self, test: TestId, machines: Iterable[MachineSpec]) -> Iterator[str]:
+        """What holds for the test, for people; `machines` are all that the run may use."""
+        demand = self.of(test)
+        if demand.after:
+            yield f"it comes after {', '.join(demand.after)}"
+        if demand.lock:
+            where = "on each machine" if demand.on_machine else "in the whole run"
+            yield f"one shard at a time {where} holds {demand.lock}"
+        if demand.needs:
+            able = ", ".join(machine.name for machine in machines if demand.needs <= machine.offers)
+            yield f"it needs {', '.join(sorted(demand.needs))}, which {able or 'no machine'} has"
+        if demand.place:
+            yield f"all of {demand.place} runs on one machine"
+
     # -- what comes after what --------------------------------------------------------------------------------------
 
     def passed(self, verdicts: Mapping[TestId, Verdict]) -> frozenset[str]:

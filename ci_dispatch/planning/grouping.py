@@ -194,7 +194,8 @@ def _unmet(grouped: Grouped, machines: Sequence[MachineSpec]) -> Iterator[Config
             if label.casefold() not in labels:
                 missing = True
                 allowed = f"a label or the name of a machine of this run: {shown}"
-                yield _problem(group.spec.name, "needs", f'"{label}"', allowed, nearest(label, labels.values()))
+                meant = labels.get(nearest(label.casefold(), labels), "")
+                yield _problem(group.spec.name, "needs", f'"{label}"', allowed, meant)
     if missing:
         return
     constraints, told = Constraints(grouped.groups, grouped.tests), set[frozenset[str]]()

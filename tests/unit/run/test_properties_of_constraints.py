@@ -16,13 +16,17 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import Stamped, VerdictReached
 from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
-from ci_dispatch.core.model import ANY_MACHINE, Ended, MachineSpec, Test, TestId, Verdict
+from ci_dispatch.core.model import ANY_MACHINE, Ended, MachineSpec, RunId, Test, TestId, Verdict
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
+from ci_dispatch.fleets.actions.run.matrix import MatrixJob
+from ci_dispatch.fleets.actions.waves.planned_wave import PlannedWave
+from ci_dispatch.fleets.actions.waves.replay import Replay
 from ci_dispatch.run.journal import Journal
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import RunState
 from tests.simulated_actions import Faults, simulate_fleets
 from tests.simulation import EventRecorder, make_tests
+from tests.unit.fleets.test_replay import Workflow
 from tests.unit.run.test_properties import machine, replayed
 from tests.unit.run.test_properties_of_fleets import world_of
 
@@ -38,25 +42,24 @@ def labelled(n: int, random: Random) -> MachineSpec:
 
 
 def random_groups(tests: Sequence[Test], random: Random) -> list[TestGroup]:
-    """Up to five groups; each comes only after those before it."""
+    """Up to five groups of whole units; each comes only after those before it, and waits for none of its own tests."""
     groups: list[TestGroup] = []
     for number in range(random.randint(1, 5)):
-        name = f"g{number}"
-        members = random.sample(tests, random.randint(1, min(len(tests), 12)))
+        units = {test.unit for test in random.sample(tests, random.randint(1, min(len(tests), 12)))}
+        members = tuple(test.id for test in tests if test.unit in units)
+        shared = [group for group in groups if set(group.tests) & set(members)]
+        after = tuple(group.spec.name for group in groups if random.random() < 0.3)
+        if shared and (after or any(group.spec.after for group in shared)):
+            continue
         spec = GroupSpec(
-            name=name,
+            name=f"g{number}",
             together=random.choice([Together.NO, Together.NO, Together.MACHINE]),
             exclusive=random.choice([(), (), ("db",), ("licence",), ("db", "licence")]),
             exclusive_on_machine=random.choice([(), (), ("port",)]),
             needs=random.choice([(), (), ("gpu",), ("GPU", "arm")]),
-            after=tuple(group.spec.name for group in groups if random.random() < 0.3),
+            after=after,
         )
-        inside = {test for group in groups for test in group.tests}
-        fresh = tuple(test.id for test in members if not spec.after or test.id not in inside)
-        before = {t for group in groups if group.spec.after for t in group.tests}
-        if not fresh or before & set(fresh):  # else a test of one could wait for one that waits for it
-            continue
-        groups.append(TestGroup(spec=spec, tests=fresh))
+        groups.append(TestGroup(spec=spec, tests=members))
     return groups
 
 
@@ -145,11 +148,6 @@ def run_once(seed: int, count: int, machines: int, over_ssh: int) -> list[Stampe
     tests = make_tests(count, unit_size=random.choice([1, 1, 3]))
     world, truth = world_of(random, count, fleet)
     groups = random_groups(tests, random)
-    units = {test.id: test.unit for test in tests}
-    groups = [replace(g, tests=tuple(t for t in units if units[t] in {units[m] for m in g.tests})) for g in groups]
-    groups = [g for n, g in enumerate(groups) if not _tangled(g, groups[:n])]
-    names = {group.spec.name for group in groups}
-    groups = [replace(g, spec=replace(g.spec, after=tuple(n for n in g.spec.after if n in names))) for g in groups]
     disk, recorder = io.BytesIO(), EventRecorder()
     state, _ = simulate_fleets(
         tests,
@@ -168,12 +166,6 @@ def run_once(seed: int, count: int, machines: int, over_ssh: int) -> list[Stampe
     Kept(state, groups, recorder.events).check()
     check_verdicts(state, disk, with_dependents(truth, groups))
     return recorder.events
-
-
-def _tangled(group: TestGroup, earlier: Sequence[TestGroup]) -> bool:
-    """Units made it larger: a test of it may now wait for itself."""
-    shared = [other for other in earlier if set(other.tests) & set(group.tests)]
-    return bool(shared) and (bool(group.spec.after) or any(other.spec.after for other in shared))
 
 
 SEEDS = st.integers(0, 2**32)
@@ -195,6 +187,69 @@ def test_through_github_constraints_are_kept(seed: int, count: int, machines: in
 @given(seed=SEEDS, count=st.integers(2, 40))
 def test_over_both_fleets_at_once_constraints_are_kept(seed: int, count: int) -> None:
     run_once(seed, count, 4, over_ssh=2)
+
+
+class GroupedWorkflow(Workflow):
+    """One workflow run of tests with groups, whose jobs may get lost."""
+
+    def __init__(self, random: Random, tests: int, machines: int) -> None:
+        super().__init__(random, tests, machines, retries=2)
+        self.machines = [labelled(n, random) for n in range(machines)]
+        self.groups = random_groups(self.started.tests, random)
+        self.started = replace(self.started, machines=tuple(self.machines), groups=tuple(self.groups))
+        self.first = replace(self.first, started=self.started)
+
+    def again(self, wave: int, attempt: int) -> PlannedWave:
+        replay = self.replay(attempt)
+        made, usable = replay.plan(
+            PlannedWave(id=RunId("r"), wave=wave, attempt=attempt, at=self.clock), self.machines, ActionsPolicy()
+        )
+        self.check(made, replay, [machine.name for machine in usable])
+        self.waves += [made] if made.jobs else []
+        return made
+
+    def check(self, wave: PlannedWave, replay: Replay, usable: Collection[str]) -> None:
+        planned = [test for job in wave.jobs for test in job.shard.tests]
+        assert len(planned) == len(set(planned))
+        verdicts = {test: record.verdict for test, record in replay.state.ledger.records.items()}
+        members = {group.spec.name: group.tests for group in self.groups}
+        for group in self.groups:
+            jobs = [job for job in wave.jobs if set(job.shard.tests) & set(group.tests)]
+            needs = {label.casefold() for label in group.spec.needs}
+            machines = [replay.state.machines[job.machine].spec for job in jobs if needs]
+            assert all(needs <= machine.offers for machine in machines)
+            assert group.spec.together is Together.NO or len({job.machine for job in jobs}) <= 1
+            assert not jobs or all(verdicts[test] in FINE for name in group.spec.after for test in members[name])
+        for job, other in combinations(wave.jobs, 2):
+            both = self.resources(job, "exclusive") & self.resources(other, "exclusive")
+            here = self.resources(job, "exclusive_on_machine") & self.resources(other, "exclusive_on_machine")
+            assert not both
+            assert not here or job.machine != other.machine
+        assert all(job.workers == 1 for job in wave.jobs if job.lock)
+        free = {test for test in replay.owed if not any(test in group.tests for group in self.groups)}
+        assert not usable or free <= set(planned), "what nothing holds for waits for nothing"
+
+    def resources(self, job: MatrixJob, name: str) -> set[str]:
+        inside = [group.spec for group in self.groups if set(group.tests) & set(job.shard.tests)]
+        return {word for spec in inside for word in getattr(spec, name)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=SEEDS, tests=st.integers(1, 20), machines=st.integers(1, 4))
+def test_in_one_workflow_constraints_are_kept_in_every_wave(seed: int, tests: int, machines: int) -> None:
+    random = Random(seed)
+    run = GroupedWorkflow(random, tests, machines)
+    run.plan()
+    run.check(run.waves[0], run.replay(1, run.first), [machine.name for machine in run.machines])
+    run.execute(run.waves[0], 1, 0.95)
+    for number in (2, 3, 4):
+        run.execute(run.again(number, 1), 1, 0.95)
+    last = run.replay(1)
+    last.finish(run.clock + 10, "no wave is left")
+    assert last.state.finished is not None
+    verdicts = [record.verdict for record in last.state.ledger.records.values()]
+    assert None not in verdicts
+    assert last.state.finished.exit_code != ExitCode.PASSED or set(verdicts) <= set(FINE)
 
 
 @settings(max_examples=10)
