@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ci_dispatch.config.choices import ProgressMode, Split, StartAhead, Strategy, Transfer
 from ci_dispatch.config.setting import setting, settings_of
-from ci_dispatch.config.slack_sections import SlackConfig
+from ci_dispatch.config.slack import SlackConfig
 from ci_dispatch.config.value_types import (
     DAY,
     address,
@@ -28,6 +28,7 @@ from ci_dispatch.config.value_types import (
     variable,
 )
 from ci_dispatch.core.codec import replace
+from ci_dispatch.core.groups import GroupSpec
 from ci_dispatch.core.job_environment import HIDDEN
 from ci_dispatch.core.model import SPEEDS, Connection, MachineSpec
 
@@ -314,7 +315,11 @@ class MachineConfig:
     slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that allow it.")
     workers: int = setting(0, integer(0, 4096), "Tests at a time inside one shard. 0: cores / slots.")
     speed: float = setting(1.0, number(*SPEEDS), "Of one core, compared with the others; learning begins here.")
-    labels: tuple[str, ...] = setting((), texts(), "Labels of its GitHub runner.")
+    labels: tuple[str, ...] = setting(
+        (),
+        texts(),
+        "Labels of its GitHub runner, and what a [[group]] may need; by its name it can be asked for anyway.",
+    )
     workdir: str = setting(
         "", text(), "Where work trees are kept on it. Empty: .cache/ci-dispatch in the user's home folder."
     )
@@ -337,6 +342,7 @@ class Config:
     github: GitHubConfig = field(default_factory=GitHubConfig)
     rules: RulesConfig = field(default_factory=RulesConfig)
     machines: tuple[MachineSpec, ...] = ()
+    groups: tuple[GroupSpec, ...] = ()
 
     @property
     def fleet(self) -> tuple[MachineSpec, ...]:
@@ -351,8 +357,10 @@ def complete(config: Config) -> Config:
     return replace(config, suite=replace(config.suite, hidden=tuple(dict.fromkeys((*HIDDEN, *tokens)))))
 
 
-SECTIONS = {f.name: cast("type[Any]", f.default_factory) for f in fields(Config) if f.name != "machines"}
+SECTIONS = {
+    f.name: cast("type[Any]", f.default_factory) for f in fields(Config) if f.name not in ("machines", "groups")
+}
 """The tables of the file, by name."""
 
 SETTINGS = tuple(setting for name, section in SECTIONS.items() for setting in settings_of(section, name))
-"""Every setting outside [[machine]] and [[slack.channel]]."""
+"""Every setting outside [[machine]], [[group]] and [[slack.channel]]."""

@@ -96,7 +96,8 @@ class MachineExecutor:
                     lambda error: m.LeaseEnded(lease.number, _not_started(f"internal error: {error}")),
                 )
                 if command.more:
-                    self._standbys.start(lease.machine, partial(self._standby, command, job.id), job.begun)
+                    make = partial(self._standby, command, job.id)
+                    self._standbys.start(lease.machine, command.workers, make, job.begun)
             case CancelJob(lease=number, now=now):
                 self._cancel(number, now=now)
             case _:
@@ -169,7 +170,7 @@ class MachineExecutor:
                 timeout=self._shard_timeout,
                 output_offset=output.tell(),
                 live_offset=live.tell(),
-                standby=self._standbys.take(lease.machine),
+                standby=self._standbys.take(lease.machine, start.workers),
             )
             end = machine.run(job, listener)
         if end.ended is Ended.NOT_STARTED:  # its tree may be another run's by now

@@ -24,23 +24,26 @@ class Standbys:
         self._machines, self._threads, self._seconds = machines, threads, seconds
         self._lock = threading.Lock()
         self._kept: dict[MachineName, str] = {}  # ids of jobs, from before they start
-        self._waiting: set[str] = set()  # of them, those that are there
+        self._waiting: dict[str, int] = {}  # of them, those that are there, with their workers
         self._closed = False
 
-    def start(self, machine: MachineName, make: Callable[[], Job], begun: threading.Event) -> None:
-        """Start what `make` gives, as soon as the lease that may be followed by another has `begun`.
+    def start(self, machine: MachineName, workers: int, make: Callable[[], Job], begun: threading.Event) -> None:
+        """Start what `make` gives, for so many workers, as soon as the lease before it has `begun`.
 
         None when there is one already, or when the runner cannot wait.
         """
-        self._threads.start(f"standby {machine}", lambda: self._keep(machine, make, begun), lambda _error: m.Tick())
+        self._threads.start(
+            f"standby {machine}", lambda: self._keep(machine, workers, make, begun), lambda _error: m.Tick()
+        )
 
-    def take(self, machine: MachineName) -> str:
-        """The id of the one that waits on `machine`, "" for none; it is the caller's now."""
+    def take(self, machine: MachineName, workers: int) -> str:
+        """The id of the one that waits on `machine` with so many workers, "" for none; it is the caller's now."""
         with self._lock:
-            if (job_id := self._kept.get(machine, "")) not in self._waiting:
+            if self._waiting.get(self._kept.get(machine, "")) != workers:
                 return ""
-            self._waiting.discard(job_id)
-            return self._kept.pop(machine)
+            job_id = self._kept.pop(machine)
+            del self._waiting[job_id]
+            return job_id
 
     def close(self) -> None:
         """End those that nobody has taken."""
@@ -51,7 +54,7 @@ class Standbys:
             with suppress(MachineError):  # it cannot be reached: its own lease ends the job
                 self._machines[machine].kill(job_id)
 
-    def _keep(self, machine: MachineName, make: Callable[[], Job], begun: threading.Event) -> m.Message:
+    def _keep(self, machine: MachineName, workers: int, make: Callable[[], Job], begun: threading.Event) -> m.Message:
         """Until it is taken over, or has ended. Whatever goes wrong costs nothing but its head start."""
         if not begun.wait(self._seconds):
             return m.Tick()
@@ -59,7 +62,7 @@ class Standbys:
             job = make()
             if job.invocation.late and self._keeps(machine, job.id):
                 try:
-                    self._machines[machine].run(job, _Started(lambda: self._waits(machine, job.id)))
+                    self._machines[machine].run(job, _Started(lambda: self._waits(machine, job.id, workers)))
                 finally:
                     self._is_over(machine, job.id)
         return m.Tick()
@@ -68,14 +71,14 @@ class Standbys:
         with self._lock:
             return not self._closed and self._kept.setdefault(machine, job_id) == job_id
 
-    def _waits(self, machine: MachineName, job_id: str) -> None:
+    def _waits(self, machine: MachineName, job_id: str, workers: int) -> None:
         with self._lock:
             if self._kept.get(machine) == job_id:
-                self._waiting.add(job_id)
+                self._waiting[job_id] = workers
 
     def _is_over(self, machine: MachineName, job_id: str) -> None:
         with self._lock:
-            self._waiting.discard(job_id)
+            self._waiting.pop(job_id, None)
             if self._kept.get(machine) == job_id:
                 del self._kept[machine]
 

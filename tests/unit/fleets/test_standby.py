@@ -89,8 +89,9 @@ def test_a_machine_has_one_at_most(tmp_path: Path) -> None:
     invocation = Invocation(argv=("x",), cwd="/", late=("tests",))
     for name in ("a", "b"):
         job = Job(id=name, invocation=invocation, lease_seconds=5.0, timeout=5.0, waits=True)
-        standbys.start(FAR, partial(replace, job), begun)
+        standbys.start(FAR, 3, partial(replace, job), begun)
         assert machine.there.wait(SECONDS)
+    assert standbys.take(FAR, 1) == "", "a lease of one worker would get three"
     standbys.close()
     assert threads.wait(SECONDS)
     assert [job.id for job in machine.jobs] == ["a"]

@@ -1,4 +1,4 @@
-"""The settings of messages in Slack, each declared once, as in `sections`."""
+"""The settings of messages in Slack."""
 # ruff: noqa: RUF009, FBT003  (a setting's default is an argument of its declaration; `setting` gives a dataclass field)
 
 from __future__ import annotations
