@@ -173,6 +173,9 @@ class RunConfig:
         "How the work tree gets to a machine. copy: as it lies here; git: it fetches the commit from `origin`.",
     )
     sync_timeout: float = setting(300.0, duration(1), "Longest time for bringing the work tree to a machine.")
+    copies: bool = setting(
+        True, boolean(), "Run what still runs at the end on an idle machine too, when that is expected to end sooner."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
