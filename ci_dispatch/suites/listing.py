@@ -175,14 +175,14 @@ def listing_of(output: ListingOutput, split: Split, *, runner: str, workdir: str
         marks={
             test: TestMarks(tags=one.tags, groups=_marked(one))
             for test, one in events.planned.items()
-            if one.tags or one.groups
+            if one.tags or one.marks
         },
     )
 
 
 def _marked(listed: ListedTest) -> tuple[GroupSpec, ...]:
     """A mark says of its own test what holds; it selects no others."""
-    return tuple(replace(mark, files=(), titles=(), projects=(), tags=()) for mark in listed.groups)
+    return tuple(replace(mark, files=(), titles=(), projects=(), tags=()) for mark in listed.marks)
 
 
 def _lacks_something(events: LiveEvents) -> bool:

@@ -52,7 +52,7 @@ class ListedTest(Value):
     setup: bool = False  # it runs in every invocation, whatever that selects
     classname: str = ""  # in the runner's own JUnit reports; empty: the file
     tags: tuple[str, ...] = ()
-    groups: tuple[GroupSpec, ...] = ()  # that the suite itself puts it in; without a name: for it alone
+    marks: tuple[GroupSpec, ...] = ()  # groups that the suite itself puts it in; without a name: for it alone
 
     def as_test(self) -> Test:
         return Test(

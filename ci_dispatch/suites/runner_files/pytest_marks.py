@@ -24,7 +24,7 @@ def tags_of(item: Any) -> list[str]:
     return sorted({mark.name for mark in item.iter_markers()}.difference(WITHOUT_MEANING))
 
 
-def groups_of(item: Any) -> list[dict[str, Any]]:
+def marks_of(item: Any) -> list[dict[str, Any]]:
     """Its marks of ours, as groups. Raises ValueError for one that says what none can say."""
     return [_group(mark) for mark in item.iter_markers(MARK)]
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
-from pytest_marks import groups_of, tags_of
+from pytest_marks import marks_of, tags_of
 
 MESSAGE = 10_000  # characters
 DETAIL = 60_000
@@ -82,9 +82,9 @@ class LiveEventWriter:
         group = "" if dist in BY_SCOPE else group
         line = item.location[1]
         try:
-            groups = groups_of(item)
+            marks = marks_of(item)
         except ValueError as error:
-            groups = []
+            marks = []
             write_event("problem", cause="usage error", message=f"the mark ci_dispatch of {item.nodeid}: {error}")
         return {
             "id": item.nodeid,
@@ -94,7 +94,7 @@ class LiveEventWriter:
             "unit": unit or (f"group {group}" if group else ""),
             "group": f"group {group}" if group else "",
             "tags": tags_of(item),
-            "groups": groups,
+            "marks": marks,
         }
 
     def pytest_collectreport(self, report: Any) -> None:
