@@ -33,6 +33,11 @@ class Demand:
         """Not every machine may have it at any time."""
         return bool(self.needs or self.lock or self.place)
 
+    @property
+    def free(self) -> bool:
+        """Any machine may have it at any time."""
+        return not self.picky and not self.after
+
 
 FREE = Demand()
 

@@ -143,6 +143,17 @@ def test_what_may_not_run_twice_at_the_same_time_is_never_copied(demand: dict[st
     assert state.verdicts[Verdict.PASSED] == 20
 
 
+def test_side_effects_change_nothing_about_who_gets_what() -> None:
+    tests = make_tests(20)
+    group = TestGroup(spec=GroupSpec(name="mail", side_effects=True), tests=tuple(test.id for test in tests))
+    fleet = [MachineSpec(name=MachineName(name), cores=1) for name in "ab"]
+    world = World(seconds={test.id: 1.0 for test in tests})
+    marked, free = (simulate(tests, fleet, world, groups=groups) for groups in ([group], []))
+    assert [each.lease.shard for each in marked.ledger.attempts.values()] == [
+        each.lease.shard for each in free.ledger.attempts.values()
+    ]
+
+
 @pytest.mark.parametrize("dies", ["a", "b"])
 def test_when_one_of_the_two_machines_dies_the_other_one_decides(dies: str) -> None:
     tests = make_tests(2)
