@@ -186,7 +186,7 @@ def one_by_one(case: Case) -> float:
 def former(case: Case) -> float:
     """ci-dispatch as it was: heads by longest first alone, of a constant share."""
     with mock.patch.object(planner, "heads", _heads_by_longest_first):
-        return ours(case, 0.5 + 0.42 * case.known)
+        return ours(case, 0.5 + 0.42 * case.known, copies=False)
 
 
 def _heads_by_longest_first(
@@ -208,7 +208,12 @@ def _heads_by_longest_first(
     return given
 
 
-def ours(case: Case, share: float | None = None) -> float:
+def without_copies(case: Case) -> float:
+    """ci-dispatch where stragglers run once."""
+    return ours(case, copies=False)
+
+
+def ours(case: Case, share: float | None = None, *, copies: bool = True) -> float:
     """A whole run of the engine, which believes what the case says that it does."""
     tests = [
         Test(id=TestId(f"t{n:05}"), unit=UnitId(f"u{n:05}"), file=f"f{file}", title=(f"t{n}",))
@@ -226,7 +231,7 @@ def ours(case: Case, share: float | None = None) -> float:
         real_init(self, FLEET, world, clock, heard)  # type: ignore[arg-type]
 
     believed: Mapping[TestId, float] = dict(zip(ids, case.believed, strict=True))
-    terms = {"head_share": case.head_share if share is None else share}
+    terms = {"head_share": case.head_share if share is None else share, "copies": copies}
     with mock.patch.object(SimulatedFleet, "__init__", true_fleet):
         state = simulate(tests, case.fleet, world, expected=believed, terms=terms)
     assert state.finished is not None
@@ -241,6 +246,7 @@ POLICIES: Mapping[str, Callable[[Case], float]] = {
     "pytest-xdist `worksteal`": worksteal,
     "GNU parallel, a job a test": one_by_one,
     "ci-dispatch, longest first, as it was": former,
+    "ci-dispatch, no copies of stragglers": without_copies,
     "**ci-dispatch**": ours,
 }
 
