@@ -120,6 +120,17 @@ def test_a_standby_that_was_never_started_is_no_loss(machine: SupervisedMachine)
     assert (end.ended, end.exit_code) == (Ended.EXITED, 0)
 
 
+def test_one_that_begins_without_having_been_taken_over_is_nobodys(machine: SupervisedMachine) -> None:
+    """A test knows where the files of a standby are."""
+    ahead = waiting(machine)
+    Path(machine.place("ahead").attempt, "begin").touch()
+    recorder = Recorder()
+    end = machine.run(replace(lease(machine, "one", "print('own')"), standby="ahead"), recorder)
+    assert (end.ended, end.exit_code) == (Ended.EXITED, 0)
+    assert recorder.out == b"ready\nown\n"
+    ahead.end()
+
+
 def test_it_ends_when_nobody_needs_it(machine: SupervisedMachine) -> None:
     ahead = waiting(machine)
     machine.kill("ahead")

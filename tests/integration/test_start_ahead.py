@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.fleet.recorder import marked
+from ci_dispatch.config.choices import StartAhead
+from ci_dispatch.config.sections import SuiteConfig
+from ci_dispatch.run.ports import AttemptPaths
+from ci_dispatch.suites.pytest import PytestSuite
+from tests.fleet.recorder import marked, until
 from tests.integration.whole_run import IMPATIENT, Whole, ci_dispatch, repository
 
 pytestmark = pytest.mark.slow
@@ -82,3 +88,44 @@ def test_trouble_in_a_suite_comes_to_the_same(tmp_path: Path) -> None:
         f"test_{name}": "failed" for name in ("fails", "exits", "ends", "is_killed", "leaves", "with_service")
     }
     assert not marked(folder)
+
+
+RECORD = "from pathlib import Path; Path('{name}.loaded').write_text(str(Path('begin').exists()))"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "loaded"), [("plugins", ("early",)), ("conftest", ("early", "conftest"))], ids=["plugins", "conftest"]
+)
+def test_nothing_more_of_a_suite_is_loaded_before_its_lease_than_it_says(
+    tmp_path: Path, ahead: str, loaded: tuple[str, ...]
+) -> None:
+    """What each file of the suite finds when it is loaded: whether the runner had been told to begin."""
+    tree, attempt = tmp_path / "tree", tmp_path / "attempt"
+    tree.mkdir()
+    for name in ("early", "conftest", "test_it"):
+        (tree / f"{name}.py").write_text(RECORD.format(name=name) + "\ndef test_one(): pass\n")
+    (tree / "pytest.ini").write_text("[pytest]\naddopts = -p early\n")
+    settings = SuiteConfig(env={"CI_DISPATCH_PYTHON": sys.executable}, start_ahead=StartAhead(ahead))
+    suite = PytestSuite(settings, tree)
+    tests = suite.list_tests(60).tests
+    for record in tree.glob("*.loaded"):
+        record.unlink()
+    place = AttemptPaths(tree=str(tree), attempt=str(attempt))
+    call = suite.invocation(tests, place, workers=1, shard=1, extra=())
+    assert call.late == ("tests.json",)
+    attempt.mkdir()
+    for name in call.files.keys() - set(call.late):
+        (attempt / name).write_bytes(call.files[name])
+    env = {**os.environ, **call.env, "CI_DISPATCH_BEGIN": str(tree / "begin")}
+    process = subprocess.Popen(call.argv, cwd=call.cwd, env=env, stdout=subprocess.DEVNULL)
+    try:
+        until((tree / f"{loaded[-1]}.loaded").exists, 60)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        (attempt / "tests.json").write_bytes(call.files["tests.json"])
+        (tree / "begin").touch()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+    told = {record.stem: record.read_text() == "False" for record in tree.glob("*.loaded")}
+    assert told == {name: name in loaded for name in ("early", "conftest", "test_it")}

@@ -258,8 +258,10 @@ class MachineFleet:
     def _copy(self, queue: ShardQueue, usable: Sequence[MachineState], now: float) -> Iterator[m.Message | m.Command]:
         """An idle machine runs what still runs elsewhere too, where that is expected to end sooner; each test once."""
         idle = [machine.spec for machine in usable if self._may_take_over(machine)]
-        if not self._policy.copies or self._ledger.pending or not idle:
+        if not self._policy.copies or not idle:
             return
+        if any(self._ledger.records[test].not_before > now for test in self._ledger.pending):
+            return  # there will be other work in a moment; what pends besides waits for what runs, or for others
         running = [self._ledger.attempts[number] for number in self._active()]
         stragglers = [(attempt, rest) for attempt in running if (rest := self._may_be_copied(attempt))]
         if not stragglers:

@@ -23,7 +23,7 @@ def take_over(jobs: str, name: str, standby: str, files: dict[str, str]) -> bool
     try:
         taken = _begin(folder, name, files)
     except OSError:  # a full disk
-        taken = folder.begun()
+        taken = folder.begun() and _is_of(folder, name)
     if not taken:
         os.unlink(path)
     return taken
@@ -50,7 +50,10 @@ def _begin(folder: AttemptFolder, taker: str, files: dict[str, str]) -> bool:
 
 def _is_of(folder: AttemptFolder, taker: str) -> bool:
     """One job only takes it."""
-    return os.readlink(folder.file("taker")) == taker
+    try:
+        return os.readlink(folder.file("taker")) == taker
+    except OSError:
+        return False
 
 
 def _link(target: str, path: str) -> None:
