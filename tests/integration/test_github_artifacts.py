@@ -178,3 +178,14 @@ def test_whatever_byte_is_damaged_the_error_is_ours(tmp_path: Path) -> None:
         except BadArtifact:
             refused += 1
     assert refused > len(sound) / 2
+
+
+def test_an_artifact_is_found_by_its_name_and_says_whose_run_it_was(double: GitHubDouble, api: GitHubApi) -> None:
+    made(double, api)
+    [artifact] = api.artifacts_called("report")
+    assert (artifact.name, artifact.origin.branch, artifact.origin.own) == ("report", "main", True)
+    assert artifact.created is not None
+    double.hub.artifacts[0].from_fork = True
+    [artifact] = api.artifacts_called("report")
+    assert not artifact.origin.own
+    assert api.artifacts_called("another") == ()

@@ -142,6 +142,15 @@ class GitHubApi:
         )
         return tuple(artifact for page in self._pages(request, ArtifactPage) for artifact in page.items)
 
+    def artifacts_called(self, name: str) -> tuple[ArtifactView, ...]:
+        """Of all runs of the repository; at most the first page, which has the newest."""
+        request = RestRequest(
+            what=f"The artifacts called {name} could not be listed",
+            path="/actions/artifacts",
+            parameters={"name": name, "per_page": str(PAGE)},
+        )
+        return self.client.read(request, ArtifactPage).items
+
     def artifact_address(self, artifact: ArtifactView) -> str:
         """Where to fetch it within the next minute, without our token. Expired: `RequestRefused` with status 410."""
         what = f"The artifact {artifact.name} could not be fetched"
