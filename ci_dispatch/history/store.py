@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -99,10 +99,10 @@ class HistoryStore:
         rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs ORDER BY at, id")  # noqa: S608  (our own names)
         return [self._value(PastRun, _RUN, row) for row in rows]
 
-    def records(self) -> Iterator[RecordedRun]:
-        """All runs with their tests, oldest first, one at a time."""
+    def records(self, besides: Collection[PastRun] = ()) -> Iterator[RecordedRun]:
+        """All runs but `besides` with their tests, oldest first, one at a time."""
         for run in self.runs():
-            record = self._record(run.id)
+            record = None if run in besides else self._record(run.id)
             if record is not None:
                 yield record
 
