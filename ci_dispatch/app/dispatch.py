@@ -54,9 +54,9 @@ from ci_dispatch.planning import planner
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
-from report_merge.model import Report
 
 
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
@@ -217,11 +217,11 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
         threads=parts.threads(),
     )
 
-    def finish(state: RunState, report: Report) -> None:
+    def finish(state: RunState, reports: ReportCache) -> None:
         here = ActionsEnvironment(parts.environ)
         history_travel.keep(parts.suite.title, parts.spec.runs_folder, parts.folder, parts.environ)
-        github_output.tell(state, report, parts.folder, [run.id for run in fleet.runs], here)
-        github_output.comment(config, parts.environ, report, target)
+        github_output.tell(state, reports, parts.folder, [run.id for run in fleet.runs], here)
+        github_output.comment(config, parts.environ, state, reports, target)
 
     see = github_output.runner_sight(config, parts.environ, target.repository, parts.stack)
     return OpenFleet(fleet=fleet, executor=executor, see=see, finish=finish)

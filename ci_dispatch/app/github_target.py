@@ -145,9 +145,9 @@ def repository_root(settings: Settings) -> Path:
     return Path(top) if top else settings.root
 
 
-def default_branch(settings: Settings) -> str:
+def default_branch(root: Path, environ: Mapping[str, str]) -> str:
     """As GitHub's event names it, or else git here."""
-    return ActionsEnvironment(settings.environ).default_branch or default_branch_of(settings.root)
+    return ActionsEnvironment(environ).default_branch or default_branch_of(root)
 
 
 def default_branch_of(root: Path) -> str:

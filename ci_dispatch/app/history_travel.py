@@ -72,7 +72,7 @@ def _download(
         github = connect(settings.config, settings.environ, repository)
         with closing(github.client):
             kept = github.artifacts_called(artifact_name(title))
-            for artifact in candidates(kept, branch, default_branch(settings)):
+            for artifact in candidates(kept, branch, default_branch(settings.root, settings.environ)):
                 try:
                     fetch(github, artifact, scratch / str(artifact.id), LIMITS)
                     tell((artifact.origin.branch, scratch / str(artifact.id) / FILE))

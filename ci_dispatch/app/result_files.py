@@ -21,6 +21,7 @@ from ci_dispatch.run.junit_names import under_own_names
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
+from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules, Finding, RulesError, classify, load_rules
 from report_merge.junit.document import write as write_junit
 from report_merge.model import Report, RunContext
@@ -30,12 +31,12 @@ from report_merge.render.markdown import job_summary
 SHOWN_WARNINGS = 20
 
 
-def write(state: RunState, report: Report, folder: RunFolder) -> None:
-    """The files of the result; each whole or not at all."""
+def write(state: RunState, report: Report, folder: RunFolder, comparison: Comparison | None = None) -> None:
+    """The files of the result; each whole or not at all. `comparison` is with an earlier run."""
     merged = io.BytesIO()
     write_junit(under_own_names(report, state), merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
-    run_folder.write_whole(folder.summary, (job_summary(report) + _warnings(state)).encode())
+    run_folder.write_whole(folder.summary, (job_summary(report, comparison=comparison) + _warnings(state)).encode())
     data = json.dumps(run_report.run_json(state), ensure_ascii=False, indent=1)
     run_folder.write_whole(folder.run_json, data.encode("utf-8", "backslashreplace"))  # a lone surrogate as JSON has it
 

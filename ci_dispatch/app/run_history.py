@@ -10,22 +10,24 @@ from typing import TypeVar
 
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ControllerError, UnreadableReport
-from ci_dispatch.core.model import Test
-from ci_dispatch.history import former, of_run
+from ci_dispatch.core.model import Test, Verdict
+from ci_dispatch.history import former, look_back, of_run
 from ci_dispatch.history.aside import identity, put_aside
 from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign
 from ci_dispatch.history.merge import Bounds
 from ci_dispatch.history.store import WAIT, HistoryStore
-from ci_dispatch.history.values import Remembered
+from ci_dispatch.history.values import PastRun, PastTest, Remembered
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.reporters import EarlierRun
 from ci_dispatch.run import run_folder
+from ci_dispatch.run.run_report import LookedBack
 from ci_dispatch.run.state import RunState
-from report_merge.model import RunContext
+from report_merge.model import Report, RunContext
 
 T = TypeVar("T")
 
 DEADLINE = 30.0  # seconds; what the history may take at the beginning of a run and at its end
+LOOKED_UP = 100  # tests
 WHILE_IT_RUNS = 1.0  # seconds; what a reporter's memory may take of the loop's time
 
 
@@ -69,13 +71,35 @@ class RunHistory:
             return None
 
         def look(store: HistoryStore) -> EarlierRun | None:
-            last = store.last_run(context.title, context.repository, context.branch)
+            last = store.last_run(context.title, context.repository, context.branch, besides=context.run_id)
             if last is None:
                 return None
             ended, passed = last.at + last.seconds, last.verdict == "PASSED"
             return EarlierRun(passed=passed, at=ended, fingerprints=store.fingerprints(last.id))
 
         return self._use(look, None, WHILE_IT_RUNS)
+
+    def look_back(self, report: Report, state: RunState, default_branch: str) -> LookedBack:
+        """A run that is over beside earlier ones: against the last of the default branch, or else of its own.
+
+        The tests that failed or were flaky are told how they ended before, the first `LOOKED_UP` of them.
+        """
+        if not file_in(self._base).exists():
+            return LookedBack(report=report)
+        context, tests = report.context, [record.test for record in state.ledger.records.values()]
+        bad = [case.key for case in report.cases if case.verdict in (Verdict.FAILED, Verdict.FLAKY)]
+        ids = {test.key: test.id for test in tests}
+
+        def look(store: HistoryStore) -> LookedBack:
+            wanted = (context.title, context.repository)
+            branches = dict.fromkeys((default_branch if context.branch else "", context.branch))
+            runs = [store.last_run(*wanted, branch, besides=context.run_id) for branch in branches]
+            against = next((store.record(run.id) for run in runs if run), None)
+            past = {key: _same_suite(store.of_test(ids[key]), context, branches) for key in bad[:LOOKED_UP]}
+            shown = look_back.with_past(report, past, context.branch)
+            return LookedBack(report=shown, comparison=look_back.compared(shown, tests, against) if against else None)
+
+        return self._use(look, LookedBack(report=report), DEADLINE)
 
     def memory(self, reporter: str) -> MutableMapping[str, bytes]:
         """What a reporter remembers from one run to the next."""
@@ -167,6 +191,18 @@ class RunHistory:
         if text not in self._problems:
             self._problems.append(text)
             self._warn(text)
+
+
+def _same_suite(
+    runs: Iterable[tuple[PastRun, PastTest]], context: RunContext, branches: Iterable[str]
+) -> list[tuple[PastRun, PastTest]]:
+    """Those of the same suite on one of the branches, without the run itself, which may have been recorded before."""
+    same = {(context.title, context.repository, branch) for branch in branches}
+    return [
+        (run, test)
+        for run, test in runs
+        if (run.title, run.repository, run.branch) in same and run.id != context.run_id
+    ]
 
 
 class _Memory(MutableMapping[str, bytes]):

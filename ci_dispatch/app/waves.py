@@ -12,7 +12,7 @@ from pathlib import Path
 from ci_dispatch.app import github_output, history_travel, kept_listing, result_files
 from ci_dispatch.app.dispatch import actions_policy, machines_of
 from ci_dispatch.app.drive import run_policy
-from ci_dispatch.app.github_target import refuse_strangers, server_of
+from ci_dispatch.app.github_target import default_branch, refuse_strangers, server_of
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
@@ -158,10 +158,14 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
         raise FleetError(f"There is no verdict: {error.what}", why=error.why, hint=error.hint) from error
     brought = history_travel.bring(settings, folder.started.title, repository=here.repository, branch=here.ref)
     run = run_folder.create(spec.runs_folder, RunId(f"{plan}-a{here.attempt}"))
-    state, reports = RunState(), ReportCache(result_files.run_context(folder.started, settings.environ))
+    state = RunState()
     with run.held(), ExitStack() as stack:
         warnings = [("history", text) for text in brought]
         history = RunHistory(spec.runs_folder, spec.config, lambda text: warnings.append(("history", text)))
+        reports = ReportCache(
+            result_files.run_context(folder.started, settings.environ),
+            lambda report, over: history.look_back(report, over, default_branch(spec.root, settings.environ)),
+        )
         shown = open_reporters(
             ReporterContext(
                 config=spec.config,
@@ -190,11 +194,11 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
         history.record(state, reports.context)
         for text in history.untold(state):
             replay.warn("history", text)
-        result_files.write(state, reports.of(state), run)
+        result_files.write(state, reports.of(state), run, reports.past(state).comparison)
         history_travel.keep(folder.started.title, spec.runs_folder, run, settings.environ)
-        github_output.tell(state, reports.of(state), run, [], here)
+        github_output.tell(state, reports, run, [], here)
         target = DispatchTarget(repository=here.repository, workflow=here.environ.get("GITHUB_WORKFLOW", ""), ref="")
-        github_output.comment(spec.config, settings.environ, reports.of(state), target)
+        github_output.comment(spec.config, settings.environ, state, reports, target)
     return exit_code(spec.config, state)
 
 

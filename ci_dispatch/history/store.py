@@ -87,7 +87,7 @@ class HistoryStore:
         """Take runs and memories in, all or none; what is there already stays, unless it loses against the new one."""
         with self._change():
             for record in records:
-                before = self._record(record.run.id)
+                before = self.record(record.run.id)
                 if before is None or (before != record and merge.winner(before, record) is record):
                     self._forget([record.run.id])
                     self._insert(record)
@@ -102,15 +102,22 @@ class HistoryStore:
     def records(self, besides: Collection[PastRun] = ()) -> Iterator[RecordedRun]:
         """All runs but `besides` with their tests, oldest first, one at a time."""
         for run in self.runs():
-            record = None if run in besides else self._record(run.id)
+            record = None if run in besides else self.record(run.id)
             if record is not None:
                 yield record
 
-    def last_run(self, title: str, repository: str, branch: str) -> PastRun | None:
-        """The newest run of a suite on a branch that came to a verdict."""
+    def record(self, run: RunId) -> RecordedRun | None:
+        rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608
+        if not rows:
+            return None
+        tests = [test for _, test in self._tests("r.id = ?", _storable(run))]
+        return RecordedRun(run=self._value(PastRun, _RUN, rows[0]), tests=tuple(tests))
+
+    def last_run(self, title: str, repository: str, branch: str, besides: str = "") -> PastRun | None:
+        """The newest run of a suite on a branch that came to a verdict, other than the one of the id `besides`."""
         same = tuple(map(_storable, (title, repository, branch)))
         words = ("PASSED", "FAILED", "INCOMPLETE")
-        found = (run for run in reversed(self.runs()) if run.verdict in words)
+        found = (run for run in reversed(self.runs()) if run.verdict in words and run.id != besides)
         return next((run for run in found if (run.title, run.repository, run.branch) == same), None)
 
     def fingerprints(self, run: RunId) -> tuple[str, ...]:
@@ -275,13 +282,6 @@ class HistoryStore:
 
     def _damaged(self, why: str) -> HistoryDamaged:
         return HistoryDamaged(f"{self.file} is damaged", why=why, hint=UNUSABLE)
-
-    def _record(self, run: RunId) -> RecordedRun | None:
-        rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608
-        if not rows:
-            return None
-        tests = [test for _, test in self._tests("r.id = ?", _storable(run))]
-        return RecordedRun(run=self._value(PastRun, _RUN, rows[0]), tests=tuple(tests))
 
     def _tests(self, where: str, value: str) -> list[tuple[RunId, PastTest]]:
         """Tests with their attempts; `where` chooses among runs `r` and tests `t`, by one value."""
