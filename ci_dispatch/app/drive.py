@@ -87,11 +87,13 @@ def drive_run(
     clock, inbox, config = SystemClock(state.now), Inbox(), spec.config
     with ExitStack() as stack:
         begun = state.started or next(event for event in first if isinstance(event, RunStarted))
-        history = RunHistory(spec.runs_folder, config, lambda text: inbox.post(Noticed("history", text)))
-        reports = ReportCache(
-            result_files.run_context(begun, environ),
-            lambda report, over: history.look_back(report, over, default_branch(spec.root, environ)),
+        history = RunHistory(
+            spec.runs_folder,
+            config,
+            lambda text: inbox.post(Noticed("history", text)),
+            default_branch=lambda: default_branch(spec.root, environ),
         )
+        reports = ReportCache(result_files.run_context(begun, environ), history.look_back)
         shown = open_reporters(
             ReporterContext(
                 config=config,
@@ -101,6 +103,7 @@ def drive_run(
                 warn=lambda source, text: inbox.post(Noticed(source, text)),
                 memory=history.memory,
                 before=lambda: history.before(reports.context),
+                earlier=lambda test: history.outcomes(reports.context, test),
                 follow=follow,
             )
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ControllerError, UnreadableReport
-from ci_dispatch.core.model import Test, Verdict
+from ci_dispatch.core.model import Test, TestId, Verdict
 from ci_dispatch.history import former, look_back, of_run
 from ci_dispatch.history.aside import identity, put_aside
 from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign
@@ -44,8 +44,16 @@ class RunHistory:
     """Opens the file for each use: between two of them another process may have its turn."""
 
     def __init__(
-        self, base: Path, config: Config, warn: Callable[[str], None], clock: Callable[[], float] = time.time
+        self,
+        base: Path,
+        config: Config,
+        warn: Callable[[str], None],
+        *,
+        default_branch: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`default_branch` is asked when a run is set beside earlier ones."""
+        self._default_branch = default_branch
         self._base, self._bounds, self._warn, self._clock = base, bounds(config), warn, clock
         self._problems: list[str] = []
 
@@ -79,7 +87,7 @@ class RunHistory:
 
         return self._use(look, None, WHILE_IT_RUNS)
 
-    def look_back(self, report: Report, state: RunState, default_branch: str) -> LookedBack:
+    def look_back(self, report: Report, state: RunState) -> LookedBack:
         """A run that is over beside earlier ones: against the last of the default branch, or else of its own.
 
         The tests that failed or were flaky are told how they ended before, the first `LOOKED_UP` of them.
@@ -91,15 +99,28 @@ class RunHistory:
         ids = {test.key: test.id for test in tests}
 
         def look(store: HistoryStore) -> LookedBack:
-            wanted = (context.title, context.repository)
-            branches = dict.fromkeys((default_branch if context.branch else "", context.branch))
+            wanted, branches = (context.title, context.repository), self._branches(context)
             runs = [store.last_run(*wanted, branch, besides=context.run_id) for branch in branches]
             against = next((store.record(run.id) for run in runs if run), None)
             past = {key: _same_suite(store.of_test(ids[key]), context, branches) for key in bad[:LOOKED_UP]}
             shown = look_back.with_past(report, past, context.branch)
-            return LookedBack(report=shown, comparison=look_back.compared(shown, tests, against) if against else None)
+            own = [run for run in store.runs() if _is_same(run, context, [context.branch])]
+            return LookedBack(
+                report=shown,
+                comparison=look_back.compared(shown, tests, against) if against else None,
+                since_green=look_back.since_green(own, passed=report.verdict == "PASSED"),
+            )
 
         return self._use(look, LookedBack(report=report), DEADLINE)
+
+    def outcomes(self, context: RunContext, test: TestId) -> str:
+        """How a test ended in earlier runs of its suite on its branch and the default branch: `Case.history`."""
+        if not file_in(self._base).exists():
+            return ""
+        branches = self._branches(context)
+        return self._use(
+            lambda store: look_back.outcomes(_same_suite(store.of_test(test), context, branches)), "", WHILE_IT_RUNS
+        )
 
     def memory(self, reporter: str) -> MutableMapping[str, bytes]:
         """What a reporter remembers from one run to the next."""
@@ -127,6 +148,10 @@ class RunHistory:
                 store.add([], [Remembered(reporter=reporter, key=key, value=value, at=self._clock())])
 
         self._use(write, None, WHILE_IT_RUNS)
+
+    def _branches(self, context: RunContext) -> list[str]:
+        """Whose runs a run is set beside, the most wanted first; where no branch is known, those without one."""
+        return list(dict.fromkeys((self._default_branch() if context.branch else "", context.branch)))
 
     def _use(self, use: Callable[[HistoryStore], T], otherwise: T, seconds: float) -> T:
         """What `use` gives; `otherwise` where it cannot be had within `seconds`, and a warning says why."""
@@ -193,16 +218,16 @@ class RunHistory:
             self._warn(text)
 
 
+def _is_same(run: PastRun, context: RunContext, branches: Collection[str]) -> bool:
+    """Of the same suite on one of the branches, and not the run itself, which may have been recorded before."""
+    same = (run.title, run.repository) == (context.title, context.repository) and run.branch in branches
+    return same and run.id != context.run_id
+
+
 def _same_suite(
-    runs: Iterable[tuple[PastRun, PastTest]], context: RunContext, branches: Iterable[str]
+    runs: Iterable[tuple[PastRun, PastTest]], context: RunContext, branches: Collection[str]
 ) -> list[tuple[PastRun, PastTest]]:
-    """Those of the same suite on one of the branches, without the run itself, which may have been recorded before."""
-    same = {(context.title, context.repository, branch) for branch in branches}
-    return [
-        (run, test)
-        for run, test in runs
-        if (run.title, run.repository, run.branch) in same and run.id != context.run_id
-    ]
+    return [(run, test) for run, test in runs if _is_same(run, context, branches)]
 
 
 class _Memory(MutableMapping[str, bytes]):

@@ -161,11 +161,13 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
     state = RunState()
     with run.held(), ExitStack() as stack:
         warnings = [("history", text) for text in brought]
-        history = RunHistory(spec.runs_folder, spec.config, lambda text: warnings.append(("history", text)))
-        reports = ReportCache(
-            result_files.run_context(folder.started, settings.environ),
-            lambda report, over: history.look_back(report, over, default_branch(spec.root, settings.environ)),
+        history = RunHistory(
+            spec.runs_folder,
+            spec.config,
+            lambda text: warnings.append(("history", text)),
+            default_branch=lambda: default_branch(spec.root, settings.environ),
         )
+        reports = ReportCache(result_files.run_context(folder.started, settings.environ), history.look_back)
         shown = open_reporters(
             ReporterContext(
                 config=spec.config,
@@ -175,6 +177,7 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
                 warn=lambda source, text: warnings.append((source, text)),
                 memory=history.memory,
                 before=lambda: history.before(reports.context),
+                earlier=lambda test: history.outcomes(reports.context, test),
             )
         )
         replay = Replay(

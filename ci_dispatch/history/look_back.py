@@ -54,14 +54,30 @@ def with_past(report: Report, past: Mapping[CaseKey, Sequence[tuple[PastRun, Pas
 
     def remembered(case: Case) -> Case:
         runs = past.get(case.key, ())
-        letters = "".join(LETTERS.get(test.verdict, "?") for _, test in runs[-RUNS:])
-        if not letters.strip("?"):
+        if not (letters := outcomes(runs)):
             return case
         own = [one for one in runs if one[0].branch == branch and one[1].verdict is not Verdict.NOT_RUN]
         since = _since(own or runs) if case.verdict is Verdict.FAILED else ""
         return replace(case, history=letters, since=since)
 
     return report.with_eventful(remembered) if past else report
+
+
+def outcomes(runs: Sequence[tuple[PastRun, PastTest]]) -> str:
+    """How a test ended in runs, as `Case.history` has it; empty when none had it."""
+    letters = "".join(LETTERS.get(test.verdict, "?") for _, test in runs[-RUNS:])
+    return letters if letters.strip("?") else ""
+
+
+def since_green(runs: Sequence[PastRun], *, passed: bool) -> int | None:
+    """How many runs ago the last one passed, 0 when this one (`passed`) did; None when none of `runs` has.
+
+    `runs` are those before it, oldest first; what came to no verdict does not count.
+    """
+    if passed:
+        return 0
+    decided = [run for run in reversed(runs) if run.decided]
+    return next((ago for ago, run in enumerate(decided, 1) if run.verdict == "PASSED"), None)
 
 
 def _since(runs: Sequence[tuple[PastRun, PastTest]]) -> str:

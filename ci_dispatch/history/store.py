@@ -116,8 +116,7 @@ class HistoryStore:
     def last_run(self, title: str, repository: str, branch: str, besides: str = "") -> PastRun | None:
         """The newest run of a suite on a branch that came to a verdict, other than the one of the id `besides`."""
         same = tuple(map(_storable, (title, repository, branch)))
-        words = ("PASSED", "FAILED", "INCOMPLETE")
-        found = (run for run in reversed(self.runs()) if run.verdict in words and run.id != besides)
+        found = (run for run in reversed(self.runs()) if run.decided and run.id != besides)
         return next((run for run in found if (run.title, run.repository, run.branch) == same), None)
 
     def fingerprints(self, run: RunId) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from report_merge.baseline import Comparison
 from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Case, CaseKey, Report
 from report_merge.sanitize import one_line
+from report_merge.triage.history import flaky_among
 
 
 class Status(StrEnum):
@@ -173,9 +174,8 @@ def sparkline(earlier: str) -> str:
 def past(case: Case) -> str:
     """Since when a test fails, and how often it was flaky in earlier runs; empty when neither is known. Raw text."""
     parts = [f"fails since {case.since}"] if case.since else []
-    if flaky := case.history.count("~"):
-        executed = sum(case.history.count(letter) for letter in ".F~")
-        parts.append(f"flaky in {flaky} of {count(executed, 'run')}")
+    flaky, executed = flaky_among(case.history)
+    parts += [f"flaky in {flaky} of {count(executed, 'run')}"] if flaky else []
     return ", ".join(parts)
 
 

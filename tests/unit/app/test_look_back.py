@@ -10,8 +10,10 @@ import pytest
 from ci_dispatch.app.run_history import RunHistory, file_in
 from ci_dispatch.config import load
 from ci_dispatch.core.model import RunId, Verdict
+from ci_dispatch.history.look_back import since_green
 from ci_dispatch.history.store import HistoryStore
 from ci_dispatch.history.values import PastRun, PastTest, RecordedRun
+from ci_dispatch.reporters.metrics.figures import figures, json_values
 from ci_dispatch.reporters.slack import messages
 from ci_dispatch.reporters.slack.transitions import compare
 from ci_dispatch.reporters.terminal import last_lines
@@ -56,9 +58,13 @@ class Room:
 
     def reports(self, branch: str = "main") -> ReportCache:
         assert self.state.started is not None
-        history = RunHistory(self.base, CONFIG, self.warned.append)
+        history = RunHistory(self.base, CONFIG, self.warned.append, default_branch=lambda: "main")
         context = RunContext(title="Shop", branch=branch, sha="f00dface", run_id=str(self.state.started.run))
-        return ReportCache(context, lambda report, state: history.look_back(report, state, "main"))
+        return ReportCache(context, history.look_back)
+
+    def outcomes(self, branch: str = "main") -> str:
+        history = RunHistory(self.base, CONFIG, self.warned.append, default_branch=lambda: "main")
+        return history.outcomes(RunContext(title="Shop", branch=branch), self.failed.id)
 
     def told(self, branch: str = "main") -> str:
         """What is said of the one that failed."""
@@ -160,6 +166,40 @@ def test_every_place_says_the_same(room: Room) -> None:
     [line] = [line for line in pages["terminal"].splitlines() if line.startswith("since ")]
     assert line == "since main 5abcdef: 1 new failure, 1 still failing, 1 fixed, 1 newly flaky"
     assert line in str(messages.final(room.state, report, groups, change, comparison).blocks)
+
+
+def test_metrics_say_how_flaky_and_since_how_many_runs_it_is_not_green(room: Room) -> None:
+    def told(slowest: int = 0) -> dict[str, object]:
+        return json_values(figures(room.state, room.reports().past(room.state), slowest=slowest))
+
+    assert told()["flaky_rate"] == []
+    room.ran(1, {FLAKY: "flaky", PASSED: "failed"})
+    assert "runs_since_green" not in told()  # it was never seen green
+    room.ran(2, {PASSED: "flaky failed"}, verdict="PASSED")
+    room.ran(3, {FLAKY: "failed", PASSED: "flaky"}, "topic", verdict="PASSED")
+    room.ran(4, {FLAKY: "failed", PASSED: "flaky"}, verdict="INTERRUPTED")
+    room.ran(5, {FAILED: "failed", PASSED: "flaky"}, verdict="INCOMPLETE")
+    values = told(slowest=5)
+    assert values["runs_since_green"] == 2
+    assert values["flaky_rate"] == [{"result": "failed", "value": 0.25}, {"result": "flaky", "value": 0.25}]
+    assert [one["value"] for one in values["test_flaky_rate"]] == [0.25, 0.25]  # type: ignore[attr-defined]
+    assert told()["flaky_rate"]
+    assert "test_flaky_rate" not in told()
+
+
+def test_a_green_run_is_green_since_itself() -> None:
+    assert since_green([], passed=True) == 0
+
+
+def test_the_dashboard_is_told_how_a_test_ended_before(room: Room) -> None:
+    assert room.outcomes() == ""
+    for day, verdict in enumerate((PASSED, FLAKY, FAILED, SKIPPED, NOT_RUN), 1):
+        room.ran(day, {verdict: "failed"})
+    room.ran(6, {FAILED: "passed"})
+    room.ran(7, {FAILED: "failed"}, "other")
+    assert room.outcomes() == ".~F-?"
+    assert room.outcomes("topic") == ".~F-?"
+    assert room.warned == []
 
 
 def test_a_history_that_is_damaged_costs_the_comparison_and_nothing_else(room: Room) -> None:
