@@ -102,14 +102,15 @@ def _take_in(settings: Settings, answer: tuple[str, Path] | Exception) -> str:
 
 
 def _become(other: HistoryStore, ours: Path) -> bool:
-    """Begin with it as it is, which is a hundred times faster than to merge; False when another process has begun."""
+    """Begin with it as it is, which is a hundred times faster than to merge.
+
+    False when another process has begun meanwhile, or this place knows no hard links, which alone replace nothing.
+    """
     with tempfile.TemporaryDirectory(dir=ours.parent) as folder:
-        copy = Path(folder) / FILE
-        other.copy_to(copy)
-        copy.chmod(0o600)
+        other.copy_to(Path(folder) / FILE)
         try:
-            ours.hardlink_to(copy)
-        except FileExistsError:
+            ours.hardlink_to(Path(folder) / FILE)
+        except OSError:
             return False
     return True
 
@@ -123,17 +124,16 @@ def _sentence(error: Exception) -> str:
 def keep(title: str, base: Path, folder: RunFolder, environ: Mapping[str, str]) -> None:
     """In a job on GitHub: hand the history of the runs under `base` to the step that uploads it.
 
-    Trouble costs the next run its history, and nothing else.
+    Trouble costs the next run its history, and nothing else. What a fork's code had a part in is not handed on.
     """
     here, history = ActionsEnvironment(environ), file_in(base)
-    if not here.takes_outputs or not history.exists():
+    if not here.takes_outputs or here.fork() or not history.exists():
         return
     copy = folder.path / FILE
     try:
-        copy.unlink(missing_ok=True)
         with HistoryStore(history, deadline=DEADLINE) as store:
             store.copy_to(copy)
-    except (CiDispatchError, OSError) as error:
+    except CiDispatchError as error:
         say(terminal(f"note: the history was not kept for the next run: {error}"), err=True)
         return
     here.set_outputs({"history-path": str(copy), "history-name": artifact_name(title)})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -204,9 +205,12 @@ class HistoryStore:
         return len(gone)
 
     def copy_to(self, file: Path) -> None:
-        """A copy as of now in a file of its own, which must not exist."""
-        with _teaching(file):
-            self._connection.execute("VACUUM INTO ?", (str(file),))
+        """A copy as of now in `file`, whole or not at all, which its owner alone may read."""
+        with _teaching(file), tempfile.TemporaryDirectory(dir=file.absolute().parent) as folder:
+            copy = Path(folder) / "history.db"
+            self._connection.execute("VACUUM INTO ?", (str(copy),))
+            copy.chmod(0o600)
+            copy.replace(file)
 
     def give_space_back(self) -> None:
         """Make the file as small as what it holds."""

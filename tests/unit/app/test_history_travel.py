@@ -261,6 +261,32 @@ def test_it_is_handed_to_the_step_that_uploads_it(tmp_path: Path) -> None:
         assert [run.id for run in store.runs()] == ["one"]
 
 
+def test_a_fork_s_run_hands_nothing_on(tmp_path: Path) -> None:
+    """Where the code of forks is allowed to run."""
+    base = tmp_path / ".ci-dispatch"
+    folder = create(base, RunId("20261128-000000-aaaa"))
+    file_in(base).write_bytes(history(tmp_path / "h", "one"))
+    event = tmp_path / "event.json"
+    event.write_text('{"pull_request": {"head": {"repo": {"full_name": "stranger/fork"}}}}')
+    pull = {"GITHUB_EVENT_PATH": str(event), "GITHUB_REPOSITORY": "octo-org/octo-repo"}
+    for name in ("pull_request", "pull_request_target"):
+        environ = {**pull, "GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_EVENT_NAME": name}
+        keep("Shop", base, folder, environ)
+    assert outputs(tmp_path / "output") == {}
+
+
+@pytest.mark.parametrize("error", [FileExistsError, PermissionError])
+def test_where_it_cannot_be_put_in_place_it_is_merged(
+    github: GitHub, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    github.holds("main", zipped(history(tmp_path / "h", "one")))
+    assert brought(settings) == ({"one"}, [])
+
+
 def test_one_that_is_damaged_is_not_handed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = tmp_path / ".ci-dispatch"
     folder = create(base, RunId("20261128-000000-aaaa"))
