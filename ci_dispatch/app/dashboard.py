@@ -53,7 +53,9 @@ def serve(
         port=port,
         token=fixed_token(settings.environ),
         metrics=metrics,
-        earlier=lambda state, test: history.outcomes(run_context(state.started, settings.environ), test),
+        earlier=lambda state, test: history.outcomes(
+            run_context(state.started, settings.environ), test, state.started_at
+        ),
     )
     served.start()
     try:

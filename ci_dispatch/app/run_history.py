@@ -79,7 +79,7 @@ class RunHistory:
             return None
 
         def look(store: HistoryStore) -> EarlierRun | None:
-            last = store.last_run(context.title, context.repository, context.branch, besides=context.run_id)
+            last = look_back.last(_earlier(store, context), context.branch)
             if last is None:
                 return None
             ended, passed = last.at + last.seconds, last.verdict == "PASSED"
@@ -99,28 +99,32 @@ class RunHistory:
         ids = {test.key: test.id for test in tests}
 
         def look(store: HistoryStore) -> LookedBack:
-            wanted, branches = (context.title, context.repository), self._branches(context)
-            runs = [store.last_run(*wanted, branch, besides=context.run_id) for branch in branches]
-            against = next((store.record(run.id) for run in runs if run), None)
-            past = {key: _same_suite(store.of_test(ids[key]), context, branches) for key in bad[:LOOKED_UP]}
+            runs, branches = _earlier(store, context, state.started_at), self._branches(context)
+            past = {key: _of_test(store, ids[key], runs, branches) for key in bad[:LOOKED_UP]}
             shown = look_back.with_past(report, past, context.branch)
-            own = [run for run in store.runs() if _is_same(run, context, [context.branch])]
+            lasts = (look_back.last(runs, branch) for branch in branches)
+            against = next((store.record(run.id) for run in lasts if run), None)
             return LookedBack(
                 report=shown,
                 comparison=look_back.compared(shown, tests, against) if against else None,
-                since_green=look_back.since_green(own, passed=report.verdict == "PASSED"),
+                since_green=look_back.since_green(runs, context.branch, passed=report.verdict == "PASSED"),
             )
 
         return self._use(look, LookedBack(report=report), DEADLINE)
 
-    def outcomes(self, context: RunContext, test: TestId) -> str:
-        """How a test ended in earlier runs of its suite on its branch and the default branch: `Case.history`."""
+    def outcomes(self, context: RunContext, test: TestId, begun: float = float("inf")) -> str:
+        """How a test ended in earlier runs of its suite on its branch and the default branch: `Case.history`.
+
+        `begun`: when the run began that they are earlier than.
+        """
         if not file_in(self._base).exists():
             return ""
-        branches = self._branches(context)
-        return self._use(
-            lambda store: look_back.outcomes(_same_suite(store.of_test(test), context, branches)), "", WHILE_IT_RUNS
-        )
+
+        def look(store: HistoryStore) -> str:
+            runs = _of_test(store, test, _earlier(store, context, begun), self._branches(context))
+            return look_back.outcomes(runs)
+
+        return self._use(look, "", WHILE_IT_RUNS)
 
     def memory(self, reporter: str) -> MutableMapping[str, bytes]:
         """What a reporter remembers from one run to the next."""
@@ -218,16 +222,17 @@ class RunHistory:
             self._warn(text)
 
 
-def _is_same(run: PastRun, context: RunContext, branches: Collection[str]) -> bool:
-    """Of the same suite on one of the branches, and not the run itself, which may have been recorded before."""
-    same = (run.title, run.repository) == (context.title, context.repository) and run.branch in branches
-    return same and run.id != context.run_id
+def _earlier(store: HistoryStore, context: RunContext, begun: float = float("inf")) -> list[PastRun]:
+    """The runs of the suite before this one, which may have been recorded already, by an earlier attempt."""
+    return store.earlier_runs(context.title, context.repository, begun=begun, besides=context.run_id)
 
 
-def _same_suite(
-    runs: Iterable[tuple[PastRun, PastTest]], context: RunContext, branches: Collection[str]
+def _of_test(
+    store: HistoryStore, test: TestId, among: Iterable[PastRun], branches: Collection[str]
 ) -> list[tuple[PastRun, PastTest]]:
-    return [(run, test) for run, test in runs if _is_same(run, context, branches)]
+    """What became of a test in those of some runs that are of `branches`."""
+    wanted = {run.id for run in among if run.branch in branches}
+    return [(run, past) for run, past in store.of_test(test) if run.id in wanted]
 
 
 class _Memory(MutableMapping[str, bytes]):

@@ -63,20 +63,25 @@ def with_past(report: Report, past: Mapping[CaseKey, Sequence[tuple[PastRun, Pas
     return report.with_eventful(remembered) if past else report
 
 
+def last(runs: Sequence[PastRun], branch: str) -> PastRun | None:
+    """The newest of `runs`, which are oldest first, that came to a verdict on `branch`."""
+    return next((run for run in reversed(runs) if run.branch == branch and run.decided), None)
+
+
 def outcomes(runs: Sequence[tuple[PastRun, PastTest]]) -> str:
     """How a test ended in runs, as `Case.history` has it; empty when none had it."""
     letters = "".join(LETTERS.get(test.verdict, "?") for _, test in runs[-RUNS:])
     return letters if letters.strip("?") else ""
 
 
-def since_green(runs: Sequence[PastRun], *, passed: bool) -> int | None:
-    """How many runs ago the last one passed, 0 when this one (`passed`) did; None when none of `runs` has.
+def since_green(runs: Sequence[PastRun], branch: str, *, passed: bool) -> int | None:
+    """How many runs of `branch` ago the last one passed, 0 when this one (`passed`) did; None when none of `runs` has.
 
     `runs` are those before it, oldest first; what came to no verdict does not count.
     """
     if passed:
         return 0
-    decided = [run for run in reversed(runs) if run.decided]
+    decided = [run for run in reversed(runs) if run.branch == branch and run.decided]
     return next((ago for ago, run in enumerate(decided, 1) if run.verdict == "PASSED"), None)
 
 

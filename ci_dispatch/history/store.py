@@ -114,11 +114,13 @@ class HistoryStore:
         tests = [test for _, test in self._tests("r.id = ?", _storable(run))]
         return RecordedRun(run=self._value(PastRun, _RUN, rows[0]), tests=tuple(tests))
 
-    def last_run(self, title: str, repository: str, branch: str, besides: str = "") -> PastRun | None:
-        """The newest run of a suite on a branch that came to a verdict, other than the one of the id `besides`."""
-        same = tuple(map(_storable, (title, repository, branch)))
-        found = (run for run in reversed(self.runs()) if run.decided and run.id != besides)
-        return next((run for run in found if (run.title, run.repository, run.branch) == same), None)
+    def earlier_runs(
+        self, title: str, repository: str, *, begun: float = float("inf"), besides: str = ""
+    ) -> list[PastRun]:
+        """The runs of a suite that began before the moment `begun`, but the one of the id `besides`, oldest first."""
+        suite = (_storable(title), _storable(repository))
+        found = (run for run in self.runs() if (run.title, run.repository) == suite)
+        return [run for run in found if run.at < begun and run.id != besides]
 
     def fingerprints(self, run: RunId) -> tuple[str, ...]:
         """The causes of what failed in a run, each once."""

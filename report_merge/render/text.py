@@ -135,7 +135,7 @@ def _group(group: failures.FailureGroup, new: frozenset[CaseKey]) -> list[str]:
         where = f"  on {escape.terminal_name(', '.join(machines))}" if machines else ""
         if case.source:
             where = f"  {escape.terminal_name(f'{case.source}:{case.line}' if case.line else case.source)}{where}"
-        told = [duration(case.seconds), *(["new"] if case.key in new else []), past(case)]
+        told = [duration(case.seconds), *(["new"] if case.key in new and not case.since else []), past(case)]
         about = escape.terminal_name(", ".join(filter(None, told)))
         lines.append(f"    {history(case)} {escape.terminal_name(title(case.key))}{where}  {about}")
     if len(group.cases) > TESTS_SHOWN:

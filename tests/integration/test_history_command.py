@@ -256,7 +256,7 @@ def test_a_result_says_what_is_new_and_since_which_run(project: Path) -> None:
     (project / "test_shop.py").write_text(SUITE.format(0))
     broke = run(project, code=1).out
     assert "since main: 1 new failure" in broke
-    assert "new, fails since this run" in broke
+    assert "fails since this run" in broke
     assert "1 new failure" in summary(project).splitlines()[0]
     (project / "test_shop.py").write_text(SUITE.format(0) + "\n\ndef test_returns():\n    raise KeyError\n")
     still = run(project, code=1).out

@@ -135,6 +135,13 @@ def test_a_second_attempt_is_not_compared_with_its_own_first(room: Room) -> None
     assert (room.against(), room.told()) == ("main 1abcdef", "this run")
 
 
+def test_a_run_that_is_looked_at_later_is_compared_with_what_was_before_it(room: Room) -> None:
+    begun = (room.state.started_at - FIRST) / DAY
+    room.ran(1, {PASSED: "failed"})
+    room.ran(int(begun) + 1, {FAILED: "failed"}, id="later")
+    assert (room.against(), room.told()) == ("main 1abcdef", "this run")
+
+
 def test_what_a_selection_left_out_was_neither_removed_nor_added(room: Room) -> None:
     room.ran(1, {FAILED: "passed", PASSED: "failed flaky"})
     comparison = room.reports().past(room.state).comparison
@@ -188,7 +195,7 @@ def test_metrics_say_how_flaky_and_since_how_many_runs_it_is_not_green(room: Roo
 
 
 def test_a_green_run_is_green_since_itself() -> None:
-    assert since_green([], passed=True) == 0
+    assert since_green([], "main", passed=True) == 0
 
 
 def test_the_dashboard_is_told_how_a_test_ended_before(room: Room) -> None:
