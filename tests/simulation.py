@@ -14,6 +14,7 @@ from typing import Any
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import Event, MachineChecked, RunStarted, Stamped
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -209,7 +210,12 @@ def make_tests(count: int, *, unit_size: int = 1) -> tuple[Test, ...]:
     )
 
 
-def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected: Mapping[TestId, float]) -> RunStarted:
+def run_started(
+    tests: Sequence[Test],
+    machines: Sequence[MachineSpec],
+    expected: Mapping[TestId, float],
+    groups: Sequence[TestGroup] = (),
+) -> RunStarted:
     units = planner.units_of(tests, expected)
     return RunStarted(
         run=RunId("simulated"),
@@ -220,6 +226,7 @@ def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected
         expected_seconds={str(test): seconds for test, seconds in expected.items()},
         planned=planner.planned_makespan(units, machines),
         lower_bound=planner.lower_bound(units, machines),
+        groups=tuple(groups),
     )
 
 
@@ -265,6 +272,7 @@ def simulate(
     *,
     expected: Mapping[TestId, float] | None = None,
     terms: Mapping[str, Any] | None = None,
+    groups: Sequence[TestGroup] = (),
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
     journal: Journal | None = None,
@@ -275,7 +283,7 @@ def simulate(
     clock = VirtualClock()
     state = RunState()
     bus = EventBus(state, clock, reporters, journal)
-    bus.publish(run_started(tests, machines, expected if expected is not None else world.seconds))
+    bus.publish(run_started(tests, machines, expected if expected is not None else world.seconds, groups))
     control = control_of(state, bus.publish, seed=seed, **(terms or {}))
     fleet = SimulatedFleet(machines, world, clock, heard_by(state))
     with bus.step():

@@ -7,8 +7,10 @@ from typing import Any
 from ci_dispatch.app.run_spec import Expected, RunSpec, expect, head_share
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.constraints import FREE, Constraints
 from ci_dispatch.suites import open_suite
 from report_merge.render.escape import terminal_name
+from report_merge.render.wording import count
 
 
 def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
@@ -26,7 +28,9 @@ def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
     fleet = spec.config.fleet
     units = planner.units_of(expected.tests, expected.seconds)
     share = head_share(spec.config)
-    heads = planner.heads(units, fleet, share)
+    constraints = Constraints(expected.groups, expected.tests, fleet)
+    free = [unit for unit in units if all(constraints.of(test) == FREE for test in unit.tests)]
+    heads = planner.heads(free, fleet, share)
     assigned = {unit.id for head in heads.values() for unit in head}
     return {
         "tests": len(expected.tests),
@@ -46,6 +50,14 @@ def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
             for machine in fleet
         ],
         "tail": [test for unit in units if unit.id not in assigned for test in unit.tests],
+        "groups": [
+            {
+                "name": group.spec.name,
+                "tests": list(group.tests),
+                "rules": list(dict.fromkeys(rule for test in group.tests for rule in constraints.words(test, fleet))),
+            }
+            for group in expected.groups
+        ],
         "notes": list(expected.notes),
     }
 
@@ -67,5 +79,8 @@ def as_text(data: dict[str, Any]) -> str:
         for machine in data["machines"]
     ]
     rows.append(f"{'then':<{width}}  pull        {len(data['tail']):>5} tests, longest first")
+    for group in data["groups"]:
+        rules = "; ".join(group["rules"]) or "every machine may have it at any time"
+        rows.append(terminal_name(f"group {group['name']}: {count(len(group['tests']), 'test')}: {rules}"))
     rows += [f"note: {terminal_name(note)}" for note in data["notes"]]
     return "\n".join(rows)

@@ -181,7 +181,7 @@ class MachineSpec(Value):
     slots: int = 1  # shards at a time
     workers: int = 0  # tests at a time inside one shard; 0: cores / slots
     speed: float = 1.0  # of one core, relative
-    labels: tuple[str, ...] = ()  # of the GitHub runner
+    labels: tuple[str, ...] = ()  # of the GitHub runner, and what groups of tests may need
     workdir: str = ""  # where work trees live on it
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -189,6 +189,11 @@ class MachineSpec(Value):
     def power(self) -> float:
         """What it is worth in a plan: cores x speed."""
         return max(1, self.cores) * self.speed
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What a group of tests may need of it: its labels, and its name. Case does not count, as on GitHub."""
+        return frozenset(word.casefold() for word in (*self.labels, self.name))
 
     @property
     def workers_per_shard(self) -> int:
