@@ -13,7 +13,7 @@ from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
 from report_merge.baseline import Comparison
 from report_merge.failures import FailureGroup, FailureVerdict
-from report_merge.model import Report, RunContext
+from report_merge.model import Case, Report, RunContext
 from report_merge.render.view import missing_groups
 from report_merge.render.wording import (
     Status,
@@ -23,6 +23,7 @@ from report_merge.render.wording import (
     headline,
     history,
     nothing_passed,
+    past,
     status,
     title,
 )
@@ -189,7 +190,13 @@ def _cause(group: FailureGroup, change: VerdictChange) -> Block:
         b.text_of("\n"),
         b.name(title(first.key)),
         b.text_of(more or " "),
+        *_past(first),
     )
+
+
+def _past(case: Case) -> list[Block]:
+    """Since when it fails and how flaky it was, where that is known."""
+    return [b.text_of(f" {one_line(past(case), 120)}")] if past(case) else []
 
 
 def blame(group: FailureGroup, change: VerdictChange) -> str:
@@ -211,7 +218,12 @@ def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> S
     for case in group.cases[:TESTS_NAMED]:
         ran = case.attempts[-1].machine if case.attempts else ""
         tests.append(
-            b.section(b.text_of(f"{history(case)[:40]} "), b.name(title(case.key)), b.text_of(f" {one_line(ran, 60)} "))
+            b.section(
+                b.text_of(f"{history(case)[:40]} "),
+                b.name(title(case.key)),
+                b.text_of(f" {one_line(ran, 60)} "),
+                *_past(case),
+            )
         )
     elements = [
         b.section(b.text_of(f"{_label(group, change)}: ", bold=True), b.name(group.title, 300)),

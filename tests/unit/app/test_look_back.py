@@ -172,7 +172,12 @@ def test_every_place_says_the_same(room: Room) -> None:
     assert "1 new failure" in pages["summary"].splitlines()[0]
     [line] = [line for line in pages["terminal"].splitlines() if line.startswith("since ")]
     assert line == "since main 5abcdef: 1 new failure, 1 still failing, 1 fixed, 1 newly flaky"
-    assert line in str(messages.final(room.state, report, groups, change, comparison).blocks)
+    slack = str(messages.final(room.state, report, groups, change, comparison).blocks)
+    assert line in slack
+    assert "flaky in 2 of 5 runs" in slack
+    replies = str(messages.replies(groups, report.context, change))
+    assert since in replies
+    assert "flaky in 2 of 5 runs" in replies
 
 
 def test_metrics_say_how_flaky_and_since_how_many_runs_it_is_not_green(room: Room) -> None:
