@@ -32,7 +32,7 @@ def start(path: str, spec: dict[str, Any], umask: int) -> str:
         return ""
     files = {name: base64.b64decode(data) for name, data in spec["files"].items()}
     try:
-        folder = AttemptFolder.create(path, files, waits=spec["waits"])
+        folder = AttemptFolder.create(path, files, waits=bool(spec.get("waits")))
     except OSError as error:
         return f"cannot make the attempt's folder: {error.strerror or error}: {error.filename or path}"
     answer, ready = os.pipe()
@@ -116,7 +116,7 @@ class _Supervision:
 
     def __init__(self, folder: AttemptFolder, spec: dict[str, Any], umask: int, progress: Progress) -> None:
         self._folder, self._spec, self._umask, self._progress = folder, spec, umask, progress
-        self._waits = bool(spec["waits"])  # for the job that takes it over
+        self._waits = bool(spec.get("waits"))  # for the job that takes it over
         self._began = time.monotonic()
         self._renewals, self._renewed = folder.lease_renewals(), self._began
 
