@@ -85,15 +85,20 @@ def resume(
         return drive_run(spec, suite, folder, state, first, open_machine_fleet, environ=environ, follow=follow)
 
 
-def open_machine_fleet(parts: RunParts) -> OpenFleet:
-    """The machines of the configuration, over SSH or this computer itself."""
-    config = parts.spec.config
-    policy = LeasePolicy(
+def lease_policy(config: Config) -> LeasePolicy:
+    """The numbers of leases on machines, from a run's configuration."""
+    return LeasePolicy(
         head_share=head_share(config),
         lease=config.run.lease,
         shard_timeout=config.run.shard_timeout,
         start_grace=2 * config.run.sync_timeout,  # the copy, and making it ready
     )
+
+
+def open_machine_fleet(parts: RunParts) -> OpenFleet:
+    """The machines of the configuration, over SSH or this computer itself."""
+    config = parts.spec.config
+    policy = lease_policy(config)
     executor = MachineExecutor(
         run=parts.folder.id,
         machines=parts.machines,

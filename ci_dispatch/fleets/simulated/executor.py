@@ -59,9 +59,9 @@ class SimulatedFleet:
             case m.CheckMachine(machine=name):
                 up = not self._gone(name, self.clock.at)
                 event = MachineChecked(machine=name, healthy=up, reachable=up, cores=self.machines[name].cores)
-                usual = 0.3 if name in self._checked else self.world.delays_of(name).check
+                first = None if name in self._checked else self.world.delays_of(name).check
                 self._checked.add(name)
-                self.later(usual if up else 5.0, m.Checked(event))
+                self.later((0.3 if up else 5.0) if first is None else first, m.Checked(event))
             case StartJob():
                 self._run(command)
             case CancelJob(lease=number, machine=name, now=now):

@@ -38,7 +38,7 @@ class Slowdown:
 class MachineDelays:
     """Seconds that a machine needs besides tests."""
 
-    check: float = 0.3  # until its first health check is answered
+    check: float | None = None  # until its first health check is answered; None: as usual
     first: float = 0.0  # from its first lease to the start of the job: the work tree comes, and is made ready
     later: float = 0.0  # the same of every other lease
     start_up: float | None = None  # of a test runner, before its first test; None: the world's
