@@ -39,6 +39,7 @@ LeaseNumber = NewType("LeaseNumber", int)  # a fencing token: grows with every h
 RunId = NewType("RunId", str)
 
 SPEEDS = 0.01, 100  # the least and the most of a core, configured or learnt
+USUAL_START_UP = 2.0  # seconds a test runner needs before its first test, while nobody knows better
 ANY_MACHINE = MachineName("pool")  # a shard that any machine of a shared queue may take
 
 
@@ -184,6 +185,13 @@ class MachineSpec(Value):
     labels: tuple[str, ...] = ()  # of the GitHub runner
     workdir: str = ""  # where work trees live on it
     env: Mapping[str, str] = field(default_factory=dict)
+    start_up: float | None = None  # seconds a test runner needs there before its first test; None: nobody knows
+    cost: float = 0.0  # seconds by which a run must get shorter for this machine to join
+
+    @property
+    def starts_after(self) -> float:
+        """Seconds from the start of a test runner to its first test."""
+        return USUAL_START_UP if self.start_up is None else self.start_up
 
     @property
     def power(self) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
+from ci_dispatch.core.model import USUAL_START_UP, MachineName, MachineSpec, Test, TestId, UnitId
 from ci_dispatch.planning.assignment import assign
 
 # Measured by `python -m benchmarks plan policies`. Each pull starts a runner and waits for its longest test, so a small
@@ -22,7 +22,7 @@ HEAD_SHARE_UNKNOWN = 0.9
 LEAST_HEAD_SHARE = 0.5
 EVERYTHING = 1.01  # a share that rounding cannot make less than all work
 FACTORING = 1.5  # a pull takes its machine's share of 1/FACTORING of what is left
-START_UP = 2.0  # seconds a runner needs before its first test
+START_UP = USUAL_START_UP
 WORTH_A_START = 3.0  # a pull lasts at least this many start-ups
 
 
@@ -89,7 +89,7 @@ def heads(
             break
         first.append(unit)
         budget -= unit.seconds
-    plan = assign([unit.seconds for unit in first], machines, START_UP)
+    plan = assign([unit.seconds for unit in first], machines, [machine.starts_after for machine in machines])
     return {
         machine.name: [first[number] for number in numbers]
         for machine, numbers in zip(machines, plan, strict=True)
@@ -110,7 +110,7 @@ def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[Machine
     rest = sum(unit.seconds for unit in units)
     power = machine.power / max(1, machine.slots)
     whole = sum(other.power for other in machines) or power
-    target = max(rest * power / whole / FACTORING, WORTH_A_START * START_UP * power)
+    target = max(rest * power / whole / FACTORING, WORTH_A_START * machine.starts_after * power)
     taken: list[Unit] = []
     work = 0.0
     for unit in units:
@@ -147,4 +147,4 @@ def _duration(units: Sequence[Unit], machine: MachineSpec) -> float:
     if not units:
         return 0.0
     work = sum(unit.seconds for unit in units) / (machine.workers_per_shard * machine.speed)
-    return START_UP + max(work, max(unit.seconds for unit in units) / machine.speed)
+    return machine.starts_after + max(work, max(unit.seconds for unit in units) / machine.speed)
