@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ci_dispatch.app.chosen_machines import choose
 from ci_dispatch.app.run_spec import Expected, RunSpec, expect, head_share
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.selection import Selection
 from ci_dispatch.suites import open_suite
 from report_merge.render.escape import terminal_name
 
@@ -19,11 +21,11 @@ def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
     config = settings.config
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *arguments))
     expected = expect(spec, open_suite(config.suite, settings.root, spec.arguments))
-    return _as_data(expected, spec.as_planned(expected))
+    return _as_data(expected, *choose(spec, expected))
 
 
-def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
-    fleet = spec.config.fleet
+def _as_data(expected: Expected, spec: RunSpec, selection: Selection) -> dict[str, Any]:
+    fleet = selection.machines
     units = planner.units_of(expected.tests, expected.seconds)
     share = head_share(spec.config)
     heads = planner.heads(units, fleet, share)
@@ -46,7 +48,9 @@ def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
             for machine in fleet
         ],
         "tail": [test for unit in units if unit.id not in assigned for test in unit.tests],
-        "notes": list(expected.notes),
+        "target_time": spec.config.run.target_time,
+        "left_out": dict(selection.left_out),
+        "notes": [*expected.notes, *([selection.note] if selection.note else [])],
     }
 
 
@@ -67,5 +71,6 @@ def as_text(data: dict[str, Any]) -> str:
         for machine in data["machines"]
     ]
     rows.append(f"{'then':<{width}}  pull        {len(data['tail']):>5} tests, longest first")
+    rows += [f"{terminal_name(name)} waits until it is needed: {why}" for name, why in data["left_out"].items()]
     rows += [f"note: {terminal_name(note)}" for note in data["notes"]]
     return "\n".join(rows)

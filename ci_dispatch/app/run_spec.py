@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ci_dispatch.core.model import SPEEDS, MachineName, MachineSpec, RunId, Test
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.durations import learn_durations
+from ci_dispatch.planning.selection import Selection
 from ci_dispatch.planning.speeds import learn_speeds
 from ci_dispatch.run.journal import recover
 from ci_dispatch.run.ports import Listing, Suite
@@ -58,13 +59,15 @@ class RunSpec:
     def as_planned(self, expected: Expected) -> RunSpec:
         """The same with machines and head as they are planned, for whoever goes on with the run too."""
         spec = self.with_machines(expected.workers, expected.speeds)
+        return spec.with_head_for(expected, spec.config.fleet)
+
+    def with_head_for(self, expected: Expected, fleet: Sequence[MachineSpec]) -> RunSpec:
+        """The same with as large a head as is planned for these machines, where none is configured."""
         if self.config.run.head_share is not None:
-            return spec
-        fleet = spec.config.fleet
-        least = planner.lower_bound(planner.units_of(expected.tests, expected.seconds), fleet)
-        share = planner.head_share(expected.known, len(fleet), expected.speed_error, least)
+            return self
+        share = planned_share(expected, planner.units_of(expected.tests, expected.seconds), fleet)
         run = codec.replace(self.config.run, head_share=share)
-        return codec.replace(spec, config=codec.replace(spec.config, run=run))
+        return codec.replace(self, config=codec.replace(self.config, run=run))
 
     def as_data(self) -> dict[str, Any]:
         data = {"root": str(self.root), "config": to_journal(self.config), "extra": list(self.arguments)}
@@ -135,6 +138,12 @@ def expect_more(spec: RunSpec, suite: Suite, first: Expected) -> Expected:
     return codec.replace(first, tests=(*first.tests, *more), seconds={**second.seconds, **first.seconds})
 
 
+def planned_share(expected: Expected, units: Sequence[planner.Unit], fleet: Sequence[MachineSpec]) -> float:
+    """How much of all work the first shards of these machines take, by how certain what is expected is."""
+    least = planner.lower_bound(units, fleet)
+    return planner.head_share(expected.known, len(fleet), expected.speed_error, least)
+
+
 def head_share(config: Config) -> float:
     """How much of all work the first shards take: as configured or planned, else as if everything were known."""
     given = config.run.head_share
@@ -149,9 +158,14 @@ def first_events(
     machines: tuple[MachineSpec, ...],
     *,
     tree: str = "",
+    selection: Selection | None = None,
 ) -> list[Event]:
-    """How a new run begins in its journal; `tree` identifies the content that is tested."""
-    fleet = spec.config.fleet
+    """How a new run begins in its journal; `tree` identifies the content that is tested.
+
+    `selection`: the machines it begins with; None: all.
+    """
+    selection = selection or Selection(spec.config.fleet)
+    fleet = selection.machines
     units = planner.units_of(expected.tests, expected.seconds)
     started = RunStarted(
         run=run,
@@ -166,9 +180,12 @@ def first_events(
         planned=planner.planned_makespan(units, fleet, head_share(spec.config)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),
+        target_time=spec.config.run.target_time or 0.0,
+        left_out=selection.left_out,
         tree=tree,
     )
-    return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
+    notes = [Warned(source=suite.name, text=note) for note in expected.notes]
+    return [started, *notes, *(Warned(source="plan", text=text) for text in selection.told)]
 
 
 def first_events_of_resume(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, SlackChannel
+from ci_dispatch.config.machine_section import MachineConfig
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, SlackChannel
 from ci_dispatch.config.setting import PREFIX, Setting, settings_of
 from ci_dispatch.config.value_types import InvalidValue, named, shown
 from ci_dispatch.core.errors import ConfigProblem, did_you_mean, nearest

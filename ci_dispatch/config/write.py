@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ci_dispatch.config.sections import AUTO, SECTIONS, Config, MachineConfig, SlackChannel
+from ci_dispatch.config.machine_section import MachineConfig
+from ci_dispatch.config.sections import AUTO, SECTIONS, Config, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
 
 HIDDEN = "(not shown)"

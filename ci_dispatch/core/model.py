@@ -19,6 +19,7 @@ __all__ = [
     "MachineName",
     "MachineSpec",
     "Makespan",
+    "PlannedTime",
     "RunId",
     "Shard",
     "ShardId",
@@ -201,6 +202,13 @@ class MachineSpec(Value):
     @property
     def workers_per_shard(self) -> int:
         return self.workers or max(1, self.cores // max(1, self.slots))
+
+
+class PlannedTime(Value):
+    """How long a run over these machines is planned to take, in seconds."""
+
+    machines: tuple[MachineName, ...]
+    seconds: float
 
 
 class Makespan(Value):

@@ -42,6 +42,7 @@ from ci_dispatch.run import quarantine, run_end
 from ci_dispatch.run.checks import CheckSchedule, unreachable
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.ports import Fleet
+from ci_dispatch.run.reserves import Reserves
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.settle import Classify, one_result_each, settle
 from ci_dispatch.run.state import MachineState, RunState
@@ -90,6 +91,7 @@ class RunControl:
         self._fleets = tuple(fleets)
         self._policy = policy
         self._classify = classify
+        self._reserves = Reserves(state)
         self._random = random
         self._checks = CheckSchedule((), 0.0, deadline=policy.check_deadline, await_first=False)
         self._stuck_since: float | None = None
@@ -172,6 +174,8 @@ class RunControl:
         if self.finished:
             return commands
         if not self._stopping and not self._checks.awaiting:
+            if why := self._reserves.call(now):
+                self._warn("plan", why)
             for fleet in tuple(self._open):
                 commands += self._take(fleet, fleet.hand_out(self._ready(now), self._usable(), now), now)
         commands += self._check_machines(now)
@@ -233,9 +237,10 @@ class RunControl:
     # -- machines ---------------------------------------------------------------------------------------------------
 
     def _usable(self) -> list[MachineState]:
-        """Machines that may get work, strongest first."""
+        """Machines that may get work now, strongest first."""
         names = {name for fleet in self._open for name in fleet.machines if name != ANY_MACHINE}
-        usable = [machine for name, machine in self.state.machines.items() if machine.usable and name in names]
+        machines = [machine for name, machine in self.state.machines.items() if name in names]
+        usable = [machine for machine in machines if machine.usable and not self._reserves.waits(machine)]
         return sorted(usable, key=lambda machine: (-machine.spec.power, machine.spec.name))
 
     def _miss_answers(self, now: float) -> None:

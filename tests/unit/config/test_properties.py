@@ -15,7 +15,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ci_dispatch.config import Loaded, load, resolve
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, SlackChannel
+from ci_dispatch.config.machine_section import MachineConfig
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.config.value_types import InvalidValue
 from ci_dispatch.config.write import json_schema, to_document, to_toml

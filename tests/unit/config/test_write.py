@@ -13,8 +13,9 @@ import pytest
 
 import ci_dispatch.config
 from ci_dispatch.config import load
+from ci_dispatch.config.machine_section import MachineConfig
 from ci_dispatch.config.reading import NOT_SETTINGS, OTHER_VARIABLES
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, RetryConfig, SlackChannel
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, RetryConfig, SlackChannel
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.config.write import json_schema, literal, reference, sample
 from ci_dispatch.core.codec import replace

@@ -1,0 +1,123 @@
+"""Which machines a run begins with: those that are worth their cost, or the cheapest that make a target time. Pure.
+
+What a machine is left out for is said. Gains are of `assignment.bound`, in which each machine begins after its own
+start-up; whether a target is made is decided by the plan itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+from math import inf
+
+from ci_dispatch.core.model import MachineName, MachineSpec, PlannedTime
+from ci_dispatch.planning.assignment import bound, width
+
+SAFE_SHARE = 0.9  # of a target that a plan may take: runs take up to that much longer than planned
+MOST_COMBINED = 10  # machines of which every set is looked at; of more only one after another is left out
+MOST_PLANNED = 30  # sets that are planned until one makes the target
+CURVE_POINTS = 12
+
+Planned = Callable[[Sequence[MachineSpec]], float]
+"""Seconds that a run over these machines is planned to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The machines a run begins with, in the order of the fleet, and why the others wait."""
+
+    machines: tuple[MachineSpec, ...]
+    left_out: Mapping[MachineName, str] = field(default_factory=dict)
+    note: str = ""  # what a person should know of it
+
+    @property
+    def told(self) -> list[str]:
+        """A sentence for each machine that waits, and the note."""
+        waits = [f"{name} waits until it is needed: {why}" for name, why in self.left_out.items()]
+        return [*waits, *([self.note] if self.note else [])]
+
+
+def worth_their_cost(seconds: Sequence[float], machines: Sequence[MachineSpec]) -> Selection:
+    """All but those that shorten the run by no more than they cost; `seconds` are of units on a core of speed 1.
+
+    A machine without a cost joins, and so does one whose cores nobody knows yet.
+    """
+    joined, left_out = list(machines), dict[MachineName, str]()
+    while len(joined) > 1:
+        whole = _least(seconds, joined)
+        gains = [
+            (_least(seconds, [other for other in joined if other is not machine]) - whole, machine)
+            for machine in joined
+            if machine.cost and machine.cores
+        ]
+        gain, worst = min(gains, key=lambda pair: pair[0] - pair[1].cost, default=(inf, joined[0]))
+        if gain > worst.cost:
+            break
+        joined.remove(worst)
+        left_out[worst.name] = f"it would shorten the run by {gain:.1f} s and costs {worst.cost:g} s"
+    return Selection(tuple(joined), left_out)
+
+
+def cheapest_in_time(
+    seconds: Sequence[float], machines: Sequence[MachineSpec], target: float, planned: Planned
+) -> Selection:
+    """The machines that cost least, and of these the fewest workers, whose plan takes `SAFE_SHARE` of `target`.
+
+    All, when none make it, or when nobody knows how many cores one has.
+    """
+    if unknown := [machine.name for machine in machines if not machine.cores]:
+        return Selection(tuple(machines), note=f"all machines join: the cores of {', '.join(unknown)} are not known")
+    limit = SAFE_SHARE * target
+    for chosen in islice(_cheapest_first(seconds, machines, limit), MOST_PLANNED):
+        if (takes := planned(chosen)) <= limit:
+            names = {machine.name for machine in chosen}
+            reason = f"the others are planned to take {takes:.1f} s, and {target:g} s is the target"
+            return Selection(tuple(chosen), {each.name: reason for each in machines if each.name not in names})
+    note = f"all machines join: no fewer are planned to take less than {SAFE_SHARE:.0%} of the target of {target:g} s"
+    return Selection(tuple(machines), note=note)
+
+
+def curve(seconds: Sequence[float], machines: Sequence[MachineSpec], planned: Planned) -> list[PlannedTime]:
+    """The planned time of one machine, of two and so on: first the best one, then what shortens the run most.
+
+    At most `CURVE_POINTS`, the last of them all machines.
+    """
+    chosen: list[MachineSpec] = []
+    sets: list[tuple[MachineSpec, ...]] = []
+    left = list(machines)
+    while left:
+        best = min(left, key=lambda machine: (_least(seconds, [*chosen, machine]), -machine.power, machine.name))
+        left.remove(best)
+        chosen.append(best)
+        sets.append(tuple(chosen))
+    steps = min(len(sets), CURVE_POINTS)
+    shown = [sets[round(point * (len(sets) - 1) / max(1, steps - 1))] for point in range(steps)]
+    return [PlannedTime(machines=tuple(machine.name for machine in each), seconds=planned(each)) for each in shown]
+
+
+def _least(seconds: Sequence[float], machines: Sequence[MachineSpec]) -> float:
+    return bound(seconds, machines, [machine.starts_after for machine in machines])
+
+
+def _price(machines: Sequence[MachineSpec]) -> tuple[float, int]:
+    return sum(machine.cost for machine in machines), sum(map(width, machines))
+
+
+def _cheapest_first(
+    seconds: Sequence[float], machines: Sequence[MachineSpec], limit: float
+) -> Iterator[Sequence[MachineSpec]]:
+    """Sets of machines that may end within `limit`."""
+    if len(machines) <= MOST_COMBINED:
+        sets = (each for size in range(1, len(machines) + 1) for each in combinations(machines, size))
+        yield from (each for each in sorted(sets, key=_price) if _least(seconds, each) <= limit)
+        return
+    sets_found, chosen = list[Sequence[MachineSpec]](), list(machines)
+    while chosen and _least(seconds, chosen) <= limit:
+        sets_found.append(tuple(chosen))
+        fewer = [[other for other in chosen if other is not machine] for machine in chosen]
+        possible = [each for each in fewer if each and _least(seconds, each) <= limit]
+        if not possible:
+            break
+        chosen = min(possible, key=_price)
+    yield from reversed(sets_found)
