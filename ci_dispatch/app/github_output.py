@@ -59,6 +59,11 @@ def tell(
     here.annotate(annotations_of(report))
 
 
+def summarize_refusal(message: str, environ: Mapping[str, str]) -> None:
+    """Put why a command did not run into the step's summary: who reads the job's page sees no log. Raises OSError."""
+    ActionsEnvironment(environ).add_summary(f"### ci-dispatch did not run\n\n{escape.fence(message, 'text')}\n")
+
+
 def comment(config: Config, environ: Mapping[str, str], report: Report, target: DispatchTarget) -> None:
     """Keep the comment on the pull request up to date, when it is wanted and this is one; a failure is a warning."""
     here = ActionsEnvironment(environ)

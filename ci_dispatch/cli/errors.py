@@ -37,7 +37,7 @@ def guarded(command: click.Command, argv: Sequence[str], environ: Mapping[str, s
             import traceback
 
             traceback.print_exc()
-        code = _end(error, argv)
+        code = _end(error, argv, environ)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -57,7 +57,7 @@ def _invoke(command: click.Command, argv: Sequence[str], environ: Mapping[str, s
         return end.exit_code
 
 
-def _end(error: BaseException, argv: Sequence[str]) -> int:
+def _end(error: BaseException, argv: Sequence[str], environ: Mapping[str, str]) -> int:
     code: int
     match error:
         case CiDispatchError():
@@ -82,8 +82,17 @@ def _end(error: BaseException, argv: Sequence[str]) -> int:
             code = ExitCode.INCOMPLETE
         case _:
             message, code = _internal(error, argv), ExitCode.INTERNAL
+    if message and code != ExitCode.INTERRUPTED:
+        message = f"error: {message}"
+        if environ.get("GITHUB_STEP_SUMMARY"):
+            from ci_dispatch.app.github_output import summarize_refusal
+
+            try:
+                summarize_refusal(message, environ)
+            except OSError as refused:
+                show_message(f"warning: the step's summary could not be written: {refused.strerror}")
     if message:
-        show_message(message if code == ExitCode.INTERRUPTED else f"error: {message}")
+        show_message(message)
     return int(code)
 
 

@@ -126,12 +126,23 @@ def test_a_hosted_runner_with_nothing_to_log_in_with_still_comes_to_a_verdict(de
         ({"CI_DISPATCH_WORKFLOW": "nowhere.yml"}, "on the default branch"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said_with_what_to_set(desk: Desk, env: dict[str, str], says: str) -> None:
-    code, _, err = desk.run("dispatch", **env)
+def test_what_is_missing_or_wrong_is_said_with_what_to_set(
+    desk: Desk, env: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary"
+    code, _, err = desk.run("dispatch", GITHUB_STEP_SUMMARY=str(summary), **env)
     assert code in (2, 5)
     assert says in err
+    assert says in summary.read_text()  # who reads the job's page sees no log
     assert "Traceback" not in err
     assert desk.double.hub.runs == {}
+
+
+def test_a_summary_that_cannot_be_written_is_a_warning_beside_the_error(desk: Desk, tmp_path: Path) -> None:
+    code, _, err = desk.run("dispatch", GITHUB_STEP_SUMMARY=str(tmp_path), GITHUB_TOKEN="")
+    assert code == 2
+    assert "warning: the step's summary could not be written: Is a directory" in err
+    assert "the variable GITHUB_TOKEN holds no token" in err
 
 
 def matrix(desk: Desk) -> dict[str, str]:

@@ -148,7 +148,7 @@ def test_two_suites_in_one_run_and_the_one_whose_shard_never_uploads_is_incomple
     assert {name: verdicts[name].conclusion for name in told} == {
         "shop/Suite/Verdict": "success", "desk/Suite/Verdict": "failure",
     }  # fmt: skip
-    assert "no report came from head-1" in verdicts["desk/Suite/Verdict"].log
+    assert "no report came from head-1" in verdicts["desk/Suite/Verdict"].summary
     assert sum(name.startswith("ci-dispatch-result-") for name in stage.artifacts) == 2
 
 
@@ -178,7 +178,7 @@ def test_code_that_nobody_has_read_runs_nowhere_and_is_never_green(
     stage = Stage(tmp_path, TOOLS)
     stage.workflow(TEN_LINES)
     jobs = stage.run("pull_request", {"pull_request": {**pull_request, "base": {"ref": "main"}}})
-    assert {name for name, job in jobs.items() if job.log} == {"Verdict"}
+    assert {name for name, job in jobs.items() if job.steps} == {"Verdict"}
     assert jobs["Verdict"].conclusion == "failure"
-    assert why in jobs["Verdict"].log
+    assert why in jobs["Verdict"].summary
     assert stage.ran == []

@@ -71,11 +71,16 @@ fi
 
 @dataclass
 class Job:
-    """What act told of one job."""
+    """What act told of one job.
+
+    act may drop the last output of a step that fails: for what such a step said ask `summary`, not `log`.
+    """
 
     name: str
     conclusion: str = ""
+    steps: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
+    summary: str = ""
     log: str = ""
 
 
@@ -199,6 +204,10 @@ def _jobs(told: str, *, whole_names: bool) -> dict[str, Job]:
         job = jobs.setdefault(name, Job(name))
         if said.get("command") == "set-output" and len(said.get("stepID", ())) == 1:
             job.outputs[str(said["name"])] = str(said["arg"])
+        if said.get("command") == "summary":
+            job.summary += str(said["content"])
+        if said.get("stage") == "Main" and said.get("stepResult"):
+            job.steps.append(str(said["step"]))
         if said.get("raw_output"):
             job.log += str(said.get("msg"))
         if result := said.get("jobResult"):
