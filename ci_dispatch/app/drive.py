@@ -144,7 +144,7 @@ def drive_run(
         history.record(state, reports.context)
         for text in history.untold(state):
             bus.publish(Warned(source="history", text=text))
-        result_files.write(state, reports.of(state), folder)
+        result_files.write(state, reports.of(state), folder, head_share(config))
         opened.finish(state, reports.of(state))
     if control.refusal is not None and not state.ledger.complete:
         raise control.refusal

@@ -17,7 +17,7 @@ from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_history import RunHistory
-from ci_dispatch.app.run_spec import RunSpec, expect, first_events, new_id
+from ci_dispatch.app.run_spec import RunSpec, expect, first_events, head_share, new_id
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.codec import replace
@@ -189,7 +189,7 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
         history.record(state, reports.context)
         for text in history.untold(state):
             replay.warn("history", text)
-        result_files.write(state, reports.of(state), run)
+        result_files.write(state, reports.of(state), run, head_share(spec.config))
         github_output.tell(state, reports.of(state), run, [], here)
         target = DispatchTarget(repository=here.repository, workflow=here.environ.get("GITHUB_WORKFLOW", ""), ref="")
         github_output.comment(spec.config, settings.environ, reports.of(state), target)

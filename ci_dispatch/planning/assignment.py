@@ -55,9 +55,14 @@ def bound(seconds: Sequence[float], machines: Sequence[MachineSpec], starts: Seq
     """Seconds no assignment can beat: all work over the workers that have begun, or the longest unit on one of them."""
     if not seconds or not machines:
         return 0.0
+    return bound_of(sum(seconds), max(seconds), machines, starts)
+
+
+def bound_of(work: float, longest: float, machines: Sequence[MachineSpec], starts: Sequence[float] = ()) -> float:
+    """The same, of units of which only their sum and the longest are known."""
     starts = starts or [0.0] * len(machines)
-    longest = min(start + max(seconds) / machine.speed for start, machine in zip(starts, machines, strict=True))
-    work, power, end = sum(seconds), 0.0, inf
+    longest = min(start + longest / machine.speed for start, machine in zip(starts, machines, strict=True))
+    power, end = 0.0, inf
     for start, machine in sorted(zip(starts, machines, strict=True), key=lambda pair: pair[0]):
         if end <= start:
             break

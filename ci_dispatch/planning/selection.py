@@ -12,7 +12,7 @@ from itertools import combinations, islice
 from math import inf
 
 from ci_dispatch.core.model import MachineName, MachineSpec, PlannedTime
-from ci_dispatch.planning.assignment import bound, width
+from ci_dispatch.planning.assignment import bound_of, width
 
 SAFE_SHARE = 0.9  # of a target that a plan may take: runs take up to that much longer than planned
 MOST_COMBINED = 10  # machines of which every set is looked at; of more only one after another is left out
@@ -43,11 +43,11 @@ def worth_their_cost(seconds: Sequence[float], machines: Sequence[MachineSpec]) 
 
     A machine without a cost joins, and so does one whose cores nobody knows yet.
     """
-    joined, left_out = list(machines), dict[MachineName, str]()
+    joined, left_out, work = list(machines), dict[MachineName, str](), _work(seconds)
     while len(joined) > 1:
-        whole = _least(seconds, joined)
+        whole = work.least(joined)
         gains = [
-            (_least(seconds, [other for other in joined if other is not machine]) - whole, machine)
+            (work.least([other for other in joined if other is not machine]) - whole, machine)
             for machine in joined
             if machine.cost and machine.cores
         ]
@@ -69,7 +69,7 @@ def cheapest_in_time(
     if unknown := [machine.name for machine in machines if not machine.cores]:
         return Selection(tuple(machines), note=f"all machines join: the cores of {', '.join(unknown)} are not known")
     limit = SAFE_SHARE * target
-    for chosen in islice(_cheapest_first(seconds, machines, limit), MOST_PLANNED):
+    for chosen in islice(_cheapest_first(_work(seconds), machines, limit), MOST_PLANNED):
         if (takes := planned(chosen)) <= limit:
             names = {machine.name for machine in chosen}
             reason = f"the others are planned to take {takes:.1f} s, and {target:g} s is the target"
@@ -85,9 +85,11 @@ def curve(seconds: Sequence[float], machines: Sequence[MachineSpec], planned: Pl
     """
     chosen: list[MachineSpec] = []
     sets: list[tuple[MachineSpec, ...]] = []
-    left = list(machines)
+    left = sorted(machines, key=lambda machine: (-machine.power, machine.starts_after, machine.name))
+    work = _work(seconds)
     while left:
-        best = min(left, key=lambda machine: (_least(seconds, [*chosen, machine]), -machine.power, machine.name))
+        near = left[:CURVE_POINTS]  # of a large fleet not all need be looked at
+        best = min(near, key=lambda machine: work.least([*chosen, machine]))
         left.remove(best)
         chosen.append(best)
         sets.append(tuple(chosen))
@@ -96,28 +98,37 @@ def curve(seconds: Sequence[float], machines: Sequence[MachineSpec], planned: Pl
     return [PlannedTime(machines=tuple(machine.name for machine in each), seconds=planned(each)) for each in shown]
 
 
-def _least(seconds: Sequence[float], machines: Sequence[MachineSpec]) -> float:
-    return bound(seconds, machines, [machine.starts_after for machine in machines])
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the units of a run come to: their seconds together, and the longest."""
+
+    seconds: float
+    longest: float
+
+    def least(self, machines: Sequence[MachineSpec]) -> float:
+        return bound_of(self.seconds, self.longest, machines, [machine.starts_after for machine in machines])
 
 
 def _price(machines: Sequence[MachineSpec]) -> tuple[float, int]:
     return sum(machine.cost for machine in machines), sum(map(width, machines))
 
 
-def _cheapest_first(
-    seconds: Sequence[float], machines: Sequence[MachineSpec], limit: float
-) -> Iterator[Sequence[MachineSpec]]:
+def _cheapest_first(work: _Work, machines: Sequence[MachineSpec], limit: float) -> Iterator[Sequence[MachineSpec]]:
     """Sets of machines that may end within `limit`."""
     if len(machines) <= MOST_COMBINED:
         sets = (each for size in range(1, len(machines) + 1) for each in combinations(machines, size))
-        yield from (each for each in sorted(sets, key=_price) if _least(seconds, each) <= limit)
+        yield from (each for each in sorted(sets, key=_price) if work.least(each) <= limit)
         return
     sets_found, chosen = list[Sequence[MachineSpec]](), list(machines)
-    while chosen and _least(seconds, chosen) <= limit:
+    while chosen and work.least(chosen) <= limit:
         sets_found.append(tuple(chosen))
         fewer = [[other for other in chosen if other is not machine] for machine in chosen]
-        possible = [each for each in fewer if each and _least(seconds, each) <= limit]
+        possible = [each for each in fewer if each and work.least(each) <= limit]
         if not possible:
             break
         chosen = min(possible, key=_price)
     yield from reversed(sets_found)
+
+
+def _work(seconds: Sequence[float]) -> _Work:
+    return _Work(sum(seconds), max(seconds, default=0.0))

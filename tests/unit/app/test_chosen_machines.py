@@ -101,5 +101,13 @@ def test_the_plan_shows_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [machine["name"] for machine in data["machines"]] == ["a", "b"]
     assert data["target_time"] == 40.0
     assert data["planned_makespan"] == 32.0
+    assert data["curve"] == [
+        {"machines": ["a"], "seconds": 62.0},
+        {"machines": ["a", "b"], "seconds": 32.0},
+        {"machines": ["a", "b", "c"], "seconds": 22.0},
+    ]
     text = plan.as_text(data)
+    assert text.endswith(
+        "with  machines  planned\na            1     62 s\n+ b          2     32 s\n+ c          3     22 s"
+    )
     assert "c waits until it is needed: the others are planned to take 32.0 s, and 40 s is the target" in text
