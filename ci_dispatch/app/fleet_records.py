@@ -13,7 +13,7 @@ from ci_dispatch.planning.samples import DurationSample
 from report_merge.render.escape import terminal_name
 from report_merge.render.wording import count
 
-_HEADER = ("machine", "cores", "configured", "learnt speed", "workers", "busy", "own failures")
+_HEADER = ("machine", "cores", "configured", "learnt speed", "start-up", "workers", "busy", "own failures")
 
 
 def records(settings: Settings) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def _as_data(record: MachineRecord) -> dict[str, Any]:
         "error": round(learnt.error, 3) if record.attempts else None,
         "compared_tests": learnt.tests,
         "attempts": record.attempts,
+        "start_up": record.start_up if record.start_up is None else round(record.start_up, 2),
         "workers": record.workers or None,
         "busy": None if record.busy is None else round(record.busy, 3),
         "own_failures": record.own_failures,
@@ -54,8 +55,9 @@ def _row(machine: dict[str, Any]) -> tuple[str, ...]:
     if machine["learnt_speed"] is not None:
         tests = count(machine["compared_tests"], "test")
         learnt = f"{machine['learnt_speed']:.2f} ±{100 * machine['error']:.0f} % ({tests})"
+    start_up = "-" if machine["start_up"] is None else f"{machine['start_up']:.1f} s"
     busy = "-" if machine["busy"] is None else f"{machine['busy']:.0%}"
     return (
         terminal_name(machine["name"]), str(machine["cores"] or "?"), f"{machine['configured_speed']:g}", learnt,
-        str(machine["workers"] or "?"), busy, str(machine["own_failures"]),
+        start_up, str(machine["workers"] or "?"), busy, str(machine["own_failures"]),
     )  # fmt: skip

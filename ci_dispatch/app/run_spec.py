@@ -7,7 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from ci_dispatch.config.kept import from_journal, public, to_journal
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
-from ci_dispatch.core.model import SPEEDS, MachineName, MachineSpec, RunId, Test, TestId
+from ci_dispatch.core.model import LONGEST_START_UP, SPEEDS, MachineName, MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.durations import learn_durations
 from ci_dispatch.planning.selection import Selection
 from ci_dispatch.planning.speeds import learn_speeds
+from ci_dispatch.planning.start_up import invocations_of, learn_start_up
 from ci_dispatch.run.journal import recover
 from ci_dispatch.run.ports import Listing, Suite
 from ci_dispatch.run.run_folder import RunFolder
@@ -43,22 +44,33 @@ class RunSpec:
     def runs_folder(self) -> Path:
         return self.root / self.config.run.folder
 
-    def with_machines(self, most: int, speeds: Mapping[MachineName, float] | None = None) -> RunSpec:
-        """The same with machines as the plan has them: as fast as they have shown to be in earlier runs (`speeds`), and
-        no wider than their test runner, for cores that it cannot use are none.
+    def with_machines(
+        self,
+        most: int,
+        speeds: Mapping[MachineName, float] | None = None,
+        start_ups: Mapping[MachineName, float] | None = None,
+    ) -> RunSpec:
+        """The same with machines as the plan has them: as fast, and as quick to start a test runner, as they have shown
+        to be in earlier runs (`speeds`, `start_ups`), and no wider than that runner, for cores that it cannot use are
+        none. A configured start-up is not learnt.
 
         `most` is how many tests it can run at once; 0: as many as it is told.
         """
         learnt = speeds or {}
+        starts = start_ups or {}
         machines = tuple(
-            codec.replace(_narrowed(machine, most), speed=_allowed(learnt.get(machine.name, machine.speed)))
+            codec.replace(
+                _narrowed(machine, most),
+                speed=_allowed(learnt.get(machine.name, machine.speed)),
+                start_up=starts.get(machine.name) if machine.start_up is None else machine.start_up,
+            )
             for machine in self.config.machines
         )
         return codec.replace(self, config=codec.replace(self.config, machines=machines))
 
     def as_planned(self, expected: Expected) -> RunSpec:
         """The same with machines and head as they are planned, for whoever goes on with the run too."""
-        spec = self.with_machines(expected.workers, expected.speeds)
+        spec = self.with_machines(expected.workers, expected.speeds, expected.start_ups)
         return spec.with_head_for(expected, spec.config.fleet)
 
     def with_head_for(self, expected: Expected, fleet: Sequence[MachineSpec]) -> RunSpec:
@@ -94,6 +106,7 @@ class Expected:
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
     speeds: Mapping[MachineName, float]  # of machines, as earlier runs have shown
+    start_ups: Mapping[MachineName, float] = field(default_factory=dict)  # of test runners there, in seconds, as learnt
     speed_error: float  # of the least certain one: standard deviation of its logarithm
     workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
@@ -111,12 +124,14 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     fleet = spec.config.fleet
     learnt = learn_speeds(measured, fleet)
     durations = learn_durations(listing.tests, measured, learnt)
+    start_ups = learn_start_up(invocations_of(measured, fleet))
     known = sum(estimate.runs > 0 for estimate in durations.values()) / max(1, len(durations))
     return Expected(
         tests=listing.tests,
         seconds={test: estimate.seconds for test, estimate in durations.items()},
         known=known,
         speed_error=max(learnt.of(machine.name).error for machine in fleet),
+        start_ups={name: min(LONGEST_START_UP, round(seconds, 2)) for name, seconds in start_ups.items()},
         speeds={machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet},
         workers=listing.workers,
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,

@@ -213,7 +213,8 @@ def _read(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSp
     config = replace(settings.config, machines=machines)
     spec = RunSpec(root=settings.root, config=config, arguments=folder.first.extra)
     speeds = {machine.name: machine.speed for machine in folder.started.machines}
-    return folder, spec.with_machines(folder.first.workers, speeds)
+    starts = {machine.name: machine.start_up for machine in folder.started.machines if machine.start_up is not None}
+    return folder, spec.with_machines(folder.first.workers, speeds, starts)
 
 
 def _so_far(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSpec, Replay]:

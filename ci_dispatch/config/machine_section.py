@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ci_dispatch.config.setting import setting
 from ci_dispatch.config.value_types import choice, duration, integer, number, optional, table, text, texts
-from ci_dispatch.core.model import SPEEDS, Connection
+from ci_dispatch.core.model import LONGEST_START_UP, SPEEDS, Connection
 
 MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
 HOST = r"[A-Za-z0-9_\[][A-Za-z0-9_.:%\]-]*|"  # never begins with a dash: it is an argument of ssh
@@ -43,6 +43,8 @@ class MachineConfig:
     )
     env: Mapping[str, str] = setting({}, table(), "Environment variables of every runner on it.")
     start_up: float | None = setting(
-        None, optional(duration(0, 3600)), "Time a test runner needs before its first test. Not set: as usual."
+        None,
+        optional(duration(0, LONGEST_START_UP)),
+        "Time a test runner needs before its first test. Not set: as learnt.",
     )
     cost: float = setting(0.0, duration(0), "It joins only a run that gets shorter by more than this.")

@@ -40,6 +40,7 @@ LeaseNumber = NewType("LeaseNumber", int)  # a fencing token: grows with every h
 RunId = NewType("RunId", str)
 
 SPEEDS = 0.01, 100  # the least and the most of a core, configured or learnt
+LONGEST_START_UP = 3600.0  # seconds, configured or learnt
 USUAL_START_UP = 2.0  # seconds a test runner needs before its first test, while nobody knows better
 ANY_MACHINE = MachineName("pool")  # a shard that any machine of a shared queue may take
 
