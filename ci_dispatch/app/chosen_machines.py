@@ -25,7 +25,7 @@ def planned_by(spec: RunSpec, expected: Expected) -> Planned:
 
 def choose(spec: RunSpec, expected: Expected) -> tuple[RunSpec, Selection]:
     """A new run as it is planned, and the machines it begins with; the others join when they are needed."""
-    spread = spec.with_machines(expected.workers, expected.speeds, expected.start_ups)
+    spread = spec.with_machines(expected.workers, expected.speeds, expected.start_ups, expected.machine_workers)
     fleet, target = spread.config.fleet, spec.config.run.target_time
     selection = Selection(fleet)
     if target is not None or any(machine.cost for machine in fleet):

@@ -24,6 +24,7 @@ from ci_dispatch.planning.durations import learn_durations
 from ci_dispatch.planning.selection import Selection
 from ci_dispatch.planning.speeds import learn_speeds
 from ci_dispatch.planning.start_up import invocations_of, learn_start_up
+from ci_dispatch.planning.workers import REMEMBERED, tuned_workers
 from ci_dispatch.run.journal import recover
 from ci_dispatch.run.ports import Listing, Suite
 from ci_dispatch.run.run_folder import RunFolder
@@ -49,10 +50,11 @@ class RunSpec:
         most: int,
         speeds: Mapping[MachineName, float] | None = None,
         start_ups: Mapping[MachineName, float] | None = None,
+        workers: Mapping[MachineName, int] | None = None,
     ) -> RunSpec:
         """The same with machines as the plan has them: as fast, and as quick to start a test runner, as they have shown
         to be in earlier runs (`speeds`, `start_ups`), and no wider than that runner, for cores that it cannot use are
-        none. A configured start-up is not learnt.
+        none. A configured start-up is not learnt. `workers` are the numbers that tuned machines try.
 
         `most` is how many tests it can run at once; 0: as many as it is told.
         """
@@ -60,7 +62,7 @@ class RunSpec:
         starts = start_ups or {}
         machines = tuple(
             codec.replace(
-                _narrowed(machine, most),
+                _narrowed(_tuned(machine, workers or {}), most),
                 speed=_allowed(learnt.get(machine.name, machine.speed)),
                 start_up=starts.get(machine.name) if machine.start_up is None else machine.start_up,
             )
@@ -70,7 +72,7 @@ class RunSpec:
 
     def as_planned(self, expected: Expected) -> RunSpec:
         """The same with machines and head as they are planned, for whoever goes on with the run too."""
-        spec = self.with_machines(expected.workers, expected.speeds, expected.start_ups)
+        spec = self.with_machines(expected.workers, expected.speeds, expected.start_ups, expected.machine_workers)
         return spec.with_head_for(expected, spec.config.fleet)
 
     def with_head_for(self, expected: Expected, fleet: Sequence[MachineSpec]) -> RunSpec:
@@ -91,6 +93,10 @@ def _allowed(speed: float) -> float:
     return min(most, max(least, speed))
 
 
+def _tuned(machine: MachineSpec, workers: Mapping[MachineName, int]) -> MachineSpec:
+    return codec.replace(machine, workers=workers.get(machine.name, machine.workers))
+
+
 def _narrowed(machine: MachineSpec, most: int) -> MachineSpec:
     if not most:
         return machine
@@ -107,6 +113,7 @@ class Expected:
     known: float  # share of tests that were measured before, 0 to 1
     speeds: Mapping[MachineName, float]  # of machines, as earlier runs have shown
     start_ups: Mapping[MachineName, float] = field(default_factory=dict)  # of test runners there, in seconds, as learnt
+    machine_workers: Mapping[MachineName, int] = field(default_factory=dict)  # of machines that are tuned
     speed_error: float  # of the least certain one: standard deviation of its logarithm
     workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
@@ -120,10 +127,13 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     """
     listing = listing or suite.list_tests(spec.config.suite.list_timeout)
     notes = list(listing.notes)
-    measured = RunHistory(spec.runs_folder, spec.config, notes.append).samples(listing.tests)
+    history = RunHistory(spec.runs_folder, spec.config, notes.append)
+    measured = history.samples(listing.tests)
     fleet = spec.config.fleet
     learnt = learn_speeds(measured, fleet)
     durations = learn_durations(listing.tests, measured, learnt)
+    tuned = any(machine.tune_workers for machine in fleet)
+    for_workers = history.samples(listing.tests, REMEMBERED) if tuned else ()
     start_ups = learn_start_up(invocations_of(measured, fleet))
     known = sum(estimate.runs > 0 for estimate in durations.values()) / max(1, len(durations))
     return Expected(
@@ -134,6 +144,7 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
         start_ups={name: min(LONGEST_START_UP, round(seconds, 2)) for name, seconds in start_ups.items()},
         speeds={machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet},
         workers=listing.workers,
+        machine_workers=tuned_workers(for_workers, durations, fleet, listing.workers),
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
         notes=tuple(notes),
     )

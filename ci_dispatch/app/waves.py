@@ -214,7 +214,8 @@ def _read(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSp
     spec = RunSpec(root=settings.root, config=config, arguments=folder.first.extra)
     speeds = {machine.name: machine.speed for machine in folder.started.machines}
     starts = {machine.name: machine.start_up for machine in folder.started.machines if machine.start_up is not None}
-    return folder, spec.with_machines(folder.first.workers, speeds, starts)
+    workers = {machine.name: machine.workers for machine in folder.started.machines if machine.tune_workers}
+    return folder, spec.with_machines(folder.first.workers, speeds, starts, workers)
 
 
 def _so_far(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSpec, Replay]:

@@ -1,5 +1,5 @@
 """The settings of a [[machine]], each declared once."""
-# ruff: noqa: RUF009  (a setting's default is an argument of its declaration; `setting` gives a dataclass field)
+# ruff: noqa: RUF009, FBT003  (a setting's default is an argument of its declaration; `setting` gives a dataclass field)
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ci_dispatch.config.setting import setting
-from ci_dispatch.config.value_types import choice, duration, integer, number, optional, table, text, texts
+from ci_dispatch.config.value_types import boolean, choice, duration, integer, number, optional, table, text, texts
 from ci_dispatch.core.model import LONGEST_START_UP, SPEEDS, Connection
 
 MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
@@ -36,6 +36,11 @@ class MachineConfig:
     cores: int = setting(0, integer(0, 4096), "0: ask the machine.")
     slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that allow it.")
     workers: int = setting(0, integer(0, 4096), "Tests at a time inside one shard. 0: cores / slots.")
+    tune_workers: bool = setting(
+        False,
+        boolean(),
+        "Look for the best number of workers by careful steps from run to run, from `workers` or the cores on.",
+    )
     speed: float = setting(1.0, number(*SPEEDS), "Of one core, compared with the others; learning begins here.")
     labels: tuple[str, ...] = setting((), texts(), "Labels of its GitHub runner.")
     workdir: str = setting(

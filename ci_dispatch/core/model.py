@@ -183,6 +183,7 @@ class MachineSpec(Value):
     cores: int = 0
     slots: int = 1  # shards at a time
     workers: int = 0  # tests at a time inside one shard; 0: cores / slots
+    tune_workers: bool = False  # the number is looked for from run to run
     speed: float = 1.0  # of one core, relative
     labels: tuple[str, ...] = ()  # of the GitHub runner
     workdir: str = ""  # where work trees live on it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -22,12 +22,15 @@ class MachineRecord:
     attempts: int  # of tests, among those that are kept
     start_up: float | None = None  # seconds of a test runner before its first test, as learnt; None: not known
     workers: int = 0  # in the newest run; 0: not known
+    next_workers: int = 0  # that it tries in the next run; 0: nobody looks for a better number
     busy: float | None = None  # share of its workers that were busy while it ran tests, 0 to 1
     own_failures: int = 0  # attempts that failed here while the same test passed elsewhere in the same run
 
 
-def machine_records(samples: Sequence[DurationSample], machines: Iterable[MachineSpec]) -> list[MachineRecord]:
-    """One for each of `machines`, from samples, newest last."""
+def machine_records(
+    samples: Sequence[DurationSample], machines: Iterable[MachineSpec], workers: Mapping[MachineName, int] | None = None
+) -> list[MachineRecord]:
+    """One for each of `machines`, from samples, newest last; `workers` are those that tuned machines try next."""
     fleet = list(machines)
     speeds = learn_speeds(samples, fleet)
     start_ups = learn_start_up(invocations_of(samples, fleet))
@@ -49,6 +52,7 @@ def machine_records(samples: Sequence[DurationSample], machines: Iterable[Machin
                 attempts=len(own),
                 start_up=start_ups.get(machine.name),
                 workers=next((sample.workers for sample in reversed(own) if sample.workers), 0),
+                next_workers=(workers or {}).get(machine.name, 0),
                 busy=fmean(busy) if busy else None,
                 own_failures=sum(bool(passed[sample.run, sample.test] - {machine.name}) for sample in failed),
             )

@@ -46,14 +46,14 @@ def learn(settings: Settings, runs: int, *machines: str) -> None:
         store.add([recorded(number, machines or ("fast", "slow")) for number in range(runs)])
 
 
-def recorded(number: int, machines: Sequence[str]) -> RecordedRun:
+def recorded(number: int, machines: Sequence[str], workers: int = 4, pace: float = 1.0) -> RecordedRun:
     at = 1_800_000_000.0 + 3600 * number + len(machines)
     tests = []
     for place, name in enumerate(NAMES):
         machine = machines[(place + number) % len(machines)]
         attempt = PastAttempt(
-            verdict=Verdict.PASSED, machine=machine, at=at, seconds=SECONDS[name] * PACE[machine], workers=4,
-            speed=1.5 if machine == "slow" else 1.0,
+            verdict=Verdict.PASSED, machine=machine, at=at, seconds=SECONDS[name] * PACE[machine] * pace,
+            workers=workers, speed=1.5 if machine == "slow" else 1.0,
         )  # fmt: skip
         test = PastTest(id=TestId(name), verdict=Verdict.PASSED, name=name, file="test_a.py", attempts=(attempt,))
         tests.append(test)
@@ -178,6 +178,36 @@ def test_a_configured_start_up_is_not_learnt(settings: Settings) -> None:
     spec = RunSpec(root=settings.root, config=codec.replace(settings.config, machines=machines))
     fleet = spec.with_machines(0, {}, {MachineName("slow"): 5.0}).config.fleet
     assert [each.start_up for each in fleet] == [33.0, 33.0]
+
+
+def test_a_tuned_machine_tries_more_workers_and_goes_back_when_that_was_worse(settings: Settings) -> None:
+    machines = tuple(codec.replace(machine, tune_workers=True) for machine in settings.config.machines)
+    tuned = codec.replace(settings, config=codec.replace(settings.config, machines=machines))
+    spec = RunSpec(root=settings.root, config=tuned.config)
+
+    def workers() -> list[int]:
+        expected = expect(spec, cast(Suite, None), Listing(tests=TESTS))
+        return [machine.workers_per_shard for machine in spec.as_planned(expected).config.fleet]
+
+    def run(number: int, used: int, pace: float) -> None:
+        settings.runs_folder.mkdir(exist_ok=True)
+        with HistoryStore(file_in(settings.runs_folder)) as store:
+            store.add([recorded(number, ["fast"], used, pace)])
+
+    assert workers() == [4, 4], "it begins with its cores"
+    for number in range(5):
+        run(number, 4, 1.0)
+    assert workers() == [5, 4], "only the first machine is settled"
+    fast, slow = fleet_records.records(tuned)["machines"]
+    assert (fast["workers"], fast["next_workers"], slow["next_workers"]) == (4, 5, 4)
+    assert "4, next 5" in fleet_records.as_text(fleet_records.records(tuned))
+    run(5, 5, 3.0)
+    assert workers() == [4, 4], "undone after one run"
+    for number in range(6, 16):
+        run(number, 4, 1.0)
+    assert workers()[0] != 5, "what was worse is remembered beyond the samples that durations are learnt from"
+    untuned = RunSpec(root=settings.root, config=settings.config)
+    assert expect(untuned, cast(Suite, None), Listing(tests=TESTS)).machine_workers == {}
 
 
 def test_without_a_history_that_is_said(settings: Settings) -> None:
