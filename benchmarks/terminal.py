@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from random import Random
 
-from ci_dispatch.config.sections import SlackChannel, SlackConfig
+from ci_dispatch.config.slack import SlackChannel, SlackConfig
 from ci_dispatch.core.events import TRANSIENT, Stamped
 from ci_dispatch.core.model import MachineName, MachineSpec, RunId
 from ci_dispatch.demo.recording import demo_events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ from ci_dispatch.core.events import (
     Event,
     Stamped,
 )
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -42,14 +44,14 @@ class ActionsScript:
 
     name = "script"
 
-    def __init__(self, tests: int = 4, **numbers: Any) -> None:
+    def __init__(self, tests: int = 4, groups: Sequence[TestGroup] = (), **numbers: Any) -> None:
         self.clock, self.state = VirtualClock(0.0), RunState()
         self.events: list[Event] = []
         self.commands: list[m.Command] = []
         bus = EventBus(self.state, self.clock, [self])
         suite = make_tests(tests)
         specs = [MachineSpec(name=name, cores=1, labels=("self-hosted", name)) for name in (A, B)]
-        bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}))
+        bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}, groups))
         self.fleet = ActionsFleet(self.state, [A, B], ActionsPolicy(strategy=Strategy.PINNED))
         policy = RunPolicy(
             retry=RetryPolicy(jitter=0.0), checks=False, check_first=False, report_grace=90.0, signal_grace=3.0,

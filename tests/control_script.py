@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ci_dispatch.core.events import Event, MachineChecked, Stamped
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
     AttemptResult,
     Connection,
@@ -37,6 +39,8 @@ class Script:
         slots: int = 1,
         journal: Journal | None = None,
         connection: Connection = Connection.SSH,
+        groups: Sequence[TestGroup] = (),
+        labels: Mapping[MachineName, tuple[str, ...]] | None = None,
         **numbers: Any,
     ) -> None:
         """`numbers` are fields of `RunPolicy` and `LeasePolicy`."""
@@ -47,8 +51,11 @@ class Script:
         self.bus = bus = EventBus(self.state, self.clock, [self], journal)
         suite = make_tests(tests)
         names = [MachineName(chr(97 + n)) for n in range(machines)]
-        specs = [MachineSpec(name=name, connection=connection, cores=slots, slots=slots) for name in names]
-        bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}))
+        specs = [
+            MachineSpec(name=name, connection=connection, cores=slots, slots=slots, labels=(labels or {}).get(name, ()))
+            for name in names
+        ]
+        bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}, groups))
         self.control = control_of(self.state, bus.publish, **(numbers or {"head_share": 1.0, "check_first": False}))
         with bus.step():
             self.commands += self.control.begin(0.0)

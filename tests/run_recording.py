@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from ci_dispatch.core.events import AttemptFinished, Event, LeaseGranted, Stamped
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -29,11 +30,17 @@ BEGAN = 100.0
 class RunRecording:
     """Times are seconds since the run began; `state` is what the events come to."""
 
-    def __init__(self, tests: Sequence[Test], fleet: Sequence[MachineSpec], seconds: float = 4.0) -> None:
+    def __init__(
+        self,
+        tests: Sequence[Test],
+        fleet: Sequence[MachineSpec],
+        seconds: float = 4.0,
+        groups: Sequence[TestGroup] = (),
+    ) -> None:
         """Every test is expected to take `seconds`."""
         self.events: list[Stamped] = []
         self.state = RunState()
-        self.say(0.0, run_started(list(tests), list(fleet), {test.id: seconds for test in tests}))
+        self.say(0.0, run_started(list(tests), list(fleet), {test.id: seconds for test in tests}, groups))
 
     def say(self, at: float, *events: Event) -> Self:
         for event in events:

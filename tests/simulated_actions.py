@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ci_dispatch.core.errors import GitHubRefused
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     AttemptResult,
@@ -296,6 +297,7 @@ def simulate_fleets(
     faults: Faults | None = None,
     run: RunPolicy | None = None,
     actions: ActionsPolicy | None = None,
+    groups: Sequence[TestGroup] = (),
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
     journal: Journal | None = None,
@@ -308,7 +310,7 @@ def simulate_fleets(
     clock, state = VirtualClock(), RunState()
     bus = EventBus(state, clock, reporters, journal)
     pool = (MachineSpec(name=ANY_MACHINE),) if through_github else ()
-    bus.publish(run_started(tests, [*over_ssh, *through_github, *pool], world.seconds))
+    bus.publish(run_started(tests, [*over_ssh, *through_github, *pool], world.seconds, groups))
     machines = SimulatedFleet([*over_ssh, *through_github], world, clock, heard_by(state))
     github = SimulatedActions(through_github, world, clock, machines.later, heard_by(state), seed=seed, faults=faults)
     fleets: list[Fleet] = []

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from ci_dispatch.core.events import Event, Stamped
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import MachineSpec, Test, TestId, UnitId
 from ci_dispatch.fleets.machines.fleet import LeasePolicy, MachineFleet
 from ci_dispatch.fleets.simulated.executor import SimulatedFleet, VirtualClock
@@ -76,6 +77,7 @@ def simulate(
     *,
     expected: Mapping[TestId, float] | None = None,
     terms: Mapping[str, Any] | None = None,
+    groups: Sequence[TestGroup] = (),
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
     journal: Journal | None = None,
@@ -84,7 +86,7 @@ def simulate(
     """A whole run on paper; `terms` are fields of `RunPolicy` and `LeasePolicy`. Raises as `simulate_run`."""
     policy, leases = _policies(**(terms or {}))
     return simulate_run(
-        run_started(tests, machines, expected if expected is not None else world.seconds),
+        run_started(tests, machines, expected if expected is not None else world.seconds, groups),
         world,
         policy=policy,
         leases=leases,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ci_dispatch.app.run_spec import Expected, RunSpec, planned_share
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.constraints import Constraints
 from ci_dispatch.planning.selection import Planned, Selection, cheapest_in_time, worth_their_cost
 
 TOO_FEW_KNOWN = 0.5  # of the durations: nobody knows how long a run of guesses takes
@@ -33,10 +34,16 @@ def choose(spec: RunSpec, expected: Expected) -> tuple[RunSpec, Selection]:
             note = f"all machines join: only {expected.known:.0%} of the durations are known"
             selection = Selection(fleet, note=note)
         else:
+            constraints = Constraints(expected.groups, expected.tests, fleet)
+            needs = {constraints.of(test.id).needs for test in expected.tests}
+
+            def covers(machines: Sequence[MachineSpec]) -> bool:
+                return all(any(labels <= machine.offers for machine in machines) for labels in needs)
+
             seconds = [unit.seconds for unit in planner.units_of(expected.tests, expected.seconds)]
             selection = (
-                cheapest_in_time(seconds, fleet, target, planned_by(spec, expected))
+                cheapest_in_time(seconds, fleet, target, planned_by(spec, expected), covers)
                 if target is not None
-                else worth_their_cost(seconds, fleet)
+                else worth_their_cost(seconds, fleet, covers)
             )
     return spread.with_head_for(expected, selection.machines), selection

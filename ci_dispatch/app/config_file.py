@@ -61,7 +61,12 @@ def explained(settings: Settings) -> str:
         written = "not set" if value is None else literal(value)
         rows.append((setting.path, written, str(settings.origins[setting.path])))
     given = without_values(to_document(settings.config))
-    for name, tables in (("slack.channel", given.get("slack", {}).get("channel", [])), ("machine", given["machine"])):
+    lists = {
+        "slack.channel": given.get("slack", {}).get("channel", []),
+        "machine": given["machine"],
+        "group": given.get("group", []),
+    }
+    for name, tables in lists.items():
         for number, table in enumerate(tables, 1):
             for key, value in table.items():
                 path = f"{name}[{number}].{key}"

@@ -10,10 +10,11 @@ from ci_dispatch.app.run_spec import Expected, RunSpec, expect, head_share
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.app.table import table
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.constraints import FREE, Constraints
 from ci_dispatch.planning.selection import Selection, curve
 from ci_dispatch.suites import open_suite
 from report_merge.render.escape import terminal_name
-from report_merge.render.wording import some
+from report_merge.render.wording import count, some
 
 SHOWN_NAMES = 3
 
@@ -33,7 +34,9 @@ def _as_data(expected: Expected, spec: RunSpec, selection: Selection) -> dict[st
     fleet = selection.machines
     units = planner.units_of(expected.tests, expected.seconds)
     share = head_share(spec.config)
-    heads = planner.heads(units, fleet, share)
+    constraints = Constraints(expected.groups, expected.tests, fleet)
+    free = [unit for unit in units if all(constraints.of(test) == FREE for test in unit.tests)]
+    heads = planner.heads(free, fleet, share)
     assigned = {unit.id for head in heads.values() for unit in head}
     return {
         "tests": len(expected.tests),
@@ -53,6 +56,14 @@ def _as_data(expected: Expected, spec: RunSpec, selection: Selection) -> dict[st
             for machine in fleet
         ],
         "tail": [test for unit in units if unit.id not in assigned for test in unit.tests],
+        "groups": [
+            {
+                "name": group.spec.name,
+                "tests": list(group.tests),
+                "rules": list(dict.fromkeys(rule for test in group.tests for rule in constraints.words(test, fleet))),
+            }
+            for group in expected.groups
+        ],
         "curve": [
             {"machines": list(point.machines), "seconds": round(point.seconds, 1)}
             for point in curve([unit.seconds for unit in units], spec.config.fleet, planned_by(spec, expected))
@@ -80,6 +91,9 @@ def as_text(data: dict[str, Any]) -> str:
         for machine in data["machines"]
     ]
     rows.append(f"{'then':<{width}}  pull        {len(data['tail']):>5} tests, longest first")
+    for group in data["groups"]:
+        rules = "; ".join(group["rules"]) or "every machine may have it at any time"
+        rows.append(terminal_name(f"group {group['name']}: {count(len(group['tests']), 'test')}: {rules}"))
     rows += [f"{terminal_name(name)} waits until it is needed: {why}" for name, why in data["left_out"].items()]
     rows += [f"note: {terminal_name(note)}" for note in data["notes"]]
     if len(data["curve"]) > 1:

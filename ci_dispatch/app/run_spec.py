@@ -17,10 +17,12 @@ from ci_dispatch.config.kept import from_journal, public, to_journal
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import LONGEST_START_UP, SPEEDS, MachineName, MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.durations import learn_durations
+from ci_dispatch.planning.grouping import both, check_machines, group
 from ci_dispatch.planning.selection import Selection
 from ci_dispatch.planning.speeds import learn_speeds
 from ci_dispatch.planning.start_up import invocations_of, learn_start_up
@@ -117,6 +119,7 @@ class Expected:
     speed_error: float  # of the least certain one: standard deviation of its logarithm
     workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
+    groups: tuple[TestGroup, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -126,7 +129,8 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     Raises NothingToRun or UsageError when the suite cannot be listed.
     """
     listing = listing or suite.list_tests(spec.config.suite.list_timeout)
-    notes = list(listing.notes)
+    grouped = group(listing.tests, listing.marks, spec.config.groups)
+    notes = [*listing.notes, *grouped.notes]
     history = RunHistory(spec.runs_folder, spec.config, notes.append)
     measured = history.samples(listing.tests)
     fleet = spec.config.fleet
@@ -135,14 +139,18 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     tuned = any(machine.tune_workers for machine in fleet)
     for_workers = history.samples(listing.tests, REMEMBERED) if tuned else ()
     start_ups = learn_start_up(invocations_of(measured, fleet))
-    known = sum(estimate.runs > 0 for estimate in durations.values()) / max(1, len(durations))
+    known = {test: estimate.seconds for test, estimate in durations.items() if estimate.runs > 0}
+    speeds = {machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet}
+    as_fast = spec.with_machines(listing.workers, speeds).config
+    check_machines(grouped, as_fast.fleet, known, as_fast.run.shard_timeout)
     return Expected(
-        tests=listing.tests,
+        tests=grouped.tests,
+        groups=grouped.groups,
         seconds={test: estimate.seconds for test, estimate in durations.items()},
-        known=known,
+        known=len(known) / max(1, len(durations)),
         speed_error=max(learnt.of(machine.name).error for machine in fleet),
         start_ups={name: min(LONGEST_START_UP, round(seconds, 2)) for name, seconds in start_ups.items()},
-        speeds={machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet},
+        speeds=speeds,
         workers=listing.workers,
         machine_workers=tuned_workers(for_workers, durations, fleet, listing.workers),
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
@@ -161,7 +169,12 @@ def expect_more(spec: RunSpec, suite: Suite, first: Expected) -> Expected:
         return first
     known = {test.id for test in first.tests}
     more = tuple(test for test in second.tests if test.id not in known)
-    return codec.replace(first, tests=(*first.tests, *more), seconds={**second.seconds, **first.seconds})
+    return codec.replace(
+        first,
+        tests=(*first.tests, *more),
+        groups=both(first.groups, second.groups),
+        seconds={**second.seconds, **first.seconds},
+    )
 
 
 def planned_share(expected: Expected, units: Sequence[planner.Unit], fleet: Sequence[MachineSpec]) -> float:
@@ -198,6 +211,7 @@ def first_events(
         title=suite.title,
         runner=suite.name,
         tests=expected.tests,
+        groups=expected.groups,
         machines=tuple(map(public, machines)),
         expected_seconds={str(test): seconds for test, seconds in expected.seconds.items()},
         max_retries=spec.config.retry.max_retries,

@@ -67,14 +67,14 @@ def resolve(
     for name in SECTIONS:
         values[name] = reader.section(document, name)
     values["slack"]["channels"] = reader.channels(document)
-    machines = reader.machines(document)
-    reader.unknown(document, [*SECTIONS, "machine"], ())
+    machines, groups = reader.machines(document), reader.groups(document)
+    reader.unknown(document, [*SECTIONS, "machine", "group"], ())
     reader.environment(environ or {}, values)
     reader.options(options or {}, values)
     sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
     if "machine" not in document:
         machines = (MachineSpec(name=MachineName(THIS_MACHINE), connection=Connection.LOCAL, cores=max(1, cores)),)
-    config = complete(Config(**sections, machines=machines))
+    config = complete(Config(**sections, machines=machines, groups=groups))
     if reader.complete:
         reader.problems += _problems_between(config, reader)
     if reader.problems:

@@ -42,7 +42,11 @@ class MachineConfig:
         "Look for the best number of workers by careful steps from run to run, from `workers` or the cores on.",
     )
     speed: float = setting(1.0, number(*SPEEDS), "Of one core, compared with the others; learning begins here.")
-    labels: tuple[str, ...] = setting((), texts(), "Labels of its GitHub runner.")
+    labels: tuple[str, ...] = setting(
+        (),
+        texts(),
+        "Labels of its GitHub runner, and what a [[group]] may need; by its name it can be asked for anyway.",
+    )
     workdir: str = setting(
         "", text(), "Where work trees are kept on it. Empty: .cache/ci-dispatch in the user's home folder."
     )

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ci_dispatch.config.groups import GroupConfig
 from ci_dispatch.config.machine_section import MachineConfig
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, SlackChannel
+from ci_dispatch.config.sections import SECTIONS, SETTINGS
 from ci_dispatch.config.setting import PREFIX, Setting, settings_of
+from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.config.value_types import InvalidValue, named, shown
 from ci_dispatch.core.errors import ConfigProblem, did_you_mean, nearest
+from ci_dispatch.core.groups import GroupSpec
 from ci_dispatch.core.model import MachineSpec
 
 OTHER_VARIABLES = {  # variables that are no settings of a run
@@ -179,6 +182,21 @@ class SettingsReader:
             found.append(MachineSpec(**{"name": "", **values}))
             self.origins[name] = Origin(source=ValueSource.FILE, where=self.place(*path))
         return tuple(found)
+
+    def groups(self, document: Mapping[str, Any]) -> tuple[GroupSpec, ...]:
+        if "group" not in document:
+            return ()
+        found: dict[str, GroupSpec] = {}
+        for index, entry in enumerate(self.tables(document["group"], "group", ("group",))):
+            path, name = ("group", index), f"group[{index + 1}]"
+            spec = GroupSpec(**self.table(entry, settings_of(GroupConfig), path, name))
+            if not entry.get("name"):
+                self.problem(self.place(*path), f"{name}.name", "nothing", "a name for the group")
+            elif spec.name in found:
+                self.problem(self.place(*path), f"{name}.name", f'"{spec.name}" again', "another name: a group has it")
+            found[spec.name] = spec
+            self.origins[name] = Origin(source=ValueSource.FILE, where=self.place(*path))
+        return tuple(found.values())
 
     def environment(self, environ: Mapping[str, str], values: dict[str, dict[str, Any]]) -> None:
         """CI_DISPATCH_ variables; an empty one counts as not set: GitHub passes inputs that were not given that way."""

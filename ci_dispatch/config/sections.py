@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from ci_dispatch.config.choices import ProgressMode, Split, Strategy, Transfer, When
+from ci_dispatch.config.choices import ProgressMode, Split, Strategy, Transfer
 from ci_dispatch.config.machine_section import HOST
 from ci_dispatch.config.setting import setting, settings_of
+from ci_dispatch.config.slack import SlackConfig
 from ci_dispatch.config.value_types import (
     DAY,
     address,
@@ -28,6 +29,7 @@ from ci_dispatch.config.value_types import (
     variable,
 )
 from ci_dispatch.core.codec import replace
+from ci_dispatch.core.groups import GroupSpec
 from ci_dispatch.core.job_environment import HIDDEN
 from ci_dispatch.core.model import MachineSpec
 
@@ -194,54 +196,6 @@ class ProgressConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlackChannel:
-    """A Slack channel that gets messages about runs."""
-
-    id: str = setting(
-        "",
-        text(r"[CGDU][A-Z0-9]{2,}|#[^\s,]+|", "a channel's id (C0123456789) or #name"),
-        "The channel's id (C0123456789) or #name.",
-    )
-    when: When = setting(
-        When.ALWAYS,
-        choice(When),
-        "Which runs it gets messages about; change: when the verdict differs from the last one.",
-    )
-    branches: tuple[str, ...] = setting(
-        (), texts(), "Only runs of branches that match one of these patterns. Empty: all."
-    )
-    live: bool = setting(True, boolean(), "Keep the message up to date while the run goes on.")
-    thread: bool = setting(True, boolean(), "Answer it with one message for each group of failures.")
-    mention: tuple[str, ...] = setting(
-        (), texts(), "Whom to mention when a run fails after one that passed: user or group ids, or here."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlackConfig:
-    """Messages in Slack. Secrets come from the environment only."""
-
-    token_env: str = setting(
-        "SLACK_BOT_TOKEN",
-        variable(),
-        "Variable that holds the bot token (xoxb-...).",
-        from_file=("SLACK_BOT_TOKEN", "SLACK_TOKEN"),
-    )
-    webhook_env: str = setting(
-        "SLACK_WEBHOOK_URL",
-        variable(),
-        "Variable that holds a webhook's URL: one message at the end, no live progress.",
-        from_file=("SLACK_WEBHOOK_URL", "SLACK_WEBHOOK"),
-    )
-    api_url: str = setting(
-        "https://slack.com/api/", address(), "Another address of Slack's API, for tests and proxies.", from_file=()
-    )
-    interval: float = setting(5.0, duration(1, 600), "Shortest time between two edits of a message.")
-    required: bool = setting(False, boolean(), "A message that could not be delivered fails the run.")
-    channels: tuple[SlackChannel, ...] = field(default=())  # [[slack.channel]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsConfig:
     """Figures for Prometheus and OpenTelemetry; every run also writes metrics.prom into its own folder."""
 
@@ -353,6 +307,7 @@ class Config:
     github: GitHubConfig = field(default_factory=GitHubConfig)
     rules: RulesConfig = field(default_factory=RulesConfig)
     machines: tuple[MachineSpec, ...] = ()
+    groups: tuple[GroupSpec, ...] = ()
 
     @property
     def fleet(self) -> tuple[MachineSpec, ...]:
@@ -367,8 +322,10 @@ def complete(config: Config) -> Config:
     return replace(config, suite=replace(config.suite, hidden=tuple(dict.fromkeys((*HIDDEN, *tokens)))))
 
 
-SECTIONS = {f.name: cast("type[Any]", f.default_factory) for f in fields(Config) if f.name != "machines"}
+SECTIONS = {
+    f.name: cast("type[Any]", f.default_factory) for f in fields(Config) if f.name not in ("machines", "groups")
+}
 """The tables of the file, by name."""
 
 SETTINGS = tuple(setting for name, section in SECTIONS.items() for setting in settings_of(section, name))
-"""Every setting outside [[machine]] and [[slack.channel]]."""
+"""Every setting outside [[machine]], [[group]] and [[slack.channel]]."""

@@ -9,9 +9,11 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ci_dispatch.config.groups import GroupConfig
 from ci_dispatch.config.machine_section import MachineConfig
-from ci_dispatch.config.sections import AUTO, SECTIONS, Config, SlackChannel
+from ci_dispatch.config.sections import AUTO, SECTIONS, Config
 from ci_dispatch.config.setting import Setting, settings_of
+from ci_dispatch.config.slack import SlackChannel
 
 HIDDEN = "(not shown)"
 
@@ -27,7 +29,8 @@ def to_document(config: Config, *, defaults: bool = False) -> dict[str, Any]:
     if channels:
         document.setdefault("slack", {})["channel"] = channels
     document["machine"] = [_values(m, settings_of(MachineConfig), defaults=defaults) for m in config.machines]
-    return document
+    groups = [_values(group, settings_of(GroupConfig), defaults=defaults) for group in config.groups]
+    return document | ({"group": groups} if groups else {})
 
 
 def without_values(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +136,8 @@ def _sample_lines(recognised: dict[str, Any]) -> Iterator[str]:
             yield from _example("[[slack.channel]]", settings_of(SlackChannel), {"id": "#tests"})
     yield _MACHINES.rstrip("\n")
     yield from _example("[[machine]]", settings_of(MachineConfig), {"name": "moruk"})
+    yield from _prose("Tests that must stay together or apart, need something of their machine, or come after others.")
+    yield from _example("[[group]]", settings_of(GroupConfig), {"name": "database"})
 
 
 def _sample_setting(setting: Setting, value: Any) -> Iterator[str]:
@@ -171,6 +176,7 @@ def reference() -> str:
         if name == "slack":
             parts += _reference_section("[[slack.channel]]", SlackChannel.__doc__ or "", settings_of(SlackChannel))
     parts += _reference_section("[[machine]]", MachineConfig.__doc__ or "", settings_of(MachineConfig))
+    parts += _reference_section("[[group]]", GroupConfig.__doc__ or "", settings_of(GroupConfig))
     return "\n".join(parts)
 
 
@@ -211,6 +217,8 @@ def json_schema() -> dict[str, Any]:
     channel, machine = _table_schema(SlackChannel, required="id"), _table_schema(MachineConfig, required="name")
     properties["slack"]["properties"]["channel"] = {"type": "array", "minItems": 1, "items": channel}
     properties["machine"] = {"type": "array", "minItems": 1, "items": machine}
+    group = _table_schema(GroupConfig, required="name")
+    properties["group"] = {"type": "array", "minItems": 1, "items": group}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "ci-dispatch.toml",

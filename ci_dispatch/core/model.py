@@ -185,7 +185,7 @@ class MachineSpec(Value):
     workers: int = 0  # tests at a time inside one shard; 0: cores / slots
     tune_workers: bool = False  # the number is looked for from run to run
     speed: float = 1.0  # of one core, relative
-    labels: tuple[str, ...] = ()  # of the GitHub runner
+    labels: tuple[str, ...] = ()  # of the GitHub runner, and what groups of tests may need
     workdir: str = ""  # where work trees live on it
     env: Mapping[str, str] = field(default_factory=dict)
     start_up: float | None = None  # seconds a test runner needs there before its first test; None: nobody knows
@@ -200,6 +200,11 @@ class MachineSpec(Value):
     def power(self) -> float:
         """What it is worth in a plan: cores x speed."""
         return max(1, self.cores) * self.speed
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What a group of tests may need of it: its labels, and its name. Case does not count, as on GitHub."""
+        return frozenset(word.casefold() for word in (*self.labels, self.name))
 
     @property
     def workers_per_shard(self) -> int:

@@ -19,6 +19,9 @@ MOST_COMBINED = 10  # machines of which every set is looked at; of more only one
 MOST_PLANNED = 30  # sets that are planned until one makes the target
 CURVE_POINTS = 12
 
+Covers = Callable[[Sequence[MachineSpec]], bool]
+"""Whether these machines can run every test: groups may need what not all have."""
+
 Planned = Callable[[Sequence[MachineSpec]], float]
 """Seconds that a run over these machines is planned to take."""
 
@@ -38,7 +41,12 @@ class Selection:
         return [*waits, *([self.note] if self.note else [])]
 
 
-def worth_their_cost(seconds: Sequence[float], machines: Sequence[MachineSpec]) -> Selection:
+def anybody(_machines: Sequence[MachineSpec]) -> bool:
+    """Of a run without needs."""
+    return True
+
+
+def worth_their_cost(seconds: Sequence[float], machines: Sequence[MachineSpec], covers: Covers = anybody) -> Selection:
     """All but those that shorten the run by no more than they cost; `seconds` are of units on a core of speed 1.
 
     A machine without a cost joins, and so does one whose cores nobody knows yet.
@@ -47,9 +55,9 @@ def worth_their_cost(seconds: Sequence[float], machines: Sequence[MachineSpec]) 
     while len(joined) > 1:
         whole = work.least(joined)
         gains = [
-            (work.least([other for other in joined if other is not machine]) - whole, machine)
+            (work.least(others) - whole, machine)
             for machine in joined
-            if machine.cost and machine.cores
+            if machine.cost and machine.cores and covers(others := [each for each in joined if each is not machine])
         ]
         gain, worst = min(gains, key=lambda pair: pair[0] - pair[1].cost, default=(inf, joined[0]))
         if gain > worst.cost:
@@ -60,7 +68,7 @@ def worth_their_cost(seconds: Sequence[float], machines: Sequence[MachineSpec]) 
 
 
 def cheapest_in_time(
-    seconds: Sequence[float], machines: Sequence[MachineSpec], target: float, planned: Planned
+    seconds: Sequence[float], machines: Sequence[MachineSpec], target: float, planned: Planned, covers: Covers = anybody
 ) -> Selection:
     """The machines that cost least, and of these the fewest workers, whose plan takes `SAFE_SHARE` of `target`.
 
@@ -69,7 +77,8 @@ def cheapest_in_time(
     if unknown := [machine.name for machine in machines if not machine.cores]:
         return Selection(tuple(machines), note=f"all machines join: the cores of {', '.join(unknown)} are not known")
     limit = SAFE_SHARE * target
-    for chosen in islice(_cheapest_first(_work(seconds), machines, limit), MOST_PLANNED):
+    possible = (each for each in _cheapest_first(_work(seconds), machines, limit) if covers(each))
+    for chosen in islice(possible, MOST_PLANNED):
         if (takes := planned(chosen)) <= limit:
             names = {machine.name for machine in chosen}
             reason = f"the others are planned to take {takes:.1f} s, and {target:g} s is the target"

@@ -65,6 +65,8 @@ def of_test(events: Iterable[Stamped], test: TestId) -> Iterator[str]:
             ready = at
             yield name_of(state, test)
             yield f"expected to take {duration(state.started.expected_seconds.get(test))} on a core of speed 1"
+            machines = (machine.spec for name, machine in state.machines.items() if name != ANY_MACHINE)
+            yield from map(one_line, state.constraints.words(test, machines))
         ready = max(ready, event.not_before) if isinstance(event, RetryScheduled) and test in event.tests else ready
         for text in _about_test(state, stamped, test):
             yield _line(state, at, text)
@@ -158,6 +160,7 @@ def _waited(state: RunState, test: TestId, ready: float, now: float) -> Iterator
     avoided = state.ledger.records[test].avoid_machine
     if avoided:
         parts.append(f"it was to go to another machine than {one_line(avoided)}")
+    parts += _held_up(state, test, ready, now)
     ran: dict[MachineName, list[str]] = {}
     for attempt in state.ledger.attempts.values():
         if attempt.lease.granted < now and _end(attempt, now) > ready:
@@ -172,6 +175,22 @@ def _waited(state: RunState, test: TestId, ready: float, now: float) -> Iterator
         parts.append("no machine had said yet that it is well")
     parts += [some([*busy, *sick], SHOWN_MACHINES)] if busy or sick else []
     yield _line(state, ready, "; ".join(parts))
+
+
+def _held_up(state: RunState, test: TestId, ready: float, now: float) -> Iterator[str]:
+    """What its groups had it wait for between the two moments."""
+    demand = state.constraints.of(test)
+    meanwhile = [a for a in state.ledger.attempts.values() if a.lease.granted < now and _end(a, now) > ready]
+    before = [a for a in meanwhile if not state.constraints.prerequisites.isdisjoint(a.lease.shard.tests)]
+    if demand.after and before:
+        yield f"it comes after {one_line(', '.join(demand.after))}"
+    holders = [
+        f"{one_line(a.lease.shard.id)} on {one_line(a.lease.machine)}"
+        for a in meanwhile
+        if demand.lock and any(state.constraints.of(other).lock == demand.lock for other in a.lease.shard.tests)
+    ]
+    if holders:
+        yield f"{one_line(demand.lock)} was held by {some(holders, SHOWN_SHARDS)}"
 
 
 def _about_machine(state: RunState, stamped: Stamped, name: MachineName) -> Iterator[str]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -30,8 +29,6 @@ from ci_dispatch.core.model import (
     AttemptResult,
     Connection,
     Ended,
-    FailureCause,
-    Lease,
     LeaseNumber,
     MachineName,
     TestId,
@@ -41,10 +38,11 @@ from ci_dispatch.run import messages as m
 from ci_dispatch.run import quarantine, run_end
 from ci_dispatch.run.checks import CheckSchedule, unreachable
 from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.ports import Fleet
 from ci_dispatch.run.reserves import Reserves
 from ci_dispatch.run.retry import RetryPolicy
-from ci_dispatch.run.settle import Classify, one_result_each, settle
+from ci_dispatch.run.settle import Classify, one_result_each, settle, without_blame
 from ci_dispatch.run.state import MachineState, RunState
 
 _CHANGES_NO_PLAN = (m.Started, m.Beat, m.Output, m.Reported, m.Noticed)
@@ -93,6 +91,7 @@ class RunControl:
         self._classify = classify
         self._reserves = Reserves(state)
         self._random = random
+        self._placement = Placement(state, {name: fleet.lingers for fleet in fleets for name in fleet.machines})
         self._checks = CheckSchedule((), 0.0, deadline=policy.check_deadline, await_first=False)
         self._stuck_since: float | None = None
         self._signals = 0
@@ -173,8 +172,10 @@ class RunControl:
             commands += self._take(fleet, fleet.advance(now), now)
         if self.finished:
             return commands
+        for verdict in self._placement.in_vain():
+            self._publish(verdict)
         if not self._stopping and not self._checks.awaiting:
-            if why := self._reserves.call(now):
+            if why := self._reserves.call(now, self._placement.lacking):
                 self._warn("plan", why)
             for fleet in tuple(self._open):
                 commands += self._take(fleet, fleet.hand_out(self._ready(now), self._usable(), now), now)
@@ -266,12 +267,13 @@ class RunControl:
 
     # -- tests ------------------------------------------------------------------------------------------------------
 
-    def _ready(self, now: float) -> Callable[[], list[TestRecord]]:
-        """What may be handed out: tests whose backoff is over and that nobody has spoken for."""
+    def _ready(self, now: float) -> Callable[[], Sequence[TestRecord]]:
+        """What may be handed out: tests whose backoff is over, that nobody has spoken for, and whose time has come."""
 
-        def ready() -> list[TestRecord]:
+        def ready() -> Sequence[TestRecord]:
             held: set[TestId] = {test for each in self._fleets for test in each.held()}
-            return [record for record in self.ledger.ready(now) if record.test.id not in held]
+            free = [record for record in self.ledger.ready(now) if record.test.id not in held]
+            return self._placement.startable(free, held, now)
 
         return ready
 
@@ -279,7 +281,7 @@ class RunControl:
         """The end of an attempt, told by its fleet; only the first under an active lease counts."""
         number = end.lease
         lease = self.ledger.attempts[number].lease
-        result = one_result_each(lease, self._without_blame(lease, end.result))
+        result = one_result_each(lease, without_blame(lease, end.result, self._unattended))
         stale = number not in self.ledger.active
         self._publish(AttemptFinished(lease=number, machine=lease.machine, result=result, stale=stale))
         if stale:
@@ -302,13 +304,6 @@ class RunControl:
             now=now,
         ):
             self._publish(each)
-
-    def _without_blame(self, lease: Lease, result: AttemptResult) -> AttemptResult:
-        """That a machine ended a job because no controller was there to renew it says nothing about the machine."""
-        if result.ended is not Ended.LEASE_ENDED or lease.number > self._unattended:
-            return result
-        reason = "no controller was there, so its machine ended it"
-        return replace(result, ended=Ended.CANCELLED, cause=FailureCause.NONE, reason=reason, suspects=())
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -383,16 +378,19 @@ class RunControl:
 
     def _stuck(self, now: float) -> str:
         """Why nothing will happen any more, or an empty string while something may."""
-        if self._checks.awaiting or self._usable() or any(fleet.held() for fleet in self._fleets):
+        usable, wanted = self._usable(), self._placement.wanted(self.state.machines.values())
+        some = any(machine in wanted for machine in usable)
+        if self._checks.awaiting or some or any(fleet.held() for fleet in self._fleets):
             self._stuck_since = None
             return ""
         self._stuck_since = self._stuck_since if self._stuck_since is not None else now
         nobody_ever = not self.ledger.attempts
         if nobody_ever and self._ask_again(now):
             return ""
-        answers = any(each.checked is not None and each.checked.reachable for each in self.state.machines.values())
+        answers = any(each.checked is not None and each.checked.reachable for each in wanted)
         hope = not nobody_ever or (self._policy.await_health and answers)
-        may_return = hope and not all(each.quarantined for each in self.state.machines.values())
+        may_return = hope and not all(each.quarantined for each in wanted)
         if may_return and now - self._stuck_since < self._policy.give_up_after:
             return ""
-        return run_end.nobody_left(machine for name, machine in self.state.machines.items() if name != ANY_MACHINE)
+        lacking = self._placement.lacking(usable)
+        return run_end.nobody_left((each for each in wanted if each.spec.name != ANY_MACHINE), lacking)

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ci_dispatch.core.errors import CiDispatchError, ExitCode
 from ci_dispatch.core.events import MachineChecked, Stamped
+from ci_dispatch.core.groups import TestMarks
 from ci_dispatch.core.model import (
     Ended,
     FailureCause,
@@ -182,6 +183,7 @@ class Listing:
     notes: tuple[str, ...] = ()  # what a person should know: skipped projects, a version too old for exact selection
     workers: int = 0  # how many tests the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # the runner itself was told so
+    marks: Mapping[TestId, TestMarks] = field(default_factory=dict)  # what the suite itself says about its tests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,7 @@ class Fleet(Protocol):
     """
 
     machines: frozenset[MachineName]  # that it can reach
+    lingers: float  # seconds for which a job of it that was lost may go on unseen
 
     def begin(self, now: float) -> Iterator[Message | Command]:
         """Take up what a run before this controller left: leases that are active in the ledger."""

@@ -6,8 +6,12 @@ replaces.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
 from ci_dispatch.core.model import ANY_MACHINE
 from ci_dispatch.run.state import MachineState, RunState
+
+Lacking = Callable[[Iterable[MachineState]], Sequence[str]]
 
 LOOKS = 5.0  # seconds between two looks at how far the run is: that of ten thousand tests takes its time
 TELLING = 0.25  # of the work that is done, from which on its pace says something
@@ -25,19 +29,24 @@ class Reserves:
         started = self._state.started
         return not self._called and started is not None and machine.spec.name in started.left_out
 
-    def call(self, now: float) -> str:
-        """Why they are needed from now on, in the moment in which they are; else an empty string."""
+    def call(self, now: float, lacking: Lacking) -> str:
+        """Why they are needed from now on, in the moment in which they are; else an empty string.
+
+        `lacking`: the labels that tests need and none of these machines has.
+        """
         started = self._state.started
         if self._called or started is None or not started.left_out:
             return ""
-        why = self._trouble() or self._late(now)
+        machines = [machine for name, machine in self._state.machines.items() if name != ANY_MACHINE]
+        others = [machine for machine in machines if not self.waits(machine)]
+        why = self._trouble(others) or self._late(now)
+        if not why and (labels := lacking(others)):
+            why = f"no other machine has {', '.join(labels)}"
         self._called = bool(why)
         return f"{', '.join(started.left_out)} joins the run: {why}" if why else ""
 
-    def _trouble(self) -> str:
-        others = [
-            machine for name, machine in self._state.machines.items() if name != ANY_MACHINE and not self.waits(machine)
-        ]
+    @staticmethod
+    def _trouble(others: Iterable[MachineState]) -> str:
         sick = next((machine for machine in others if not machine.usable or machine.losses), None)
         return f"{sick.spec.name} is in trouble ({sick.why_unusable or 'it was lost before'})" if sick else ""
 

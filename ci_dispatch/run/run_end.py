@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import VerdictReached
@@ -68,8 +68,10 @@ def give_up(ledger: Ledger, reason: str) -> list[VerdictReached]:
     ]
 
 
-def nobody_left(machines: Iterable[MachineState]) -> str:
-    """That no machine is left to go on, and what is the matter with each."""
+def nobody_left(machines: Iterable[MachineState], lacking: Collection[str] = ()) -> str:
+    """That no machine is left to go on, and what is the matter with each of these; `lacking` are labels of theirs
+    that no machine has that is well."""
     told = [f"{machine.spec.name}: {machine.why_unusable}" for machine in machines if machine.why_unusable]
     more = [f"and {len(told) - SHOWN_MACHINES} more"] if len(told) > SHOWN_MACHINES else []
-    return " - ".join(["no healthy machine", *told[:SHOWN_MACHINES], *more])
+    nobody = f"no healthy machine has {', '.join(lacking)}" if lacking else "no healthy machine"
+    return " - ".join([nobody, *told[:SHOWN_MACHINES], *more])

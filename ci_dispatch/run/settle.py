@@ -9,7 +9,10 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import Event, RetryScheduled, VerdictReached
 from ci_dispatch.core.model import (
     AttemptResult,
+    Ended,
+    FailureCause,
     Lease,
+    LeaseNumber,
     MachineName,
     TestId,
     TestResult,
@@ -38,6 +41,17 @@ def one_result_each(lease: Lease, result: AttemptResult) -> AttemptResult:
         first.get(test) or TestResult(test=test, verdict=Verdict.NOT_RUN, reason=why) for test in lease.shard.tests
     )
     return replace(result, results=lines, suspects=tuple(t for t in result.suspects if t in lease.shard.tests))
+
+
+def without_blame(lease: Lease, result: AttemptResult, unattended: LeaseNumber) -> AttemptResult:
+    """That a machine ended a job because no controller was there to renew it says nothing about the machine.
+
+    Leases up to `unattended` were once without one.
+    """
+    if result.ended is not Ended.LEASE_ENDED or lease.number > unattended:
+        return result
+    reason = "no controller was there, so its machine ended it"
+    return replace(result, ended=Ended.CANCELLED, cause=FailureCause.NONE, reason=reason, suspects=())
 
 
 def settle(

@@ -25,7 +25,17 @@ from ci_dispatch.core.events import (
     VerdictReached,
     Warned,
 )
-from ci_dispatch.core.model import Charge, LeaseNumber, MachineName, MachineSpec, ShardKind, TestId, Verdict
+from ci_dispatch.core.model import (
+    ANY_MACHINE,
+    Charge,
+    LeaseNumber,
+    MachineName,
+    MachineSpec,
+    ShardKind,
+    TestId,
+    Verdict,
+)
+from ci_dispatch.planning.constraints import Constraints
 from ci_dispatch.run.ledger import Ledger
 
 
@@ -87,6 +97,8 @@ class RunState:
         self.finished_at: float | None = None
         self.resumed: list[RunResumed] = []
         self.machines: dict[MachineName, MachineState] = {}
+        self.constraints = Constraints()
+        self.places: dict[str, MachineName] = {}  # where the tests of each place were sent last
         self.verdicts: Counter[Verdict] = Counter()
         self.retried: set[TestId] = set()
         self.reassigned: int = 0
@@ -144,6 +156,8 @@ class RunState:
             case RunStarted():
                 self.started, self.started_at = event, at
                 self.machines = {spec.name: MachineState(spec) for spec in event.machines}
+                real = [spec for spec in event.machines if spec.name != ANY_MACHINE]
+                self.constraints = Constraints(event.groups, event.tests, real)
             case RunResumed():
                 self.resumed.append(event)
                 self.interrupted = None  # whoever resumes wants the rest
@@ -194,6 +208,8 @@ class RunState:
                 machine.leases[lease.number] = at
                 machine.given += len(lease.shard.tests)
                 machine.first_work = machine.first_work or at
+                for place in {self.constraints.of(test).place for test in lease.shard.tests if self.constraints} - {""}:
+                    self.places[place] = lease.machine
                 if lease.shard.kind is ShardKind.RETRY:
                     machine.retries += len(lease.shard.tests)
             case AttemptStarted(lease=number):

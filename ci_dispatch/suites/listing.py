@@ -15,6 +15,7 @@ from ci_dispatch.config.choices import Split
 from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
+from ci_dispatch.core.groups import GroupSpec, TestMarks
 from ci_dispatch.core.job_environment import without_hidden
 from ci_dispatch.core.masking import SecretMask
 from ci_dispatch.core.model import FailureCause, Test, TestId, UnitId
@@ -171,7 +172,17 @@ def listing_of(output: ListingOutput, split: Split, *, runner: str, workdir: str
         notes=(*same_names(events.copies), *events.notes),
         workers=events.workers,
         flaky_is_failure=events.flaky_is_failure,
+        marks={
+            test: TestMarks(tags=one.tags, groups=_marked(one))
+            for test, one in events.planned.items()
+            if one.tags or one.marks
+        },
     )
+
+
+def _marked(listed: ListedTest) -> tuple[GroupSpec, ...]:
+    """A mark says of its own test what holds; it selects no others."""
+    return tuple(replace(mark, files=(), titles=(), projects=(), tags=()) for mark in listed.marks)
 
 
 def _lacks_something(events: LiveEvents) -> bool:

@@ -28,6 +28,7 @@ from typing import Any
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value
+from ci_dispatch.core.groups import GroupSpec
 from ci_dispatch.core.model import FailureCause, Test, TestId, TestResult, UnitId, Verdict
 from report_merge.sanitize import strip_ansi
 
@@ -50,6 +51,8 @@ class ListedTest(Value):
     group: str = ""  # what the runner repeats as a whole; empty: the test alone
     setup: bool = False  # it runs in every invocation, whatever that selects
     classname: str = ""  # in the runner's own JUnit reports; empty: the file
+    tags: tuple[str, ...] = ()
+    marks: tuple[GroupSpec, ...] = ()  # groups that the suite itself puts it in; without a name: for it alone
 
     def as_test(self) -> Test:
         return Test(

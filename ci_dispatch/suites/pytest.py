@@ -38,7 +38,7 @@ INSTALL = "install it for the suite's Python, or name that Python with CI_DISPAT
 # Names and order of tests that come out of a set are the same in the listing, on every machine and in every process of
 # xdist, which refuses to run where they differ. Whoever wants another seed sets it in `env`.
 SAME_HASHES = {"PYTHONHASHSEED": "0"}
-RUNNER_FILES = ("pytest_launcher.py", "pytest_plugin.py", "pytest_reports.py", "suite_python.py")
+RUNNER_FILES = ("pytest_launcher.py", "pytest_marks.py", "pytest_plugin.py", "pytest_reports.py", "suite_python.py")
 
 
 class PytestSuite:

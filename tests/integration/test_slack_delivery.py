@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from ci_dispatch.config.choices import When
-from ci_dispatch.config.sections import SlackChannel, SlackConfig
+from ci_dispatch.config.slack import SlackChannel, SlackConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import AttemptOutput, RunStarted, Stamped
 from ci_dispatch.core.model import RunId

@@ -54,10 +54,10 @@ class ActionsFleet:
         earlier: Sequence[EarlierAttempt] = (),
     ) -> None:
         """`restored` and `earlier` are of a run that an earlier controller dispatched."""
-        self.machines = frozenset(machines)
+        self.machines, self.lingers = frozenset(machines), DEAD_RUN  # a runner that is cut off ends its job by then
         self.runs: list[WorkflowRun] = list(restored)
         self._state, self._ledger, self._policy = state, state.ledger, policy
-        self._planner = DispatchPlanner(state, policy, dispatches=len(self.runs))
+        self._planner = DispatchPlanner(state, policy, dispatches=len(self.runs), lingers=self.lingers)
         self._polling = Polling(policy.poll_interval, policy.patience)
         self._earlier = earlier
         self._runners = Runners(state, self.machines, policy.queue_timeout)
@@ -113,11 +113,11 @@ class ActionsFleet:
     def hand_out(self, ready: Callable[[], Sequence[TestRecord]], usable: Sequence[MachineState], now: float) -> Items:
         """Everything nobody has: the whole plan at first, later what came back; and re-runs that are due."""
         mine = [machine.spec for machine in usable if machine.spec.name in self.machines]
-        records = self._planner.share(ready(), mine, [machine.spec for machine in usable])
-        working = [spec for spec in mine if spec.name not in self._runners.silent] or mine
-        if records and working and self._refusal is None:
+        records = self._planner.share(ready(), mine, [machine.spec for machine in usable], now)
+        if records and mine and self._refusal is None:
             first = not self.runs and not any(record.isolate or record.avoid_machine for record in records)
-            yield from self._dispatch(self._planner.batches(records, working, first=first), now)
+            silent = self._runners.silent
+            yield from self._dispatch(self._planner.batches(records, mine, first=first, silent=silent, now=now), now)
         for run in self.runs:
             command = self._remedy(run, now)
             if command is not None:

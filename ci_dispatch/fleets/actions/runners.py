@@ -59,12 +59,20 @@ class Runners:
         """What becomes of a job that no runner took for so long; None: it goes on, and that was said."""
         machine = self.machine_of(job)
         others = self._machines - self.silent - {machine, ANY_MACHINE}
+        demands = [self._state.constraints.of(test) for test in job.job.shard.tests]
+        if any(demand.place for demand in demands):
+            others = frozenset()
         queued = (each for run in runs for each in run.open_jobs if each.started is None)
         wait = self._waits.decide(
             machine,
             now - seconds,
             now,
-            others=[name for name in others if self._state.machines[name].usable],
+            others=[
+                name
+                for name in others
+                if self._state.machines[name].usable
+                and all(demand.needs <= self._state.machines[name].spec.offers for demand in demands)
+            ],
             waiting={each.job.machine for each in queued},
             worked=self.idle_since(runs, now),
         )

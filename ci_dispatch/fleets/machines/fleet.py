@@ -29,9 +29,11 @@ from ci_dispatch.fleets.machines.shard_queue import ShardQueue
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
+from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.state import MachineState, RunState
 
+END_SECONDS = 30.0  # for a job to end with its children once its machine has seen that its lease is over
 Ready = Callable[[], Sequence[TestRecord]]
 
 
@@ -78,7 +80,9 @@ class MachineFleet:
 
     def __init__(self, state: RunState, machines: Collection[MachineName], policy: LeasePolicy) -> None:
         self.machines = frozenset(machines)
+        self.lingers = policy.lease + END_SECONDS
         self._state, self._ledger, self._policy = state, state.ledger, policy
+        self._placement = Placement(state, dict.fromkeys(self.machines, self.lingers))
         self._expires: dict[LeaseNumber, float] = {}
         self._overdue: dict[LeaseNumber, float] = {}  # when a job must have ended, however well it beats
         self._given_away: dict[LeaseNumber, frozenset[TestId]] = {}  # jobs that were interrupted: what they had told
@@ -190,12 +194,13 @@ class MachineFleet:
             waited = now - lease.granted
             taken_before = any(self._ledger.records[test].takeovers for test in lease.shard.tests)
             started = self._ledger.attempts[number].started is not None
-            if started or taken_before or waited < self._policy.steal_after:
+            able = [machine for machine in idle if self._may_have(machine, lease)]
+            if started or taken_before or waited < self._policy.steal_after or not able:
                 continue
             reason = f"{lease.machine} had not started after {waited:.0f} s; an idle machine takes over"
             yield from self._ended(number, AttemptResult(ended=Ended.CANCELLED, reason=reason))
             yield CancelJob(number, lease.machine, now=True)
-            for machine in idle:
+            for machine in able:
                 yield from self._fill(machine, queue, ready, usable, now)
             return
 
@@ -233,12 +238,18 @@ class MachineFleet:
         if attempt.started is None or number not in self._overdue:
             return []
         rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
-        if len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
+        picky = any(self._placement.of_test(record.test.id).picky for record in rest)
+        if picky or len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
             return []
         return rest
 
     def _may_take_over(self, machine: MachineState) -> bool:
         return machine.spec.name in self.machines and self._is_ready(machine.spec) and not machine.leases
+
+    def _may_have(self, machine: MachineState, lease: Lease) -> bool:
+        """Whether the machine may have all of a lease that another one holds; a lock may be in use there any moment."""
+        demands = [self._placement.of_test(test) for test in lease.shard.tests]
+        return not any(d.place or d.lock or d.needs - machine.spec.offers for d in demands)
 
     def _is_ready(self, machine: MachineSpec) -> bool:
         return machine.connection is Connection.LOCAL or machine.name in self._ready_machines
@@ -271,7 +282,8 @@ class MachineFleet:
         return f"no heartbeat for {self._policy.lease:g} s" if attempt.started is not None else "it never started"
 
     def _start(self, lease: Lease) -> StartJob:
-        workers = self._state.machines[lease.machine].spec.workers_per_shard
+        alone = self._placement.one_at_a_time(lease.shard.tests)
+        workers = 1 if alone else self._state.machines[lease.machine].spec.workers_per_shard
         return StartJob(lease, self._ledger.tests(lease.shard.tests), workers)
 
     def _specs(self) -> list[MachineSpec]:
@@ -285,4 +297,4 @@ class MachineFleet:
         return attempt is not None and attempt.lease.machine in self.machines
 
     def _new_queue(self) -> ShardQueue:
-        return ShardQueue(self._ledger, expected_seconds(self._state))
+        return ShardQueue(self._ledger, expected_seconds(self._state), self._placement)

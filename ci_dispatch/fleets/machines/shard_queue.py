@@ -7,13 +7,26 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.model import MachineName, MachineSpec, Shard, ShardId, ShardKind, TestId, TestResult, Verdict
+from ci_dispatch.core.model import (
+    MachineName,
+    MachineSpec,
+    Shard,
+    ShardId,
+    ShardKind,
+    TestId,
+    TestResult,
+    UnitId,
+    Verdict,
+)
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.constraints import FREE
 from ci_dispatch.planning.pace import RECENT, Pace
 from ci_dispatch.run.ledger import Ledger, TestRecord
+from ci_dispatch.run.placement import Placement
 
 AVOID_SECONDS = 30.0  # how long a test waits for another machine than the one it failed on: then any will do
 FRESH = 1.0  # seconds for which what was seen of results is good enough
+LOCKED_SECONDS = 300.0  # of work in a shard that holds a lock: less is lost with its machine, and others get a turn
 LEAST_SECONDS = 0.01  # of a test that was over before a clock moved: several times nothing would stay nothing
 
 
@@ -32,8 +45,10 @@ class Observed:
 class ShardQueue:
     """Hands out heads once and pulls afterwards."""
 
-    def __init__(self, ledger: Ledger, expected: Mapping[TestId, float]) -> None:
+    def __init__(self, ledger: Ledger, expected: Mapping[TestId, float], placement: Placement | None = None) -> None:
+        """`placement` says which machine may have what; without it each may have everything."""
         self._ledger = ledger
+        self._placement = placement
         self._expected = {test: max(LEAST_SECONDS, seconds) for test, seconds in expected.items()}
         self._heads: dict[MachineName, list[list[planner.Unit]]] = {}  # one for each slot that has none yet
         self._last_look: tuple[float, Sequence[MachineSpec], Observed] = (
@@ -43,8 +58,14 @@ class ShardQueue:
         )
 
     def plan_heads(self, machines: Sequence[MachineSpec], share: float, mine: Collection[MachineName]) -> None:
-        """Weigh the first shards of these machines' slots, and keep those of `mine`: others are not ours to give."""
-        units = planner.units_of((record.test for record in self._ledger.records.values()), self._expected)
+        """Weigh the first shards of these machines' slots, and keep those of `mine`: others are not ours to give.
+
+        What has constraints is in none of them: it is pulled when its time has come.
+        """
+        tests = [record.test for record in self._ledger.records.values()]
+        if self._placement:
+            tests = [test for test in tests if self._placement.of_test(test.id) == FREE]
+        units = planner.units_of(tests, self._expected)
         heads = planner.slot_heads(units, machines, share)
         self._heads = {name: slots for name, slots in heads.items() if name in mine}
 
@@ -62,11 +83,16 @@ class ShardQueue:
         Work is shared among the `usable` machines; a lone one takes it in parts while others of the `fleet` may return.
         """
         number = self._ledger.last_lease + 1
+        records = self._picky(machine, self._for(machine, ready, usable, now), usable, now)
+        if records:
+            self._heads.pop(machine.name, None)  # weighed for a machine that begins with it: now it is everybody's
         head = slots.pop(0) if (slots := self._heads.get(machine.name)) else None
         pending = {record.test.id for record in ready} if head else ()
         if head and all(test in pending for unit in head for test in unit.tests):
             return _shard(number, ShardKind.HEAD, head)
-        records = self._for(machine, ready, usable, now)
+        records = records or self._for(machine, ready, usable, now)
+        if self._placement:
+            records = self._placement.fitting(records, machine, usable, now)
         if not records:
             return None
         seen = self.observed(fleet, now)
@@ -74,8 +100,44 @@ class ShardQueue:
         if suspect is not None:
             return _shard(number, _kind(suspect), planner.units_of([suspect.test], seen.seconds))
         sharing = [seen.today(each) for each in (usable if len(usable) > 1 else fleet)]
-        units = planner.pull(planner.units_of((r.test for r in records), seen.seconds), seen.today(machine), sharing)
+        units = self._pull(records, seen, seen.today(machine), sharing)
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
+
+    def _picky(
+        self, machine: MachineSpec, records: Sequence[TestRecord], usable: Sequence[MachineSpec], now: float
+    ) -> list[TestRecord]:
+        """What not every machine may have at any time, of one lock or without any; it goes before what is free.
+
+        The lock with the most work is the one that would end last.
+        """
+        if not self._placement:
+            return []
+        picky = [record for record in records if self._placement.of_test(record.test.id).picky]
+        by_lock: dict[str, list[TestRecord]] = {}
+        for record in self._placement.fitting(picky, machine, usable, now):
+            by_lock.setdefault(self._placement.of_test(record.test.id).lock, []).append(record)
+        unlocked = by_lock.pop("", [])
+        work = {lock: sum(self._expected.get(r.test.id, 1.0) for r in each) for lock, each in by_lock.items()}
+        return by_lock[min(work, key=lambda lock: (-work[lock], lock))] if work else unlocked
+
+    def _pull(
+        self, records: Sequence[TestRecord], seen: Observed, machine: MachineSpec, sharing: Sequence[MachineSpec]
+    ) -> list[planner.Unit]:
+        """What the machine takes of these, which have one lock or none; `sharing` are all that may work now."""
+        tests = [record.test for record in records]
+        if not self._placement:
+            return planner.pull(planner.units_of(tests, seen.seconds), machine, sharing)
+        demands = {test.id: self._placement.of_test(test.id) for test in tests}
+        tests = [replace(test, unit=UnitId(demands[test.id].place or test.unit)) for test in tests]  # a place is whole
+        units = planner.units_of(tests, seen.seconds)
+        first = demands[units[0].tests[0]]
+        sharing = [each for each in sharing if first.needs <= each.offers]
+        if not first.lock:
+            return planner.pull(units, machine, sharing)
+        alone = [_one_worker(each) for each in sharing if first.on_machine or each.name == machine.name]
+        taken = planner.pull(units, _one_worker(machine), alone)
+        work, most = 0.0, LOCKED_SECONDS * machine.speed
+        return [unit for unit in taken if (work := work + unit.seconds) <= most] or taken[:1]
 
     def observed(self, fleet: Sequence[MachineSpec], now: float) -> Observed:
         """What the results of this run say, at most `FRESH` seconds old: looking at ten thousand takes its time."""
@@ -144,8 +206,22 @@ class ShardQueue:
             record
             for record in ready
             if record.test.id not in promised
-            and (record.avoid_machine != machine.name or lone or now >= record.not_before + AVOID_SECONDS)
+            and (
+                record.avoid_machine != machine.name
+                or lone
+                or now >= record.not_before + AVOID_SECONDS
+                or not self._may_go_elsewhere(record, machine, usable)
+            )
         ]
+
+    def _may_go_elsewhere(self, record: TestRecord, machine: MachineSpec, usable: Sequence[MachineSpec]) -> bool:
+        demand = self._placement.of_test(record.test.id) if self._placement else FREE
+        return not demand.place and any(each.name != machine.name and demand.needs <= each.offers for each in usable)
+
+
+def _one_worker(machine: MachineSpec) -> MachineSpec:
+    """What counts of a machine for tests that run one after another."""
+    return replace(machine, cores=1, workers=1, slots=1)
 
 
 def _kind(record: TestRecord) -> ShardKind:

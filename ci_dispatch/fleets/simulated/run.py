@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from ci_dispatch.core.events import RunStarted
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.machines.fleet import LeasePolicy, MachineFleet
 from ci_dispatch.fleets.simulated.executor import SimulatedFleet, VirtualClock
@@ -22,7 +23,12 @@ from report_merge.failures import UNKNOWN
 LIMIT = 100_000.0  # seconds of virtual time: no run has a longer deadline
 
 
-def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected: Mapping[TestId, float]) -> RunStarted:
+def run_started(
+    tests: Sequence[Test],
+    machines: Sequence[MachineSpec],
+    expected: Mapping[TestId, float],
+    groups: Sequence[TestGroup] = (),
+) -> RunStarted:
     """How a simulated run begins that is planned with what is `expected`."""
     units = planner.units_of(tests, expected)
     return RunStarted(
@@ -34,6 +40,7 @@ def run_started(tests: Sequence[Test], machines: Sequence[MachineSpec], expected
         expected_seconds={str(test): seconds for test, seconds in expected.items()},
         planned=planner.planned_makespan(units, machines),
         lower_bound=planner.lower_bound(units, machines),
+        groups=tuple(groups),
     )
 
 

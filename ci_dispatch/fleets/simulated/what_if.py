@@ -52,7 +52,10 @@ def under_engine(
     """The run over `fleet`, as ci-dispatch shares it. Raises TimeoutError as `simulate_run`."""
     if len(fleet) == 1:  # nobody to share with
         policy, leases = replace(policy, head_share=1.0), replace(leases, head_share=1.0)
-    state = simulate_run(replace(started, machines=tuple(fleet)), world, policy=policy, leases=leases)
+    names = {machine.name for machine in fleet}
+    left_out = {name: why for name, why in started.left_out.items() if name in names}
+    begun = replace(started, machines=tuple(fleet), left_out=left_out if len(left_out) < len(fleet) else {})
+    state = simulate_run(begun, world, policy=policy, leases=leases)
     assert state.finished is not None
     return outcome_of(state, state.finished.makespan.realised)
 

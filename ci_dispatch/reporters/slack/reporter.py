@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from dataclasses import dataclass
 
 from ci_dispatch.config.choices import When
-from ci_dispatch.config.sections import SlackChannel, SlackConfig
+from ci_dispatch.config.slack import SlackChannel, SlackConfig
 from ci_dispatch.config.value_types import is_address
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import CiDispatchError

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from ci_dispatch.config.choices import When
-from ci_dispatch.config.sections import SlackChannel
+from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.reporters import EarlierRun

@@ -80,7 +80,8 @@ class Reporter {
     const setup = this.setup(project);
     const unit = setup ? { unit: key(project), group: key(project) } : unitOf(test, project, file);
     const classname = within === file ? '' : within;
-    return { id: test.id, project, file, title, line: test.location.line, setup, classname, ...unit };
+    const { tags } = test; // since 1.42
+    return { id: test.id, project, file, title, line: test.location.line, setup, classname, tags, ...unit };
   }
 
   onTestBegin(test) {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_marks import SIGNATURE
 from pytest_reports import LiveEventWriter, from_here, plain_id, skip_reason, write_event
 
 # Every expected test gets its verdict: `addopts` and PYTEST_ADDOPTS have no say in which of them run, or how far.
@@ -97,6 +98,7 @@ def distribute(option: Any) -> None:
 
 
 def pytest_configure(config: Any) -> None:
+    config.addinivalue_line("markers", SIGNATURE)
     units = wanted()
     if units is not None:
         config.pluginmanager.register(SelectedUnits(units, config.rootpath))

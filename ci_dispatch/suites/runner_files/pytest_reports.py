@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
+from pytest_marks import marks_of, tags_of
 
 MESSAGE = 10_000  # characters
 DETAIL = 60_000
@@ -80,6 +81,11 @@ class LiveEventWriter:
         unit = {"loadfile": file, "loadscope": item.nodeid.rpartition("::")[0]}.get(dist, "")
         group = "" if dist in BY_SCOPE else group
         line = item.location[1]
+        try:
+            marks = marks_of(item)
+        except ValueError as error:
+            marks = []
+            write_event("problem", cause="usage error", message=f"the mark ci_dispatch of {item.nodeid}: {error}")
         return {
             "id": item.nodeid,
             "file": from_here(item.path),
@@ -87,6 +93,8 @@ class LiveEventWriter:
             "line": None if line is None else line + 1,
             "unit": unit or (f"group {group}" if group else ""),
             "group": f"group {group}" if group else "",
+            "tags": tags_of(item),
+            "marks": marks,
         }
 
     def pytest_collectreport(self, report: Any) -> None:

@@ -14,6 +14,7 @@ from ci_dispatch.app.settings import Settings
 from ci_dispatch.config import load
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import RunStarted, Stamped, Warned
+from ci_dispatch.core.groups import GroupSpec, TestGroup
 from ci_dispatch.core.model import MachineName, RunId, Test, TestId, UnitId
 from ci_dispatch.reporters.explanation import of_machine
 from ci_dispatch.run.journal import dumps, loads
@@ -59,6 +60,14 @@ def test_who_begins(run: str, machines: str, joined: list[str]) -> None:
     assert [machine.name for machine in selection.machines] == joined
     fleet = [machine.name for machine in planned.config.fleet]
     assert set(fleet) == {*joined, *selection.left_out}, "all of it stays the run's"
+
+
+def test_a_machine_that_a_group_needs_begins_whatever_it_costs() -> None:
+    group = TestGroup(spec=GroupSpec(name="shaders", needs=("gpu",)), tests=(TESTS[0].id,))
+    toml = COSTLY.replace('cost = "30s"', 'cost = "30s"\nlabels = ["gpu"]')
+    for target in ("", '[run]\ntarget_time = "80s"\n'):
+        _, selection = choose(spec(target + toml), replace(EXPECTED, groups=(group,)))
+        assert "c" in [machine.name for machine in selection.machines]
 
 
 def test_nobody_is_left_out_for_guesses() -> None:

@@ -11,6 +11,7 @@ from ci_dispatch.app.run_spec import Expected
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.config import load
 from ci_dispatch.core.codec import replace
+from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
 from ci_dispatch.core.model import Test, TestId, UnitId
 
 MACHINES = '[[machine]]\nname = "a"\ncores = 2\n[[machine]]\nname = "b"\ncores = 2\n'
@@ -63,3 +64,23 @@ def test_the_text_has_a_line_for_each_machine_and_no_escape_sequence() -> None:
     words = [line.split()[0] for line in text.splitlines()[3:] if line]
     assert words == ["a", "b", "then", "note:", "with", "a", "+"]
     assert "\x1b" not in text
+
+
+@pytest.mark.usefixtures("_suite")
+def test_what_has_constraints_is_in_no_first_shard_and_its_group_says_what_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups = (
+        TestGroup(spec=GroupSpec(name="db\x1b[1m", exclusive=("db",), after=("up",)), tests=(TESTS[0].id, TESTS[1].id)),
+        TestGroup(spec=GroupSpec(name="up", needs=("b",), together=Together.MACHINE), tests=(TESTS[2].id,)),
+        TestGroup(spec=GroupSpec(name="any"), tests=(TESTS[3].id,)),
+    )
+    monkeypatch.setattr(plan, "expect", lambda *_: replace(EXPECTED, groups=groups))
+    data = plan.plan(settings(f"[run]\nhead_share = 1.0\n{MACHINES}"), ())
+    assert data["tail"] == ["t00", "t01", "t02"]
+    assert sum(len(machine["head"]) for machine in data["machines"]) == 37
+    assert [line for line in plan.as_text(data).splitlines() if line.startswith("group")] == [
+        "group db: 2 tests: it comes after up; one shard at a time in the whole run holds db",
+        "group up: 1 test: it needs b, which b has; all of up runs on one machine",
+        "group any: 1 test: every machine may have it at any time",
+    ]

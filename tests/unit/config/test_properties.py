@@ -15,9 +15,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ci_dispatch.config import Loaded, load, resolve
+from ci_dispatch.config.groups import GroupConfig
 from ci_dispatch.config.machine_section import MachineConfig
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, SlackChannel
+from ci_dispatch.config.sections import SECTIONS, SETTINGS
 from ci_dispatch.config.setting import Setting, settings_of
+from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.config.value_types import InvalidValue
 from ci_dispatch.config.write import json_schema, to_document, to_toml
 from ci_dispatch.core.errors import ConfigError
@@ -63,7 +65,7 @@ def allowed_values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
             raise AssertionError(other)
 
 
-ALL = (*SETTINGS, *settings_of(MachineConfig), *settings_of(SlackChannel))
+ALL = (*SETTINGS, *settings_of(MachineConfig), *settings_of(SlackChannel), *settings_of(GroupConfig))
 VALUES = {id(setting.value_type): allowed_values(dict(setting.value_type.schema)) for setting in ALL}
 
 
@@ -90,7 +92,10 @@ def documents(*, wild: bool) -> st.SearchStrategy[dict[str, Any]]:
     sections = {name: tables(settings_of(section, name), wild=wild) for name, section in SECTIONS.items()}
     channels = st.lists(tables(settings_of(SlackChannel), wild=wild), min_size=1, max_size=2)
     machines = st.lists(tables(settings_of(MachineConfig), wild=wild), min_size=1, max_size=2)
-    anything = st.dictionaries(st.sampled_from([*SECTIONS, "machine"]) | st.text(max_size=5), ANYTHING, max_size=1)
+    groups = st.lists(tables(settings_of(GroupConfig), wild=wild), min_size=1, max_size=2)
+    anything = st.dictionaries(
+        st.sampled_from([*SECTIONS, "machine", "group"]) | st.text(max_size=5), ANYTHING, max_size=1
+    )
     chosen = st.lists(st.sampled_from(sorted(SECTIONS)), unique=True, max_size=3)
 
     @st.composite
@@ -101,6 +106,8 @@ def documents(*, wild: bool) -> st.SearchStrategy[dict[str, Any]]:
             document["slack"]["channel"][0]["id"] = "#tests"
         if draw(st.booleans()):
             document["machine"] = [{**machine, "name": f"m{index}"} for index, machine in enumerate(draw(machines))]
+        if draw(st.booleans()):
+            document["group"] = [{**group, "name": f"g{index}"} for index, group in enumerate(draw(groups))]
         return document | draw(anything) if wild else document
 
     return made()

@@ -13,17 +13,20 @@ import pytest
 
 import ci_dispatch.config
 from ci_dispatch.config import load
+from ci_dispatch.config.groups import GroupConfig
 from ci_dispatch.config.machine_section import MachineConfig
 from ci_dispatch.config.reading import NOT_SETTINGS, OTHER_VARIABLES
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, RetryConfig, SlackChannel
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, RetryConfig
 from ci_dispatch.config.setting import Setting, settings_of
+from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.config.write import json_schema, literal, reference, sample
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ConfigError
+from ci_dispatch.core.groups import GroupSpec
 from ci_dispatch.core.model import MachineSpec
 from ci_dispatch.run.retry import RetryPolicy
 
-ALL = (*SETTINGS, *settings_of(MachineConfig), *settings_of(SlackChannel))
+ALL = (*SETTINGS, *settings_of(MachineConfig), *settings_of(SlackChannel), *settings_of(GroupConfig))
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 SHIPPED = Path(ci_dispatch.config.__file__).with_name("schema.json")
 BEGIN, END = "<!-- settings: written by pytest --update-golden -->\n", "<!-- end of settings -->"
@@ -50,6 +53,11 @@ def test_a_machine_of_the_file_has_the_fields_of_a_machine_and_their_defaults() 
     assert declared == {name: getattr(spec, name) for name in MachineSpec.__annotations__}
 
 
+def test_a_group_of_the_file_has_the_fields_of_a_group_and_their_defaults() -> None:
+    declared = {setting.name: setting.default for setting in settings_of(GroupConfig)}
+    assert declared == {name: getattr(GroupSpec(), name) for name in GroupSpec.__annotations__}
+
+
 def test_the_defaults_of_the_retry_policy_are_those_of_the_file() -> None:
     of_the_whole_run = {"flaky_is_failure": False}
     assert dataclasses.asdict(RetryConfig()) == dataclasses.asdict(RetryPolicy()) | of_the_whole_run
@@ -64,7 +72,7 @@ class TestSample:
         assert (suite.runner, suite.workdir) == ("pytest", "e2e")
 
     def test_every_commented_line_is_a_default_that_can_be_taken(self) -> None:
-        """Taking every # away gives all settings with their defaults, one more machine and one channel."""
+        """Taking every # away gives all settings with their defaults, one more machine, a group and a channel."""
         lines = [re.sub(r"^#(?=[a-z\[])", "", line) for line in sample().split("\n")]
         document = tomllib.loads("\n".join(line for line in lines if not line.endswith(" =")))
         for name, section in SECTIONS.items():
@@ -73,6 +81,7 @@ class TestSample:
             assert told == {setting.name: setting.written_default for setting in settings}
         config = load("\n".join(line for line in lines if not line.endswith(" ="))).config
         assert [machine.name for machine in config.machines] == ["local", "moruk"]
+        assert config.groups == (GroupSpec(name="database"),)
         assert [channel.id for channel in config.slack.channels] == ["#tests"]
         assert replace(config.slack, channels=()) == SECTIONS["slack"]()
 
@@ -91,6 +100,7 @@ class TestSchema:
         "toml",
         ["a = 1", "[retry]\nmax_retries = -1", "[retry]\nmax_retries = '3'", "[health]\nmin_disk_free = 10",
          "[health]\ninterval = 'soon'", "machine = []", "[[machine]]\ncores = 1",
+         "group = []", "[[group]]\nneeds = ['gpu']", "[[group]]\nname = 'a'\ntogether = 'yes'",
          "[suite]\nrunner = 'x'", "[suite]\nrunne = 'x'"],
     )  # fmt: skip
     def test_it_refuses_what_the_parser_refuses(self, toml: str) -> None:

@@ -120,6 +120,16 @@ def test_less_of_a_fleet_takes_longer_and_more_takes_less() -> None:
     assert run.again([replace(fleet[0], cores=32), *fleet[1:]]).makespan < usual
 
 
+def test_machines_that_waited_begin_where_nobody_else_is_left() -> None:
+    run = Recording(3)
+    *others, last = recorded_fleet(run.state)
+    waits = {machine.name: "it costs too much" for machine in (others[1], last)}
+    begun = replace(run.started, left_out=waits)
+    assert under_engine(begun, [others[1], last], run.world, POLICY, LEASES).lost == ()
+    some = under_engine(begun, [others[0], last], run.world, POLICY, LEASES)
+    assert some.busy[last.name] == 0.0
+
+
 @pytest.mark.parametrize("policy", ["shard", "pytest-split", "least-duration", "lpt-file"])
 def test_no_fixed_list_is_better(policy: str) -> None:
     run = Recording(4)

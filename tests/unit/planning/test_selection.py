@@ -92,6 +92,17 @@ def test_a_target_that_nobody_makes_or_unknown_cores_let_all_join_and_say_so() -
     assert chosen.told == ["all machines join: the cores of c are not known"]
 
 
+def test_who_alone_can_run_a_test_is_not_left_out() -> None:
+    fleet = [machine("a", 8), machine("gpu", 1, cost=90.0), machine("b", 1, cost=90.0)]
+
+    def covers(machines: Sequence[MachineSpec]) -> bool:
+        return any(each.name == "gpu" for each in machines)
+
+    assert names(worth_their_cost([1.0] * 80, fleet, covers)) == ["a", "gpu"]
+    chosen = cheapest_in_time([1.0] * 80, fleet, 60.0, lambda some: least([1.0] * 80, some), covers)
+    assert names(chosen) == ["a", "gpu"]
+
+
 @given(seconds=work, fleet=fleets, target=st.floats(1, 300), most=st.sampled_from([0, 10]))
 def test_no_set_that_makes_the_target_is_cheaper(
     seconds: list[float], fleet: list[MachineSpec], target: float, most: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from ci_dispatch.core.events import (
@@ -14,6 +16,7 @@ from ci_dispatch.core.events import (
     RunResumed,
     VerdictReached,
 )
+from ci_dispatch.core.groups import GroupSpec, TestGroup
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     Charge,
@@ -42,8 +45,8 @@ CONTROL = {chr(number) for number in (*range(32), *range(127, 160))}
 class Recording(RunRecording):
     """A run of three tests on two machines, told by the explanation."""
 
-    def __init__(self, fleet: list[MachineSpec] | None = None) -> None:
-        super().__init__(TESTS, fleet or FLEET)
+    def __init__(self, fleet: list[MachineSpec] | None = None, groups: Sequence[TestGroup] = ()) -> None:
+        super().__init__(TESTS, fleet or FLEET, groups=groups)
 
     def test(self, number: int) -> list[str]:
         return [line.strip() for line in of_test(self.events, TESTS[number].id)][2:]
@@ -191,3 +194,19 @@ def test_of_a_whole_run_every_test_and_machine_is_told_in_plain_lines(run: str) 
         assert not [line for line in told if set(line) & CONTROL]
     for name in state.machines:
         assert not [line for line in of_machine(events, name) if set(line) & CONTROL]
+
+
+def test_a_test_of_a_group_says_what_holds_for_it_and_what_it_waited_for() -> None:
+    groups = [
+        TestGroup(spec=GroupSpec(name="up", exclusive=("db",)), tests=(IDS[1],)),
+        TestGroup(spec=GroupSpec(name="rest", exclusive=("db",), after=("up",), needs=("b",)), tests=(IDS[0],)),
+    ]
+    recording = Recording(groups=groups).give(0.2, 1, A, IDS[1]).give(0.3, 2, B, IDS[2])
+    recording.end(5.0, 1, line(1)).say(5.0, VerdictReached(test=IDS[1], verdict=Verdict.PASSED)).end(6.0, 2, line(2))
+    recording.give(9.0, 3, B, IDS[0])
+    assert recording.test(0)[:4] == [
+        "it comes after up",
+        "one shard at a time in the whole run holds db",
+        "it needs b, which b has",
+        "0:00  waited 9.00s; it comes after up; db was held by tail-1 on a; a had tail-1, b had tail-2",
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ci_dispatch.config.choices import When
-from ci_dispatch.config.sections import SlackChannel
+from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.reporters import EarlierRun
 from ci_dispatch.reporters.slack.transitions import (
     LastNotified,

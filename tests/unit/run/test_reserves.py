@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import RunResumed, RunStarted
+from ci_dispatch.core.groups import GroupSpec, TestGroup
 from ci_dispatch.core.model import MachineName, MachineSpec, Verdict
 from ci_dispatch.fleets.machines.fleet import LeasePolicy
 from ci_dispatch.fleets.simulated.run import simulate_run
@@ -89,13 +90,22 @@ def test_a_run_that_is_gone_on_with_knows_it_again() -> None:
     state = RunState()
     state.apply(run.events[0])
     assert Reserves(state).waits(state.machines[WAITS])
-    assert Reserves(state).call(state.now) == ""
+    assert Reserves(state).call(state.now, lambda _: ()) == ""
     state.apply(replace(run.events[0], seq=2, at=state.now + 1, event=RunResumed(controller="x")))
     state.machines[A].losses = 1
     again = Reserves(state)
-    assert "a is in trouble" in again.call(state.now)
+    assert "a is in trouble" in again.call(state.now, lambda _: ())
     assert not again.waits(state.machines[WAITS])
-    assert again.call(state.now) == "", "once"
+    assert again.call(state.now, lambda _: ()) == "", "once"
+
+
+def test_it_joins_when_it_alone_has_what_a_test_needs() -> None:
+    gpu = [*FLEET[:2], replace(FLEET[2], labels=("gpu",))]
+    group = TestGroup(spec=GroupSpec(name="shaders", needs=("gpu",)), tests=(TESTS[0].id,))
+    begun = replace(run_started(TESTS, gpu, SECONDS, [group]), left_out={WAITS: "it costs too much"})
+    state = simulate_run(begun, World(seconds=SECONDS), policy=RunPolicy(give_up_after=20.0), leases=LeasePolicy())
+    assert state.verdicts[Verdict.PASSED] == 120
+    assert told(state) == ["waits joins the run: no other machine has gpu"]
 
 
 outages = st.lists(

@@ -90,7 +90,8 @@ def batches(
             made.append(Batch(id=batch_id, jobs=tuple(waiting[:count]), inputs=inputs))
             waiting = waiting[count:]
         else:
-            waiting[:1] = _halves(waiting[0], tests)
+            halves = _halves(waiting[0], tests)
+            waiting[:1] = halves[:1] if waiting[0].lock else halves  # two jobs cannot hold it: the rest waits
     return made
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.model import MachineName, MachineSpec, ShardKind, Test
 from ci_dispatch.fleets.actions.run.batches import MAX_INPUTS, Batch, batches
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob, matrix_jobs, strategy_for
+from ci_dispatch.fleets.actions.run.picky_jobs import Given, machines_for, picky_jobs
 from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import TestRecord
+from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.state import RunState
 
@@ -40,26 +43,65 @@ class ActionsPolicy:
 class DispatchPlanner:
     """Turns tests that nobody has into batches."""
 
-    def __init__(self, state: RunState, policy: ActionsPolicy, *, dispatches: int = 0) -> None:
-        """`dispatches`: how many there were before; their number is part of an id."""
+    def __init__(
+        self, state: RunState, policy: ActionsPolicy, *, dispatches: int = 0, lingers: float | None = None
+    ) -> None:
+        """`dispatches`: how many there were before; their number is part of an id.
+
+        A job that was lost may go on for `lingers` seconds. None: nothing follows soon, so that nothing may wait.
+        """
         self._state, self._policy = state, policy
+        self._placement = Placement(state, dict.fromkeys(state.machines, lingers or 0.0))
+        self._most = math.inf if lingers is None else policy.shard_timeout / 2  # of a job that holds a lock
         self._dispatches = dispatches
         self._shards = 0
 
     def share(
-        self, records: Sequence[TestRecord], mine: Sequence[MachineSpec], everybody: Sequence[MachineSpec]
+        self,
+        records: Sequence[TestRecord],
+        mine: Sequence[MachineSpec],
+        everybody: Sequence[MachineSpec],
+        now: float = 0.0,
     ) -> Sequence[TestRecord]:
-        """A dispatch takes all there is at once: where other fleets have machines too, no more than its share."""
-        if not records or not mine or len(mine) == len(everybody):
-            return records
-        units = planner.units_of((record.test for record in records), expected_seconds(self._state))
-        heads = planner.heads(units, everybody, planner.EVERYTHING)
-        ours = {test for spec in mine for unit in heads.get(spec.name, ()) for test in unit.tests}
-        return [record for record in records if record.test.id in ours]
+        """A dispatch takes all there is at once: where other fleets have machines too, no more than its share.
 
-    def batches(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[Batch]:
+        Of what has constraints that is what may be sent now, and to no machine of others.
+        """
+        free, picky = self._divided(records)
+        given = self._given(picky, everybody, (), now)
+        ours = [record for spec in mine for record in given.get(spec.name, ())]
+        if not free or not mine or len(mine) == len(everybody):
+            return [*free, *ours] if picky else records
+        units = planner.units_of((record.test for record in free), expected_seconds(self._state))
+        heads = planner.heads(units, everybody, planner.EVERYTHING)
+        share = {test for spec in mine for unit in heads.get(spec.name, ()) for test in unit.tests}
+        return [*(record for record in free if record.test.id in share), *ours]
+
+    def _divided(self, records: Sequence[TestRecord]) -> tuple[list[TestRecord], list[TestRecord]]:
+        """Those that may go anywhere at any time, and those that may not."""
+        picky = [record for record in records if self._placement.of_test(record.test.id).picky]
+        apart = {record.test.id for record in picky}
+        return [record for record in records if record.test.id not in apart], picky
+
+    def _given(
+        self, picky: Sequence[TestRecord], machines: Sequence[MachineSpec], silent: Collection[MachineName], now: float
+    ) -> Given:
+        if not picky:
+            return {}
+        expected = expected_seconds(self._state)
+        return machines_for(picky, machines, self._placement, expected, silent=silent, now=now)
+
+    def batches(
+        self,
+        ready: Sequence[TestRecord],
+        machines: Sequence[MachineSpec],
+        *,
+        first: bool,
+        silent: Collection[MachineName] = (),
+        now: float = 0.0,
+    ) -> list[Batch]:
         """Dispatches for these tests on these machines; `first`: it is the whole plan."""
-        jobs = self.jobs(ready, machines, first=first)
+        jobs = self.jobs(ready, machines, first=first, silent=silent, now=now)
         self._dispatches += 1
         started = self._state.started
         assert started is not None
@@ -74,9 +116,31 @@ class DispatchPlanner:
             max_inputs=MAX_INPUTS,
         )
 
-    def jobs(self, ready: Sequence[TestRecord], machines: Sequence[MachineSpec], *, first: bool) -> list[MatrixJob]:
-        """The jobs for these tests, numbered on from those before; `first`: it is the whole plan."""
-        jobs = self._whole_plan(ready, machines) if first else self._again(ready, machines)
+    def jobs(
+        self,
+        ready: Sequence[TestRecord],
+        machines: Sequence[MachineSpec],
+        *,
+        first: bool,
+        silent: Collection[MachineName] = (),
+        now: float = 0.0,
+    ) -> list[MatrixJob]:
+        """The jobs for these tests, numbered on from those before; `first`: it is the whole plan.
+
+        `silent` machines do not take jobs: they get only what no other may have. There may be no job at all where
+        everything has to wait for something.
+        """
+        free, picky = self._divided(ready)
+        working = [spec for spec in machines if spec.name not in silent] or machines
+        jobs = self._whole_plan(free, working) if first and free else self._again(free, working)
+        jobs += picky_jobs(
+            self._given(picky, machines, silent, now),
+            machines,
+            self._placement,
+            expected_seconds(self._state),
+            first=self._shards + len(jobs) + 1,
+            most=self._most,
+        )
         self._shards += len(jobs)
         return jobs
 

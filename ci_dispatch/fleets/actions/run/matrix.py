@@ -21,6 +21,7 @@ class MatrixJob(Value):
     machine: MachineName  # ANY_MACHINE: whoever takes it
     labels: tuple[str, ...]
     workers: int = 0  # 0: as many as the machine that takes it has cores
+    lock: str = ""  # that it holds while it runs (`planning.constraints`): its tests run one after another
 
 
 def matrix_jobs(
@@ -76,16 +77,32 @@ def strategy_for(strategy: Strategy, machines: Collection[MachineName], everybod
 def _entry(
     number: int, kind: ShardKind, machine: MachineSpec | None, units: Sequence[planner.Unit], pool: tuple[str, ...]
 ) -> MatrixJob:
-    shard = Shard(
+    if machine is None:
+        return MatrixJob(shard=_shard(number, kind, units), machine=ANY_MACHINE, labels=pool)
+    return pinned_job(number, kind, machine, units)
+
+
+def pinned_job(
+    number: int, kind: ShardKind, machine: MachineSpec, units: Sequence[planner.Unit], *, lock: str = ""
+) -> MatrixJob:
+    """A job for this machine alone."""
+    workers = machine.workers_per_shard if machine.cores else machine.workers
+    return MatrixJob(
+        shard=_shard(number, kind, units),
+        machine=machine.name,
+        labels=labels_of(machine),
+        workers=1 if lock else workers,
+        lock=lock,
+    )
+
+
+def _shard(number: int, kind: ShardKind, units: Sequence[planner.Unit]) -> Shard:
+    return Shard(
         id=ShardId(f"{kind}-{number}"),
         kind=kind,
         tests=tuple(test for unit in units for test in unit.tests),
         seconds=sum(unit.seconds for unit in units),
     )
-    if machine is None:
-        return MatrixJob(shard=shard, machine=ANY_MACHINE, labels=pool)
-    workers = machine.workers_per_shard if machine.cores else machine.workers
-    return MatrixJob(shard=shard, machine=machine.name, labels=labels_of(machine), workers=workers)
 
 
 def labels_of(machine: MachineSpec) -> tuple[str, ...]:

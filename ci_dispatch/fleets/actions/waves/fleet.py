@@ -15,6 +15,7 @@ class WavesFleet:
 
     def __init__(self, ledger: Ledger, machines: Collection[MachineName]) -> None:
         self.machines = frozenset(machines)
+        self.lingers = 0.0  # a wave begins when all jobs of the one before have ended
         self.over = False  # no wave follows
         self._ledger = ledger
 

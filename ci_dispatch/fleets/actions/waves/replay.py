@@ -43,6 +43,7 @@ from ci_dispatch.run import messages as m
 from ci_dispatch.run.control import RunControl, RunPolicy
 from ci_dispatch.run.event_bus import EventBus
 from ci_dispatch.run.journal import Journal
+from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.ports import Reporter
 from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
@@ -134,7 +135,8 @@ class Replay:
         """
         self.checked(wave)
         usable = [spec for spec in machines if self.state.machines[spec.name].usable]
-        records = [self.state.ledger.records[test] for test in self.owed]
+        owed = [self.state.ledger.records[test] for test in self.owed]
+        records = Placement(self.state, {}).startable(owed, (), wave.at)
         if not records or not usable:
             return wave, usable
         if ANY_MACHINE not in self.state.machines:  # the run began with each machine its part

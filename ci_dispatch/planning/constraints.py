@@ -1,0 +1,169 @@
+"""May this test go to this machine now? What groups of tests demand, asked by every fleet. Pure.
+
+Demands are those of units, which are never sent apart: what holds for one test of a unit holds for all of it. Resources
+that some unit holds together are taken and given back together, as one lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
+from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId, Verdict
+from ci_dispatch.planning.joined import Joined
+
+FINE = (Verdict.PASSED, Verdict.FLAKY, Verdict.SKIPPED)  # of a prerequisite: as Playwright sees its dependencies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a unit asks for, by all the groups that it is in."""
+
+    needs: frozenset[str] = frozenset()  # labels of its machine, in lower case; those that every machine has are none
+    lock: str = ""  # the exclusive resources that it holds while it runs, as a name
+    on_machine: bool = False  # the lock is one of its machine; else of the whole fleet
+    place: str = ""  # the tests that are to be on one machine with it, as a name
+    after: tuple[str, ...] = ()  # groups
+
+    @property
+    def picky(self) -> bool:
+        """Not every machine may have it at any time."""
+        return bool(self.needs or self.lock or self.place)
+
+
+FREE = Demand()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupied:
+    """What is taken at a moment: the machines on which each lock is held (None: nobody knows where), and each place."""
+
+    locks: Mapping[str, Collection[MachineName | None]]
+    places: Mapping[str, MachineName]
+
+
+class Constraints:
+    """The demands of the tests of a run. False when there are none."""
+
+    def __init__(
+        self, groups: Sequence[TestGroup] = (), tests: Iterable[Test] = (), machines: Iterable[MachineSpec] = ()
+    ) -> None:
+        """`machines` are all that the run may use."""
+        tests = list(tests) if groups else []
+        self._names = {test.id: test.name for test in tests}
+        self._members = {group.spec.name: [test for test in group.tests if test in self._names] for group in groups}
+        self._demands = _demands(groups, tests, machines)
+        awaited = {name for demand in self._demands.values() for name in demand.after}
+        self.prerequisites = frozenset(test for name in awaited for test in self._members.get(name, ()))
+
+    def __bool__(self) -> bool:
+        return bool(self._demands)
+
+    def of(self, test: TestId) -> Demand:
+        return self._demands.get(test, FREE)
+
+    def obstacle(self, test: TestId, machine: MachineSpec, now: Occupied) -> str:
+        """Why the test may not go to the machine now, or an empty text."""
+        demand = self.of(test)
+        if not demand.picky:
+            return ""
+        if missing := demand.needs - machine.offers:
+            return f"{machine.name} has no label {', '.join(sorted(missing))}"
+        holders = now.locks.get(demand.lock, ())
+        if holders and (not demand.on_machine or None in holders or machine.name in holders):
+            return f"{demand.lock} is in use"
+        home = now.places.get(demand.place)
+        return f"{demand.place} runs on {home}" if home not in (None, machine.name) else ""
+
+    def words(self, test: TestId, machines: Iterable[MachineSpec]) -> Iterator[str]:
+        """What holds for the test, for people; `machines` are all that the run may use."""
+        demand = self.of(test)
+        if demand.after:
+            yield f"it comes after {', '.join(demand.after)}"
+        if demand.lock:
+            where = "on each machine" if demand.on_machine else "in the whole run"
+            yield f"one shard at a time {where} holds {demand.lock}"
+        if demand.needs:
+            able = ", ".join(machine.name for machine in machines if demand.needs <= machine.offers)
+            yield f"it needs {', '.join(sorted(demand.needs))}, which {able or 'no machine'} has"
+        if demand.place:
+            yield f"all of {demand.place} runs on one machine"
+
+    # -- what comes after what --------------------------------------------------------------------------------------
+
+    def passed(self, verdicts: Mapping[TestId, Verdict]) -> frozenset[str]:
+        """The groups of which every test has passed; `verdicts` are those that there are of the prerequisites."""
+        return frozenset(
+            name for name, tests in self._members.items() if all(verdicts.get(test) in FINE for test in tests)
+        )
+
+    def awaited(self, test: TestId, passed: Collection[str]) -> str:
+        """The first group that the test still waits for, or an empty text."""
+        return next((name for name in self.of(test).after if name in self._members and name not in passed), "")
+
+    def in_vain(
+        self, verdicts: Mapping[TestId, Verdict], open_tests: Collection[TestId]
+    ) -> Iterator[tuple[TestId, str]]:
+        """Those of `open_tests` that wait for what will not pass any more, with the reason; and what waits for them."""
+        bad = {
+            test: f"{self._names[test]} {'failed' if verdict is Verdict.FAILED else 'was not run'}"
+            for test, verdict in verdicts.items()
+            if test in self.prerequisites and verdict not in FINE
+        }
+        waiting = [test for test, demand in self._demands.items() if demand.after and test in open_tests]
+        while bad:
+            broken = {
+                name: bad[test] for name, tests in self._members.items() for test in reversed(tests) if test in bad
+            }
+            vain = {test: name for test in waiting for name in reversed(self.of(test).after) if name in broken}
+            yield from ((test, f"it comes after {name}, of which {broken[name]}") for test, name in vain.items())
+            waiting = [test for test in waiting if test not in vain]
+            bad = {test: f"{self._names[test]} was not run" for test in vain}
+
+
+def _demands(
+    groups: Sequence[TestGroup], tests: Iterable[Test], machines: Iterable[MachineSpec]
+) -> dict[TestId, Demand]:
+    """Of each test that is not free."""
+    unit_of = {test.id: test.unit for test in tests}
+    offers = [machine.offers for machine in machines]
+    everywhere = frozenset.intersection(*offers) if offers else frozenset()
+    groups_of: dict[UnitId, dict[str, GroupSpec]] = {}
+    for group in groups:
+        for unit in dict.fromkeys(unit_of[test] for test in group.tests if test in unit_of):
+            groups_of.setdefault(unit, {})[group.spec.name] = group.spec
+    locks, places = Joined[str](), Joined[str]()
+    for inside in groups_of.values():
+        locks.join([word for spec in inside.values() for word in _resources(spec)])
+        places.join([name for name, spec in inside.items() if spec.together is Together.MACHINE])
+    of_fleet = {word for group in groups for word in group.spec.exclusive}
+    demands = {unit: _demand(inside, locks, places, of_fleet) for unit, inside in groups_of.items()}
+    of_place: dict[str, frozenset[str]] = {}  # what the machine of a place must have
+    for demand in demands.values():
+        of_place[demand.place] = of_place.get(demand.place, frozenset()) | demand.needs
+    for unit, demand in demands.items():
+        needs = of_place[demand.place] if demand.place else demand.needs
+        demands[unit] = replace(demand, needs=needs - everywhere)
+    return {test: demands[unit] for test, unit in unit_of.items() if demands.get(unit, FREE) != FREE}
+
+
+def _demand(
+    inside: Mapping[str, GroupSpec], locks: Joined[str], places: Joined[str], of_fleet: Collection[str]
+) -> Demand:
+    """Of a unit that is in these groups; it does not wait for one that it is in."""
+    resource = next((word for spec in inside.values() for word in _resources(spec)), None)
+    held = sorted(locks.of(resource)) if resource is not None else []
+    place = next((name for name, spec in inside.items() if spec.together is Together.MACHINE), None)
+    return Demand(
+        needs=frozenset(label.casefold() for spec in inside.values() for label in spec.needs),
+        lock=" and ".join(held),
+        on_machine=bool(held) and not any(word in of_fleet for word in held),
+        place=" and ".join(sorted(places.of(place))) if place is not None else "",
+        after=tuple(dict.fromkeys(name for spec in inside.values() for name in spec.after if name not in inside)),
+    )
+
+
+def _resources(spec: GroupSpec) -> tuple[str, ...]:
+    return (*spec.exclusive, *spec.exclusive_on_machine)
