@@ -43,9 +43,9 @@ class TimeUse(Value):
     def parts(self) -> tuple[tuple[str, float], ...]:
         """In the order of this class, with words for people."""
         return (
-            ("tests", self.tests), ("repeats", self.repeats), ("runner starts", self.starts), ("runner overhead", self.overhead),
-            ("beginning", self.beginning), ("waiting for work", self.waiting), ("last shards", self.stragglers),
-            ("lost machines", self.lost),
+            ("tests", self.tests), ("repeats", self.repeats), ("runner starts", self.starts),
+            ("runner overhead", self.overhead), ("beginning", self.beginning), ("waiting for work", self.waiting),
+            ("last shards", self.stragglers), ("lost machines", self.lost),
         )  # fmt: skip
 
 
