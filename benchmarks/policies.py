@@ -88,13 +88,13 @@ def of(policy: SharingPolicy) -> Callable[[Case], float]:
 
 def former(case: Case) -> float:
     """ci-dispatch as it was: heads by longest first alone, of a constant share."""
-    with mock.patch.object(planner, "heads", _heads_by_longest_first):
+    with mock.patch.object(planner, "slot_heads", _heads_by_longest_first):
         return ours(case, 0.5 + 0.42 * case.known)
 
 
 def _heads_by_longest_first(
     units: Sequence[planner.Unit], machines: Sequence[MachineSpec], share: float
-) -> dict[MachineName, list[planner.Unit]]:
+) -> dict[MachineName, list[list[planner.Unit]]]:
     budget = share * sum(unit.seconds for unit in units)
     given: dict[MachineName, list[planner.Unit]] = {}
     work = dict.fromkeys((machine.name for machine in machines), 0.0)
@@ -108,7 +108,7 @@ def _heads_by_longest_first(
         given.setdefault(best.name, []).append(unit)
         work[best.name] += unit.seconds
         budget -= unit.seconds
-    return given
+    return {name: [head] for name, head in given.items()}  # of one slot
 
 
 def ours(case: Case, share: float | None = None) -> float:

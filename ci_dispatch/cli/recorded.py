@@ -8,6 +8,7 @@ from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 from ci_dispatch.core.errors import UsageError
+from ci_dispatch.planning.policies import SHARING_POLICIES
 
 _RUN = click.argument("run", default="", metavar="[RUN]")
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -93,7 +94,7 @@ def explain(settings: Settings, what: str, run: str) -> None:
 )  # fmt: skip
 @click.option(
     "--policy", default="", metavar="NAME",
-    help="As another tool shares a suite: shard, pytest-split, least-duration, lpt-file, worksteal, parallel.",
+    help=f"As another tool shares a suite: {', '.join(SHARING_POLICIES)}.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @configured()
