@@ -179,6 +179,19 @@ def test_the_curve_says_what_machines_were_planned_to_take_and_what_the_run_took
     assert "script" not in svg
 
 
+def test_the_run_lies_between_the_numbers_of_machines_that_were_planned() -> None:
+    fleets = [PlannedFleet(machines=tuple(map(str, range(n))), seconds=100 / n) for n in (1, 2, 10)]
+
+    def place(used: int) -> float:
+        found = re.search(r'<rect class="fill-took" x="([^"]*)"', str(charts.fleet_curve(fleets, 30.0, used)))
+        assert found
+        return float(found[1])
+
+    first, second, last = (place(used) for used in (1, 2, 10))
+    assert place(6) == pytest.approx((second + last) / 2, abs=0.1)
+    assert first < second < last == place(99)
+
+
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [({}, True), ({"planned_fleets": FLEETS[:1]}, False), ({"wall_seconds": None}, False), ({"machines": ()}, False)],
