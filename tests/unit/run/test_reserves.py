@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,12 +11,14 @@ from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import RunResumed, RunStarted
 from ci_dispatch.core.groups import GroupSpec, TestGroup
 from ci_dispatch.core.model import MachineName, MachineSpec, Verdict
+from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.machines.fleet import LeasePolicy
 from ci_dispatch.fleets.simulated.run import simulate_run
 from ci_dispatch.run.control import RunPolicy
 from ci_dispatch.run.reserves import Reserves
 from ci_dispatch.run.state import RunState
 from tests.run_recording import RunRecording
+from tests.simulated_actions import simulate_fleets
 from tests.simulation import EventRecorder, Outage, World, make_tests, run_started, simulate
 
 A, B, WAITS = (MachineName(name) for name in ("a", "b", "waits"))
@@ -106,6 +109,22 @@ def test_it_joins_when_it_alone_has_what_a_test_needs() -> None:
     state = simulate_run(begun, World(seconds=SECONDS), policy=RunPolicy(give_up_after=20.0), leases=LeasePolicy())
     assert state.verdicts[Verdict.PASSED] == 120
     assert told(state) == ["waits joins the run: no other machine has gpu"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("lost", [False, True])
+def test_through_github_it_gets_no_job_either_until_another_is_in_trouble(seed: int, lost: bool) -> None:
+    """Its runner has the labels of the pool too, so nothing is left to the pool."""
+    world = World(seconds=SECONDS, outages=[Outage(A, 20.0)] if lost else [])
+    state, _ = simulate_fleets(
+        TESTS, world, through_github=FLEET, actions=ActionsPolicy(pooled=frozenset((A, B, WAITS))),
+        left_out={WAITS: "it costs too much"}, seed=seed,
+    )  # fmt: skip
+    given = {attempt.lease.machine for attempt in state.ledger.attempts.values()}
+    assert state.verdicts[Verdict.PASSED] == 120
+    if not lost:
+        assert given == {A, B}
+        assert told(state) == []
 
 
 outages = st.lists(
