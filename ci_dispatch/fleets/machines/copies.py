@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.planning.planner import START_UP, Unit
+from ci_dispatch.planning.planner import Unit
 
 LEAST_GAIN = 10.0  # seconds
 GAIN_PER_COST = 0.5  # of the seconds that the copy takes
@@ -24,7 +24,7 @@ def gain(rest: Sequence[Unit], machine: MachineSpec, idle: MachineSpec, running:
     to be late by as much again.
     """
     left = abs(_seconds(rest, machine) - running)
-    copy = START_UP + _seconds(rest, idle)
+    copy = idle.starts_after + _seconds(rest, idle)
     saved = left - copy
     return saved if saved >= max(LEAST_GAIN, GAIN_PER_COST * copy) else 0.0
 
