@@ -252,6 +252,27 @@ def test_in_one_workflow_constraints_are_kept_in_every_wave(seed: int, tests: in
     assert last.state.finished.exit_code != ExitCode.PASSED or set(verdicts) <= set(FINE)
 
 
+@settings(max_examples=20)
+@given(seed=SEEDS, count=st.integers(1, 40))
+def test_groups_that_ask_for_nothing_change_nothing(seed: int, count: int) -> None:
+    tests = make_tests(count)
+    asks = [GroupSpec(name="a"), GroupSpec(name="b", after=("c",)), GroupSpec(name="d", needs=LABELS)]
+    idle = [TestGroup(spec=spec, tests=tuple(test.id for test in tests)) for spec in asks]
+
+    def events(groups: Sequence[TestGroup]) -> list[Stamped]:
+        random, recorder = Random(seed), EventRecorder()
+        fleet = [replace(machine(n, random), labels=LABELS) for n in range(3)]
+        world, _ = world_of(random, count, fleet)
+        github = fleet[2:] if random.random() < 0.5 else []
+        simulate_fleets(
+            tests, world, over_ssh=[m for m in fleet if m not in github], through_github=github,
+            actions=ActionsPolicy(strategy=Strategy.PINNED), groups=groups, seed=seed, reporters=[recorder],
+        )  # fmt: skip
+        return recorder.events[1:]
+
+    assert events(idle) == events([])
+
+
 @settings(max_examples=10)
 @given(seed=SEEDS, count=st.integers(2, 40))
 def test_the_same_run_goes_the_same_way(seed: int, count: int) -> None:
