@@ -46,6 +46,10 @@ class Placement:
         occupied, may_go = self._occupied(now, usable=usable), self._state.constraints.may_go
         return [record for record in records if may_go(record.test.id, machine, occupied)]
 
+    def has_free_slot(self, name: MachineName) -> bool:
+        machine = self._state.machines[name]
+        return len(machine.leases) < machine.spec.slots
+
     def wanted(self, machines: Iterable[MachineState]) -> list[MachineState]:
         """Those of `machines` that have what some test needs whose time has come, well or not."""
         if not self._state.constraints:

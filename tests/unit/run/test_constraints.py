@@ -97,6 +97,15 @@ class TestLocks:
         assert given(run, B) == []
         assert [start.workers for start in run.commands if isinstance(start, StartJob)] == [1]
 
+    def test_it_goes_where_the_fewest_workers_have_nothing_to_do_meanwhile(self) -> None:
+        run = script(of(0, exclusive=("db",)), tests=8, cores={A: 8, B: 1}, head_share=0.5)
+        assert given(run, B) == [IDS[0]]
+        assert IDS[0] not in given(run, A)
+
+    def test_unless_the_run_would_wait_for_it(self) -> None:
+        run = script(of(*range(6), exclusive=("db",)), tests=8, cores={A: 8, B: 1}, speeds={B: 0.1})
+        assert sorted(given(run, A)) == IDS[:6]
+
     def test_the_next_one_begins_when_it_is_free(self) -> None:
         run = script(
             of(0, 1, exclusive=("db",), needs=("gpu",)), of(2, exclusive=("db",)), tests=3, labels={B: ("gpu",)}
