@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,13 +41,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests begin first, or the last of them would run alone.
+    """Long tests begin first, or the last of them would run alone; the other files are mixed.
 
-    xdist gives each worker an equal part of the list at the start, so each part begins with its share of them.
+    xdist gives each worker an equal part of the list at the start, so each part begins with its share of the long ones.
+    In the order of their names one worker would get the files that wait for machines, another those that only compute.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if item.get_closest_marker("long")]
-    others = iter([item for item in items if not item.get_closest_marker("long")])
+    rest = [item for item in items if not item.get_closest_marker("long")]
+    if workers > 1:
+        rest.sort(key=lambda item: crc32(item.nodeid.partition("::")[0].encode()))
+    others = iter(rest)
     ordered: list[pytest.Item] = []
     for worker in range(workers):
         size = len(items) * (worker + 1) // workers - len(ordered)
