@@ -59,6 +59,16 @@ class Faults:
 
 
 @dataclass
+class Work:
+    """What a runner really did, whoever still waited for it."""
+
+    tests: tuple[TestId, ...]
+    machine: MachineName
+    begin: float
+    end: float
+
+
+@dataclass
 class SimulatedJob:
     id: int
     job: MatrixJob
@@ -69,6 +79,7 @@ class SimulatedJob:
     conclusion: str = ""
     lost: bool = False
     report: AttemptResult | None = None
+    work: Work | None = None
 
 
 @dataclass
@@ -106,6 +117,7 @@ class SimulatedActions:
         self._queue: list[SimulatedJob] = []
         self._sends: dict[str, int] = {}
         self._busy: dict[MachineName, SimulatedJob] = {}
+        self.worked: list[Work] = []
         self._events: list[tuple[float, int]] = []
 
     # -- requests ---------------------------------------------------------------------------------------------------
@@ -221,6 +233,8 @@ class SimulatedActions:
         for job in run.jobs.values():
             if not job.conclusion and not job.lost:
                 job.conclusion, job.report = "cancelled", None
+                if job.work is not None:
+                    job.work.end = self.clock.at
                 self._busy = {name: busy for name, busy in self._busy.items() if busy is not job}
         self._queue = [job for job in self._queue if not job.conclusion]
 
@@ -266,6 +280,8 @@ class SimulatedActions:
         ends = at + seconds
         deaths = [o.begin + self.epoch for o in self.world.outages if o.machine == name]
         death = min((moment for moment in deaths if at < moment < ends), default=None)
+        job.work = Work(tuple(test.id for test in todo), name, at, min(ends, death or ends))
+        self.worked.append(job.work)
         if death is not None:
             job.lost, job.ends = True, death + LOCK_SECONDS
         else:

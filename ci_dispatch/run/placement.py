@@ -113,6 +113,10 @@ class Placement:
         return holders
 
     def _may_go_on(self, attempt: AttemptRecord, now: float) -> bool:
-        """Its machine could not be asked any more, and nothing has come of it since."""
-        lost = attempt.result is not None and attempt.result.ended is Ended.LOST and not attempt.stale
-        return lost and now < (attempt.ended or 0.0) + self._lingers.get(attempt.lease.machine, 0.0)
+        """Its machine could not be asked any more, or had it in a queue, and nothing has come of it since."""
+        unknown = attempt.result is not None and attempt.result.ended in (Ended.LOST, Ended.NOT_STARTED)
+        return (
+            unknown
+            and not attempt.stale
+            and now < (attempt.ended or 0.0) + self._lingers.get(attempt.lease.machine, 0.0)
+        )

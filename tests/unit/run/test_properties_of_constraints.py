@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import Stamped, VerdictReached
 from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
-from ci_dispatch.core.model import ANY_MACHINE, Ended, MachineSpec, RunId, Test, TestId, Verdict
+from ci_dispatch.core.model import ANY_MACHINE, Ended, MachineName, MachineSpec, RunId, Test, TestId, Verdict
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.waves.planned_wave import PlannedWave
@@ -24,8 +24,8 @@ from ci_dispatch.fleets.actions.waves.replay import Replay
 from ci_dispatch.run.journal import Journal
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import RunState
-from tests.simulated_actions import Faults, simulate_fleets
-from tests.simulation import EventRecorder, make_tests
+from tests.simulated_actions import Faults, SimulatedActions, simulate_fleets
+from tests.simulation import EventRecorder, Outage, World, make_tests
 from tests.unit.fleets.test_replay import Workflow
 from tests.unit.run.test_properties import machine, replayed
 from tests.unit.run.test_properties_of_fleets import world_of
@@ -123,6 +123,16 @@ class Kept:
                 assert max(reached[test] for test in before) <= attempt.lease.granted + ROUNDED
 
 
+def check_runners(github: SimulatedActions, groups: Sequence[TestGroup]) -> None:
+    """Whoever still waits for them: two runners never work on tests that hold one resource."""
+    holders = {(word, g.spec.name): g.tests for g in groups for word in g.spec.exclusive}
+    for resource in {word for word, _ in holders}:
+        tests = {test for (word, _), inside in holders.items() if word == resource for test in inside}
+        works = sorted((w for w in github.worked if tests & set(w.tests)), key=lambda work: work.begin)
+        for one, other in pairwise(works):
+            assert one.end <= other.begin + ROUNDED, (resource, one, other)
+
+
 def with_dependents(truth: Mapping[TestId, Verdict], groups: Sequence[TestGroup]) -> dict[TestId, Verdict]:
     """What does not run because of what failed before it; groups come after earlier ones only."""
     made, members = dict(truth), {group.spec.name: group.tests for group in groups}
@@ -149,7 +159,7 @@ def run_once(seed: int, count: int, machines: int, over_ssh: int) -> list[Stampe
     world, truth = world_of(random, count, fleet)
     groups = random_groups(tests, random)
     disk, recorder = io.BytesIO(), EventRecorder()
-    state, _ = simulate_fleets(
+    state, github = simulate_fleets(
         tests,
         world,
         over_ssh=fleet[:over_ssh],
@@ -164,6 +174,7 @@ def run_once(seed: int, count: int, machines: int, over_ssh: int) -> list[Stampe
         journal=Journal(disk),
     )
     Kept(state, groups, recorder.events).check()
+    check_runners(github, groups)
     check_verdicts(state, disk, with_dependents(truth, groups))
     return recorder.events
 
@@ -277,3 +288,23 @@ def test_groups_that_ask_for_nothing_change_nothing(seed: int, count: int) -> No
 @given(seed=SEEDS, count=st.integers(2, 40))
 def test_the_same_run_goes_the_same_way(seed: int, count: int) -> None:
     assert run_once(seed, count, 3, over_ssh=3) == run_once(seed, count, 3, over_ssh=3)
+
+
+def test_a_job_that_waits_for_a_lost_machine_does_not_begin_beside_the_one_that_took_its_place() -> None:
+    tests = make_tests(9)
+    fleet = [MachineSpec(name=MachineName(f"m{n}"), cores=1 if n == 0 else 2) for n in range(3)]
+    world = World(seconds={test.id: 120.0 for test in tests}, outages=[Outage(fleet[0].name, 0.2, 150.0)])
+    ids = [test.id for test in tests]
+    groups = [
+        TestGroup(spec=GroupSpec(name="g", exclusive=("db",)), tests=tuple(ids[:3])),
+        TestGroup(spec=GroupSpec(name="h", needs=("m1",)), tests=tuple(ids[3:])),
+    ]
+    state, github = simulate_fleets(
+        tests, world, through_github=fleet, actions=ActionsPolicy(strategy=Strategy.PINNED), groups=groups
+    )
+    assert state.finished is not None
+    assert state.finished.exit_code == ExitCode.PASSED
+    machines = [a.lease.machine for a in state.ledger.attempts.values() if groups[0].tests[0] in a.lease.shard.tests]
+    assert machines[0] == "m0"
+    assert len(machines) > 1
+    check_runners(github, groups)

@@ -79,6 +79,8 @@ def batches(
     while waiting:
         batch_id = f"{name}.{len(made) + 1}"
         count = min(len(waiting), MAX_JOBS)
+        locked = next((number for number, job in enumerate(waiting[:count]) if job.lock), count)
+        count = max(1, locked)  # alone, so that it can be cancelled at once: only whole dispatches can
         while count:
             entries = entries_of(waiting[:count], timeout_minutes, commit)
             plan = replace(whole, tests={job.shard.id: _tests(job, tests) for job in waiting[:count]})
