@@ -56,6 +56,7 @@ class Constraints:
         self._members = {group.spec.name: [test for test in group.tests if test in self._names] for group in groups}
         self._demands = _demands(groups, tests, machines)
         awaited = {name for demand in self._demands.values() for name in demand.after}
+        self.locks = frozenset(demand.lock for demand in self._demands.values()) - {""}
         self.prerequisites = frozenset(test for name in awaited for test in self._members[name])
 
     def __bool__(self) -> bool:

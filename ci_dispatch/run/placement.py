@@ -99,7 +99,10 @@ class Placement:
         return {place: home for place, home in places if home in names or (home, place) in busy}
 
     def _locks(self, held: Collection[TestId], now: float) -> dict[str, set[MachineName | None]]:
-        """Which machines hold which locks."""
+        """Which machines hold which locks; all of them are held while there may be jobs that nobody knows of."""
+        unknown = self._state.unknown_jobs
+        if unknown is not None and now < unknown + max(self._lingers.values(), default=0.0):
+            return {lock: {None} for lock in self._state.constraints.locks}
         holders: dict[str, set[MachineName | None]] = {}
         for attempt in self._state.ledger.attempts.values():
             machine = attempt.lease.machine

@@ -21,10 +21,14 @@ from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.waves.planned_wave import PlannedWave
 from ci_dispatch.fleets.actions.waves.replay import Replay
-from ci_dispatch.run.journal import Journal
+from ci_dispatch.fleets.machines.fleet import LeasePolicy
+from ci_dispatch.run.control import RunPolicy
+from ci_dispatch.run.journal import Journal, loads
 from ci_dispatch.run.ledger import AttemptRecord
+from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
 from tests.simulated_actions import Faults, SimulatedActions, simulate_fleets
+from tests.simulated_deaths import Death, MortalRun
 from tests.simulation import EventRecorder, Outage, World, make_tests
 from tests.unit.fleets.test_replay import Workflow
 from tests.unit.run.test_properties import machine, replayed
@@ -288,6 +292,39 @@ def test_groups_that_ask_for_nothing_change_nothing(seed: int, count: int) -> No
 @given(seed=SEEDS, count=st.integers(2, 40))
 def test_the_same_run_goes_the_same_way(seed: int, count: int) -> None:
     assert run_once(seed, count, 3, over_ssh=3) == run_once(seed, count, 3, over_ssh=3)
+
+
+@settings(max_examples=60)
+@given(seed=SEEDS, count=st.integers(2, 12), ssh=st.integers(0, 3))
+def test_constraints_are_kept_wherever_a_controller_dies(seed: int, count: int, ssh: int) -> None:
+    random = Random(seed)
+    tests, fleet = make_tests(count), [labelled(n, random) for n in range(3)]
+    groups = random_groups(tests, random)
+    run = MortalRun(
+        tests,
+        World(seconds={test.id: random.uniform(0.5, 8) for test in tests}, live=random.random() < 0.7),
+        over_ssh=fleet[:ssh],
+        through_github=fleet[ssh:],
+        policy=RunPolicy(retry=RetryPolicy(backoff=1.0), report_grace=90.0, give_up_after=300.0),
+        leases=LeasePolicy(),
+        actions=ActionsPolicy(strategy=Strategy.PINNED, queue_timeout=300.0),
+        groups=groups,
+        seed=seed,
+    )
+    deaths = [
+        Death(
+            random.randint(1, 30),
+            written=random.random() < 0.7,
+            commands=random.randint(0, 1),
+            pause=random.choice([0.5, 60.0]),
+            lost=random.choice([0, 0, 2]),
+        )
+        for _ in range(2)
+    ]
+    state = run.run(sorted(deaths, key=lambda death: death.line))
+    Kept(state, groups, [stamped for line in run.disk.lines for stamped in loads(line)]).check()
+    check_runners(run.github, groups)
+    assert {record.verdict for record in state.ledger.records.values()} == {Verdict.PASSED}
 
 
 def test_a_job_that_waits_for_a_lost_machine_does_not_begin_beside_the_one_that_took_its_place() -> None:
