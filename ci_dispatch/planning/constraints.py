@@ -26,11 +26,17 @@ class Demand:
     on_machine: bool = False  # the lock is one of its machine; else of the whole fleet
     place: str = ""  # the tests that are to be on one machine with it, as a name
     after: tuple[str, ...] = ()  # groups
+    whole: bool = False  # its tests are to be in one shard, so none is given away while others have run
 
     @property
     def picky(self) -> bool:
-        """Not every machine may have it at any time."""
+        """Not every machine may have it at any time, once its time has come."""
         return bool(self.needs or self.lock or self.place)
+
+    @property
+    def planned(self) -> bool:
+        """Who gets it can be decided at the start."""
+        return not self.picky and not self.after
 
 
 FREE = Demand()
@@ -92,6 +98,8 @@ class Constraints:
             yield f"it needs {', '.join(sorted(demand.needs))}, which {able or 'no machine'} has"
         if demand.place:
             yield f"all of {demand.place} runs on one machine"
+        if demand.whole:
+            yield "one shard has all of it"
 
     # -- what comes after what --------------------------------------------------------------------------------------
 
@@ -100,6 +108,14 @@ class Constraints:
         return frozenset(
             name for name, tests in self._members.items() if all(verdicts.get(test) in FINE for test in tests)
         )
+
+    def steps(self) -> int:
+        """How many groups come one after another, at most, behind the first; there is no circle."""
+        after = {name: {n for test in tests for n in self.of(test).after} for name, tests in self._members.items()}
+        depth = dict.fromkeys(after, 0)
+        for _ in after:
+            depth = {name: max((depth[each] + 1 for each in before), default=0) for name, before in after.items()}
+        return max(depth.values(), default=0)
 
     def in_vain(
         self, verdicts: Mapping[TestId, Verdict], open_tests: Collection[TestId]
@@ -166,6 +182,7 @@ def _demand(
         lock=" and ".join(held),
         on_machine=bool(held) and not any(word in of_fleet for word in held),
         place=" and ".join(sorted(places.of(place))) if place is not None else "",
+        whole=any(spec.together is Together.SHARD for spec in inside.values()),
         after=tuple(
             dict.fromkeys(
                 name for spec in inside.values() for name in spec.after if name in known and name not in inside

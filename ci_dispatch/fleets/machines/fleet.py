@@ -238,8 +238,9 @@ class MachineFleet:
         if attempt.started is None or number not in self._overdue:
             return []
         rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
-        picky = any(self._placement.of_test(record.test.id).picky for record in rest)
-        if picky or len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
+        demands = [self._placement.of_test(record.test.id) for record in rest]
+        bound = any(demand.picky or demand.whole for demand in demands)
+        if bound or len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
             return []
         return rest
 

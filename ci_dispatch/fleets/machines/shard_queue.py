@@ -64,7 +64,7 @@ class ShardQueue:
         """
         tests = [record.test for record in self._ledger.records.values()]
         if self._placement:
-            tests = [test for test in tests if self._placement.of_test(test.id) == FREE]
+            tests = [test for test in tests if self._placement.of_test(test.id).planned]
         units = planner.units_of(tests, self._expected)
         heads = planner.heads(units, machines, share)
         self._heads = {name: units for name, units in heads.items() if name in mine}
