@@ -44,6 +44,12 @@ def test_one_job_holds_a_resource_of_the_fleet_with_one_worker_and_is_pinned() -
     assert sorted(test for job in jobs(script) for test in job.shard.tests) == IDS
 
 
+def test_a_job_that_holds_a_lock_is_a_dispatch_of_its_own_so_that_it_can_be_cancelled_at_once() -> None:
+    script = ActionsScript(6, [of(0, 1, exclusive=("db",)), of(2, exclusive=("licence",))])
+    locks = [[job.job.lock for job in run.jobs.values()] for run in script.fleet.runs]
+    assert sorted(locks, key=len) == [["db"], ["licence"], ["", ""]]
+
+
 def test_one_job_on_each_machine_holds_a_resource_of_machines() -> None:
     script = ActionsScript(6, [of(*range(6), exclusive_on_machine=("port",))])
     assert sorted(job.machine for job in holding(script, "port")) == [A, B]
