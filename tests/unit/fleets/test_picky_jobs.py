@@ -11,7 +11,7 @@ from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
 from ci_dispatch.core.model import Ended, Test, TestId, UnitId, Verdict
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.rest.models import JobView
-from ci_dispatch.fleets.actions.run.batches import batches
+from ci_dispatch.fleets.actions.run.batches import batches, unpack
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from tests.actions_script import A, ActionsScript, B, job
 from tests.simulation import make_tests
@@ -118,3 +118,10 @@ def test_a_job_that_no_runner_takes_moves_only_to_a_machine_that_may_have_it(
         script.say(g.RunnersSeen(busy=()), float(at))
     moved = [a for a in script.state.ledger.attempts.values() if a.result and a.result.ended is Ended.NOT_STARTED]
     assert bool(moved) is moves
+
+
+def test_what_is_dispatched_says_what_holds_for_it_to_whoever_watches_without_the_folder() -> None:
+    locked, free = of(0, 1, exclusive=("db",)), of(2, needs=("a",))
+    script = ActionsScript(6, [locked, free])
+    plans = [unpack(run.batch.inputs["plan"]) for run in script.fleet.runs]
+    assert [group for plan in plans for group in plan.groups] == [locked, free]
