@@ -124,6 +124,7 @@ class Case:
     source: str = ""  # the file to look at, as the repository names it; empty when nobody knows
     owners: tuple[str, ...] = ()  # whose it is
     history: str = ""  # earlier runs, oldest first: one of .F~-? each (passed, failed, flaky, skipped, not there)
+    since: str = ""  # the run since which it fails, "2026-11-26, main 1a2b3c4" or "this run"; empty when nobody knows
     known: KnownFailure | None = None
 
     @property

@@ -115,6 +115,11 @@ class MergeResult:
 
         report = replace(self.report, cases=()) if failures_shown else self.report
         for line in final_lines(
-            report, program=program, report_path=report_path, lighthouse=self.lighthouse, rules=self.rules
+            report,
+            program=program,
+            report_path=report_path,
+            lighthouse=self.lighthouse,
+            rules=self.rules,
+            comparison=self.comparison,
         ):
             click.echo(line, err=True)

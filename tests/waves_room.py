@@ -91,6 +91,7 @@ class WavesRoom:
         (self.folder / "artifacts").mkdir(parents=True)
         (self.folder / "checkout").mkdir()
         (self.folder / "checkout/ci-dispatch.toml").write_text(self.config)
+        (self.folder / "event.json").write_text('{"repository": {"default_branch": "main"}}')
 
     def checkout(self, name: str, text: str) -> None:
         (self.folder / "checkout" / name).write_text(text)
@@ -118,6 +119,7 @@ class WavesRoom:
             "SSH_AUTH_SOCK": "/agent",  # there is a way to log in
             "GITHUB_RUN_ATTEMPT": str(self.attempt),
             "GITHUB_RUN_ID": "7",
+            "GITHUB_EVENT_PATH": str(self.folder / "event.json"),
             "GITHUB_SHA": self.sha,
             "GITHUB_REPOSITORY": "octo-org/octo-repo",
             "GITHUB_OUTPUT": str(self.folder / f"output-{self._steps}"),

@@ -6,7 +6,7 @@ import signal
 import threading
 import webbrowser
 
-from ci_dispatch.app.result_files import run_context
+from ci_dispatch.app.result_files import open_history, run_context
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.errors import ExitCode, UsageError
@@ -32,10 +32,13 @@ def serve(
     from ci_dispatch.reporters.dashboard.journal_source import JournalSource, ReplaySource
     from ci_dispatch.reporters.dashboard.service import DashboardService
     from ci_dispatch.reporters.metrics.figures import figures, prometheus
-    from ci_dispatch.run.run_report import report
+    from ci_dispatch.run.run_report import ReportCache
+
+    history = open_history(settings.runs_folder, settings.config, settings.root, settings.environ)
 
     def metrics(state: RunState) -> str:
-        return prometheus(figures(state, report(state, run_context(state.started, settings.environ))))
+        reports = ReportCache(run_context(state.started, settings.environ), history.look_back)
+        return prometheus(figures(state, reports.past(state)))
 
     if run and journal:
         raise UsageError("The dashboard was not started", why="RUN and --replay are two runs", hint="give one of them")
@@ -44,7 +47,16 @@ def serve(
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    served = DashboardService(source, host=host, port=port, token=fixed_token(settings.environ), metrics=metrics)
+    served = DashboardService(
+        source,
+        host=host,
+        port=port,
+        token=fixed_token(settings.environ),
+        metrics=metrics,
+        earlier=lambda state, test: history.outcomes(
+            run_context(state.started, settings.environ), test, state.started_at
+        ),
+    )
     served.start()
     try:
         say(f"Dashboard: {served.url}\nCtrl-C ends it.")

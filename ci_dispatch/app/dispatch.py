@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ci_dispatch.app import github_output, kept_listing, result_files
+from ci_dispatch.app import github_output, history_travel, kept_listing, result_files
 from ci_dispatch.app.adopt import adopt
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import (
@@ -39,7 +39,7 @@ from ci_dispatch.app.uploaded import all_of_its_run
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode, UsageError
-from ci_dispatch.core.events import Event
+from ci_dispatch.core.events import Event, Warned
 from ci_dispatch.core.model import ANY_MACHINE, MachineSpec
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.environment import ActionsEnvironment
@@ -55,9 +55,9 @@ from ci_dispatch.planning.constraints import Constraints
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
-from report_merge.model import Report
 from report_merge.render.wording import some
 
 
@@ -85,13 +85,14 @@ def begin(
             say(f"warning: {note}", err=True)
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra), target=target)
     suite = open_suite(config.suite, settings.root, spec.arguments)
+    brought = bring_history(settings, suite, target) if target else []
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
     spec = spec.as_planned(expected)
     policy = actions_policy(spec, shards)
     if target is None:
         return _show_matrix(settings, spec, expected, policy)
     folder = run_folder.create(spec.runs_folder, new_id())
-    first = first_events(spec, folder.id, suite, expected, machines_of(spec, policy))
+    first = [*first_events(spec, folder.id, suite, expected, machines_of(spec, policy)), *brought]
     with folder.held():
         return drive_run(
             spec,
@@ -116,11 +117,14 @@ def watch(settings: Settings, name: str) -> ExitCode:
             spec = read_spec(state, settings.config)
             spec = spec if spec.target else replace(spec, target=found[1].target)
             suite = open_suite(spec.config.suite, spec.root, spec.arguments)
-            first = first_events_of_resume(folder, lost, notes=spec.notes)
+            brought = bring_history(settings, suite, found[1].target)
+            first = [*first_events_of_resume(folder, lost, notes=spec.notes), *brought]
             return go_on(spec, suite, folder, state, first, environ=settings.environ)
     server_of(settings.config, settings.environ).require(ActionsMode.DISPATCH, what=f"Run {found} was not watched")
-    spec = RunSpec(root=settings.root, config=settings.config, target=target_of(settings))
+    target = target_of(settings)
+    spec = RunSpec(root=settings.root, config=settings.config, target=target)
     suite = open_suite(spec.config.suite, spec.root)
+    brought = bring_history(settings, suite, target)
     folder = run_folder.create(spec.runs_folder, new_id())
     started, file = adopt(settings, found, folder, spec)
     spec = replace(spec, target=file.target)
@@ -131,10 +135,18 @@ def watch(settings: Settings, name: str) -> ExitCode:
             suite,
             folder,
             RunState(),
-            [started],
+            [started, *brought],
             lambda parts: open_actions_fleet(parts, policy, file),
             environ=settings.environ,
         )
+
+
+def bring_history(settings: Settings, suite: Suite, target: DispatchTarget) -> list[Event]:
+    """Fetch what earlier runs left on GitHub; a warning says what stood in the way."""
+    here = ActionsEnvironment(settings.environ)
+    repository, branch = here.repository or target.repository, here.ref or target.ref
+    problems = history_travel.bring(settings, suite.title, repository=repository, branch=branch)
+    return [Warned(source="history", text=text) for text in problems]
 
 
 def go_on(
@@ -207,10 +219,11 @@ def open_actions_fleet(parts: RunParts, policy: ActionsPolicy, file: DispatchFil
         threads=parts.threads(),
     )
 
-    def finish(state: RunState, report: Report) -> None:
+    def finish(state: RunState, reports: ReportCache) -> None:
         here = ActionsEnvironment(parts.environ)
-        github_output.tell(state, report, parts.folder, [run.id for run in fleet.runs], here)
-        github_output.comment(config, parts.environ, report, target)
+        history_travel.keep(parts.suite.title, parts.spec.runs_folder, parts.folder, parts.environ)
+        github_output.tell(state, reports, parts.folder, [run.id for run in fleet.runs], here)
+        github_output.comment(config, parts.environ, state, reports, target)
 
     see = github_output.runner_sight(config, parts.environ, target.repository, parts.stack)
     return OpenFleet(fleet=fleet, executor=executor, see=see, finish=finish)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from ci_dispatch.app import result_files
+from ci_dispatch.app.github_target import default_branch
 from ci_dispatch.app.machines import job_environment, open_machines
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_history import RunHistory
@@ -32,7 +33,6 @@ from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.run.worker_threads import WorkerThreads
-from report_merge.model import Report
 
 CHECK_SLACK = 10.0  # seconds a health check may take beyond its own limit, until the run goes on without its answer
 REPORT_GRACE = 90.0  # seconds; what GitHub needs to upload the reports of a cancelled job
@@ -62,7 +62,7 @@ class OpenFleet:
     fleet: Fleet
     executor: Executor
     see: Callable[[MachineChecked, MachineSpec], MachineChecked] = lambda checked, _spec: checked  # what it adds
-    finish: Callable[[RunState, Report], None] = lambda _state, _report: None  # once the results are written
+    finish: Callable[[RunState, ReportCache], None] = lambda _state, _reports: None  # once the results are written
 
 
 def drive_run(
@@ -87,8 +87,13 @@ def drive_run(
     clock, inbox, config = SystemClock(state.now), Inbox(), spec.config
     with ExitStack() as stack:
         begun = state.started or next(event for event in first if isinstance(event, RunStarted))
-        reports = ReportCache(result_files.run_context(begun, environ))
-        history = RunHistory(spec.runs_folder, config, lambda text: inbox.post(Noticed("history", text)))
+        history = RunHistory(
+            spec.runs_folder,
+            config,
+            lambda text: inbox.post(Noticed("history", text)),
+            default_branch=lambda: default_branch(spec.root, environ),
+        )
+        reports = ReportCache(result_files.run_context(begun, environ), history.look_back)
         shown = open_reporters(
             ReporterContext(
                 config=config,
@@ -98,6 +103,7 @@ def drive_run(
                 warn=lambda source, text: inbox.post(Noticed(source, text)),
                 memory=history.memory,
                 before=lambda: history.before(reports.context),
+                earlier=lambda test: history.outcomes(reports.context, test),
                 follow=follow,
             )
         )
@@ -144,8 +150,8 @@ def drive_run(
         history.record(state, reports.context)
         for text in history.untold(state):
             bus.publish(Warned(source="history", text=text))
-        result_files.write(state, reports.of(state), folder)
-        opened.finish(state, reports.of(state))
+        result_files.write(state, reports.of(state), folder, reports.past(state).comparison)
+        opened.finish(state, reports)
     if control.refusal is not None and not state.ledger.complete:
         raise control.refusal
     return exit_code(config, state)

@@ -39,6 +39,7 @@ from ci_dispatch.fleets.actions.check.finding import (
     warning,
 )
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
+from ci_dispatch.fleets.actions.check.use import Setup, modes_of, uses_of
 from ci_dispatch.fleets.actions.check.workflow_file import (
     FOLDER,
     LARGEST,
@@ -47,7 +48,7 @@ from ci_dispatch.fleets.actions.check.workflow_file import (
     action_of,
     read_workflow,
 )
-from ci_dispatch.fleets.actions.check.workflow_rules import Setup, check_files, modes_of, uses_of
+from ci_dispatch.fleets.actions.check.workflow_rules import check_files
 from ci_dispatch.fleets.actions.rest.api import GitHubApi
 from ci_dispatch.fleets.actions.rest.client import RestClient
 from ci_dispatch.fleets.actions.rest.errors import RequestRefused

@@ -21,8 +21,8 @@ from ci_dispatch.fleets.actions.rest.server import server_at
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.run import run_report
 from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
-from report_merge.model import Report
 from report_merge.render import escape
 from report_merge.render.markdown import job_summary, pr_comment
 from report_merge.render.workflow_commands import annotations_of
@@ -51,11 +51,12 @@ def outputs_of(state: RunState, folder: RunFolder, runs: Sequence[int | None]) -
 
 
 def tell(
-    state: RunState, report: Report, folder: RunFolder, runs: Sequence[int | None], here: ActionsEnvironment
+    state: RunState, reports: ReportCache, folder: RunFolder, runs: Sequence[int | None], here: ActionsEnvironment
 ) -> None:
     """Outputs, step summary and annotations, each within GitHub's limits."""
+    report, comparison = reports.of(state), reports.past(state).comparison
     here.set_outputs(outputs_of(state, folder, runs))
-    here.add_summary(job_summary(report, already_used_bytes=here.summary_used()))
+    here.add_summary(job_summary(report, already_used_bytes=here.summary_used(), comparison=comparison))
     here.annotate(annotations_of(report))
 
 
@@ -64,13 +65,16 @@ def summarize_refusal(message: str, environ: Mapping[str, str]) -> None:
     ActionsEnvironment(environ).add_summary(f"### ci-dispatch did not run\n\n{escape.fence(message, 'text')}\n")
 
 
-def comment(config: Config, environ: Mapping[str, str], report: Report, target: DispatchTarget) -> None:
+def comment(
+    config: Config, environ: Mapping[str, str], state: RunState, reports: ReportCache, target: DispatchTarget
+) -> None:
     """Keep the comment on the pull request up to date, when it is wanted and this is one; a failure is a warning."""
     here = ActionsEnvironment(environ)
     pull = here.pull_request() if config.github.comment else None
     if pull is None or here.repository != target.repository:
         return
-    text = pr_comment(report, marker=f"ci-dispatch/{target.workflow}/{report.context.title}")
+    marker = f"ci-dispatch/{target.workflow}/{reports.context.title}"
+    text = pr_comment(reports.of(state), marker=marker, comparison=reports.past(state).comparison)
     github = connect(config, environ, target.repository)
     try:
         with closing(github.client):

@@ -145,6 +145,11 @@ def repository_root(settings: Settings) -> Path:
     return Path(top) if top else settings.root
 
 
+def default_branch(root: Path, environ: Mapping[str, str]) -> str:
+    """As GitHub's event names it, or else git here."""
+    return ActionsEnvironment(environ).default_branch or default_branch_of(root)
+
+
 def default_branch_of(root: Path) -> str:
     """The default branch as git here knows it: the remote's; else main or master; else the one that is checked out."""
     if remote := git_answer(root, "symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD"):

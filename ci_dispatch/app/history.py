@@ -219,22 +219,19 @@ def _seconds(iso: str) -> float | None:
 
 def export(settings: Settings, file: Path) -> None:
     """The whole history as of now in one file, which replaces `file`."""
-    with _opened(settings) as store, tempfile.TemporaryDirectory(dir=_folder_of(file)) as scratch:
-        copy = Path(scratch) / "history.db"
-        store.copy_to(copy)
-        copy.chmod(0o600)
-        copy.replace(file)
+    _refuse_unwritable(file)
+    with _opened(settings) as store:
+        store.copy_to(file)
         runs = len(store.runs())
     say(f"Exported {count(runs, 'run')} to {terminal_name(str(file))}.")
 
 
-def _folder_of(file: Path) -> Path:
+def _refuse_unwritable(file: Path) -> None:
     folder = file.absolute().parent
     if not os.access(folder, os.W_OK):
         raise UsageError(
             f"{file} was not written", why=f"{folder} is no folder that can be written", hint="name another file"
         )
-    return folder
 
 
 def merge(settings: Settings, files: Sequence[Path]) -> None:

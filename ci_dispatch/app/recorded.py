@@ -105,14 +105,15 @@ def metrics(settings: Settings, run: str, *, as_json: bool) -> None:
     Raises UsageError when there is no such run, or it ended before it began.
     """
     from ci_dispatch.reporters.metrics.figures import figures, json_values, prometheus
-    from ci_dispatch.run.run_report import report
+    from ci_dispatch.run.run_report import ReportCache
 
     folder, state = run_folder.find(settings.runs_folder, run), RunState()
     fold(JournalReader(folder.journal).read_all(), state)
     if state.started is None:
         raise UsageError(f"Run {folder.id} has no figures", why="it ended before it began", hint="another run's id")
-    ended = report(state, result_files.run_context(state.started, settings.environ))
-    found = figures(state, ended, slowest=settings.config.metrics.slowest_tests)
+    history = result_files.open_history(settings.runs_folder, settings.config, settings.root, settings.environ)
+    reports = ReportCache(result_files.run_context(state.started, settings.environ), history.look_back)
+    found = figures(state, reports.past(state), slowest=settings.config.metrics.slowest_tests)
     if as_json:
         say_json({"v": 1, "run": folder.id, **json_values(found)})
     else:

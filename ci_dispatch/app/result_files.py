@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ci_dispatch.app.github_target import default_branch
 from ci_dispatch.app.run_history import RunHistory
 from ci_dispatch.app.say import say
 from ci_dispatch.config import Config
@@ -19,8 +20,10 @@ from ci_dispatch.reporters.terminal import last_lines
 from ci_dispatch.run import run_folder, run_report
 from ci_dispatch.run.junit_names import under_own_names
 from ci_dispatch.run.run_folder import RunFolder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.settle import Classify
 from ci_dispatch.run.state import RunState
+from report_merge.baseline import Comparison
 from report_merge.failures import FailureRules, Finding, RulesError, classify, load_rules
 from report_merge.junit.document import write as write_junit
 from report_merge.model import Report, RunContext
@@ -30,12 +33,12 @@ from report_merge.render.markdown import job_summary
 SHOWN_WARNINGS = 20
 
 
-def write(state: RunState, report: Report, folder: RunFolder) -> None:
-    """The files of the result; each whole or not at all."""
+def write(state: RunState, report: Report, folder: RunFolder, comparison: Comparison | None = None) -> None:
+    """The files of the result; each whole or not at all. `comparison` is with an earlier run."""
     merged = io.BytesIO()
     write_junit(under_own_names(report, state), merged)
     run_folder.write_whole(folder.merged_xml, merged.getvalue())
-    run_folder.write_whole(folder.summary, (job_summary(report) + _warnings(state)).encode())
+    run_folder.write_whole(folder.summary, (job_summary(report, comparison=comparison) + _warnings(state)).encode())
     data = json.dumps(run_report.run_json(state), ensure_ascii=False, indent=1)
     run_folder.write_whole(folder.run_json, data.encode("utf-8", "backslashreplace"))  # a lone surrogate as JSON has it
 
@@ -89,19 +92,27 @@ def _rules(file: Path) -> FailureRules:
         raise UsageError(f"{file} was not used", why=str(error), hint="see docs/failure-analysis.md") from error
 
 
+def open_history(base: Path, config: Config, root: Path, environ: Mapping[str, str]) -> RunHistory:
+    """The history as a command uses it that looks at a run which is over."""
+    return RunHistory(
+        base,
+        config,
+        lambda text: say(terminal(f"warning: {text}"), err=True),
+        default_branch=lambda: default_branch(root, environ),
+    )
+
+
 def say_again(state: RunState, folder: RunFolder, config: Config, environ: Mapping[str, str]) -> ExitCode:
     """A run that is over: how it ended. What its controller could not write any more is written."""
     assert state.finished is not None
-    report = run_report.report(state, run_context(state.started, environ))
+    history = open_history(folder.path.parent.parent, config, folder.path, environ)
+    past = ReportCache(run_context(state.started, environ), history.look_back).past(state)
     if _outdated(folder):
-        history = RunHistory(
-            folder.path.parent.parent, config, lambda text: say(terminal(f"warning: {text}"), err=True)
-        )
-        history.record(state, report.context)
-        write(state, report, folder)
-        shown = figures(state, report, slowest=config.metrics.slowest_tests)
+        history.record(state, past.report.context)
+        write(state, past.report, folder, past.comparison)
+        shown = figures(state, past, slowest=config.metrics.slowest_tests)
         run_folder.write_whole(folder.metrics, prometheus(shown).encode())
-    for line in last_lines(state, report, str(folder.merged_xml)):
+    for line in last_lines(state, past.report, str(folder.merged_xml), past.comparison):
         say(line)
     say(f"Run {folder.id} had finished already.", err=True)
     return ExitCode(state.finished.exit_code)

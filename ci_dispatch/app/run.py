@@ -24,9 +24,9 @@ from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.machines.executor import MachineExecutor
 from ci_dispatch.fleets.machines.fleet import LeasePolicy, MachineFleet
 from ci_dispatch.run import run_folder
+from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
-from report_merge.model import Report
 
 
 def begin(
@@ -109,14 +109,14 @@ def open_machine_fleet(parts: RunParts) -> OpenFleet:
         extra=parts.spec.arguments,
     )
 
-    def finish(state: RunState, report: Report) -> None:
+    def finish(state: RunState, reports: ReportCache) -> None:
         if state.finished is not None:
             work_tree.forget(parts.folder)
         if parts.environ.get("GITHUB_ACTIONS") == "true":
             from ci_dispatch.app import github_output
             from ci_dispatch.fleets.actions.environment import ActionsEnvironment
 
-            github_output.tell(state, report, parts.folder, [], ActionsEnvironment(parts.environ))
+            github_output.tell(state, reports, parts.folder, [], ActionsEnvironment(parts.environ))
 
     fleet = MachineFleet(parts.state, parts.machines, policy)
     return OpenFleet(fleet=fleet, executor=executor, finish=finish)

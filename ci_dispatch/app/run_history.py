@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from ci_dispatch.config import Config
 from ci_dispatch.core.errors import ControllerError, UnreadableReport
-from ci_dispatch.core.model import Test
-from ci_dispatch.history import former, of_run
+from ci_dispatch.core.model import Test, TestId, Verdict
+from ci_dispatch.history import former, look_back, of_run
 from ci_dispatch.history.aside import identity, put_aside
 from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign
 from ci_dispatch.history.merge import Bounds
 from ci_dispatch.history.store import WAIT, HistoryStore
-from ci_dispatch.history.values import Remembered
+from ci_dispatch.history.values import PastRun, PastTest, Remembered
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.reporters import EarlierRun
 from ci_dispatch.run import run_folder
+from ci_dispatch.run.run_report import LookedBack
 from ci_dispatch.run.state import RunState
-from report_merge.model import RunContext
+from report_merge.model import Report, RunContext
 
 T = TypeVar("T")
 
 DEADLINE = 30.0  # seconds; what the history may take at the beginning of a run and at its end
+LOOKED_UP = 100  # tests
 WHILE_IT_RUNS = 1.0  # seconds; what a reporter's memory may take of the loop's time
 
 
@@ -42,8 +44,16 @@ class RunHistory:
     """Opens the file for each use: between two of them another process may have its turn."""
 
     def __init__(
-        self, base: Path, config: Config, warn: Callable[[str], None], clock: Callable[[], float] = time.time
+        self,
+        base: Path,
+        config: Config,
+        warn: Callable[[str], None],
+        *,
+        default_branch: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`default_branch` is asked when a run is set beside earlier ones."""
+        self._default_branch = default_branch
         self._base, self._bounds, self._warn, self._clock = base, bounds(config), warn, clock
         self._problems: list[str] = []
 
@@ -69,13 +79,52 @@ class RunHistory:
             return None
 
         def look(store: HistoryStore) -> EarlierRun | None:
-            last = store.last_run(context.title, context.repository, context.branch)
+            last = look_back.last(_earlier(store, context), context.branch)
             if last is None:
                 return None
             ended, passed = last.at + last.seconds, last.verdict == "PASSED"
             return EarlierRun(passed=passed, at=ended, fingerprints=store.fingerprints(last.id))
 
         return self._use(look, None, WHILE_IT_RUNS)
+
+    def look_back(self, report: Report, state: RunState) -> LookedBack:
+        """A run that is over beside earlier ones: against the last of the default branch, or else of its own.
+
+        The tests that failed or were flaky are told how they ended before, the first `LOOKED_UP` of them.
+        """
+        if not file_in(self._base).exists():
+            return LookedBack(report=report)
+        context, tests = report.context, [record.test for record in state.ledger.records.values()]
+        bad = [case.key for case in report.cases if case.verdict in (Verdict.FAILED, Verdict.FLAKY)]
+        ids = {test.key: test.id for test in tests}
+
+        def look(store: HistoryStore) -> LookedBack:
+            runs, branches = _earlier(store, context, state.started_at), self._branches(context)
+            past = {key: _of_test(store, ids[key], runs, branches) for key in bad[:LOOKED_UP]}
+            shown = look_back.with_past(report, past, context.branch)
+            lasts = (look_back.last(runs, branch) for branch in branches)
+            against = next((store.record(run.id) for run in lasts if run), None)
+            return LookedBack(
+                report=shown,
+                comparison=look_back.compared(shown, tests, against) if against else None,
+                since_green=look_back.since_green(runs, context.branch, passed=report.verdict == "PASSED"),
+            )
+
+        return self._use(look, LookedBack(report=report), DEADLINE)
+
+    def outcomes(self, context: RunContext, test: TestId, begun: float = float("inf")) -> str:
+        """How a test ended in earlier runs of its suite on its branch and the default branch: `Case.history`.
+
+        `begun`: when the run began that they are earlier than.
+        """
+        if not file_in(self._base).exists():
+            return ""
+
+        def look(store: HistoryStore) -> str:
+            runs = _of_test(store, test, _earlier(store, context, begun), self._branches(context))
+            return look_back.outcomes(runs)
+
+        return self._use(look, "", WHILE_IT_RUNS)
 
     def memory(self, reporter: str) -> MutableMapping[str, bytes]:
         """What a reporter remembers from one run to the next."""
@@ -103,6 +152,10 @@ class RunHistory:
                 store.add([], [Remembered(reporter=reporter, key=key, value=value, at=self._clock())])
 
         self._use(write, None, WHILE_IT_RUNS)
+
+    def _branches(self, context: RunContext) -> list[str]:
+        """Whose runs a run is set beside, the most wanted first; where no branch is known, those without one."""
+        return list(dict.fromkeys((self._default_branch() if context.branch else "", context.branch)))
 
     def _use(self, use: Callable[[HistoryStore], T], otherwise: T, seconds: float) -> T:
         """What `use` gives; `otherwise` where it cannot be had within `seconds`, and a warning says why."""
@@ -167,6 +220,19 @@ class RunHistory:
         if text not in self._problems:
             self._problems.append(text)
             self._warn(text)
+
+
+def _earlier(store: HistoryStore, context: RunContext, begun: float = float("inf")) -> list[PastRun]:
+    """The runs of the suite before this one, which may have been recorded already, by an earlier attempt."""
+    return store.earlier_runs(context.title, context.repository, begun=begun, besides=context.run_id)
+
+
+def _of_test(
+    store: HistoryStore, test: TestId, among: Iterable[PastRun], branches: Collection[str]
+) -> list[tuple[PastRun, PastTest]]:
+    """What became of a test in those of some runs that are of `branches`."""
+    wanted = {run.id for run in among if run.branch in branches}
+    return [(run, past) for run, past in store.of_test(test) if run.id in wanted]
 
 
 class _Memory(MutableMapping[str, bytes]):

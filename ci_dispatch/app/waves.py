@@ -9,10 +9,10 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from ci_dispatch.app import github_output, kept_listing, result_files
+from ci_dispatch.app import github_output, history_travel, kept_listing, result_files
 from ci_dispatch.app.dispatch import actions_policy, machines_of
 from ci_dispatch.app.drive import run_policy
-from ci_dispatch.app.github_target import refuse_strangers, server_of
+from ci_dispatch.app.github_target import default_branch, refuse_strangers, server_of
 from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
@@ -86,6 +86,7 @@ def plan(
     here, config = ActionsEnvironment(settings.environ), settings.config
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *extra))
     suite = open_suite(config.suite, settings.root, spec.arguments)
+    brought = history_travel.bring(settings, suite.title, repository=here.repository, branch=here.ref)
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
     spec = spec.as_planned(expected)
     policy = actions_policy(spec, shards)
@@ -103,9 +104,8 @@ def plan(
         extra=spec.arguments,
     )
     replay = _replay(wave, spec, settings)
-    for note in notes:
-        assert isinstance(note, Warned)
-        say(f"note: {terminal_name(note.text)}", err=True)
+    for text in [*brought, *(note.text for note in notes if isinstance(note, Warned))]:
+        say(f"note: {terminal_name(text)}", err=True)
     if steps := replay.state.constraints.steps():
         text = f"groups come after each other, so it takes {steps + 1} waves at least, and one more for each retry"
         say(f"note: {text}", err=True)
@@ -159,11 +159,18 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
         here.set_outputs({"verdict": "incomplete", "exit-code": str(int(ExitCode.INCOMPLETE))})
         refuse_strangers(settings)  # if they are, that is why
         raise FleetError(f"There is no verdict: {error.what}", why=error.why, hint=error.hint) from error
+    brought = history_travel.bring(settings, folder.started.title, repository=here.repository, branch=here.ref)
     run = run_folder.create(spec.runs_folder, RunId(f"{plan}-a{here.attempt}"))
-    state, reports = RunState(), ReportCache(result_files.run_context(folder.started, settings.environ))
+    state = RunState()
     with run.held(), ExitStack() as stack:
-        warnings: list[tuple[str, str]] = []
-        history = RunHistory(spec.runs_folder, spec.config, lambda text: warnings.append(("history", text)))
+        warnings = [("history", text) for text in brought]
+        history = RunHistory(
+            spec.runs_folder,
+            spec.config,
+            lambda text: warnings.append(("history", text)),
+            default_branch=lambda: default_branch(spec.root, settings.environ),
+        )
+        reports = ReportCache(result_files.run_context(folder.started, settings.environ), history.look_back)
         shown = open_reporters(
             ReporterContext(
                 config=spec.config,
@@ -173,6 +180,7 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
                 warn=lambda source, text: warnings.append((source, text)),
                 memory=history.memory,
                 before=lambda: history.before(reports.context),
+                earlier=lambda test: history.outcomes(reports.context, test),
             )
         )
         replay = Replay(
@@ -192,10 +200,11 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
         history.record(state, reports.context)
         for text in history.untold(state):
             replay.warn("history", text)
-        result_files.write(state, reports.of(state), run)
-        github_output.tell(state, reports.of(state), run, [], here)
+        result_files.write(state, reports.of(state), run, reports.past(state).comparison)
+        history_travel.keep(folder.started.title, spec.runs_folder, run, settings.environ)
+        github_output.tell(state, reports, run, [], here)
         target = DispatchTarget(repository=here.repository, workflow=here.environ.get("GITHUB_WORKFLOW", ""), ref="")
-        github_output.comment(spec.config, settings.environ, reports.of(state), target)
+        github_output.comment(spec.config, settings.environ, state, reports, target)
     return exit_code(spec.config, state)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -87,7 +88,7 @@ class HistoryStore:
         """Take runs and memories in, all or none; what is there already stays, unless it loses against the new one."""
         with self._change():
             for record in records:
-                before = self._record(record.run.id)
+                before = self.record(record.run.id)
                 if before is None or (before != record and merge.winner(before, record) is record):
                     self._forget([record.run.id])
                     self._insert(record)
@@ -99,19 +100,27 @@ class HistoryStore:
         rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs ORDER BY at, id")  # noqa: S608  (our own names)
         return [self._value(PastRun, _RUN, row) for row in rows]
 
-    def records(self) -> Iterator[RecordedRun]:
-        """All runs with their tests, oldest first, one at a time."""
+    def records(self, besides: Collection[PastRun] = ()) -> Iterator[RecordedRun]:
+        """All runs but `besides` with their tests, oldest first, one at a time."""
         for run in self.runs():
-            record = self._record(run.id)
+            record = None if run in besides else self.record(run.id)
             if record is not None:
                 yield record
 
-    def last_run(self, title: str, repository: str, branch: str) -> PastRun | None:
-        """The newest run of a suite on a branch that came to a verdict."""
-        same = tuple(map(_storable, (title, repository, branch)))
-        words = ("PASSED", "FAILED", "INCOMPLETE")
-        found = (run for run in reversed(self.runs()) if run.verdict in words)
-        return next((run for run in found if (run.title, run.repository, run.branch) == same), None)
+    def record(self, run: RunId) -> RecordedRun | None:
+        rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608
+        if not rows:
+            return None
+        tests = [test for _, test in self._tests("r.id = ?", _storable(run))]
+        return RecordedRun(run=self._value(PastRun, _RUN, rows[0]), tests=tuple(tests))
+
+    def earlier_runs(
+        self, title: str, repository: str, *, begun: float = float("inf"), besides: str = ""
+    ) -> list[PastRun]:
+        """The runs of a suite that began before the moment `begun`, but the one of the id `besides`, oldest first."""
+        suite = (_storable(title), _storable(repository))
+        found = (run for run in self.runs() if (run.title, run.repository) == suite)
+        return [run for run in found if run.at < begun and run.id != besides]
 
     def fingerprints(self, run: RunId) -> tuple[str, ...]:
         """The causes of what failed in a run, each once."""
@@ -198,9 +207,12 @@ class HistoryStore:
         return len(gone)
 
     def copy_to(self, file: Path) -> None:
-        """A copy as of now in a file of its own, which must not exist."""
-        with _teaching(file):
-            self._connection.execute("VACUUM INTO ?", (str(file),))
+        """A copy as of now in `file`, whole or not at all, which its owner alone may read."""
+        with _teaching(file), tempfile.TemporaryDirectory(dir=file.absolute().parent) as folder:
+            copy = Path(folder) / "history.db"
+            self._connection.execute("VACUUM INTO ?", (str(copy),))
+            copy.chmod(0o600)
+            copy.replace(file)
 
     def give_space_back(self) -> None:
         """Make the file as small as what it holds."""
@@ -275,13 +287,6 @@ class HistoryStore:
 
     def _damaged(self, why: str) -> HistoryDamaged:
         return HistoryDamaged(f"{self.file} is damaged", why=why, hint=UNUSABLE)
-
-    def _record(self, run: RunId) -> RecordedRun | None:
-        rows = self._select(f"SELECT {', '.join(_RUN)} FROM runs WHERE id = ?", _storable(run))  # noqa: S608
-        if not rows:
-            return None
-        tests = [test for _, test in self._tests("r.id = ?", _storable(run))]
-        return RecordedRun(run=self._value(PastRun, _RUN, rows[0]), tests=tuple(tests))
 
     def _tests(self, where: str, value: str) -> list[tuple[RunId, PastTest]]:
         """Tests with their attempts; `where` chooses among runs `r` and tests `t`, by one value."""

@@ -79,6 +79,11 @@ class PastRun(Value):
     planned: float = 0.0  # makespan
     lower_bound: float = 0.0
 
+    @property
+    def decided(self) -> bool:
+        """It came to a verdict, and was not interrupted."""
+        return self.verdict in ("PASSED", "FAILED", "INCOMPLETE")
+
     def __post_init__(self) -> None:
         _require("at", self.at, FIRST, LAST)
         for name, seconds in (("seconds", self.seconds), ("planned", self.planned), ("bound", self.lower_bound)):

@@ -14,6 +14,7 @@ from typing import TextIO, TypeAlias
 
 from ci_dispatch.config import Config
 from ci_dispatch.core.codec import Value
+from ci_dispatch.core.model import TestId
 from ci_dispatch.run.ports import BaseReporter, Reporter
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.run_report import ReportCache
@@ -50,6 +51,7 @@ class ReporterContext:
     warn: Callable[[str, str], None]  # the reporter's name and a text: a warning of the run, from any thread, at once
     memory: Callable[[str], MutableMapping[str, bytes]] = lambda _name: {}  # what the reporter of this name put there
     before: Callable[[], EarlierRun | None] = lambda: None  # None: nothing is known of one
+    earlier: Callable[[TestId], str] = lambda _test: ""  # how a test ended in runs before: report_merge's Case.history
     follow: str = ""  # the machine or test whose output a person wants to see
     stdout: TextIO = field(default_factory=lambda: sys.stdout)  # the terminal reporter's alone
     stderr: TextIO = field(default_factory=lambda: sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.errors import ExitCode
@@ -10,6 +12,7 @@ from ci_dispatch.core.model import AttemptResult, Ended, TestId, TestResult, Ver
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.state import MachineState, RunState
 from ci_dispatch.run.time_use import time_use
+from report_merge.baseline import Comparison
 from report_merge.model import (
     Attempt,
     Case,
@@ -53,20 +56,41 @@ def report(state: RunState, context: RunContext) -> Report:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedBack:
+    """The report of a run beside earlier runs of its suite."""
+
+    report: Report
+    comparison: Comparison | None = None  # with an earlier run; None: none is known
+    since_green: int | None = None  # runs on its branch since the last that passed, with this one; None: none has
+
+
+LookBack: TypeAlias = Callable[[Report, RunState], LookedBack]
+"""Sets the report of a run that is over beside earlier ones."""
+
+
 class ReportCache:
     """The report of one run: made anew while it goes on, once when it is over, for everybody who shows it."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(
+        self, context: RunContext, look_back: LookBack = lambda report, _state: LookedBack(report=report)
+    ) -> None:
         self.context = context
-        self._final: tuple[RunState, Report] | None = None
+        self._look_back = look_back
+        self._final: tuple[RunState, LookedBack] | None = None
 
     def of(self, state: RunState) -> Report:
+        return self.past(state).report
+
+    def past(self, state: RunState) -> LookedBack:
+        """The report with what earlier runs add to it, once the run is over."""
         if self._final is not None and self._final[0] is state:
             return self._final[1]
         made = report(state, self.context)
-        if state.finished is not None:
-            self._final = (state, made)
-        return made
+        if state.finished is None:
+            return LookedBack(report=made)
+        self._final = (state, self._look_back(made, state))
+        return self._final[1]
 
 
 def fails_without_attempt(record: TestRecord) -> bool:

@@ -38,6 +38,7 @@ def templates() -> Environment:
         "count": wording.count,
         "sparkline": charts.sparkline,
         "earlier": charts.earlier,
+        "past": wording.past,
         "known": wording.known_words,
         "href": lambda attachment: Markup(escape.html(attachment_href(attachment))),  # noqa: S704  escaped here
         "viewer": lambda attachment: Markup(escape.html(viewer_href(attachment))),  # noqa: S704  escaped here

@@ -13,7 +13,7 @@ from report_merge.render.budget import size
 from report_merge.render.escape import NAME_LIMIT, script_json
 from report_merge.render.links import attachment_href
 from report_merge.render.view import View, excerpt, shown_test, without_markers
-from report_merge.render.wording import count, known_words
+from report_merge.render.wording import count, known_words, past
 from report_merge.sanitize import one_line, printable
 
 ATTEMPTS = 20  # of one test
@@ -146,7 +146,7 @@ def _by_need(report: Report) -> Iterator[Case | UneventfulTest]:
 
 def _uneventful(case: Case) -> bool:
     passed_at_once = case.verdict is Verdict.PASSED and len(case.attempts) == 1
-    return passed_at_once and not (case.owners or case.history or case.known)
+    return passed_at_once and not (case.owners or case.history or case.since or case.known)
 
 
 def _name(text: str) -> str:
@@ -174,6 +174,7 @@ def _details(case: Case, files_url: str) -> Iterator[dict[str, Any]]:
         "url": test.url,
         "owners": [one_line(owner, 100) for owner in case.owners],
         "history": case.history,
+        "past": one_line(past(case)),
         "known": one_line(known_words(case)),
         "values": [test.values.expected, test.values.received] if test.values else None,
         "properties": [[one_line(n, 100), one_line(v)] for n, v in case.properties[:PROPERTIES]],

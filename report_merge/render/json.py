@@ -79,7 +79,7 @@ def _uneventful(case: Case) -> str:
     """
     if (
         len(case.attempts) != 1 or case.line is not None or case.properties or case.reason or case.source
-        or case.owners or case.history or case.known is not None
+        or case.owners or case.history or case.since or case.known is not None
     ):  # fmt: skip
         return ""
     (one,), key = case.attempts, case.key

@@ -283,6 +283,7 @@ def macros() -> Any:
         "web": lambda url: Markup(escape.markdown_url(url)),  # noqa: S704  escaped for this place
         "bar": wording.bar,
         "sparkline": wording.sparkline,
+        "past": wording.past,
         "known": wording.known_words,
         "last_part": lambda path: path.rstrip("/").rsplit("/", 1)[-1],
     }

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from report_merge import failures
+from report_merge.baseline import Comparison
 from report_merge.lighthouse.results import LighthouseReport
-from report_merge.model import Report
+from report_merge.model import CaseKey, Report
 from report_merge.render import escape
 from report_merge.render.lighthouse_words import lighthouse_lines, lighthouse_trouble
 from report_merge.render.view import MissingGroup, duplicates_sentence, missing_groups, spent
 from report_merge.render.wording import (
     Status,
+    changes,
     count,
     counts,
     duration,
     failed_on,
     history,
     nothing_passed,
+    past,
     status,
     title,
 )
@@ -33,6 +36,7 @@ def final_lines(
     report_path: str = "",
     rules: failures.FailureRules | None = None,
     lighthouse: LighthouseReport | None = None,
+    comparison: Comparison | None = None,
 ) -> list[str]:
     """The grouped failures, what is missing, and as the last line exactly one summary:
 
@@ -42,8 +46,9 @@ def final_lines(
     """
     groups = failures.group(report.eventful, rules=rules)
     lines: list[str] = []
+    new = comparison.new_keys() if comparison else frozenset()
     for group in groups[:GROUPS_SHOWN]:
-        lines += [*_group(group), ""]
+        lines += [*_group(group, new), ""]
     if len(groups) > GROUPS_SHOWN:
         lines += [f"... and {count(len(groups) - GROUPS_SHOWN, 'more cause')}: see the report", ""]
     missing = missing_groups(report)
@@ -66,6 +71,8 @@ def final_lines(
     if nothing := nothing_passed(report.totals.tests, report.totals.skipped):
         lines.append(nothing.replace("nothing passed", "NOTHING PASSED"))
     lines += lighthouse_lines(lighthouse) if lighthouse else []
+    if comparison and (changed := changes(comparison)):
+        lines.append(escape.terminal_name(changed))
     return [*lines, last_line(report, program=program, report_path=report_path, lighthouse=lighthouse)]
 
 
@@ -118,7 +125,7 @@ def _missing(group: MissingGroup) -> list[str]:
     return lines
 
 
-def _group(group: failures.FailureGroup) -> list[str]:
+def _group(group: failures.FailureGroup, new: frozenset[CaseKey]) -> list[str]:
     finding = group.finding
     tests = count(len(group.cases), "test")
     lines = [f"{group.verdict}: {tests}, {finding.category} [{group.fingerprint}]"]
@@ -128,7 +135,9 @@ def _group(group: failures.FailureGroup) -> list[str]:
         where = f"  on {escape.terminal_name(', '.join(machines))}" if machines else ""
         if case.source:
             where = f"  {escape.terminal_name(f'{case.source}:{case.line}' if case.line else case.source)}{where}"
-        lines.append(f"    {history(case)} {escape.terminal_name(title(case.key))}{where}  {duration(case.seconds)}")
+        told = [duration(case.seconds), *(["new"] if case.key in new and not case.since else []), past(case)]
+        about = escape.terminal_name(", ".join(filter(None, told)))
+        lines.append(f"    {history(case)} {escape.terminal_name(title(case.key))}{where}  {about}")
     if len(group.cases) > TESTS_SHOWN:
         lines.append(f"    ... and {count(len(group.cases) - TESTS_SHOWN, 'more test')}")
     if finding.evidence and finding.evidence not in group.title:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from report_merge.baseline import Comparison
 from report_merge.lighthouse.results import LighthouseReport
 from report_merge.model import Case, CaseKey, Report
 from report_merge.sanitize import one_line
+from report_merge.triage.history import flaky_among
 
 
 class Status(StrEnum):
@@ -167,6 +169,24 @@ def history(case: Case) -> str:
 def sparkline(earlier: str) -> str:
     """How a test ended in earlier runs, oldest first, as a line of bars: high is bad."""
     return "".join({".": "▁", "F": "█", "~": "▅"}.get(one, "·") for one in earlier)
+
+
+def past(case: Case) -> str:
+    """Since when a test fails, and how often it was flaky in earlier runs; empty when neither is known. Raw text."""
+    parts = [f"fails since {case.since}"] if case.since else []
+    flaky, executed = flaky_among(case.history)
+    parts += [f"flaky in {flaky} of {count(executed, 'run')}"] if flaky else []
+    return ", ".join(parts)
+
+
+def changes(comparison: Comparison) -> str:
+    """`since main 1a2b3c4: 2 new failures, 1 still failing, 1 fixed`; empty when nothing changed. Raw text."""
+    new, still = len(comparison.new_failures), len(comparison.still_failing)
+    fixed, flaky = len(comparison.fixed), len(comparison.newly_flaky)
+    parts = [count(new, "new failure")] if new else []
+    parts += [f"{number:,} {word}" for number, word in ((still, "still failing"), (fixed, "fixed")) if number]
+    parts += [f"{flaky:,} newly flaky"] if flaky else []
+    return f"since {comparison.label}: {', '.join(parts)}" if parts else ""
 
 
 def known_words(case: Case) -> str:

@@ -28,6 +28,11 @@ def with_history(report: Report, earlier: Sequence[Report]) -> Report:
     return report.with_eventful(remembered) if runs else report
 
 
+def flaky_among(history: str) -> tuple[int, int]:
+    """In how many of the runs of a `Case.history` the test was flaky, and in how many it was executed."""
+    return history.count("~"), sum(history.count(letter) for letter in ".F~")
+
+
 def order(run: Report) -> tuple[str, int, int]:
     """What runs are put in order by: when they began, else the number of the run and its attempt."""
     context = run.context

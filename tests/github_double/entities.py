@@ -89,7 +89,9 @@ class Artifact:
     data: bytes
     created: float
     digest: str
+    branch: str
     expired: bool = False
+    from_fork: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

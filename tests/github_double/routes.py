@@ -246,6 +246,13 @@ def artifacts(asked: Asked) -> Answer:
     return asked.page("artifacts", shown, f"{asked.shapes.url}/actions/runs/{run.id}/artifacts")
 
 
+@route("GET", r"/actions/artifacts", "actions:read")
+def all_artifacts(asked: Asked) -> Answer:
+    name = asked.query.get("name")
+    shown = [asked.shapes.artifact(a) for a in reversed(asked.double.hub.artifacts) if name in (None, a.name)]
+    return asked.page("artifacts", shown, f"{asked.shapes.url}/actions/artifacts")
+
+
 @route("GET", r"/actions/artifacts/(\d+)/zip", "actions:read")
 def artifact_zip(asked: Asked) -> Answer:
     artifact = asked.artifact()

@@ -124,7 +124,16 @@ class Shapes:
             "expired": artifact.expired,
             "digest": artifact.digest,
             "created_at": stamp(artifact.created),
-            "workflow_run": self._example["artifact"]["workflow_run"] | {"id": artifact.run},
+            "workflow_run": self._example["artifact"]["workflow_run"] | self._origin(artifact),
+        }
+
+    @staticmethod
+    def _origin(artifact: Artifact) -> Body:
+        return {
+            "id": artifact.run,
+            "head_branch": artifact.branch,
+            "repository_id": 1296269,
+            "head_repository_id": 217723378 if artifact.from_fork else 1296269,
         }
 
     def runner(self, runner: Runner) -> Body:

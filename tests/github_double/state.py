@@ -139,6 +139,7 @@ class Hub:
             data=data,
             created=self.clock(),
             digest=digest,
+            branch=run.ref,
         )
         self.artifacts.append(artifact)
         return artifact

@@ -6,6 +6,7 @@ import io
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,25 @@ def test_whatever_byte_is_damaged_the_error_is_ours(tmp_path: Path) -> None:
         except BadArtifact:
             refused += 1
     assert refused > len(sound) / 2
+
+
+def test_an_artifact_is_found_by_its_name_and_says_whose_run_it_was(double: GitHubDouble, api: GitHubApi) -> None:
+    made(double, api)
+    [artifact] = api.artifacts_called("report")
+    assert (artifact.name, artifact.origin.branch, artifact.origin.own) == ("report", "main", True)
+    assert artifact.created is not None
+    double.hub.artifacts[0].from_fork = True
+    [artifact] = api.artifacts_called("report")
+    assert not artifact.origin.own
+    assert api.artifacts_called("another") == ()
+
+
+def test_of_a_name_that_every_run_uses_the_newest_are_listed_and_the_list_has_an_end(
+    double: GitHubDouble, api: GitHubApi
+) -> None:
+    made(double, api)
+    double.hub.artifacts += [replace(double.hub.artifacts[0], id=n, name="history") for n in range(1, 601)]
+    asked = api.client.sent
+    found = api.artifacts_called("history")
+    assert (len(found), api.client.sent - asked) == (500, 5)
+    assert (found[0].id, found[-1].id) == (600, 101)

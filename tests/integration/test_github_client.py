@@ -150,7 +150,8 @@ def test_html_instead_of_json_is_no_answer(double: GitHubDouble, api: GitHubApi)
 
 @pytest.mark.parametrize("body", ["<html>a proxy</html>", '"maintenance"', "[7]", '{"message": "later"}'])
 @pytest.mark.parametrize(
-    "call", ["dispatch", "find_run", "run", "jobs", "artifacts", "annotations", "runners", "comments"]
+    "call",
+    ["dispatch", "find_run", "run", "jobs", "artifacts", "artifacts_called", "annotations", "runners", "comments"],
 )
 def test_no_call_takes_a_page_of_somebody_else_for_an_answer(
     double: GitHubDouble, api: GitHubApi, call: str, body: str
@@ -161,6 +162,7 @@ def test_no_call_takes_a_page_of_somebody_else_for_an_answer(
         "run": lambda: api.run(1),
         "jobs": lambda: api.jobs(1),
         "artifacts": lambda: api.artifacts(1),
+        "artifacts_called": lambda: api.artifacts_called("history"),
         "annotations": lambda: api.annotations(1),
         "runners": api.runners,
         "comments": lambda: api.comments(1),

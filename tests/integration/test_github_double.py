@@ -130,6 +130,7 @@ def test_octokit_walks_through_the_double() -> None:
     ]
     assert seen["again"] == ["shard s2 success"]
     assert sorted(seen["artifacts"]) == ["junit-s1-a1", "junit-s2-a1", "junit-s2-a2", "junit-s3-a1"]
+    assert seen["called"] == [[seen["artifacts"][0], "main"]]
     assert (seen["magic"], seen["log"], seen["refused"]) == ("PK", "hello log", 404)
     assert seen["annotation"] == "Process completed with exit code 1."
     assert seen["runners"] == ["moruk-1", "moruk-2", "moruk-3"]

@@ -187,10 +187,15 @@ def test_a_person_who_starts_it_says_how_often_a_failed_test_is_tried_again(name
 
 
 def test_no_two_artifacts_of_one_run_have_the_same_name() -> None:
-    """Two dispatching jobs, two suites, and every attempt upload into one run."""
-    names = [
-        step["with"]["name"] for step in load(ACTION)["runs"]["steps"] if "upload-artifact" in step.get("uses", "")
+    """Two dispatching jobs, two suites, and every attempt upload into one run.
+
+    The history alone is to be found by its name, which its suite has to itself: a later attempt takes its place.
+    """
+    uploads = [step["with"] for step in load(ACTION)["runs"]["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert [upload["name"] for upload in uploads if upload.get("overwrite")] == [
+        "${{ steps.run.outputs.history-name }}"
     ]
+    names = [upload["name"] for upload in uploads if not upload.get("overwrite")]
     assert len(names) == 5
     for name in names:
         assert "steps.run.outputs.artifact-name" in name or (

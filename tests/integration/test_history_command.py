@@ -248,3 +248,22 @@ def test_two_runs_of_one_project_at_once_are_both_remembered(project: Path) -> N
     both = [subprocess.Popen(command, cwd=project, env=environ, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [one.wait(timeout=120) for one in both] == [0, 0]
     assert len(json.loads(history(project, "--json").out)["runs"]) == 2
+
+
+def test_a_result_says_what_is_new_and_since_which_run(project: Path) -> None:
+    """In one place for people and in one for the pull request, against the run before."""
+    run(project)
+    (project / "test_shop.py").write_text(SUITE.format(0))
+    broke = run(project, code=1).out
+    assert "since main: 1 new failure" in broke
+    assert "fails since this run" in broke
+    assert "1 new failure" in summary(project).splitlines()[0]
+    (project / "test_shop.py").write_text(SUITE.format(0) + "\n\ndef test_returns():\n    raise KeyError\n")
+    still = run(project, code=1).out
+    assert "since main: 1 new failure, 1 still failing" in still
+    assert f"fails since {datetime.now(UTC):%Y}-" in still
+    assert "also fails on main" in summary(project)
+    (project / "test_shop.py").write_text(SUITE.format(1))
+    assert "since main: 1 fixed" in run(project).out
+    newest = max((project / ".ci-dispatch" / "runs").iterdir())
+    assert "ci_dispatch_runs_since_green 0" in (newest / "metrics.prom").read_text(encoding="utf-8")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from ci_dispatch.fleets.actions.history_artifact import FILE, artifact_name
+from ci_dispatch.history.store import HistoryStore
 from report_merge import read
 from tests.components import ROOT
 from tests.one_run import store
@@ -32,11 +34,11 @@ permissions: {}
 jobs:
   shop:
     uses: OWNER/ci-dispatch/.github/workflows/suite.yml@v1
-    permissions: {contents: read}
+    permissions: {contents: read, actions: read}
     with: {machines: moruk}
   desk:
     uses: OWNER/ci-dispatch/.github/workflows/suite.yml@v1
-    permissions: {contents: read}
+    permissions: {contents: read, actions: read}
     with: {config: desk.toml}
 """
 
@@ -111,6 +113,10 @@ def test_ten_lines_a_lost_runner_and_a_flaky_test_make_a_green_run(tmp_path: Pat
     assert sorted(case.key.name for case in merged.cases) == TESTS
     reports = [name for name in stage.artifacts if name.startswith(f"ci-dispatch-{plan}-")]
     assert len(reports) == len(set(reports)) >= 5
+    with zipfile.ZipFile(stage.store / f"{artifact_name('Shop')}.zip") as kept:  # for the next run of this branch
+        kept.extractall(tmp_path)
+    with HistoryStore(tmp_path / FILE) as history:
+        assert [run.id for run in history.runs()] == [plan]
     [files, *_] = [name for name in stage.artifacts if name.startswith("files-of-")]
     with zipfile.ZipFile(stage.store / f"{files}.zip") as kept:  # the name that the test gave it would be refused
         assert [name for name in kept.namelist() if Path(name).name.startswith("trace")]
@@ -134,11 +140,15 @@ def test_every_line_in_your_hands_a_merge_queue_and_a_person_who_runs_the_failed
     assert second["Verdict"].conclusion == "success", second["Verdict"].log
     assert second["Verdict"].outputs["flaky"] == "1"
     assert stage.ran == ["broken"]  # what failed, and nothing else
+    with zipfile.ZipFile(stage.store / f"{artifact_name('Shop')}.zip") as kept:
+        kept.extractall(tmp_path)
+    with HistoryStore(tmp_path / FILE) as history:
+        assert [run.verdict for run in history.runs()] == ["PASSED"]  # the second attempt's
 
 
 def test_two_suites_in_one_run_and_the_one_whose_shard_never_uploads_is_incomplete(tmp_path: Path) -> None:
     stage = Stage(tmp_path, TOOLS)
-    desk = CONFIG.replace("[suite]", '[suite]\nprepare = "test $GITHUB_JOB = plan || npm ci"')
+    desk = CONFIG.replace("[suite]", '[suite]\nprepare = "test $GITHUB_JOB = plan || npm ci"').replace("Shop", "Desk")
     stage.file("desk.toml", f'{desk}[[machine]]\nname = "pi"\ncores = 1\n')
     (stage.state / "dies").touch()
     stage.workflow(TWO_SUITES)
@@ -150,6 +160,7 @@ def test_two_suites_in_one_run_and_the_one_whose_shard_never_uploads_is_incomple
     }  # fmt: skip
     assert "no report came from head-1" in verdicts["desk/Suite/Verdict"].summary
     assert sum(name.startswith("ci-dispatch-result-") for name in stage.artifacts) == 2
+    assert sum(name.startswith("ci-dispatch-history-") for name in stage.artifacts) == 2
 
 
 @pytest.mark.long

@@ -1,6 +1,6 @@
 """The artifacts of a run, as a folder of archives, with the rules of GitHub's store. Called by the stand-ins' steps.
 
-Names are never used twice, and one alone is unpacked where several get a folder each.
+Names are used twice only where that is asked for, and one alone is unpacked where several get a folder each.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from tests.artifact_rules import archive
 
 
-def upload(store: Path, name: str, path: str, *, if_none: str) -> str:
+def upload(store: Path, name: str, path: str, *, if_none: str, overwrite: bool = False) -> str:
     """Raises SystemExit with the words of actions/upload-artifact."""
     data = archive(name, path, if_none=if_none)
     if not data:
         return "nothing to upload"
     try:
-        with (store / f"{name}.zip").open("xb") as file:
+        with (store / f"{name}.zip").open("wb" if overwrite else "xb") as file:
             file.write(data)
     except FileExistsError:
         sys.exit(
@@ -41,6 +41,7 @@ if __name__ == "__main__":
     given = os.environ
     place = Path(given["ARTIFACTS"])
     if sys.argv[1] == "upload":
-        print(upload(place, given["NAME"], given["FILES"], if_none=given["IF_NONE"]))
+        overwrite = given["OVERWRITE"] == "true"
+        print(upload(place, given["NAME"], given["FILES"], if_none=given["IF_NONE"], overwrite=overwrite))
     else:
         print(download(place, given["PATTERN"], Path(given["INTO"])))

@@ -28,6 +28,7 @@ FLOORS = {
     "ci_dispatch.__main__": 6,
 }
 PURE_REPORT_MERGE = (
+    "report_merge.baseline",
     "report_merge.model",
     "report_merge.failures",
     "report_merge.sanitize",

@@ -54,6 +54,14 @@ class ActionsEnvironment:
         return self.environ.get("GITHUB_HEAD_REF") or self.environ.get("GITHUB_REF_NAME", "")
 
     @property
+    def default_branch(self) -> str:
+        """As the event names it; a schedule's is where it runs; empty: nobody says."""
+        repository = self.event().get("repository")
+        name = repository.get("default_branch") if isinstance(repository, dict) else None
+        scheduled = self.environ.get("GITHUB_EVENT_NAME") == "schedule"
+        return str(name) if name else self.ref if scheduled else ""
+
+    @property
     def commit(self) -> str:
         """The commit that started the workflow; for a pull request its merge with the base branch."""
         return self.environ.get("GITHUB_SHA", "")

@@ -27,7 +27,8 @@ def open_reporter(context: ReporterContext) -> Reporter | None:
         settings.port,
         token=fixed_token(context.environ),
         journal=context.folder.journal,
-        metrics=lambda state: prometheus(figures(state, context.reports.of(state))),
+        metrics=lambda state: prometheus(figures(state, context.reports.past(state))),
+        earlier=lambda _state, test: context.earlier(test),
     )
     context.stderr.write(f"dashboard: {reporter.url}\n")
     context.stderr.flush()

@@ -19,7 +19,7 @@ from ci_dispatch.reporters import BaseReporter
 from ci_dispatch.reporters.dashboard import auth
 from ci_dispatch.reporters.dashboard.journal_source import EventSource, LiveSource
 from ci_dispatch.reporters.dashboard.server import Pages, PageUpdates, application
-from ci_dispatch.reporters.dashboard.view_model import OutputPiece, ViewModel
+from ci_dispatch.reporters.dashboard.view_model import EarlierOutcomes, OutputPiece, ViewModel, no_outcomes
 from ci_dispatch.run.state import RunState
 
 INTERVAL = 0.5  # seconds between looks at the source: pages change at most twice a second
@@ -29,15 +29,19 @@ STOP = 1  # seconds that open connections get to end
 
 
 class DashboardService:
-    """The page of one source, from `start` to `stop`. `metrics` gives the text of /metrics for a state."""
+    """The page of one source, from `start` to `stop`.
+
+    `metrics` gives the text of /metrics for a state, `earlier` how a test ended in earlier runs (`Case.history`).
+    """
 
     def __init__(
         self, source: EventSource, *, host: str = "127.0.0.1", port: int = 0, token: str = "",
-        metrics: Callable[[RunState], str] | None = None,
+        metrics: Callable[[RunState], str] | None = None, earlier: EarlierOutcomes = no_outcomes,
     ) -> None:  # fmt: skip
         """Raises UsageError when it cannot listen there."""
         self._source = source
         self._metrics = metrics
+        self._earlier = earlier
         self._socket = _listen(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         self.token = token or auth.new_token()
@@ -73,7 +77,7 @@ class DashboardService:
             self._ready.set()
 
     async def _serve(self) -> None:
-        model, updates = ViewModel(secrets.token_hex(4), self._source.pace), PageUpdates()
+        model, updates = ViewModel(secrets.token_hex(4), self._source.pace, self._earlier), PageUpdates()
         metrics = self._metrics
         pages = Pages(
             model, updates, now=self._source.now, log=self._log(model), port=self.port, token=self.token,
@@ -125,14 +129,16 @@ class DashboardReporter(BaseReporter):
 
     def __init__(
         self, host: str = "127.0.0.1", port: int = 0, *, token: str = "", journal: Path | None = None,
-        metrics: Callable[[RunState], str] | None = None,
+        metrics: Callable[[RunState], str] | None = None, earlier: EarlierOutcomes = no_outcomes,
     ) -> None:  # fmt: skip
         """`journal` has what happened before a resume.
 
         Raises UsageError when the address cannot be listened on.
         """
         self._source = LiveSource(journal=journal)
-        self._service = DashboardService(self._source, host=host, port=port, token=token, metrics=metrics)
+        self._service = DashboardService(
+            self._source, host=host, port=port, token=token, metrics=metrics, earlier=earlier
+        )
         self._service.start()
 
     @property

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ci_dispatch.core.events import (
     AttemptFinished,
@@ -37,13 +37,25 @@ DELTAS, DELTAS_LENGTH = 2_000, 4 * 1024 * 1024  # how many, and characters: whic
 TAIL_LENGTH = 64 * 1024  # characters of one attempt's output
 ALL_TAILS_LENGTH = 16 * 1024 * 1024  # of all attempts together
 
+EarlierOutcomes: TypeAlias = Callable[[RunState, TestId], str]
+"""How a test of a run ended in the runs before it, as report_merge's `Case.history` has it."""
+
+
+def no_outcomes(_state: RunState, _test: TestId) -> str:
+    """Nothing is known of earlier runs."""
+    return ""
+
 
 class ViewModel:
     """`apply` events, then `flush`: what changed becomes one delta for every page."""
 
-    def __init__(self, epoch: str, pace: float = 1.0) -> None:
-        """`epoch` distinguishes these deltas from those of an earlier server; `pace` is how fast the clock runs."""
+    def __init__(self, epoch: str, pace: float = 1.0, earlier: EarlierOutcomes = no_outcomes) -> None:
+        """`epoch` distinguishes these deltas from those of an earlier server; `pace` is how fast the clock runs.
+
+        `earlier` is asked how a test ended in earlier runs when somebody looks at it.
+        """
         self._pace = pace
+        self._earlier = earlier
         self.tails = OutputTails()
         self.deltas = DeltaLog(epoch)
         self.unreadable = 0  # events that could not be folded
@@ -136,7 +148,8 @@ class ViewModel:
         """Everything about one test as JSON, None when there is no such number."""
         if self.state.started is None or not 0 <= n < len(self.state.started.tests):
             return None
-        return _json(snapshot.detail_of(self.state, self.state.started.tests[n], n))
+        test = self.state.started.tests[n]
+        return _json(snapshot.detail_of(self.state, test, n) | {"earlier": self._earlier(self.state, test.id)})
 
     # -- what changed -----------------------------------------------------------------------------------------------
 

@@ -53,8 +53,7 @@ class MetricsReporter(BaseReporter):
         """Each file whole or not at all; a run that did not end leaves none behind."""
         if self.state is None or self.state.finished is None:
             return
-        report = self._reports.of(self.state)
-        data = prometheus(figures(self.state, report, slowest=self._slowest)).encode()
+        data = prometheus(figures(self.state, self._reports.past(self.state), slowest=self._slowest)).encode()
         write_whole(self._file, data)
         if self._public is not None:
             write_whole(self._public, data, mode=0o644)

@@ -7,7 +7,7 @@ for: ten thousand series a run are no metrics.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ from ci_dispatch import __version__
 from ci_dispatch.core.model import Verdict
 from ci_dispatch.reporters import BUILT_IN
 from ci_dispatch.reporters.counts import name_of
-from ci_dispatch.run.run_report import verdict_word
+from ci_dispatch.run.run_report import LookedBack, verdict_word
 from ci_dispatch.run.state import MachineState, RunState
 from report_merge import failures
 from report_merge.model import Report
+from report_merge.render.wording import title
 from report_merge.sanitize import printable
+from report_merge.triage.history import flaky_among
 
 PREFIX = "ci_dispatch_"
 TEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)  # seconds
@@ -51,10 +53,14 @@ class Figure:
         return "histogram" if any(isinstance(value, Histogram) for _, value in self.values) else "gauge"
 
 
-def figures(state: RunState, report: Report, *, slowest: int = 0) -> list[Figure]:
-    """All figures of a run, over or going on, and of its report. `slowest`: that many tests get series of their own."""
-    found = [*_run(state, report), *_tests(state), *_machines(state), *_failures(state, report)]
-    return found + (_slowest(state, slowest) if slowest > 0 else [])
+def figures(state: RunState, past: LookedBack, *, slowest: int = 0) -> list[Figure]:
+    """All figures of a run, over or going on, and of its report beside earlier runs.
+
+    `slowest`: that many tests get series of their own.
+    """
+    report = past.report
+    found = [*_run(state, report), *_tests(state), *_machines(state), *_failures(state, report), *_past(past)]
+    return found + ([*_slowest(state, slowest), _flaky_rates(report, slowest)] if slowest > 0 else [])
 
 
 def _one(name: str, help_: str, value: float | Histogram, labels: Mapping[str, str] | None = None) -> Figure:
@@ -137,6 +143,29 @@ def _failures(state: RunState, report: Report) -> list[Figure]:
             "notify_errors", "What a reporter could not deliver.", "channel", [(r, float(errors[r])) for r in BUILT_IN]
         ),
     ]
+
+
+def _past(past: LookedBack) -> Iterator[Figure]:
+    """What earlier runs say of this one: nothing where there are none."""
+    if past.since_green is not None:
+        text = "How many runs ago the suite last passed on this branch; 0: in this one."
+        yield _one("runs_since_green", text, past.since_green)
+    rates: dict[Verdict, float] = {}
+    for verdict in (Verdict.FAILED, Verdict.FLAKY):
+        counts = [flaky_among(case.history) for case in past.report.cases if case.verdict is verdict]
+        if executed := sum(runs for _, runs in counts):
+            rates[verdict] = round(sum(flaky for flaky, _ in counts) / executed, 4)
+    text = "Of the tests with this verdict: in which share of their earlier runs they were flaky."
+    yield _each("flaky_rate", text, "result", [(_label(verdict), rate) for verdict, rate in rates.items()])
+
+
+def _flaky_rates(report: Report, most: int) -> Figure:
+    known = [(case.key, *flaky_among(case.history)) for case in report.cases if case.history]
+    worst = sorted(
+        ((flaky / runs, title(key)) for key, flaky, runs in known if runs), key=lambda one: (-one[0], one[1])
+    )
+    text = "In which share of its earlier runs a test that failed or was flaky in this one was flaky."
+    return _each("test_flaky_rate", text, "test", [(name, round(rate, 4)) for rate, name in worst[:most]])
 
 
 def _slowest(state: RunState, most: int) -> list[Figure]:

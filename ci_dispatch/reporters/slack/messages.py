@@ -11,10 +11,22 @@ from ci_dispatch.reporters.slack.transitions import Transition, VerdictChange
 from ci_dispatch.reporters.terminal.cells import UNICODE, text_of
 from ci_dispatch.reporters.terminal.view import render
 from ci_dispatch.run.state import RunState
+from report_merge.baseline import Comparison
 from report_merge.failures import FailureGroup, FailureVerdict
-from report_merge.model import Report, RunContext
+from report_merge.model import Case, Report, RunContext
 from report_merge.render.view import missing_groups
-from report_merge.render.wording import Status, count, duration, headline, history, nothing_passed, status, title
+from report_merge.render.wording import (
+    Status,
+    changes,
+    count,
+    duration,
+    headline,
+    history,
+    nothing_passed,
+    past,
+    status,
+    title,
+)
 from report_merge.sanitize import one_line, printable
 
 BAR_COLUMNS = 56  # fits a phone held sideways, and has a bar
@@ -48,8 +60,14 @@ def live(state: RunState, now: float, context: RunContext) -> SlackMessage:
     return SlackMessage(b.sentence(f"{context.title}: {line}"), tuple(shown))
 
 
-def final(state: RunState, report: Report, groups: Sequence[FailureGroup], change: VerdictChange) -> SlackMessage:
-    """How a run ended: the verdict, the numbers, what broke and whether that is new."""
+def final(
+    state: RunState,
+    report: Report,
+    groups: Sequence[FailureGroup],
+    change: VerdictChange,
+    comparison: Comparison | None = None,
+) -> SlackMessage:
+    """How a run ended: the verdict, the numbers, what broke and whether that is new, against an earlier run too."""
     context = report.context
     doubtful = report.totals.flaky or nothing_passed(report.totals.tests, report.totals.skipped)
     sign = "🟡" if status(report) is Status.PASSED and doubtful else _SIGNS[status(report)]
@@ -65,6 +83,7 @@ def final(state: RunState, report: Report, groups: Sequence[FailureGroup], chang
     if groups:
         shown.append(b.rich(b.bullets(_cause(group, change) for group in groups[:GROUPS])))
     notes = [f"and {count(len(groups) - GROUPS, 'more cause')}"] if len(groups) > GROUPS else []
+    notes += [one_line(changed, 160)] if comparison and (changed := changes(comparison)) else []
     notes += _missing(report)
     notes += [f"{one_line(w.source, 40)}: {one_line(w.text, 160)}" for w in state.warnings[-WARNINGS:]]
     if len(state.warnings) > WARNINGS:
@@ -171,7 +190,13 @@ def _cause(group: FailureGroup, change: VerdictChange) -> Block:
         b.text_of("\n"),
         b.name(title(first.key)),
         b.text_of(more or " "),
+        *_past(first),
     )
+
+
+def _past(case: Case) -> list[Block]:
+    """Since when it fails and how flaky it was, where that is known."""
+    return [b.text_of(f" {one_line(past(case), 120)}")] if past(case) else []
 
 
 def blame(group: FailureGroup, change: VerdictChange) -> str:
@@ -193,7 +218,12 @@ def _reply(group: FailureGroup, context: RunContext, change: VerdictChange) -> S
     for case in group.cases[:TESTS_NAMED]:
         ran = case.attempts[-1].machine if case.attempts else ""
         tests.append(
-            b.section(b.text_of(f"{history(case)[:40]} "), b.name(title(case.key)), b.text_of(f" {one_line(ran, 60)} "))
+            b.section(
+                b.text_of(f"{history(case)[:40]} "),
+                b.name(title(case.key)),
+                b.text_of(f" {one_line(ran, 60)} "),
+                *_past(case),
+            )
         )
     elements = [
         b.section(b.text_of(f"{_label(group, change)}: ", bold=True), b.name(group.title, 300)),

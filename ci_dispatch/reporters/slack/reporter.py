@@ -182,7 +182,7 @@ class SlackReporter(BaseReporter):
         repair = _repair(change, context, now) if to.can_edit else []
         if not transitions.wants(to.settings, change, context.branch):
             return repair
-        message = messages.final(state, report, groups, change)
+        message = messages.final(state, report, groups, change, self._reports.past(state).comparison)
         mentioned = to.settings.mention if change.transition is Transition.BROKEN else ()
         if to.notified is not None and change.transition is Transition.BROKEN:
             to.notified = replace(to.notified, text=message.text, blocks=message.blocks)

@@ -25,6 +25,7 @@ from ci_dispatch.reporters.terminal.reporter import (
 from ci_dispatch.reporters.terminal.screen import JobLog, Screen, StreamWriter
 from ci_dispatch.run.run_report import report
 from ci_dispatch.run.state import RunState
+from report_merge.baseline import Comparison
 from report_merge.model import Report, RunContext
 from report_merge.render.text import final_lines
 
@@ -43,22 +44,31 @@ class Mode(StrEnum):
 def open_reporter(context: ReporterContext) -> Reporter:
     """The reporter of `progress.mode` on standard output; it ends with the failures and the one line for scripts."""
     merged = str(context.folder.merged_xml)
+
+    def final(state: RunState) -> list[str]:
+        past = context.reports.past(state)
+        return last_lines(state, past.report, merged, past.comparison)
+
     return progress(
         context.config.progress.mode,
         stdout=context.stdout,
         stderr=context.stderr,
         environ=context.environ,
-        final=lambda state: last_lines(state, context.reports.of(state), merged),
+        final=final,
         follow=context.follow,
     )
 
 
-def last_lines(state: RunState, shown: Report | None = None, path: str = "") -> list[str]:
+def last_lines(
+    state: RunState, shown: Report | None = None, path: str = "", comparison: Comparison | None = None
+) -> list[str]:
     """The failures once more, by cause, and exactly one last line that scripts can find.
 
-    `shown` is the report of `state` where there is one already, `path` where it can be read.
+    `shown` is the report of `state` where there is one already, `path` where it can be read, `comparison` with an
+    earlier run.
     """
-    *lines, last = final_lines(shown or report(state, RunContext()), program="ci-dispatch", report_path=path)
+    shown = shown or report(state, RunContext())
+    *lines, last = final_lines(shown, program="ci-dispatch", report_path=path, comparison=comparison)
     if state.finished is not None and state.finished.exit_code == ExitCode.NOTHING_TO_RUN:
         lines.append("  try: see why they were skipped; where a run may end so: --no-fail-if-all-skipped")
     return [*lines, last]

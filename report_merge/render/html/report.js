@@ -135,6 +135,7 @@
       spark.setAttribute("aria-label", "earlier runs: " + [...detail.history].map((one) => words[one] || "not there").join(", "));
       parts.push(spark);
     }
+    if (detail.past) parts.push(detail.past);
     parts.push(link("link to this test", address(test)));
     if (test.cause) parts.push(link("tests with the same cause", "#?q=c:" + test.cause));
     parts.forEach((part, number) => line.append(...(number ? [" · ", part] : [part])));

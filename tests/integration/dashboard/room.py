@@ -35,7 +35,7 @@ class Run:
     def __init__(self, events: list[Stamped], port: int = 0) -> None:
         self.events, self.told, self.now = events, 0, START
         self.source = LiveSource(clock=lambda: self.now)
-        self.dashboard = DashboardService(self.source, port=port, token=TOKEN)
+        self.dashboard = DashboardService(self.source, port=port, token=TOKEN, earlier=lambda *_: ".F~-?")
         self.dashboard.start()
 
     def until(self, done: Callable[[Stamped], bool]) -> None:

@@ -49,6 +49,10 @@ def test_the_attempts_of_a_failed_test_and_its_command(runs: Callable[..., Run],
     opened.page.locator("tr[data-n] button").first.click()
     opened.text("article").not_to_have_count(0)
     opened.text(".reproduce code").to_contain_text("npx playwright test tests/")
+    earlier = opened.page.get_by_role(
+        "img", name="Earlier runs, the newest last: passed, failed, flaky, skipped, not there"
+    )
+    expect(earlier).to_have_text("▁█▅··")
     opened.page.get_by_role("button", name="Copy").click()
     opened.text(".reproduce button").to_have_text(re.compile("Copied|Selected"))
     opened.text("article .message").not_to_have_count(0)

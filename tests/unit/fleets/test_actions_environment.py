@@ -42,6 +42,15 @@ def test_the_number_of_the_pull_request(tmp_path: Path) -> None:
     )
 
 
+def test_the_default_branch_is_the_event_s_or_a_schedule_s_own(tmp_path: Path) -> None:
+    assert event(tmp_path, {"repository": {"default_branch": "trunk"}}).default_branch == "trunk"
+    for untold in ({}, {"repository": None}, {"repository": {"default_branch": None}}, ["what"]):
+        here = event(tmp_path, untold)
+        assert here.default_branch == ""
+        scheduled = {"GITHUB_EVENT_NAME": "schedule", "GITHUB_REF_NAME": "main"}
+        assert ActionsEnvironment({**here.environ, **scheduled}).default_branch == "main"
+
+
 def test_outputs_may_hold_anything(tmp_path: Path) -> None:
     file = tmp_path / "output"
     here = ActionsEnvironment({"GITHUB_OUTPUT": str(file)})

@@ -12,8 +12,9 @@ from ci_dispatch.fleets.actions.check import github_rules as rules
 from ci_dispatch.fleets.actions.check import probe
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Level
 from ci_dispatch.fleets.actions.check.github_rules import MachineLabels
+from ci_dispatch.fleets.actions.check.permission_rules import HELPFUL, needed_permissions
+from ci_dispatch.fleets.actions.check.use import uses_of
 from ci_dispatch.fleets.actions.check.workflow_file import read_workflow
-from ci_dispatch.fleets.actions.check.workflow_rules import needed_permissions, uses_of
 from ci_dispatch.fleets.actions.rest.settings import (
     CheckView,
     LabelView,
@@ -108,7 +109,8 @@ def test_the_secrets_of_the_reusable_workflow_are_known() -> None:
         for name, inputs in rules.SUITE_SECRETS.items():
             value = f"${{{{ secrets.{name} }}}}"
             assert all(use.step.inputs.get(given, value) == value for given in inputs)
-        assert suite.permissions_of(use.job) == needed_permissions(use, SETUP), use.where
+        helpful = {HELPFUL[use.command][0]: "read"} if use.command in HELPFUL else {}
+        assert suite.permissions_of(use.job) == needed_permissions(use, SETUP) | helpful, use.where
 
 
 def required(*contexts: str) -> RuleView:

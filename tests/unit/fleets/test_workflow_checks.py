@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.fleets.actions.check.finding import Level, Topic, exit_code_of
+from ci_dispatch.fleets.actions.check.use import Setup
 from ci_dispatch.fleets.actions.check.workflow_file import BadWorkflow, WorkflowFile, read_workflow
-from ci_dispatch.fleets.actions.check.workflow_rules import Setup, check_files
+from ci_dispatch.fleets.actions.check.workflow_rules import check_files
 from ci_dispatch.fleets.actions.rest.server import server_at
 from tests.components import ROOT
 
@@ -122,6 +123,22 @@ def test_what_gives_the_verdict_is_never_skipped(condition: str) -> None:
     assert said[0].startswith("failure workflows: it can be skipped, and GitHub counts that as success")
 
 
+@pytest.mark.parametrize("job", ["plan", "merge"])
+def test_a_job_that_may_not_fetch_the_history_is_told_what_it_loses(job: str) -> None:
+    text = (EXAMPLES / "one-workflow.yml").read_text(encoding="utf-8").replace("OWNER/", "acme/")
+    before, job_line, after = text.partition(f"  {job}:\n")
+    granted = "      actions: read # fetch the history of earlier runs\n"
+    assert granted in after
+    [said] = bad([read_workflow(DOOR, before + job_line + after.replace(granted, "", 1))])
+    assert said.startswith("warning permissions: without actions: read the history of earlier runs is not fetched")
+
+
+def test_who_calls_the_reusable_workflow_grants_what_its_jobs_ask_for() -> None:
+    text = (EXAMPLES / "suite.yml").read_text(encoding="utf-8").replace("OWNER/", "acme/")
+    [said] = bad([read_workflow(DOOR, text.replace("      actions: read", "      issues: read"))])
+    assert said.startswith("failure permissions: its token lacks actions: read")
+
+
 FAILS = [
     ("door", "actions: write", "actions: read", "failure permissions: its token lacks actions: write", 5),
     ("door", "checks: read", "issues: read", "warning permissions: without checks: read", 0),
@@ -193,6 +210,7 @@ concurrency: fleet
 jobs:
   plan:
     runs-on: ubuntu-latest
+    permissions: {contents: read, actions: read}
     steps: [{uses: acme/ci-dispatch@v1, with: {command: plan, skip-health-checks: "true"}}]
   wave: {uses: ./.github/workflows/e2e-shard.yml, permissions: {contents: read}}
 """

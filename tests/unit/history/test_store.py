@@ -14,6 +14,7 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineName, RunId, TestId, Verdict
 from ci_dispatch.history import schema, store
 from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign, HistoryNewer, HistoryUnavailable
+from ci_dispatch.history.look_back import last
 from ci_dispatch.history.merge import REMEMBERED, Bounds
 from ci_dispatch.history.store import HistoryStore
 from ci_dispatch.history.values import KnownTest, PastAttempt, PastRun, PastTest, RecordedRun, Remembered, RunSource
@@ -103,12 +104,13 @@ def test_a_test_that_moved_keeps_its_durations_under_its_new_place(tmp_path: Pat
 
 def test_the_last_run_is_of_the_same_suite_and_branch_and_came_to_a_verdict(tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "history.db") as opened:
-        assert opened.last_run("shop", "", "main") is None
+        assert last(opened.earlier_runs("shop", ""), "main") is None
         opened.add([record("r1", 1.0), record("r2", 2.0, branch="topic"), record("r3", 3.0, verdict="INTERRUPTED")])
         opened.add([record("r4", 4.0, title="other"), record("r5", 5.0, repository="o/r")])
-        found = opened.last_run("shop", "", "main")
-    assert found is not None
-    assert found.id == "r1"
+        found = last(opened.earlier_runs("shop", ""), "main")
+        assert found is not None
+        assert found.id == "r1"
+        assert [run.id for run in opened.earlier_runs("shop", "", begun=3.0, besides="r1")] == ["r2"]
 
 
 def test_the_bounds_forget_the_oldest_runs_and_what_only_they_had(tmp_path: Path) -> None:

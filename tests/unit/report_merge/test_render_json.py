@@ -142,7 +142,8 @@ def test_foreign_json_is_refused_or_read_never_a_crash(report: Any) -> None:
 def test_the_quick_way_looks_at_every_field() -> None:
     """A field that it does not know would be lost from most tests: teach `_uneventful` what its default is."""
     assert {field.name for field in fields(Case)} == {
-        "key", "suite", "line", "attempts", "properties", "reason", "source", "owners", "history", "known",
+        "key", "suite", "line", "attempts", "properties", "reason", "source", "owners", "history", "since",
+        "known",
     }  # fmt: skip
     assert {field.name for field in fields(CaseKey)} == {"project", "file", "classname", "name", "ordinal"}
     assert {field.name for field in fields(Attempt)} == {

@@ -385,3 +385,19 @@ class TestDeltaLog:
         deltas.reset()
         assert deltas.after("e-1") is None
         assert deltas.after("e-2") == []
+
+
+def test_a_test_that_somebody_looks_at_says_how_it_ended_before() -> None:
+    asked: list[str] = []
+
+    def earlier(state: RunState, test: TestId) -> str:
+        asked.append(f"{state.started.run if state.started else ''} {test}")
+        return ".F~"
+
+    model = ViewModel("e", earlier=earlier)
+    model.apply(Stamped(seq=1, at=100.0, event=run_started()))
+    model.flush(100.0)
+    assert asked == []
+    assert json.loads(model.test(1) or b"")["earlier"] == ".F~"
+    assert asked == ["r t1"]
+    assert json.loads(model_of(*begun()).test(1) or b"")["earlier"] == ""

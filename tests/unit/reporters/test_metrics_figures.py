@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import MachineName, Verdict
 from ci_dispatch.reporters.metrics.figures import TEST_BUCKETS, Figure, figures, histogram, json_values, prometheus
-from ci_dispatch.run.run_report import report
+from ci_dispatch.run.run_report import LookedBack, report
 from ci_dispatch.run.state import RunState
 from report_merge.model import RunContext
 from tests.data.runs.make_recorded import HOSTILE
@@ -23,7 +23,7 @@ CONTEXT = RunContext(title='shop "e2e"\nnight', repository="acme/shop")
 
 
 def text(state: RunState, context: RunContext = CONTEXT, *, slowest: int = 0) -> str:
-    return prometheus(figures(state, report(state, context), slowest=slowest))
+    return prometheus(figures(state, LookedBack(report=report(state, context)), slowest=slowest))
 
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -120,7 +120,7 @@ def test_machines_with_hostile_names() -> None:
 
 def test_json_has_the_same_numbers() -> None:
     state = play(recorded("troubled"))
-    found = json_values(figures(state, report(state, CONTEXT)))
+    found = json_values(figures(state, LookedBack(report=report(state, CONTEXT))))
     assert json.loads(json.dumps(found)) == found
     assert found["run_duration_seconds"] == pytest.approx(19.2)
     assert {"result": "failed", "value": 2.0} in found["tests"]

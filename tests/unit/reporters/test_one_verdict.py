@@ -274,7 +274,7 @@ def test_dashboard(name: str) -> None:
 @each_run
 def test_metrics_and_outputs(name: str) -> None:
     state, report, word = words(name)
-    values = json_values(figures(state, report))
+    values = json_values(figures(state, run_report.LookedBack(report=report)))
     assert {one["result"]: one["value"] for one in values["run_result"]}[word.lower()] == 1
     counted = {one["result"]: one["value"] for one in values["tests"]}
     assert tuple(counted[key] for key in ("passed", "failed", "flaky", "skipped", "not_run")) == ledger(state)

@@ -8,16 +8,10 @@ from dataclasses import dataclass
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Topic, failure, fine, unknown, warning
+from ci_dispatch.fleets.actions.check.permission_rules import needed_permissions
+from ci_dispatch.fleets.actions.check.use import Setup, Use, uses_of, workers_of
 from ci_dispatch.fleets.actions.check.workflow_file import SUITE, WorkflowFile, WorkflowJob
-from ci_dispatch.fleets.actions.check.workflow_rules import (
-    ALWAYS,
-    BEGINS,
-    Setup,
-    Use,
-    needed_permissions,
-    uses_of,
-    workers_of,
-)
+from ci_dispatch.fleets.actions.check.workflow_rules import ALWAYS, BEGINS
 from ci_dispatch.fleets.actions.rest.settings import RepositoryView, RuleView, RunnerSettings
 from report_merge.render.wording import some
 

@@ -3,107 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.fleets.actions.check.finding import CheckFinding, Topic, failure, fine, warning
+from ci_dispatch.fleets.actions.check.permission_rules import check_calls, check_permissions
+from ci_dispatch.fleets.actions.check.use import Setup, Use, modes_of, uses_of, workers_of
 from ci_dispatch.fleets.actions.check.workflow_file import (
-    FOLDER,
     SUITE,
     Concurrency,
     WorkflowFile,
-    WorkflowJob,
-    WorkflowStep,
     is_placeholder,
 )
-from ci_dispatch.fleets.actions.rest.server import ActionsMode, Capability, Server
+from ci_dispatch.fleets.actions.rest.server import Capability
 
 WORKER_INPUTS = frozenset({"matrix", "plan", "dispatch_id"})
-_PERMISSIONS: Mapping[str, Mapping[str, str]] = {
-    "dispatch": {"contents": "read", "actions": "write"},
-    "watch": {"contents": "read", "actions": "write"},
-    "cancel": {"actions": "write"},
-    "plan": {"contents": "read"},
-    "again": {"contents": "read"},
-    "shard": {"contents": "read"},
-    "merge": {"contents": "read"},
-    SUITE: {"contents": "read"},
-}
-"""What a job's token needs, by the command that it gives; see `needed_permissions`."""
-
-HELPFUL = {"dispatch": "checks", "watch": "checks"}  # tells a lost machine from a failed test
-COMMENTS = ("dispatch", "watch", "merge")
 BEGINS = ("dispatch", "plan", SUITE)  # the commands a run begins with
 LOGS_IN = ("dispatch", "watch", "health", "plan", "again")  # those that ask machines how they are
 ALWAYS = re.compile(r"\balways\(\)")  # anything else can be skipped: `!cancelled()` is, by a cancel
-_LEVELS = ("none", "read", "write")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What the repository is set up for, beside its workflows."""
-
-    server: Server
-    worker: str = ""  # file name of the worker workflow (github.workflow)
-    comment: bool = False
-    suite_secrets: tuple[str, ...] = ()  # variables that the tests get (suite.secrets)
-    own: bool = False  # this is ci-dispatch's own repository: `./` is the action
-    configuration: str = ""  # path of ci-dispatch.toml in the repository; empty: none is there
-    tracked: frozenset[str] | None = None  # paths that git has; None: it cannot be told
-    default_branch: str = "main"
-    over_ssh: bool = False  # a machine of the fleet is reached over SSH
-    skips_health: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A job that gives a command to ci-dispatch."""
-
-    file: WorkflowFile
-    job: WorkflowJob
-    command: str
-    step: WorkflowStep
-
-    @property
-    def where(self) -> str:
-        return f"{self.file.path}, job {self.job.id}"
-
-
-def uses_of(files: Iterable[WorkflowFile], setup: Setup) -> list[Use]:
-    """Every job that uses ci-dispatch. A `plan` without shards, here or in a called file, begins nothing."""
-    found: list[Use] = []
-    for file in files:
-        commands = file.commands(own=setup.own)
-        shards = any(command == "shard" for _, command, _ in commands) or any(job.uses for job in file.jobs)
-        found += (Use(file, *use) for use in commands if shards or use[1] != "plan")
-    return found
-
-
-def workers_of(uses: Iterable[Use], setup: Setup) -> list[str]:
-    """The paths of the workflows that `dispatch` starts: as a step names them, else as the configuration does."""
-    named = (use.step.inputs.get("workflow", "") for use in uses if use.command == "dispatch")
-    files = dict.fromkeys(name if name and "${{" not in name else setup.worker for name in named)
-    return [f"{FOLDER}/{name}" for name in files if not name.isdecimal()]  # not a workflow's id
-
-
-def modes_of(uses: Iterable[Use]) -> set[ActionsMode]:
-    found = {use.command for use in uses}
-    modes = {ActionsMode.DISPATCH} if "dispatch" in found else set()
-    return modes | ({ActionsMode.ONE_WORKFLOW} if found & {"plan", SUITE} else set())
-
-
-def needed_permissions(use: Use, setup: Setup) -> dict[str, str]:
-    """What the token of this job has to be allowed. Inside one run, artifacts come without it; from another, not."""
-    needed = dict(_PERMISSIONS.get(use.command, {}))
-    inputs = use.step.inputs
-    if (use.command == "shard" and "dispatch-id" in inputs) or (use.command == "merge" and "plan" not in inputs):
-        needed["actions"] = "read"
-    if setup.comment and use.command in COMMENTS:
-        needed["pull-requests"] = "write"
-    return needed
 
 
 def check_files(files: Sequence[WorkflowFile], setup: Setup) -> list[CheckFinding]:
@@ -113,8 +32,8 @@ def check_files(files: Sequence[WorkflowFile], setup: Setup) -> list[CheckFindin
         what = "no workflow here uses ci-dispatch to begin a run: a push starts nothing"
         return [failure(Topic.WORKFLOWS, what, "ci-dispatch github init")]
     rules = (
-        _server, _placeholders, _committed, _workers, _shards, _gates, _triggers, _permissions, _calls, _secrets,
-        _concurrency,
+        _server, _placeholders, _committed, _workers, _shards, _gates, _triggers, check_permissions, check_calls,
+        _secrets, _concurrency,
     )  # fmt: skip
     return [finding for rule in rules for finding in rule(files, uses, setup)]
 
@@ -261,68 +180,7 @@ def _pushes(push: Mapping[str, Any], branch: str) -> bool:
     return "tags" not in push
 
 
-# -- permissions and secrets ------------------------------------------------------------------------------------------
-
-
-def _permissions(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -> Iterator[CheckFinding]:
-    for use in uses:
-        granted = use.file.permissions_of(use.job)
-        needed = needed_permissions(use, setup)
-        if granted is None:
-            if needed:
-                what = f"it has no `permissions:`, so the repository's default decides; needed: {_words(needed)}"
-                yield warning(Topic.PERMISSIONS, what, f"permissions: {{{_words(needed)}}}", where=use.where)
-            continue
-        lacking = {name: level for name, level in needed.items() if not _has(granted, name, level)}
-        if lacking:
-            what = f"its token lacks {_words(lacking)}, which `{use.command}` needs"
-            remedy = f"permissions: {{{_words(lacking)}}} beside the others of this job"
-            yield failure(Topic.PERMISSIONS, what, remedy, where=use.where, exit_code=ExitCode.GITHUB_REFUSED)
-        elif needed:
-            yield fine(Topic.PERMISSIONS, f"{use.command}: {_words(needed)}", where=use.where)
-        helpful = HELPFUL.get(use.command)
-        if helpful and not _has(granted, helpful, "read"):
-            what = f"without {helpful}: read a lost machine is told from a failed test later, and less surely"
-            yield warning(Topic.PERMISSIONS, what, f"permissions: {{{helpful}: read}}", where=use.where)
-
-
-def _calls(files: Sequence[WorkflowFile], uses: Sequence[Use], _setup: Setup) -> Iterator[CheckFinding]:
-    """A called workflow never gets more than its caller may: GitHub refuses the run before its first job."""
-    by_path = {f"./{file.path}": file for file in files}
-    ours = {use.file.path for use in uses}
-    for file in files:
-        for job in file.jobs:
-            called = by_path.get(job.uses)
-            granted = file.permissions_of(job)
-            if called is None or granted is None or not {file.path, called.path} & ours:
-                continue
-            wanted = [asked for inner in called.jobs if (asked := called.permissions_of(inner))]
-            lacking = {
-                name: level
-                for asked in wanted
-                for name, level in asked.items()
-                if name != "*" and level != "none" and not _has(granted, name, level)
-            }
-            if lacking:
-                what = (
-                    f"{called.path} asks for {_words(lacking)}, which this job does not grant: the run does not start"
-                )
-                yield failure(
-                    Topic.PERMISSIONS,
-                    what,
-                    f"permissions: {{{_words(lacking)}}}",
-                    where=f"{file.path}, job {job.id}",
-                    exit_code=ExitCode.GITHUB_REFUSED,
-                )
-
-
-def _has(granted: Mapping[str, str], name: str, level: str) -> bool:
-    given = granted.get(name, granted.get("*", "none"))
-    return given in _LEVELS and _LEVELS.index(given) >= _LEVELS.index(level)
-
-
-def _words(permissions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}: {level}" for name, level in permissions.items())
+# -- secrets -----------------------------------------------------------------------------------------------------------
 
 
 def _secrets(_files: Sequence[WorkflowFile], uses: Sequence[Use], setup: Setup) -> Iterator[CheckFinding]:

@@ -25,6 +25,7 @@ from ci_dispatch.fleets.actions.rest.server import Capability
 
 READ, WRITE, COMMENT = "actions: read", "actions: write", "pull-requests: write"
 MAX_PAGES = 20  # a list has an end even when the server's has none
+CALLED_PAGES = 5  # of a name that every run uses again
 
 Page = TypeVar("Page", JobPage, ArtifactPage)
 
@@ -142,6 +143,16 @@ class GitHubApi:
         )
         return tuple(artifact for page in self._pages(request, ArtifactPage) for artifact in page.items)
 
+    def artifacts_called(self, name: str) -> tuple[ArtifactView, ...]:
+        """Of all runs of the repository, the newest first; at most `CALLED_PAGES` pages, expired ones included."""
+        request = RestRequest(
+            what=f"The artifacts called {name} could not be listed",
+            path="/actions/artifacts",
+            parameters={"name": name},
+        )
+        pages = self._pages(request, ArtifactPage, at_most=CALLED_PAGES)
+        return tuple(artifact for page in pages for artifact in page.items)
+
     def artifact_address(self, artifact: ArtifactView) -> str:
         """Where to fetch it within the next minute, without our token. Expired: `RequestRefused` with status 410."""
         what = f"The artifact {artifact.name} could not be fetched"
@@ -203,10 +214,10 @@ class GitHubApi:
             ),
         )
 
-    def _pages(self, request: RestRequest, kind: type[Page]) -> list[Page]:
+    def _pages(self, request: RestRequest, kind: type[Page], at_most: int = MAX_PAGES) -> list[Page]:
         found: list[Page] = []
         size = {self.client.server.page_size: PAGE}
-        for number in range(1, MAX_PAGES + 1):
+        for number in range(1, at_most + 1):
             asked = {**request.parameters, **size, **({"page": number} if number > 1 else {})}
             found.append(self.client.read(replace(request, parameters=asked), kind))
             if not found[-1].items or sum(len(page.items) for page in found) >= found[-1].total_count:

@@ -68,11 +68,26 @@ class JobPage(Value):
     total_count: int
 
 
+class ArtifactOrigin(Value):
+    """The run that uploaded an artifact."""
+
+    branch: str = field(name="head_branch", default="")
+    repository: int = field(name="repository_id", default=0)
+    head_repository: int = field(name="head_repository_id", default=0)  # another one: a fork's pull request
+
+    @property
+    def own(self) -> bool:
+        """The code that ran was the repository's own; False also where the server does not say."""
+        return self.repository != 0 and self.repository == self.head_repository
+
+
 class ArtifactView(Value):
     id: int
     name: str
     digest: str = ""  # "sha256:..." or empty on servers that do not say
     expired: bool = False
+    created: datetime | None = field(name="created_at", default=None)
+    origin: ArtifactOrigin = field(name="workflow_run", default=ArtifactOrigin())
 
 
 class ArtifactPage(Value):

@@ -59,6 +59,7 @@ export class Drawer {
     const attempts = test.attempts.map((attempt, i) => this.attempt(attempt, i));
     byId("drawer-body").replaceChildren(
       history_(test),
+      earlier(test),
       test.reproduce ? reproduce(test.reproduce) : "",
       attempts.length ? el("div", { class: "attempts" }, ...attempts) : el("p", { class: "muted" }, "No machine has had it yet."));
     for (const node of this.dialog.querySelectorAll("details.log")) node.open = open.has(node.dataset.lease);
@@ -138,6 +139,19 @@ function history_(test) {
     test.attempts_omitted ? `${plural(test.attempts_omitted, "earlier attempt")} not shown` : "",
   ].filter(Boolean);
   return parts.length ? el("p", {}, parts.join(", ")) : "";
+}
+
+// How it ended in earlier runs, the newest last: high is bad.
+const OUTCOMES = { ".": ["▁", "passed"], "~": ["▅", "flaky"], "F": ["█", "failed"], "-": ["·", "skipped"] };
+
+function earlier(test) {
+  const outcomes = [...(test.earlier ?? "")].map((letter) => OUTCOMES[letter] ?? ["·", "not there"]);
+  if (!outcomes.length) return "";
+  const words = outcomes.map(([, word]) => word).join(", ");
+  const bars = outcomes.map(([bar]) => bar).join("");
+  return el("p", {},
+    el("span", { class: "muted" }, "Earlier runs "),
+    el("span", { class: "outcomes", role: "img", "aria-label": `Earlier runs, the newest last: ${words}` }, bars));
 }
 
 function message(result) {

@@ -27,6 +27,7 @@ await rest.actions.reRunWorkflowFailedJobs({ ...here, run_id });
 const second = await completed(2);
 const again = await rest.actions.listJobsForWorkflowRunAttempt({ ...here, run_id, attempt_number: 2 });
 const { data: listed } = await rest.actions.listWorkflowRunArtifacts({ ...here, run_id });
+const called = (await rest.actions.listArtifactsForRepo({ ...here, name: listed.artifacts[0].name })).data;
 const zip = await rest.actions.downloadArtifact({ ...here, artifact_id: listed.artifacts[0].id, archive_format: "zip" });
 const log = await rest.actions.downloadJobLogsForWorkflowRun({ ...here, job_id: jobs[0].id });
 const notes = await rest.checks.listAnnotations({ ...here, check_run_id: jobs[1].id });
@@ -75,6 +76,7 @@ console.log(
     jobs: jobs.map((job) => `${job.name} ${job.conclusion} on ${job.runner_name}`),
     again: again.data.jobs.map((job) => `${job.name} ${job.conclusion}`),
     artifacts: listed.artifacts.map((artifact) => artifact.name),
+    called: called.artifacts.map((artifact) => [artifact.name, artifact.workflow_run.head_branch]),
     magic: Buffer.from(zip.data).subarray(0, 2).toString(),
     log: log.data,
     annotation: notes.data[0].message,
