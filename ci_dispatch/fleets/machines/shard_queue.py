@@ -83,16 +83,14 @@ class ShardQueue:
         Work is shared among the `usable` machines; a lone one takes it in parts while others of the `fleet` may return.
         """
         number = self._ledger.last_lease + 1
-        records = self._picky(machine, self._for(machine, ready, usable, now), usable, fleet, now)
+        records = self._picky(machine, ready, usable, fleet, now)
         if records:
             self._heads.pop(machine.name, None)  # weighed for a machine that begins with it: now it is everybody's
         head = self._heads.pop(machine.name, None)
         pending = {record.test.id for record in ready} if head else ()
         if head and all(test in pending for unit in head for test in unit.tests):
             return _shard(number, ShardKind.HEAD, head)
-        records = records or self._for(machine, ready, usable, now)
-        if self._placement:
-            records = self._placement.fitting(records, machine, usable, now)
+        records = records or [record for record in self._for(machine, ready, usable, now) if not self._is_picky(record)]
         if not records:
             return None
         seen = self.observed(fleet, now)
@@ -106,7 +104,7 @@ class ShardQueue:
     def _picky(
         self,
         machine: MachineSpec,
-        records: Sequence[TestRecord],
+        ready: Sequence[TestRecord],
         usable: Sequence[MachineSpec],
         fleet: Sequence[MachineSpec],
         now: float,
@@ -118,7 +116,7 @@ class ShardQueue:
         """
         if not self._placement:
             return []
-        picky = [record for record in records if self._placement.of_test(record.test.id).picky]
+        picky = self._for(machine, [record for record in ready if self._is_picky(record)], usable, now)
         by_lock: dict[str, list[TestRecord]] = {}
         for record in self._placement.fitting(picky, machine, usable, now):
             by_lock.setdefault(self._placement.of_test(record.test.id).lock, []).append(record)
@@ -128,6 +126,9 @@ class ShardQueue:
                 del by_lock[lock]
         work = {lock: sum(self._expected.get(r.test.id, 1.0) for r in each) for lock, each in by_lock.items()}
         return by_lock[min(work, key=lambda lock: (-work[lock], lock))] if work else unlocked
+
+    def _is_picky(self, record: TestRecord) -> bool:
+        return self._placement is not None and self._placement.of_test(record.test.id).picky
 
     def _is_for_a_narrower(
         self,

@@ -78,6 +78,7 @@ class Kept:
     def check(self) -> None:
         self.needs()
         self.locks()
+        self.alone()
         self.places()
         self.order()
 
@@ -97,6 +98,11 @@ class Kept:
         for resource in {word for group in self.groups for word in group.spec.exclusive_on_machine}:
             tests = {t for g in self.groups if resource in g.spec.exclusive_on_machine for t in g.tests}
             self.apart(tests, everywhere=False)
+
+    def alone(self) -> None:
+        """A shard that holds a lock has tests with that one lock only."""
+        for attempt in self.state.ledger.attempts.values():
+            assert len({self.state.constraints.of(test).lock for test in attempt.lease.shard.tests}) == 1
 
     def apart(self, tests: Collection[TestId], *, everywhere: bool) -> None:
         for one, other in combinations(self.attempts(tests), 2):
