@@ -33,7 +33,7 @@ from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.state import MachineState, RunState
 
-END_SECONDS = 30.0  # for a job to end with its children once its machine has seen that its lease is over
+END_SECONDS = 30.0  # for a last renewal that is on its way, and for the job to end with its children
 Ready = Callable[[], Sequence[TestRecord]]
 
 
