@@ -261,6 +261,9 @@ class SimulatedActions:
         return "success" if fine else "failure"
 
     def _assign(self, at: float) -> None:
+        over = [name for name, job in self._busy.items() if job.conclusion and self._gone(name, at) is None]
+        for name in over:  # nothing may have happened since it came back
+            del self._busy[name]
         for job in list(self._queue):
             wanted = self.machines if job.job.machine == ANY_MACHINE else [job.job.machine]
             for name in wanted:
