@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 from statistics import mean
-from unittest import mock
 
 from ci_dispatch.core.model import MachineName, MachineSpec
 from ci_dispatch.planning import planner
-from tests.simulation import SimulatedFleet, World, make_tests, simulate
+from tests.simulation import World, make_tests, simulate
 
 CORES = {"local": 16, "moruk": 24, "ilko2": 4, "pi": 4}
 SPEEDS = (1.0, 0.8, 1.0, 0.5)
@@ -33,14 +32,8 @@ def one(seed: int, share: float, *, misjudged: float, start_up: float) -> float:
     expected = {test: value * random.lognormvariate(0, NOISE) for test, value in seconds.items()}
     believed = fleet([speed * random.lognormvariate(0, misjudged) for speed in SPEEDS])
     true = fleet(SPEEDS)
-    real_init = SimulatedFleet.__init__
-
-    def true_fleet(self: SimulatedFleet, _machines: object, world: World, clock: object, heard: object) -> None:
-        real_init(self, true, world, clock, heard)  # type: ignore[arg-type]
-
-    with mock.patch.object(SimulatedFleet, "__init__", true_fleet):
-        world = World(seconds=seconds, start_up=start_up)
-        state = simulate(tests, believed, world, expected=expected, terms={"head_share": share})
+    world = World(seconds=seconds, start_up=start_up, speeds={machine.name: machine.speed for machine in true})
+    state = simulate(tests, believed, world, expected=expected, terms={"head_share": share})
     assert state.finished is not None
     return state.finished.makespan.realised / planner.lower_bound(planner.units_of(tests, seconds), true)
 

@@ -1,19 +1,16 @@
 """Makespan over the lower bound of ways to share a suite, on a model of the reference fleet.
 
-Other tools' ways are written anew here, as lists of tests for the fleet's workers; a worker's first test, or with GNU
-parallel each, is preceded by the start of a runner. What ci-dispatch does are whole runs of its engine in virtual time.
+Other tools' ways are those of `ci-dispatch simulate`; a worker's first test, or with GNU parallel each, is preceded by
+the start of a runner. What ci-dispatch does are whole runs of its engine in virtual time.
 
     python -m benchmarks.policies [JUNIT...]        with a column for the recorded durations of each of these files
 """
 
 from __future__ import annotations
 
-import heapq
 import sys
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -22,7 +19,8 @@ from xml.etree import ElementTree
 
 from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
 from ci_dispatch.planning import planner
-from tests.simulation import Outage, SimulatedFleet, Slowdown, World, simulate
+from ci_dispatch.planning.policies import SHARING_POLICIES, SharedUnit, SharingPolicy, SharingWorker
+from tests.simulation import Outage, Slowdown, World, simulate
 
 FLEET = tuple(
     MachineSpec(name=MachineName(name), cores=cores, speed=speed)
@@ -65,133 +63,38 @@ class Case:
             whole = self.middle + (work - self.middle * POWER) / left
         return max(whole, *self.seconds)
 
-    def lasts(self, worker: MachineSpec, seconds: float, at: float) -> float:
-        """What a test takes on a worker that begins it `at`; infinite when the machine dies meanwhile."""
+    def lasts(self, worker: MachineSpec, seconds: float, at: float) -> tuple[float, bool]:
+        """Seconds of a test on a worker that begins it `at`, or until the machine dies; and whether it ends."""
         usual = seconds / worker.speed
         if worker is not STRICKEN or self.factor == 1:
-            return usual
+            return usual, True
         before = min(usual, max(0.0, self.middle - at))
         if before == usual:
-            return usual
-        return before + (usual - before) / self.factor if self.factor else float("inf")
+            return usual, True
+        return (before + (usual - before) / self.factor, True) if self.factor else (before, False)
 
 
-def lists(case: Case, queues: Sequence[Sequence[int]]) -> float:
-    """A fixed list for each worker: nobody helps another, and what a dead machine had is lost."""
-    last = 0.0
-    for worker, queue in zip(WORKERS, queues, strict=True):
-        at = planner.START_UP
-        for test in queue:
-            at += case.lasts(worker, case.seconds[test], at)
-        last = max(last, at if queue else 0.0)
-    return last
+def of(policy: SharingPolicy) -> Callable[[Case], float]:
+    """Makespan of another tool's way; infinite when tests are without a result."""
 
+    def makespan(case: Case) -> float:
+        units = [SharedUnit(str(file), believed) for file, believed in zip(case.files, case.believed, strict=True)]
+        workers = [SharingWorker(machine.name, 0.0, planner.START_UP) for machine in WORKERS]
+        shared = policy(units, workers, lambda worker, unit, at: case.lasts(WORKERS[worker], case.seconds[unit], at))
+        return float("inf") if shared.lost else shared.makespan
 
-def by_count(case: Case) -> float:
-    """Playwright's `--shard=i/48` of a fully parallel suite: slices of the listing with equally many tests."""
-    size = len(case.seconds)
-    cuts = [size * part // len(WORKERS) for part in range(len(WORKERS) + 1)]
-    return lists(case, [range(begin, end) for begin, end in pairwise(cuts)])
-
-
-def in_chunks(case: Case) -> float:
-    """pytest-split's `duration_based_chunks`: slices of the listing with about equal expected durations."""
-    ends = list(accumulate(case.believed))
-    cuts = [bisect_right(ends, ends[-1] * part / len(WORKERS)) for part in range(1, len(WORKERS))]
-    edges = [0, *cuts, len(ends)]
-    return lists(case, [range(begin, end) for begin, end in pairwise(edges)])
-
-
-def least_duration(case: Case) -> float:
-    """pytest-split's `least_duration`: longest first, each to the group with the least, all groups alike."""
-    return lists(case, _longest_first([[test] for test in range(len(case.seconds))], case.believed))
-
-
-def by_file(case: Case) -> float:
-    """Longest first by file and project, which stay whole."""
-    files: dict[int, list[int]] = {}
-    for test, file in enumerate(case.files):
-        files.setdefault(file, []).append(test)
-    return lists(case, _longest_first(list(files.values()), case.believed))
-
-
-def _longest_first(units: Sequence[Sequence[int]], believed: Sequence[float]) -> list[list[int]]:
-    queues: list[list[int]] = [[] for _ in WORKERS]
-    least = [(0.0, index) for index in range(len(WORKERS))]
-    work = [(sum(believed[test] for test in unit), unit) for unit in units]
-    for seconds, unit in sorted(work, key=lambda pair: -pair[0]):
-        total, index = least[0]
-        queues[index] += unit
-        heapq.heapreplace(least, (total + seconds, index))
-    return queues
-
-
-def worksteal(case: Case) -> float:
-    """pytest-xdist's `worksteal`: equal slices; who has fewer than two left takes half of the longest queue.
-
-    What a dead worker had goes to the others; each worker starts once.
-    """
-    size = len(case.seconds)
-    cuts = [size * part // len(WORKERS) for part in range(len(WORKERS) + 1)]
-    queues = [list(range(begin, end)) for begin, end in pairwise(cuts)]
-    clock = [(planner.START_UP, index) for index in range(len(WORKERS))]
-    orphans: list[int] = []
-    idle: list[int] = []
-    last = 0.0
-    heapq.heapify(clock)
-    while clock:
-        at, index = heapq.heappop(clock)
-        queue = queues[index]
-        if len(queue) < 2:
-            queue += orphans[:1]
-            del orphans[:1]
-            longest = max(queues, key=len)
-            if longest is not queue and len(queue) < 2 and (take := min(len(longest) - 2, len(longest) // 2)) > 0:
-                queue += longest[-take:]
-                del longest[-take:]
-        if not queue:
-            idle.append(index)
-            continue
-        test = queue.pop(0)
-        took = case.lasts(WORKERS[index], case.seconds[test], at)
-        if took == float("inf"):
-            orphans += [test, *queue]
-            queue.clear()
-            for other in idle:  # they wait for news, and have it when the machine is missed
-                heapq.heappush(clock, (max(at, case.middle), other))
-            idle.clear()
-            continue
-        last = max(last, at + took)
-        heapq.heappush(clock, (at + took, index))
-    return last
-
-
-def one_by_one(case: Case) -> float:
-    """GNU parallel over SSH with a job for each test: a free worker takes the next listed and starts a runner."""
-    clock = [(0.0, index) for index in range(len(WORKERS))]
-    todo = list(range(len(case.seconds)))[::-1]
-    last = 0.0
-    while todo:
-        test = todo.pop()
-        at, index = heapq.heappop(clock)
-        took = planner.START_UP + case.lasts(WORKERS[index], case.seconds[test], at + planner.START_UP)
-        if took == float("inf"):
-            todo.append(test)
-            continue
-        last = max(last, at + took)
-        heapq.heappush(clock, (at + took, index))
-    return last
+    return makespan
 
 
 def former(case: Case) -> float:
     """ci-dispatch as it was: heads by longest first alone, of a constant share."""
-    with mock.patch.object(planner, "heads", _heads_by_longest_first):
+    with mock.patch.object(planner, "slot_heads", _heads_by_longest_first):
         return ours(case, 0.5 + 0.42 * case.known)
 
 
 def _heads_by_longest_first(
     units: Sequence[planner.Unit], machines: Sequence[MachineSpec], share: float
-) -> dict[MachineName, list[planner.Unit]]:
+) -> dict[MachineName, list[list[planner.Unit]]]:
     budget = share * sum(unit.seconds for unit in units)
     given: dict[MachineName, list[planner.Unit]] = {}
     work = dict.fromkeys((machine.name for machine in machines), 0.0)
@@ -205,7 +108,7 @@ def _heads_by_longest_first(
         given.setdefault(best.name, []).append(unit)
         work[best.name] += unit.seconds
         budget -= unit.seconds
-    return given
+    return {name: [head] for name, head in given.items()}  # of one slot
 
 
 def ours(case: Case, share: float | None = None) -> float:
@@ -215,31 +118,24 @@ def ours(case: Case, share: float | None = None) -> float:
         for n, file in enumerate(case.files)
     ]
     ids = [test.id for test in tests]
-    world = World(seconds=dict(zip(ids, case.seconds, strict=True)), start_up=planner.START_UP)
+    world = World(
+        seconds=dict(zip(ids, case.seconds, strict=True)),
+        start_up=planner.START_UP,
+        speeds={machine.name: machine.speed for machine in FLEET},
+    )
     if case.factor == 0:
         world.outages = [Outage(STRICKEN.name, case.middle)]
     elif case.factor < 1:
         world.slowdown = Slowdown(STRICKEN.name, case.middle, case.factor)
-    real_init = SimulatedFleet.__init__
-
-    def true_fleet(self: SimulatedFleet, _machines: object, world: World, clock: object, heard: object) -> None:
-        real_init(self, FLEET, world, clock, heard)  # type: ignore[arg-type]
-
     believed: Mapping[TestId, float] = dict(zip(ids, case.believed, strict=True))
     terms = {"head_share": case.head_share if share is None else share}
-    with mock.patch.object(SimulatedFleet, "__init__", true_fleet):
-        state = simulate(tests, case.fleet, world, expected=believed, terms=terms)
+    state = simulate(tests, case.fleet, world, expected=believed, terms=terms)
     assert state.finished is not None
     return state.finished.makespan.realised
 
 
 POLICIES: Mapping[str, Callable[[Case], float]] = {
-    "Playwright `--shard`": by_count,
-    "pytest-split `duration_based_chunks`": in_chunks,
-    "pytest-split `least_duration`": least_duration,
-    "longest first by file": by_file,
-    "pytest-xdist `worksteal`": worksteal,
-    "GNU parallel, a job a test": one_by_one,
+    **{title: of(policy) for title, policy in SHARING_POLICIES.values()},
     "ci-dispatch, longest first, as it was": former,
     "**ci-dispatch**": ours,
 }

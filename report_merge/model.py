@@ -228,6 +228,14 @@ class MachineUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedFleet:
+    """How long the run was planned to take with these machines."""
+
+    machines: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
     """Something that was expected and never came. Its presence makes a report INCOMPLETE."""
 
@@ -324,6 +332,7 @@ class Report:
     wall_seconds: float | None = None  # from the first start to the last end
     summed_seconds: float = 0.0  # of all attempts
     compared_times: tuple[tuple[str, float], ...] = ()  # named seconds to set the wall time against: ("planned", 171.0)
+    planned_fleets: tuple[PlannedFleet, ...] = ()  # each with the machines of the one before it and more
     spent_times: tuple[tuple[str, float], ...] = ()  # what the wall time went into, by name; they add up to it
 
     @property

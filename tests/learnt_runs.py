@@ -6,20 +6,19 @@ run to run, and so do machines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, fsum, log
 from random import Random
-from unittest import mock
 
 from ci_dispatch.core.codec import replace
-from ci_dispatch.core.model import MachineName, MachineSpec, RunId, Test, TestId, UnitId
+from ci_dispatch.core.model import MachineName, MachineSpec, RunId, UnitId
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.durations import learn_durations
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.planning.speeds import LearntSpeed, learn_speeds
 from ci_dispatch.run.state import RunState
-from tests.simulation import SimulatedFleet, VirtualClock, World, make_tests, simulate
+from tests.simulation import World, make_tests, simulate
 
 LOCAL, MORUK, ILKO2, PI = (MachineName(name) for name in ("local", "moruk", "ilko2", "pi"))
 CORES = {LOCAL: 16, MORUK: 24, ILKO2: 4, PI: 4}
@@ -67,36 +66,13 @@ def runs_in_a_row(count: int, *, seed: int, tests: int = 720, learn: bool = True
         doubt = max(speeds.of(each.name).error for each in believed) if learn else 0.0
         least = planner.lower_bound(planner.units_of(suite, expected), believed)
         share = planner.head_share(float(bool(samples)), len(believed), doubt, least)
-        state = _run(suite, believed, true, World(seconds=today), expected, share)
+        world = World(seconds=today, speeds={each.name: each.speed for each in true})
+        state = simulate(suite, believed, world, expected=expected, terms={"head_share": share})
         samples += _samples(state, RunId(f"run-{number}"), float(number))
         assert state.finished is not None
         bound = planner.lower_bound(planner.units_of(suite, today), true)
         found.append(LearntRun(state.finished.makespan.realised / bound, learn_speeds(samples, configured).machines))
     return found
-
-
-def _run(
-    suite: Sequence[Test],
-    believed: Sequence[MachineSpec],
-    true: Sequence[MachineSpec],
-    world: World,
-    expected: Mapping[TestId, float],
-    share: float,
-) -> RunState:
-    """A run that is planned with what is believed and carried out by what is true."""
-    begin = SimulatedFleet.__init__
-
-    def truly(
-        fleet: SimulatedFleet,
-        _believed: Iterable[MachineSpec],
-        world: World,
-        clock: VirtualClock,
-        heard: Callable[[TestId], int],
-    ) -> None:
-        begin(fleet, true, world, clock, heard)
-
-    with mock.patch.object(SimulatedFleet, "__init__", truly):
-        return simulate(suite, believed, world, expected=expected, terms={"head_share": share})
 
 
 def _samples(state: RunState, run: RunId, at: float) -> list[DurationSample]:

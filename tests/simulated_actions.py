@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import GitHubRefused
 from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
@@ -317,6 +318,7 @@ def simulate_fleets(
     run: RunPolicy | None = None,
     actions: ActionsPolicy | None = None,
     groups: Sequence[TestGroup] = (),
+    left_out: Mapping[MachineName, str] | None = None,
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
     journal: Journal | None = None,
@@ -329,7 +331,8 @@ def simulate_fleets(
     clock, state = VirtualClock(), RunState()
     bus = EventBus(state, clock, reporters, journal)
     pool = (MachineSpec(name=ANY_MACHINE),) if through_github else ()
-    bus.publish(run_started(tests, [*over_ssh, *through_github, *pool], world.seconds, groups))
+    started = run_started(tests, [*over_ssh, *through_github, *pool], world.seconds, groups)
+    bus.publish(replace(started, left_out=left_out or {}))
     machines = SimulatedFleet([*over_ssh, *through_github], world, clock, heard_by(state))
     github = SimulatedActions(through_github, world, clock, machines.later, heard_by(state), seed=seed, faults=faults)
     fleets: list[Fleet] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ci_dispatch.app import github_output, history_travel, kept_listing, result_files
 from ci_dispatch.app.adopt import adopt
+from ci_dispatch.app.chosen_machines import choose
 from ci_dispatch.app.drive import OpenFleet, RunParts, drive_run
 from ci_dispatch.app.github_target import (
     commit_of,
@@ -87,12 +88,14 @@ def begin(
     suite = open_suite(config.suite, settings.root, spec.arguments)
     brought = bring_history(settings, suite, target) if target else []
     expected = expect(spec, suite, kept_listing.read(listing, spec, suite) if listing else None)
-    spec = spec.as_planned(expected)
+    if target is None:  # nobody watches a matrix, so no machine could join later
+        spec = spec.as_planned(expected)
+        return _show_matrix(settings, spec, expected, actions_policy(spec, shards))
+    spec, selection = choose(spec, expected)
     policy = actions_policy(spec, shards)
-    if target is None:
-        return _show_matrix(settings, spec, expected, policy)
     folder = run_folder.create(spec.runs_folder, new_id())
-    first = [*first_events(spec, folder.id, suite, expected, machines_of(spec, policy)), *brought]
+    started = first_events(spec, folder.id, suite, expected, machines_of(spec, policy), selection=selection)
+    first = [*started, *brought]
     with folder.held():
         return drive_run(
             spec,

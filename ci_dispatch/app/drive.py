@@ -150,7 +150,7 @@ def drive_run(
         history.record(state, reports.context)
         for text in history.untold(state):
             bus.publish(Warned(source="history", text=text))
-        result_files.write(state, reports.of(state), folder, reports.past(state).comparison)
+        result_files.write(state, reports.of(state), folder, head_share(config), reports.past(state).comparison)
         opened.finish(state, reports)
     if control.refusal is not None and not state.ledger.complete:
         raise control.refusal

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ci_dispatch.app.chosen_machines import choose, planned_by
 from ci_dispatch.app.run_spec import Expected, RunSpec, expect, head_share
 from ci_dispatch.app.settings import Settings
+from ci_dispatch.app.table import table
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.constraints import Constraints
+from ci_dispatch.planning.selection import Selection, curve
 from ci_dispatch.suites import open_suite
 from report_merge.render.escape import terminal_name
-from report_merge.render.wording import count
+from report_merge.render.wording import count, some
+
+SHOWN_NAMES = 3
 
 
 def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
@@ -21,11 +27,11 @@ def plan(settings: Settings, arguments: tuple[str, ...]) -> dict[str, Any]:
     config = settings.config
     spec = RunSpec(root=settings.root, config=config, arguments=(*config.suite.args, *arguments))
     expected = expect(spec, open_suite(config.suite, settings.root, spec.arguments))
-    return _as_data(expected, spec.as_planned(expected))
+    return _as_data(expected, *choose(spec, expected))
 
 
-def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
-    fleet = spec.config.fleet
+def _as_data(expected: Expected, spec: RunSpec, selection: Selection) -> dict[str, Any]:
+    fleet = selection.machines
     units = planner.units_of(expected.tests, expected.seconds)
     share = head_share(spec.config)
     constraints = Constraints(expected.groups, expected.tests, fleet)
@@ -58,7 +64,13 @@ def _as_data(expected: Expected, spec: RunSpec) -> dict[str, Any]:
             }
             for group in expected.groups
         ],
-        "notes": list(expected.notes),
+        "curve": [
+            {"machines": list(point.machines), "seconds": round(point.seconds, 1)}
+            for point in curve([unit.seconds for unit in units], spec.config.fleet, planned_by(spec, expected))
+        ],
+        "target_time": spec.config.run.target_time,
+        "left_out": dict(selection.left_out),
+        "notes": [*expected.notes, *([selection.note] if selection.note else [])],
     }
 
 
@@ -82,5 +94,19 @@ def as_text(data: dict[str, Any]) -> str:
     for group in data["groups"]:
         rules = "; ".join(group["rules"]) or "every machine may have it at any time"
         rows.append(terminal_name(f"group {group['name']}: {count(len(group['tests']), 'test')}: {rules}"))
+    rows += [f"{terminal_name(name)} waits until it is needed: {why}" for name, why in data["left_out"].items()]
     rows += [f"note: {terminal_name(note)}" for note in data["notes"]]
+    if len(data["curve"]) > 1:
+        rows += ["", *_curve(data["curve"])]
     return "\n".join(rows)
+
+
+def _curve(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each number of machines: who joins, and what they take together."""
+    rows: list[tuple[str, ...]] = [("with", "machines", "planned")]
+    before: Sequence[str] = ()
+    for point in points:
+        joins = terminal_name(some([name for name in point["machines"] if name not in before], SHOWN_NAMES))
+        rows.append((f"+ {joins}" if before else joins, str(len(point["machines"])), f"{point['seconds']:g} s"))
+        before = point["machines"]
+    yield from table(rows, left=1)

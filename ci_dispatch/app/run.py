@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ci_dispatch.app import result_files, work_tree
+from ci_dispatch.app.chosen_machines import choose
 from ci_dispatch.app.drive import Machines, OpenFleet, RunParts, drive_run
 from ci_dispatch.app.machines import job_environment
 from ci_dispatch.app.run_spec import (
@@ -43,11 +44,11 @@ def begin(
     expected = expect(spec, suite)
     if work_tree.stamps(spec.config, spec.root) != before:
         expected = expect_more(spec, suite, expected)
-    spec = spec.as_planned(expected)
+    spec, selection = choose(spec, expected)
     folder = run_folder.create(spec.runs_folder, new_id())
     with folder.held():
         tree = work_tree.freeze(spec.config, spec.root, folder)
-        first = first_events(spec, folder.id, suite, expected, spec.config.fleet, tree=tree.state)
+        first = first_events(spec, folder.id, suite, expected, spec.config.fleet, tree=tree.state, selection=selection)
         return drive_run(
             spec,
             suite,
@@ -85,15 +86,20 @@ def resume(
         return drive_run(spec, suite, folder, state, first, open_machine_fleet, environ=environ, follow=follow)
 
 
-def open_machine_fleet(parts: RunParts) -> OpenFleet:
-    """The machines of the configuration, over SSH or this computer itself."""
-    config = parts.spec.config
-    policy = LeasePolicy(
+def lease_policy(config: Config) -> LeasePolicy:
+    """The numbers of leases on machines, from a run's configuration."""
+    return LeasePolicy(
         head_share=head_share(config),
         lease=config.run.lease,
         shard_timeout=config.run.shard_timeout,
         start_grace=2 * config.run.sync_timeout,  # the copy, and making it ready
     )
+
+
+def open_machine_fleet(parts: RunParts) -> OpenFleet:
+    """The machines of the configuration, over SSH or this computer itself."""
+    config = parts.spec.config
+    policy = lease_policy(config)
     executor = MachineExecutor(
         run=parts.folder.id,
         machines=parts.machines,

@@ -15,7 +15,7 @@ from ci_dispatch.history import former, look_back, of_run
 from ci_dispatch.history.aside import identity, put_aside
 from ci_dispatch.history.errors import HistoryDamaged, HistoryForeign
 from ci_dispatch.history.merge import Bounds
-from ci_dispatch.history.store import WAIT, HistoryStore
+from ci_dispatch.history.store import EACH, WAIT, HistoryStore
 from ci_dispatch.history.values import PastRun, PastTest, Remembered
 from ci_dispatch.planning.samples import DurationSample
 from ci_dispatch.reporters import EarlierRun
@@ -57,12 +57,15 @@ class RunHistory:
         self._base, self._bounds, self._warn, self._clock = base, bounds(config), warn, clock
         self._problems: list[str] = []
 
-    def samples(self, tests: Iterable[Test]) -> Sequence[DurationSample]:
-        """How long `tests` took in earlier runs, the newest last; nothing where that cannot be read."""
+    def samples(self, tests: Iterable[Test], each: int = EACH) -> Sequence[DurationSample]:
+        """How long `tests` took in earlier runs, the newest last; nothing where that cannot be read.
+
+        `each`: so many of the newest attempts of every test and verdict.
+        """
         self._take_over_former_files()
         if not file_in(self._base).exists():
             return ()
-        return self._use(lambda store: of_run.under_ids(store.samples(), tests), (), DEADLINE)
+        return self._use(lambda store: of_run.under_ids(store.samples(each), tests), (), DEADLINE)
 
     def record(self, state: RunState, context: RunContext) -> None:
         """Take in a run that has finished, and forget what the bounds do not allow."""

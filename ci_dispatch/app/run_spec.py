@@ -6,8 +6,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ from ci_dispatch.core import codec
 from ci_dispatch.core.errors import CiDispatchError, UsageError
 from ci_dispatch.core.events import Event, RunResumed, RunStarted, Warned
 from ci_dispatch.core.groups import TestGroup
-from ci_dispatch.core.model import SPEEDS, MachineName, MachineSpec, RunId, Test, TestId
+from ci_dispatch.core.model import LONGEST_START_UP, SPEEDS, MachineName, MachineSpec, RunId, Test, TestId
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchTarget
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.durations import learn_durations
 from ci_dispatch.planning.grouping import both, check_machines, group
+from ci_dispatch.planning.selection import Selection
 from ci_dispatch.planning.speeds import learn_speeds
+from ci_dispatch.planning.start_up import invocations_of, learn_start_up
+from ci_dispatch.planning.workers import REMEMBERED, tuned_workers
 from ci_dispatch.run.journal import recover
 from ci_dispatch.run.ports import Listing, Suite
 from ci_dispatch.run.run_folder import RunFolder
@@ -44,29 +47,43 @@ class RunSpec:
     def runs_folder(self) -> Path:
         return self.root / self.config.run.folder
 
-    def with_machines(self, most: int, speeds: Mapping[MachineName, float] | None = None) -> RunSpec:
-        """The same with machines as the plan has them: as fast as they have shown to be in earlier runs (`speeds`), and
-        no wider than their test runner, for cores that it cannot use are none.
+    def with_machines(
+        self,
+        most: int,
+        speeds: Mapping[MachineName, float] | None = None,
+        start_ups: Mapping[MachineName, float] | None = None,
+        workers: Mapping[MachineName, int] | None = None,
+    ) -> RunSpec:
+        """The same with machines as the plan has them: as fast, and as quick to start a test runner, as they have shown
+        to be in earlier runs (`speeds`, `start_ups`), and no wider than that runner, for cores that it cannot use are
+        none. A configured start-up is not learnt. `workers` are the numbers that tuned machines try.
 
         `most` is how many tests it can run at once; 0: as many as it is told.
         """
         learnt = speeds or {}
+        starts = start_ups or {}
         machines = tuple(
-            codec.replace(_narrowed(machine, most), speed=_allowed(learnt.get(machine.name, machine.speed)))
+            codec.replace(
+                _narrowed(_tuned(machine, workers or {}), most),
+                speed=_allowed(learnt.get(machine.name, machine.speed)),
+                start_up=starts.get(machine.name) if machine.start_up is None else machine.start_up,
+            )
             for machine in self.config.machines
         )
         return codec.replace(self, config=codec.replace(self.config, machines=machines))
 
     def as_planned(self, expected: Expected) -> RunSpec:
         """The same with machines and head as they are planned, for whoever goes on with the run too."""
-        spec = self.with_machines(expected.workers, expected.speeds)
+        spec = self.with_machines(expected.workers, expected.speeds, expected.start_ups, expected.machine_workers)
+        return spec.with_head_for(expected, spec.config.fleet)
+
+    def with_head_for(self, expected: Expected, fleet: Sequence[MachineSpec]) -> RunSpec:
+        """The same with as large a head as is planned for these machines, where none is configured."""
         if self.config.run.head_share is not None:
-            return spec
-        fleet = spec.config.fleet
-        least = planner.lower_bound(planner.units_of(expected.tests, expected.seconds), fleet)
-        share = planner.head_share(expected.known, len(fleet), expected.speed_error, least)
+            return self
+        share = planned_share(expected, planner.units_of(expected.tests, expected.seconds), fleet)
         run = codec.replace(self.config.run, head_share=share)
-        return codec.replace(spec, config=codec.replace(spec.config, run=run))
+        return codec.replace(self, config=codec.replace(self.config, run=run))
 
     def as_data(self) -> dict[str, Any]:
         data = {"root": str(self.root), "config": to_journal(self.config), "extra": list(self.arguments)}
@@ -76,6 +93,10 @@ class RunSpec:
 def _allowed(speed: float) -> float:
     least, most = SPEEDS
     return min(most, max(least, speed))
+
+
+def _tuned(machine: MachineSpec, workers: Mapping[MachineName, int]) -> MachineSpec:
+    return codec.replace(machine, workers=workers.get(machine.name, machine.workers))
 
 
 def _narrowed(machine: MachineSpec, most: int) -> MachineSpec:
@@ -93,6 +114,8 @@ class Expected:
     seconds: Mapping[TestId, float]
     known: float  # share of tests that were measured before, 0 to 1
     speeds: Mapping[MachineName, float]  # of machines, as earlier runs have shown
+    start_ups: Mapping[MachineName, float] = field(default_factory=dict)  # of test runners there, in seconds, as learnt
+    machine_workers: Mapping[MachineName, int] = field(default_factory=dict)  # of machines that are tuned
     speed_error: float  # of the least certain one: standard deviation of its logarithm
     workers: int = 0  # how many of them the runner can run at once on one machine; 0: as many as it is told
     flaky_is_failure: bool = False  # by the configuration, or because the test runner itself was told so
@@ -108,10 +131,14 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
     listing = listing or suite.list_tests(spec.config.suite.list_timeout)
     grouped = group(listing.tests, listing.marks, spec.config.groups)
     notes = [*listing.notes, *grouped.notes]
-    measured = RunHistory(spec.runs_folder, spec.config, notes.append).samples(listing.tests)
+    history = RunHistory(spec.runs_folder, spec.config, notes.append)
+    measured = history.samples(listing.tests)
     fleet = spec.config.fleet
     learnt = learn_speeds(measured, fleet)
     durations = learn_durations(listing.tests, measured, learnt)
+    tuned = any(machine.tune_workers for machine in fleet)
+    for_workers = history.samples(listing.tests, REMEMBERED) if tuned else ()
+    start_ups = learn_start_up(invocations_of(measured, fleet))
     known = {test: estimate.seconds for test, estimate in durations.items() if estimate.runs > 0}
     speeds = {machine.name: round(learnt.of(machine.name).speed, 4) for machine in fleet}
     as_fast = spec.with_machines(listing.workers, speeds).config
@@ -122,8 +149,10 @@ def expect(spec: RunSpec, suite: Suite, listing: Listing | None = None) -> Expec
         seconds={test: estimate.seconds for test, estimate in durations.items()},
         known=len(known) / max(1, len(durations)),
         speed_error=max(learnt.of(machine.name).error for machine in fleet),
+        start_ups={name: min(LONGEST_START_UP, round(seconds, 2)) for name, seconds in start_ups.items()},
         speeds=speeds,
         workers=listing.workers,
+        machine_workers=tuned_workers(for_workers, durations, fleet, listing.workers),
         flaky_is_failure=spec.config.retry.flaky_is_failure or listing.flaky_is_failure,
         notes=tuple(notes),
     )
@@ -148,6 +177,12 @@ def expect_more(spec: RunSpec, suite: Suite, first: Expected) -> Expected:
     )
 
 
+def planned_share(expected: Expected, units: Sequence[planner.Unit], fleet: Sequence[MachineSpec]) -> float:
+    """How much of all work the first shards of these machines take, by how certain what is expected is."""
+    least = planner.lower_bound(units, fleet)
+    return planner.head_share(expected.known, len(fleet), expected.speed_error, least)
+
+
 def head_share(config: Config) -> float:
     """How much of all work the first shards take: as configured or planned, else as if everything were known."""
     given = config.run.head_share
@@ -162,9 +197,14 @@ def first_events(
     machines: tuple[MachineSpec, ...],
     *,
     tree: str = "",
+    selection: Selection | None = None,
 ) -> list[Event]:
-    """How a new run begins in its journal; `tree` identifies the content that is tested."""
-    fleet = spec.config.fleet
+    """How a new run begins in its journal; `tree` identifies the content that is tested.
+
+    `selection`: the machines it begins with; None: all.
+    """
+    selection = selection or Selection(spec.config.fleet)
+    fleet = selection.machines
     units = planner.units_of(expected.tests, expected.seconds)
     started = RunStarted(
         run=run,
@@ -180,9 +220,12 @@ def first_events(
         planned=planner.planned_makespan(units, fleet, head_share(spec.config)),
         lower_bound=planner.lower_bound(units, fleet),
         settings=spec.as_data(),
+        target_time=spec.config.run.target_time or 0.0,
+        left_out=selection.left_out,
         tree=tree,
     )
-    return [started, *(Warned(source=suite.name, text=note) for note in expected.notes)]
+    notes = [Warned(source=suite.name, text=note) for note in expected.notes]
+    return [started, *notes, *(Warned(source="plan", text=text) for text in selection.told)]
 
 
 def first_events_of_resume(

@@ -17,7 +17,7 @@ from ci_dispatch.app.machines import open_machines
 from ci_dispatch.app.reachable import with_possible_checks
 from ci_dispatch.app.reporters import delivering, exit_code, open_reporters
 from ci_dispatch.app.run_history import RunHistory
-from ci_dispatch.app.run_spec import RunSpec, expect, first_events, new_id
+from ci_dispatch.app.run_spec import RunSpec, expect, first_events, head_share, new_id
 from ci_dispatch.app.say import say
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.core.codec import replace
@@ -200,7 +200,8 @@ def merge(settings: Settings, plan: str, *, artifacts: Path) -> ExitCode:
         history.record(state, reports.context)
         for text in history.untold(state):
             replay.warn("history", text)
-        result_files.write(state, reports.of(state), run, reports.past(state).comparison)
+        comparison = reports.past(state).comparison
+        result_files.write(state, reports.of(state), run, head_share(spec.config), comparison)
         history_travel.keep(folder.started.title, spec.runs_folder, run, settings.environ)
         github_output.tell(state, reports, run, [], here)
         target = DispatchTarget(repository=here.repository, workflow=here.environ.get("GITHUB_WORKFLOW", ""), ref="")
@@ -225,7 +226,9 @@ def _read(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSp
     config = replace(settings.config, machines=machines)
     spec = RunSpec(root=settings.root, config=config, arguments=folder.first.extra)
     speeds = {machine.name: machine.speed for machine in folder.started.machines}
-    return folder, spec.with_machines(folder.first.workers, speeds)
+    starts = {machine.name: machine.start_up for machine in folder.started.machines if machine.start_up is not None}
+    workers = {machine.name: machine.workers for machine in folder.started.machines if machine.tune_workers}
+    return folder, spec.with_machines(folder.first.workers, speeds, starts, workers)
 
 
 def _so_far(settings: Settings, plan: str, artifacts: Path) -> tuple[Folder, RunSpec, Replay]:

@@ -26,6 +26,7 @@ _RUN = "[RUN]"
     "retry.flaky_is_failure",
     "health.skip",
     "run.machines",
+    "run.target_time",
     "run.shard_timeout",
     "run.fail_if_all_skipped",
     "suite.runner",

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "progress": ("recorded", "Show what progress looks like."),
         "logs": ("recorded", "Show the output of a run, a machine or a test."),
         "explain": ("recorded", "Say why a test or a machine had the run that it had."),
+        "simulate": ("recorded", "Show a run as it would have been under another fleet or policy."),
         "dashboard": ("recorded", "Serve the web page of a run."),
         "metrics": ("recorded", "Show the figures of a run."),
         "notify": ("recorded", "Send a sample message to the channels."),

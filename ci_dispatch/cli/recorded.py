@@ -1,13 +1,14 @@
-"""The commands that look at a run: `ci-dispatch replay, progress, logs, explain, dashboard, metrics, notify`."""
+"""The commands that look at a run: `ci-dispatch replay, progress, logs, explain, simulate, dashboard, metrics` ..."""
 
 from __future__ import annotations
 
 import click
 
-from ci_dispatch.app.say import say
+from ci_dispatch.app.say import say, say_json
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.cli.options import configured
 from ci_dispatch.core.errors import UsageError
+from ci_dispatch.planning.policies import SHARING_POLICIES
 
 _RUN = click.argument("run", default="", metavar="[RUN]")
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -82,6 +83,36 @@ def explain(settings: Settings, what: str, run: str) -> None:
 
     for line in recorded.explain(settings, what, run):
         say(line)
+
+
+@click.command()
+@_RUN
+@click.option("--without", multiple=True, metavar="MACHINE", help="As if this machine were not there. Repeatable.")
+@click.option(
+    "--machine", "changes", multiple=True, metavar="MACHINE.KEY=VALUE",
+    help="As if it were another: its cores, slots, workers or speed, as moruk.cores=48. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--policy", default="", metavar="NAME",
+    help=f"As another tool shares a suite: {', '.join(SHARING_POLICIES)}.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@configured()
+def simulate(
+    settings: Settings, *, run: str, without: tuple[str, ...], changes: tuple[str, ...], policy: str, as_json: bool
+) -> None:
+    """Show a run as it would have been under another fleet or policy.
+
+    Before that the run is simulated as it was, and the difference to what happened is said: no other figure is better
+    than that. RUN is its id, the beginning of it, its folder or its journal; the newest when not given.
+    """
+    from ci_dispatch.app import simulate
+
+    data = simulate.simulate(settings, run, without=without, changes=changes, policy=policy)
+    if as_json:
+        say_json(data)
+    else:
+        say(simulate.as_text(data))
 
 
 @click.command()

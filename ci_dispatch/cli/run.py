@@ -25,6 +25,7 @@ _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metav
     "suite.workdir",
     "run.deadline",
     "run.shard_timeout",
+    "run.target_time",
     "run.fail_if_all_skipped",
     "progress.mode",
     "dashboard.enabled",
@@ -72,7 +73,7 @@ def resume(settings: Settings, follow: str, run: str) -> int:
 
 
 @click.command()
-@configured("run.machines", "suite.runner", "suite.workdir")
+@configured("run.machines", "run.target_time", "suite.runner", "suite.workdir")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--matrix", is_flag=True, help="As a matrix for GitHub Actions.")
 @_ARGUMENTS

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from ci_dispatch.config.groups import GroupConfig
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig
+from ci_dispatch.config.machine_section import MachineConfig
+from ci_dispatch.config.sections import SECTIONS, SETTINGS
 from ci_dispatch.config.setting import PREFIX, Setting, settings_of
 from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.config.value_types import InvalidValue, named, shown

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from ci_dispatch.config.choices import ProgressMode, Split, Strategy, Transfer
+from ci_dispatch.config.machine_section import HOST
 from ci_dispatch.config.setting import setting, settings_of
 from ci_dispatch.config.slack import SlackConfig
 from ci_dispatch.config.value_types import (
@@ -30,11 +31,7 @@ from ci_dispatch.config.value_types import (
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.groups import GroupSpec
 from ci_dispatch.core.job_environment import HIDDEN
-from ci_dispatch.core.model import SPEEDS, Connection, MachineSpec
-
-MACHINE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"  # also a file name, an artifact name and a metric's label
-_HOST = r"[A-Za-z0-9_\[][A-Za-z0-9_.:%\]-]*|"  # never begins with a dash: it is an argument of ssh
-_USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*|"
+from ci_dispatch.core.model import MachineSpec
 
 RUNNER_GROUP = "ci_dispatch.suites"  # the entry points of installed test runners
 AUTO, COMMAND = "auto", "command"
@@ -168,6 +165,12 @@ class RunConfig:
         "How the work tree gets to a machine. copy: as it lies here; git: it fetches the commit from `origin`.",
     )
     sync_timeout: float = setting(300.0, duration(1), "Longest time for bringing the work tree to a machine.")
+    target_time: float | None = setting(
+        None,
+        optional(duration(1)),
+        "The cheapest machines that make this time begin; the others join when it is in danger. Not set: all begin.",
+        flag="--target-time",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +217,7 @@ class DashboardConfig:
     enabled: bool = setting(False, boolean(), "Serve it during every run.", flag="--dashboard")
     host: str = setting(
         "127.0.0.1",
-        text(_HOST, "a host name or an address"),
+        text(HOST, "a host name or an address"),
         "Address to listen on. Anything but this computer's own is reachable by others.",
         flag="--dashboard-host",
     )
@@ -286,39 +289,6 @@ class RulesConfig:
     """How failures are classified."""
 
     file: str = setting("", text(), "A TOML file with your own rules; they come before the built-in ones.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineConfig:
-    """A machine of the fleet. No [[machine]] at all: the fleet is this computer."""
-
-    name: str = setting(
-        "",
-        text(MACHINE_NAME, "a name of letters, digits, _, . and -, at most 63 long"),
-        "What it is called in reports. Its host too, unless `host` is given.",
-    )
-    connection: Connection = setting(Connection.SSH, choice(Connection), "ssh, or local: this computer.")
-    host: str = setting(
-        "",
-        text(_HOST, "a host name, an address, or a Host of ~/.ssh/config"),
-        "For ssh. User, port, key and jump host come from ~/.ssh/config unless given here.",
-    )
-    user: str = setting("", text(_USER, "a user name"), "User to log in as.")
-    port: int | None = setting(None, optional(integer(1, 65535)), "Port of its SSH server.")
-    key: str = setting("", text(), "Path of a private key on this computer.")
-    cores: int = setting(0, integer(0, 4096), "0: ask the machine.")
-    slots: int = setting(1, integer(1, 256), "Shards at a time. More than 1 is for suites that allow it.")
-    workers: int = setting(0, integer(0, 4096), "Tests at a time inside one shard. 0: cores / slots.")
-    speed: float = setting(1.0, number(*SPEEDS), "Of one core, compared with the others; learning begins here.")
-    labels: tuple[str, ...] = setting(
-        (),
-        texts(),
-        "Labels of its GitHub runner, and what a [[group]] may need; by its name it can be asked for anyway.",
-    )
-    workdir: str = setting(
-        "", text(), "Where work trees are kept on it. Empty: .cache/ci-dispatch in the user's home folder."
-    )
-    env: Mapping[str, str] = setting({}, table(), "Environment variables of every runner on it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

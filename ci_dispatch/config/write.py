@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ci_dispatch.config.groups import GroupConfig
-from ci_dispatch.config.sections import AUTO, SECTIONS, Config, MachineConfig
+from ci_dispatch.config.machine_section import MachineConfig
+from ci_dispatch.config.sections import AUTO, SECTIONS, Config
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.config.slack import SlackChannel
 

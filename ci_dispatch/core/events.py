@@ -41,6 +41,8 @@ class RunStarted(Value):
     planned: float = 0.0  # makespan
     lower_bound: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)  # what a resume needs to go on the same way
+    target_time: float = 0.0  # seconds; 0: none was asked for
+    left_out: Mapping[MachineName, str] = field(default_factory=dict)  # machines that wait until needed, and why
     groups: tuple[TestGroup, ...] = ()  # of tests that are not free to run anywhere at any time
     tree: str = ""  # what identifies the content that is tested; "" where the commit of a dispatch does
 

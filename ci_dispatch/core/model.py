@@ -19,6 +19,7 @@ __all__ = [
     "MachineName",
     "MachineSpec",
     "Makespan",
+    "PlannedTime",
     "RunId",
     "Shard",
     "ShardId",
@@ -39,6 +40,8 @@ LeaseNumber = NewType("LeaseNumber", int)  # a fencing token: grows with every h
 RunId = NewType("RunId", str)
 
 SPEEDS = 0.01, 100  # the least and the most of a core, configured or learnt
+LONGEST_START_UP = 3600.0  # seconds, configured or learnt
+USUAL_START_UP = 2.0  # seconds a test runner needs before its first test, while nobody knows better
 ANY_MACHINE = MachineName("pool")  # a shard that any machine of a shared queue may take
 
 
@@ -180,10 +183,18 @@ class MachineSpec(Value):
     cores: int = 0
     slots: int = 1  # shards at a time
     workers: int = 0  # tests at a time inside one shard; 0: cores / slots
+    tune_workers: bool = False  # the number is looked for from run to run
     speed: float = 1.0  # of one core, relative
     labels: tuple[str, ...] = ()  # of the GitHub runner, and what groups of tests may need
     workdir: str = ""  # where work trees live on it
     env: Mapping[str, str] = field(default_factory=dict)
+    start_up: float | None = None  # seconds a test runner needs there before its first test; None: nobody knows
+    cost: float = 0.0  # seconds by which a run must get shorter for this machine to join
+
+    @property
+    def starts_after(self) -> float:
+        """Seconds from the start of a test runner to its first test."""
+        return USUAL_START_UP if self.start_up is None else self.start_up
 
     @property
     def power(self) -> float:
@@ -198,6 +209,13 @@ class MachineSpec(Value):
     @property
     def workers_per_shard(self) -> int:
         return self.workers or max(1, self.cores // max(1, self.slots))
+
+
+class PlannedTime(Value):
+    """How long a run over these machines is planned to take, in seconds."""
+
+    machines: tuple[MachineName, ...]
+    seconds: float
 
 
 class Makespan(Value):

@@ -25,6 +25,7 @@ from ci_dispatch.planning.samples import DurationSample
 
 T = TypeVar("T")
 
+EACH = 10  # samples of a test and verdict, the newest
 WAIT = 10.0  # seconds for another process that writes
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH)
@@ -147,7 +148,7 @@ class HistoryStore:
         found = self._tests("t.id = ?", _storable(test))
         return sorted(((runs[run], one) for run, one in found if run in runs), key=lambda one: (one[0].at, one[0].id))
 
-    def samples(self, each: int = 10) -> list[DurationSample]:
+    def samples(self, each: int = EACH) -> list[DurationSample]:
         """The newest `each` timed attempts of every test and verdict, oldest first.
 
         File and project are those of the newest attempt of the test.

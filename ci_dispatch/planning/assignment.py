@@ -11,6 +11,7 @@ import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from ci_dispatch.core.model import MachineSpec
 
@@ -25,8 +26,8 @@ def width(machine: MachineSpec) -> int:
     return max(1, machine.slots * machine.workers_per_shard)
 
 
-def assign(seconds: Sequence[float], machines: Sequence[MachineSpec], start_up: float = 0.0) -> Assignment:
-    """Units of `seconds` on a core of speed 1, longest first, for machines that begin after `start_up` seconds each.
+def assign(seconds: Sequence[float], machines: Sequence[MachineSpec], starts: Sequence[float] = ()) -> Assignment:
+    """Units of `seconds` on a core of speed 1, longest first, for machines of which each begins after its `starts`.
 
     A machine's units are in the order in which its runner should begin them. By `makespan`, and but for what is close
     enough to the bound, the plan is never longer than longest processing time first, by machine or by worker, nor than
@@ -34,36 +35,52 @@ def assign(seconds: Sequence[float], machines: Sequence[MachineSpec], start_up: 
     """
     if not machines or not seconds:
         return [[] for _ in machines]
-    enough = CLOSE_ENOUGH * bound(seconds, machines, start_up)
+    starts = starts or [0.0] * len(machines)
+    enough = CLOSE_ENOUGH * bound(seconds, machines, starts)
     best: tuple[float, Assignment] | None = None
     for give in (_by_power, _by_worker, _in_turn):
-        workers = give(seconds, machines, start_up)
+        workers = give(seconds, machines, starts)
         end = _last(workers).end
         if end > enough and give is not _in_turn:
             end = _improve(workers, enough)
         if best is None or end < best[0]:
-            best = end, _in_order(workers, len(machines), start_up)
+            best = end, _in_order(workers, starts)
         if best[0] <= enough:
             break
     assert best is not None
     return best[1]
 
 
-def bound(seconds: Sequence[float], machines: Sequence[MachineSpec], start_up: float = 0.0) -> float:
-    """Seconds no assignment can beat: all work over all workers, or the longest unit on the fastest, after a start."""
+def bound(seconds: Sequence[float], machines: Sequence[MachineSpec], starts: Sequence[float] = ()) -> float:
+    """Seconds no assignment can beat: all work over the workers that have begun, or the longest unit on one of them."""
     if not seconds or not machines:
         return 0.0
-    power = sum(width(machine) * machine.speed for machine in machines)
-    return start_up + max(sum(seconds) / power, max(seconds) / max(machine.speed for machine in machines))
+    return bound_of(sum(seconds), max(seconds), machines, starts)
+
+
+def bound_of(work: float, longest: float, machines: Sequence[MachineSpec], starts: Sequence[float] = ()) -> float:
+    """The same, of units of which only their sum and the longest are known."""
+    starts = starts or [0.0] * len(machines)
+    longest = min(start + longest / machine.speed for start, machine in zip(starts, machines, strict=True))
+    power, end = 0.0, inf
+    for start, machine in sorted(zip(starts, machines, strict=True), key=lambda pair: pair[0]):
+        if end <= start:
+            break
+        work, power = work + start * width(machine) * machine.speed, power + width(machine) * machine.speed
+        end = work / power
+    return max(end, longest)
 
 
 def makespan(
-    plan: Sequence[Sequence[int]], seconds: Sequence[float], machines: Sequence[MachineSpec], start_up: float = 0.0
+    plan: Sequence[Sequence[int]],
+    seconds: Sequence[float],
+    machines: Sequence[MachineSpec],
+    starts: Sequence[float] = (),
 ) -> float:
     """When the last machine ends whose free workers take its units in their order, as test runners do."""
     last = 0.0
-    for units, machine in zip(plan, machines, strict=True):
-        free = [start_up] * min(width(machine), len(units))
+    for units, machine, start in zip(plan, machines, starts or [0.0] * len(machines), strict=True):
+        free = [start] * min(width(machine), len(units))
         for unit in units:
             last = max(last, end := free[0] + seconds[unit] / machine.speed)
             heapq.heapreplace(free, end)
@@ -82,31 +99,35 @@ class _Worker:
         self.end += seconds / self.speed
 
 
-def _workers(machines: Sequence[MachineSpec], start_up: float) -> list[_Worker]:
+def _workers(machines: Sequence[MachineSpec], starts: Sequence[float]) -> list[_Worker]:
     return [
-        _Worker(number, machine.speed, start_up)
+        _Worker(number, machine.speed, starts[number])
         for number, machine in enumerate(machines)
         for _ in range(width(machine))
     ]
 
 
-def _by_power(seconds: Sequence[float], machines: Sequence[MachineSpec], start_up: float) -> list[_Worker]:
+def _by_power(seconds: Sequence[float], machines: Sequence[MachineSpec], starts: Sequence[float]) -> list[_Worker]:
     """Each unit to the machine that would end first if its workers could share it, there to the worker that is free."""
     work = [0.0] * len(machines)
     powers = [width(machine) * machine.speed for machine in machines]
-    workers = _workers(machines, start_up)
+    workers = _workers(machines, starts)
     free: list[list[tuple[float, int]]] = [[] for _ in machines]
     for number, worker in enumerate(workers):
         free[worker.machine].append((worker.end, number))
     # Of machines alike only the one with the least work need be looked at.
-    alike: dict[tuple[float, float], list[tuple[float, int]]] = {}
+    alike: dict[tuple[float, float, float], list[tuple[float, int]]] = {}
+    first = min(starts)
     for index, machine in enumerate(machines):
-        alike.setdefault((machine.speed, powers[index]), []).append((0.0, index))
+        alike.setdefault((machine.speed, powers[index], starts[index] - first), []).append((0.0, index))
     groups = sorted(alike.items())
     for unit, length in enumerate(seconds):
         _, group = min(
             groups,
-            key=lambda pair: (max((pair[1][0][0] + length) / pair[0][1], length / pair[0][0]), -pair[0][1]),
+            key=lambda pair: (
+                pair[0][2] + max((pair[1][0][0] + length) / pair[0][1], length / pair[0][0]),
+                -pair[0][1],
+            ),
         )
         index = group[0][1]
         work[index] += length
@@ -117,9 +138,9 @@ def _by_power(seconds: Sequence[float], machines: Sequence[MachineSpec], start_u
     return workers
 
 
-def _by_worker(seconds: Sequence[float], machines: Sequence[MachineSpec], start_up: float) -> list[_Worker]:
+def _by_worker(seconds: Sequence[float], machines: Sequence[MachineSpec], starts: Sequence[float]) -> list[_Worker]:
     """Each unit to the worker that ends first with it. Workers of one speed differ only by when they are free."""
-    workers = _workers(machines, start_up)
+    workers = _workers(machines, starts)
     alike: dict[float, list[tuple[float, int]]] = {}
     for number, worker in enumerate(workers):
         alike.setdefault(worker.speed, []).append((worker.end, number))
@@ -132,8 +153,8 @@ def _by_worker(seconds: Sequence[float], machines: Sequence[MachineSpec], start_
     return workers
 
 
-def _in_turn(seconds: Sequence[float], machines: Sequence[MachineSpec], start_up: float) -> list[_Worker]:
-    workers = _workers(machines, start_up)
+def _in_turn(seconds: Sequence[float], machines: Sequence[MachineSpec], starts: Sequence[float]) -> list[_Worker]:
+    workers = _workers(machines, starts)
     for unit, length in enumerate(seconds):
         workers[unit % len(workers)].take(length, unit)
     return workers
@@ -190,11 +211,11 @@ def _carry_out(last: _Worker, other: _Worker, unit: tuple[float, int], back: tup
     last.end -= moved / last.speed
 
 
-def _in_order(workers: Sequence[_Worker], machines: int, start_up: float) -> Assignment:
+def _in_order(workers: Sequence[_Worker], starts: Sequence[float]) -> Assignment:
     """The units of each machine by when their workers begin: a runner whose free workers take the next does so."""
-    begins: list[list[tuple[float, int]]] = [[] for _ in range(machines)]
+    begins: list[list[tuple[float, int]]] = [[] for _ in starts]
     for worker in workers:
-        at = start_up
+        at = starts[worker.machine]
         for seconds, unit in reversed(worker.units):
             begins[worker.machine].append((at, unit))
             at += seconds / worker.speed

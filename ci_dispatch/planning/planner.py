@@ -10,9 +10,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import inf
 
-from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
+from ci_dispatch.core.codec import replace
+from ci_dispatch.core.model import USUAL_START_UP, MachineName, MachineSpec, Test, TestId, UnitId
 from ci_dispatch.planning.assignment import assign
 
 # Measured by `python -m benchmarks plan policies`. Each pull starts a runner and waits for its longest test, so a small
@@ -22,7 +24,7 @@ HEAD_SHARE_UNKNOWN = 0.9
 LEAST_HEAD_SHARE = 0.5
 EVERYTHING = 1.01  # a share that rounding cannot make less than all work
 FACTORING = 1.5  # a pull takes its machine's share of 1/FACTORING of what is left
-START_UP = 2.0  # seconds a runner needs before its first test
+START_UP = USUAL_START_UP
 WORTH_A_START = 3.0  # a pull lasts at least this many start-ups
 
 
@@ -75,11 +77,19 @@ def head_share(known: float, machines: int, speed_error: float = 0.0, seconds: f
 def heads(
     units: Sequence[Unit], machines: Sequence[MachineSpec], share: float = HEAD_SHARE_KNOWN
 ) -> dict[MachineName, list[Unit]]:
-    """The first shard of each machine: together about `share` of all work, each in proportion to cores x speed.
+    """What each machine begins with: together about `share` of all work, each in proportion to cores x speed.
 
     `share` 1.0 is a static plan that leaves no tail. With fewer units than machines some heads are empty; they are left
     out. The longest units are in the heads; who gets which is `assign`'s.
     """
+    found = slot_heads(units, machines, share)
+    return {name: [unit for head in slots for unit in head] for name, slots in found.items()}
+
+
+def slot_heads(
+    units: Sequence[Unit], machines: Sequence[MachineSpec], share: float = HEAD_SHARE_KNOWN
+) -> dict[MachineName, list[list[Unit]]]:
+    """The same in the first shard of each slot; empty ones are left out."""
     if not machines:
         return {}
     budget = share * sum(unit.seconds for unit in units)
@@ -89,12 +99,20 @@ def heads(
             break
         first.append(unit)
         budget -= unit.seconds
-    plan = assign([unit.seconds for unit in first], machines, START_UP)
-    return {
-        machine.name: [first[number] for number in numbers]
-        for machine, numbers in zip(machines, plan, strict=True)
-        if numbers
-    }
+    slots = [slot for machine in machines for slot in _slots(machine)]
+    plan = assign([unit.seconds for unit in first], slots, [slot.starts_after for slot in slots])
+    found: dict[MachineName, list[list[Unit]]] = {}
+    for slot, numbers in zip(slots, plan, strict=True):
+        if numbers:
+            found.setdefault(slot.name, []).append([first[number] for number in numbers])
+    return found
+
+
+def _slots(machine: MachineSpec) -> list[MachineSpec]:
+    """Each slot as a machine of its own."""
+    if machine.slots <= 1:
+        return [machine]
+    return [replace(machine, slots=1, workers=machine.workers_per_shard)] * machine.slots
 
 
 def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[MachineSpec]) -> list[Unit]:
@@ -110,7 +128,7 @@ def pull(units: Sequence[Unit], machine: MachineSpec, machines: Sequence[Machine
     rest = sum(unit.seconds for unit in units)
     power = machine.power / max(1, machine.slots)
     whole = sum(other.power for other in machines) or power
-    target = max(rest * power / whole / FACTORING, WORTH_A_START * START_UP * power)
+    target = max(rest * power / whole / FACTORING, WORTH_A_START * machine.starts_after * power)
     taken: list[Unit] = []
     work = 0.0
     for unit in units:
@@ -125,10 +143,14 @@ def planned_makespan(units: Sequence[Unit], machines: Sequence[MachineSpec], sha
     """Seconds the run takes if everything lasts as long as expected: the same heads and pulls, played through."""
     if not units or not machines:
         return 0.0
-    first = heads(units, machines, share)
-    taken = {unit.id for given in first.values() for unit in given}
+    first = slot_heads(units, machines, share)
+    taken = {unit.id for given in first.values() for head in given for unit in head}
     rest = [unit for unit in units if unit.id not in taken]
-    clock = [(_duration(first.get(m.name, []), m), index) for index, m in enumerate(machines)]
+    clock = [
+        (_duration(head, machine), index)
+        for index, machine in enumerate(machines)
+        for head, _ in zip_longest(first.get(machine.name, []), range(max(1, machine.slots)), fillvalue=())
+    ]
     heapq.heapify(clock)
     end = 0.0
     while clock:
@@ -147,4 +169,4 @@ def _duration(units: Sequence[Unit], machine: MachineSpec) -> float:
     if not units:
         return 0.0
     work = sum(unit.seconds for unit in units) / (machine.workers_per_shard * machine.speed)
-    return START_UP + max(work, max(unit.seconds for unit in units) / machine.speed)
+    return machine.starts_after + max(work, max(unit.seconds for unit in units) / machine.speed)

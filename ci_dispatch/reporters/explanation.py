@@ -93,6 +93,8 @@ def of_machine(events: Iterable[Stamped], name: MachineName) -> Iterator[str]:
         machine = state.machines[name]
         if state.started is event:
             yield _machine_heading(state, name)
+            if name in event.left_out:
+                yield f"the run began without it: {event.left_out[name]}"
         if isinstance(event, MachineChecked) and event.machine == name and event.healthy is not healthy:
             healthy = event.healthy
             problems = one_line("; ".join(event.problems)) or "no answer"
@@ -238,7 +240,9 @@ def _end_of_machine(state: RunState, name: MachineName, free_since: float | None
         why = one_line(machine.why_unusable) or waited
         yield _line(state, free_since, f"without work for {duration(end - free_since)}, until the end: {why}")
     if machine.first_work is None:
-        yield f"it got no work: {one_line(machine.why_unusable) or 'there was none for it'}"
+        waited = "it waited until it would be needed, and was not"
+        why = one_line(machine.why_unusable) or (waited if name in state.started.left_out else "there was none for it")
+        yield f"it got no work: {why}"
         return
     took = max(end - state.started_at, 1e-9)
     used = machine.busy_seconds

@@ -40,6 +40,7 @@ from ci_dispatch.run.checks import CheckSchedule, unreachable
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.ports import Fleet
+from ci_dispatch.run.reserves import Reserves
 from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.settle import Classify, one_result_each, settle, without_blame
 from ci_dispatch.run.state import MachineState, RunState
@@ -88,6 +89,7 @@ class RunControl:
         self._fleets = tuple(fleets)
         self._policy = policy
         self._classify = classify
+        self._reserves = Reserves(state)
         self._random = random
         self._placement = Placement(state, {name: fleet.lingers for fleet in fleets for name in fleet.machines})
         self._checks = CheckSchedule((), 0.0, deadline=policy.check_deadline, await_first=False)
@@ -173,6 +175,8 @@ class RunControl:
         for verdict in self._placement.in_vain():
             self._publish(verdict)
         if not self._stopping and not self._checks.awaiting:
+            if why := self._reserves.call(now, self._placement.lacking):
+                self._warn("plan", why)
             for fleet in tuple(self._open):
                 commands += self._take(fleet, fleet.hand_out(self._ready(now), self._usable(), now), now)
         commands += self._check_machines(now)
@@ -234,9 +238,10 @@ class RunControl:
     # -- machines ---------------------------------------------------------------------------------------------------
 
     def _usable(self) -> list[MachineState]:
-        """Machines that may get work, strongest first."""
+        """Machines that may get work now, strongest first."""
         names = {name for fleet in self._open for name in fleet.machines if name != ANY_MACHINE}
-        usable = [machine for name, machine in self.state.machines.items() if machine.usable and name in names]
+        machines = [machine for name, machine in self.state.machines.items() if name in names]
+        usable = [machine for machine in machines if machine.usable and not self._reserves.waits(machine)]
         return sorted(usable, key=lambda machine: (-machine.spec.power, machine.spec.name))
 
     def _miss_answers(self, now: float) -> None:

@@ -4,7 +4,7 @@
     events.jsonl.lost       what was damaged at its end, when a controller had died
     attempts/<lease>/       output.log, live.jsonl and the reports of each attempt
     tree/                   the work tree as it was when the run began, until it has finished
-    merged.xml summary.md run.json metrics.prom      what it came to
+    merged.xml summary.md report.html run.json metrics.prom      what it came to
     controller.lock         held by the controller that drives it
 
 Nobody but its owner can read it: names, messages and output of tests are theirs. Disk trouble becomes a `UsageError` or
@@ -61,6 +61,10 @@ class RunFolder:
     @property
     def summary(self) -> Path:
         return self.path / "summary.md"
+
+    @property
+    def html(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def run_json(self) -> Path:

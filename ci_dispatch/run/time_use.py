@@ -31,7 +31,8 @@ class TimeUse(Value):
 
     tests: float = 0.0  # the executions that gave verdicts
     repeats: float = 0.0  # the other ones: before a retry
-    overhead: float = 0.0  # what a shard took beyond its tests: its runner's start, workers without a test
+    starts: float = 0.0  # of test runners, as far as it is known how long one takes
+    overhead: float = 0.0  # what else a shard took beyond its tests: workers without a test
     beginning: float = 0.0  # before a machine's first shard, and between a shard's lease and its start
     waiting: float = 0.0  # slots without work while work was still to come
     stragglers: float = 0.0  # slots without work after their machine's last shard was given away
@@ -42,16 +43,16 @@ class TimeUse(Value):
     def parts(self) -> tuple[tuple[str, float], ...]:
         """In the order of this class, with words for people."""
         return (
-            ("tests", self.tests), ("repeats", self.repeats), ("runner overhead", self.overhead),
-            ("beginning", self.beginning), ("waiting for work", self.waiting), ("last shards", self.stragglers),
-            ("lost machines", self.lost),
+            ("tests", self.tests), ("repeats", self.repeats), ("runner starts", self.starts),
+            ("runner overhead", self.overhead), ("beginning", self.beginning), ("waiting for work", self.waiting),
+            ("last shards", self.stragglers), ("lost machines", self.lost),
         )  # fmt: skip
 
 
 def time_use(state: RunState) -> TimeUse:
     """Of a run that has begun; all 0 when no machine got work."""
     end = state.finished_at or state.now
-    spent = dict.fromkeys(("tests", "repeats", "overhead", "beginning", "waiting", "stragglers", "lost"), 0.0)
+    spent = dict.fromkeys(("tests", "repeats", "starts", "overhead", "beginning", "waiting", "stragglers", "lost"), 0.0)
     deciding, other = _test_seconds(state)
     for name, machine in state.machines.items():
         attempts = [a for a in state.ledger.attempts.values() if a.lease.machine == name and name != ANY_MACHINE]
@@ -65,7 +66,9 @@ def time_use(state: RunState) -> TimeUse:
             spent["tests"] += busy * scale * machine.spec.speed
             spent["repeats"] += again * scale * machine.spec.speed
             rest = held * worth - (busy + again) * scale * machine.spec.speed
-            spent["lost" if _is_lost(attempt) else "overhead"] += rest
+            start = 0.0 if _is_lost(attempt) else min(max(0.0, rest), (machine.spec.start_up or 0.0) * worth)
+            spent["starts"] += start
+            spent["lost" if _is_lost(attempt) else "overhead"] += rest - start
             spent["beginning"] += max(0.0, _began(attempt, end) - attempt.lease.granted) * worth
         for part, seconds in _without_work(state, machine, attempts, end):
             spent[part] += seconds * worth

@@ -168,6 +168,11 @@ def _where(shown: View) -> Iterator[Section]:
     time = f"0 to {wording.duration(length)}" if ends else "busy, compared"
     columns = ("machine", time, "#tests", "#failed", "#retries", "#busy", *(("#share",) if shares else ()))
     yield from _table("Machines", columns, rows, len(shown.machines), note=note)
+    used = sum(1 for machine in report.machines if machine.tests)
+    if len(report.planned_fleets) > 1 and report.wall_seconds and used:
+        chart = charts.fleet_curve(report.planned_fleets, report.wall_seconds, used)
+        title = "Machines and time: planned (line), and what the run took (square)"
+        yield Section(before=_section(title), items=[Item((str(chart),))], after="</section>\n")
     if len(report.cases) > 1:
         chart = charts.durations(report.durations)
         yield Section(before=_section("How long tests take"), items=[Item((str(chart),))], after="</section>\n")

@@ -252,7 +252,7 @@ def test_results_that_a_controller_could_not_write_any_more_are_written_by_resum
     root = sleepers(tmp_path, 2)
     ci_dispatch("run", cwd=root)
     [folder] = (root / ".ci-dispatch" / "runs").iterdir()
-    names = ("merged.xml", "summary.md", "run.json", "metrics.prom")
+    names = ("merged.xml", "summary.md", "report.html", "run.json", "metrics.prom")
     written = {name: (folder / name).read_bytes() for name in names}
     for name in names:
         (folder / name).unlink()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ci_dispatch.core.model import MachineSpec
-from ci_dispatch.planning.planner import START_UP, Unit
+from ci_dispatch.planning.planner import Unit
 
 LEAST_GAIN = 30.0  # seconds that the run gets shorter, as expected now
 GAIN_PER_LOSS = 2.0
@@ -28,5 +28,5 @@ def gain(rest: Sequence[Unit], machine: MachineSpec, idle: MachineSpec, *, cold:
         return 0.0
     power = machine.workers_per_shard * machine.speed
     saved = sum(unit.seconds for unit in waiting) / power * idle.power / (idle.power + power)
-    lost = START_UP + running[0].seconds / machine.speed + (COLD_SECONDS if cold else 0.0)
+    lost = idle.starts_after + running[0].seconds / machine.speed + (COLD_SECONDS if cold else 0.0)
     return saved if saved >= max(LEAST_GAIN, GAIN_PER_LOSS * lost) else 0.0

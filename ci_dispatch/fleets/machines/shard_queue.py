@@ -50,7 +50,7 @@ class ShardQueue:
         self._ledger = ledger
         self._placement = placement
         self._expected = {test: max(LEAST_SECONDS, seconds) for test, seconds in expected.items()}
-        self._heads: dict[MachineName, list[planner.Unit]] = {}
+        self._heads: dict[MachineName, list[list[planner.Unit]]] = {}  # one for each slot that has none yet
         self._last_look: tuple[float, Sequence[MachineSpec], Observed] = (
             float("-inf"),
             (),
@@ -58,7 +58,7 @@ class ShardQueue:
         )
 
     def plan_heads(self, machines: Sequence[MachineSpec], share: float, mine: Collection[MachineName]) -> None:
-        """Weigh the first shard of each of these machines, and keep those of `mine`: others are not ours to give.
+        """Weigh the first shards of these machines' slots, and keep those of `mine`: others are not ours to give.
 
         What has constraints is in none of them: it is pulled when its time has come.
         """
@@ -66,8 +66,8 @@ class ShardQueue:
         if self._placement:
             tests = [test for test in tests if self._placement.of_test(test.id).planned]
         units = planner.units_of(tests, self._expected)
-        heads = planner.heads(units, machines, share)
-        self._heads = {name: units for name, units in heads.items() if name in mine}
+        heads = planner.slot_heads(units, machines, share)
+        self._heads = {name: slots for name, slots in heads.items() if name in mine}
 
     def next_shard(
         self,
@@ -86,7 +86,7 @@ class ShardQueue:
         records = self._picky(machine, ready, usable, fleet, now)
         if records:
             self._heads.pop(machine.name, None)  # weighed for a machine that begins with it: now it is everybody's
-        head = self._heads.pop(machine.name, None)
+        head = slots.pop(0) if (slots := self._heads.get(machine.name)) else None
         pending = {record.test.id for record in ready} if head else ()
         if head and all(test in pending for unit in head for test in unit.tests):
             return _shard(number, ShardKind.HEAD, head)
@@ -234,7 +234,7 @@ class ShardQueue:
         self, machine: MachineSpec, ready: Sequence[TestRecord], usable: Sequence[MachineSpec], now: float
     ) -> list[TestRecord]:
         """What this machine may have: not what others are promised, nor what it should avoid while others are there."""
-        promised = {test for units in self._heads.values() for unit in units for test in unit.tests}
+        promised = {test for slots in self._heads.values() for head in slots for unit in head for test in unit.tests}
         lone = len(usable) == 1
         return [
             record

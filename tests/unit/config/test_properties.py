@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ci_dispatch.config import Loaded, load, resolve
 from ci_dispatch.config.groups import GroupConfig
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig
+from ci_dispatch.config.machine_section import MachineConfig
+from ci_dispatch.config.sections import SECTIONS, SETTINGS
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.config.value_types import InvalidValue

@@ -14,8 +14,9 @@ import pytest
 import ci_dispatch.config
 from ci_dispatch.config import load
 from ci_dispatch.config.groups import GroupConfig
+from ci_dispatch.config.machine_section import MachineConfig
 from ci_dispatch.config.reading import NOT_SETTINGS, OTHER_VARIABLES
-from ci_dispatch.config.sections import SECTIONS, SETTINGS, MachineConfig, RetryConfig
+from ci_dispatch.config.sections import SECTIONS, SETTINGS, RetryConfig
 from ci_dispatch.config.setting import Setting, settings_of
 from ci_dispatch.config.slack import SlackChannel
 from ci_dispatch.config.write import json_schema, literal, reference, sample

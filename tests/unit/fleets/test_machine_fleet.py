@@ -15,6 +15,7 @@ from ci_dispatch.core.model import (
     Connection,
     Ended,
     LeaseNumber,
+    MachineName,
     MachineSpec,
     TestResult,
     Verdict,
@@ -183,3 +184,14 @@ def test_two_ready_but_slow_machines_do_not_hand_a_test_to_and_fro() -> None:
     for second in range(18, 60):
         script.say(m.Tick(), float(second))
     assert starts(script.commands[before:]) == []
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_a_run_takes_as_long_as_planned_however_many_slots_there_are(slots: int) -> None:
+    """A head that went to one slot took as many times as long, while others were idle or pulled crumbs."""
+    tests = make_tests(160)
+    fleet = [MachineSpec(name=MachineName(name), cores=8, slots=slots) for name in ("a", "b")]
+    state = simulate(tests, fleet, World(seconds={test.id: 5.0 for test in tests}), terms={"head_share": 1.0})
+    assert state.finished is not None
+    assert state.finished.makespan.realised == pytest.approx(state.finished.makespan.planned, abs=3.0)
+    assert state.finished.makespan.planned < 1.1 * state.finished.makespan.lower_bound

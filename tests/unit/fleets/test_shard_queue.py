@@ -104,6 +104,33 @@ def test_a_pull_is_bounded_by_how_long_tests_really_take(seconds: float) -> None
     assert len(pulled.tests) < 15
 
 
+def test_every_slot_of_a_machine_gets_its_part_of_the_head() -> None:
+    """The plan counts them all: in one of them the whole head would take as many times as long."""
+    table = Table(tests=24)
+    wide = MachineSpec(name=A.name, cores=4, slots=2)
+    table.queue.plan_heads([wide, B], 1.0, [A.name, B.name])
+    both = [wide, B]
+    shards = [table.next(machine, usable=both, fleet=both) for machine in (wide, wide, B)]
+    assert [shard and (shard.kind, len(shard.tests)) for shard in shards] == [
+        (ShardKind.HEAD, 10), (ShardKind.HEAD, 10), (ShardKind.HEAD, 4),
+    ]  # fmt: skip
+    assert len({test for shard in shards if shard for test in shard.tests}) == 24
+    assert table.next(wide, usable=both, fleet=both) is None
+
+
+def test_a_slot_that_is_free_first_takes_nothing_of_what_the_other_slots_are_promised() -> None:
+    table = Table(tests=8)
+    wide = MachineSpec(name=A.name, cores=2, slots=2)
+    table.queue.plan_heads([wide, B], 1.0, [A.name, B.name])
+    first = table.next(wide, usable=[wide, B], fleet=[wide, B])
+    table.give_back(wide)
+    second = table.next(wide, usable=[wide, B], fleet=[wide, B])
+    assert first is not None
+    assert second is not None
+    assert second.kind is ShardKind.HEAD
+    assert not set(first.tests) & set(second.tests)
+
+
 def test_a_head_that_somebody_else_has_by_now_is_no_head() -> None:
     table = Table(share=1.0)
     head = table.next(A)

@@ -38,18 +38,18 @@ def in_turn(seconds: list[float], fleet: list[MachineSpec]) -> float:
 def test_every_unit_has_one_machine_and_the_same_input_the_same_plan(
     seconds: list[float], fleet: list[MachineSpec], start_up: float
 ) -> None:
-    plan = assign(seconds, fleet, start_up)
+    plan = assign(seconds, fleet, [start_up] * len(fleet))
     assert len(plan) == len(fleet)
     assert sorted(unit for units in plan for unit in units) == list(range(len(seconds)))
-    assert assign(seconds, fleet, start_up) == plan
+    assert assign(seconds, fleet, [start_up] * len(fleet)) == plan
 
 
 @given(seconds=unit_seconds, fleet=machines, start_up=start_ups)
 def test_no_plan_is_longer_than_simpler_ones_or_shorter_than_the_bound(
     seconds: list[float], fleet: list[MachineSpec], start_up: float
 ) -> None:
-    end = makespan(assign(seconds, fleet, start_up), seconds, fleet, start_up)
-    best = bound(seconds, fleet, start_up)
+    end = makespan(assign(seconds, fleet, [start_up] * len(fleet)), seconds, fleet, [start_up] * len(fleet))
+    best = bound(seconds, fleet, [start_up] * len(fleet))
     assert end >= best * (1 - 1e-9)
     for simpler in (longest_first(seconds, fleet), longest_first(seconds, fleet, blind=True), in_turn(seconds, fleet)):
         assert end <= max(start_up + simpler, best * assignment.CLOSE_ENOUGH) * (1 + 1e-9)
@@ -60,10 +60,11 @@ def test_no_plan_is_longer_than_simpler_ones_or_shorter_than_the_bound(
 def test_the_plan_is_within_one_percent_of_the_bound_where_no_unit_binds(tests: int, seed: int) -> None:
     random = Random(seed)
     seconds = sorted((random.lognormvariate(1.0, 0.7) for _ in range(tests)), reverse=True)
-    best = bound(seconds, FLEET, 2.0)
+    starts = [2.0] * len(FLEET)
+    best = bound(seconds, FLEET, starts)
     if seconds[0] + 2.0 >= best:
         pytest.skip("a single unit binds")
-    assert makespan(assign(seconds, FLEET, 2.0), seconds, FLEET, 2.0) <= 1.01 * best
+    assert makespan(assign(seconds, FLEET, starts), seconds, FLEET, starts) <= 1.01 * best
 
 
 def test_what_longest_first_cannot_end_together_is_exchanged() -> None:
@@ -93,10 +94,29 @@ def test_the_search_ends_when_its_budget_is_spent(monkeypatch: pytest.MonkeyPatc
 
 def test_a_machine_on_which_every_unit_would_end_last_gets_nothing() -> None:
     fast, slow = MachineSpec(name=MachineName("a"), cores=8), MachineSpec(name=MachineName("b"), cores=1, speed=0.1)
-    assert assign([3.0, 2.0, 1.0], [fast, slow], 2.0) == [[0, 1, 2], []]
+    assert assign([3.0, 2.0, 1.0], [fast, slow], [2.0, 2.0]) == [[0, 1, 2], []]
+
+
+def test_a_machine_that_begins_late_gets_less_and_none_when_the_others_are_done_by_then() -> None:
+    fleet = [MachineSpec(name=MachineName(name), cores=1) for name in ("early", "late")]
+    seconds = [1.0] * 30
+    for late, units in ((0.0, 15), (10.0, 10), (20.0, 5), (30.0, 0), (90.0, 0)):
+        plan = assign(seconds, fleet, [0.0, late])
+        assert len(plan[1]) == units
+        assert makespan(plan, seconds, fleet, [0.0, late]) == bound(seconds, fleet, [0.0, late]) == 30.0 - units
+
+
+@given(seconds=unit_seconds, fleet=machines, starts=st.lists(st.floats(0, 100), min_size=6, max_size=6))
+def test_no_plan_beats_the_bound_when_machines_begin_at_different_times(
+    seconds: list[float], fleet: list[MachineSpec], starts: list[float]
+) -> None:
+    begins = starts[: len(fleet)]
+    plan = assign(seconds, fleet, begins)
+    assert sorted(unit for units in plan for unit in units) == list(range(len(seconds)))
+    assert makespan(plan, seconds, fleet, begins) >= bound(seconds, fleet, begins) * (1 - 1e-9)
 
 
 def test_nothing_to_assign_is_nothing() -> None:
     assert assign([], FLEET) == [[], [], [], []]
     assert assign([1.0], []) == []
-    assert bound([], FLEET, 2.0) == bound([1.0], [], 2.0) == 0.0
+    assert bound([], FLEET, [2.0] * 4) == bound([1.0], []) == 0.0

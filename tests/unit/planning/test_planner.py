@@ -136,6 +136,13 @@ def test_a_planned_makespan_has_the_runners_start_and_the_longest_unit_in_it() -
     assert planner.planned_makespan(units([20.0, 1.0]), [machine], 1.0) == planner.START_UP + 40.0
 
 
+def test_a_planned_makespan_has_every_slot_in_it() -> None:
+    one, two, four = (MachineSpec(name=MachineName("a"), cores=4, slots=slots) for slots in (1, 2, 4))
+    work = units([8.0] * 8)
+    planned = [planner.planned_makespan(work, [machine], 1.0) for machine in (one, two, four)]
+    assert planned == [planner.START_UP + 16.0] * 3
+
+
 def test_nothing_to_plan_is_an_empty_plan_not_an_error() -> None:
     assert planner.heads([], FLEET) == {}
     assert planner.heads(units([1.0]), []) == {}

@@ -10,6 +10,7 @@ from report_merge.model import (
     MachineUse,
     Missing,
     Outcome,
+    PlannedFleet,
     Report,
     RunContext,
     Verdict,
@@ -88,6 +89,10 @@ MACHINES = (
 def report(*cases: Case, **fields: object) -> Report:
     known: dict[str, object] = {
         "context": CONTEXT, "machines": MACHINES, "wall_seconds": 192.0, "summed_seconds": 290.0,
+        "planned_fleets": (
+            PlannedFleet(machines=("moruk",), seconds=260.0),
+            PlannedFleet(machines=("moruk", "pi"), seconds=171.0),
+        ),
         "compared_times": (("planned", 171.0), ("ideal", 145.0)),
         "spent_times": (("tests", 150.0), ("repeats", 12.0), ("runner overhead", 30.0), ("waiting for work", 0.0)),
     }  # fmt: skip

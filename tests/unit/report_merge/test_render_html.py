@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from report_merge.baseline import compare
-from report_merge.model import Case, MachineUse, Missing, Report, RunContext, WorkSpan
+from report_merge.model import Case, MachineUse, Missing, PlannedFleet, Report, RunContext, WorkSpan
 from report_merge.render import charts, html, markdown
 from report_merge.render.budget import size
 from tests.unit.report_merge import sample_reports as sample
@@ -156,6 +156,51 @@ def test_a_timeline_says_what_it_shows() -> None:
     assert 'aria-label="pi: 2 spans of work over 1m00s"' in svg
     assert "<title>a&lt;b 0.00s to 30.0s: passed</title>" in svg
     assert re.findall(r'x="([\d.]+)" width="([\d.]+)"', svg) == [("0.0", "499.0"), ("500.0", "499.0")]
+
+
+FLEETS = (
+    PlannedFleet(machines=("moruk",), seconds=88.0),
+    PlannedFleet(machines=("moruk", "<b>pi"), seconds=44.0),
+)
+
+
+def test_the_curve_says_what_machines_were_planned_to_take_and_what_the_run_took() -> None:
+    svg = str(charts.fleet_curve(FLEETS, 46.2, 2))
+    assert 'aria-label="Planned time by number of machines, 1: 1m28s, 2: 44.0s; the run took 46.2s with 2"' in svg
+    assert "<title>with &lt;b&gt;pi: 2 machines, planned 44.0s</title>" in svg
+    assert "took 46.2s" in svg
+    points = re.search(r'points="([^"]*)"', svg)
+    assert points
+    (_, first), (_, second) = (map(float, point.split(",")) for point in points[1].split())
+    assert first < second, "less time is further down"
+    square = re.search(r'<rect class="fill-took" x="[^"]*" y="([^"]*)"', svg)
+    assert square
+    assert first < float(square[1]) + 5 < second, "the run took longer than planned"
+    assert "script" not in svg
+
+
+def test_the_run_lies_between_the_numbers_of_machines_that_were_planned() -> None:
+    fleets = [PlannedFleet(machines=tuple(map(str, range(n))), seconds=100 / n) for n in (1, 2, 10)]
+
+    def place(used: int) -> float:
+        found = re.search(r'<rect class="fill-took" x="([^"]*)"', str(charts.fleet_curve(fleets, 30.0, used)))
+        assert found
+        return float(found[1])
+
+    first, second, last = (place(used) for used in (1, 2, 10))
+    assert place(6) == pytest.approx((second + last) / 2, abs=0.1)
+    assert first < second < last == place(99)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [({}, True), ({"planned_fleets": FLEETS[:1]}, False), ({"wall_seconds": None}, False), ({"machines": ()}, False)],
+)
+def test_the_curve_is_part_of_the_page_where_it_is_known(changes: dict[str, Any], shown: bool) -> None:
+    page = html.page(sample.report(sample.case("works"), **({"planned_fleets": FLEETS} | changes)))
+    Balance(page)
+    assert ("Machines and time" in page) is shown
+    assert ("Planned time by number of machines" in page) is shown
 
 
 def test_durations_are_counted_into_their_buckets() -> None:

@@ -67,6 +67,23 @@ def test_one_machine() -> None:
     assert run.used(20.0) == TimeUse(tests=9.5, overhead=0.5, beginning=3.0, waiting=3.0, stragglers=4.0)
 
 
+def test_the_start_of_a_runner_is_told_apart_where_it_is_known() -> None:
+    run = Recording([replace(FLEET[0], start_up=0.4)])
+    run.attempt(A, (2.0, 3.0, 10.0), 3.5, 3.0)
+    run.attempt(A, (13.0, 13.0, 16.0), 3.0)
+    expected = TimeUse(tests=9.5, starts=0.4, overhead=0.1, beginning=3.0, waiting=3.0, stragglers=4.0)
+    assert run.used(20.0) == expected, "never more than there was besides tests"
+    assert ("runner starts", 0.4) in expected.parts
+
+
+def test_a_lost_shard_is_lost_with_its_start() -> None:
+    run = Recording([replace(machine, start_up=1.0) for machine in FLEET])
+    run.attempt(A, (0.0, 0.0, 20.0), 4.0, 4.0)
+    run.attempt(B, (0.0, 0.0, 10.0), 4.0, ended=Ended.LOST)
+    use = run.used(20.0)
+    assert (use.tests, use.lost, use.starts, use.overhead) == (6.0, 8.0, 0.5, 5.5)
+
+
 def test_the_time_of_a_slow_machine_weighs_less() -> None:
     run = Recording([FLEET[0], replace(FLEET[1], speed=0.5)])
     run.attempt(A, (0.0, 0.0, 6.0), 5.0)
