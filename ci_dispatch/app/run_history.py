@@ -95,9 +95,11 @@ class RunHistory:
 
         The tests that failed or were flaky are told how they ended before, the first `LOOKED_UP` of them.
         """
+        context, passed = report.context, report.verdict == "PASSED"
+        alone = LookedBack(report=report, since_green=look_back.since_green((), context.branch, passed=passed))
         if not file_in(self._base).exists():
-            return LookedBack(report=report)
-        context, tests = report.context, [record.test for record in state.ledger.records.values()]
+            return alone
+        tests = [record.test for record in state.ledger.records.values()]
         bad = [case.key for case in report.cases if case.verdict in (Verdict.FAILED, Verdict.FLAKY)]
         ids = {test.key: test.id for test in tests}
 
@@ -110,10 +112,10 @@ class RunHistory:
             return LookedBack(
                 report=shown,
                 comparison=look_back.compared(shown, tests, against) if against else None,
-                since_green=look_back.since_green(runs, context.branch, passed=report.verdict == "PASSED"),
+                since_green=look_back.since_green(runs, context.branch, passed=passed),
             )
 
-        return self._use(look, LookedBack(report=report), DEADLINE)
+        return self._use(look, alone, DEADLINE)
 
     def outcomes(self, context: RunContext, test: TestId, begun: float = float("inf")) -> str:
         """How a test ended in earlier runs of its suite on its branch and the default branch: `Case.history`.

@@ -146,7 +146,7 @@ def _failures(state: RunState, report: Report) -> list[Figure]:
 
 
 def _past(past: LookedBack) -> Iterator[Figure]:
-    """What earlier runs say of this one: nothing where there are none."""
+    """This run beside earlier ones."""
     if past.since_green is not None:
         text = "How many runs ago the suite last passed on this branch; 0: in this one."
         yield _one("runs_since_green", text, past.since_green)
