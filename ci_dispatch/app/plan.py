@@ -10,7 +10,7 @@ from ci_dispatch.app.run_spec import Expected, RunSpec, expect, head_share
 from ci_dispatch.app.settings import Settings
 from ci_dispatch.app.table import table
 from ci_dispatch.planning import planner
-from ci_dispatch.planning.constraints import FREE, Constraints
+from ci_dispatch.planning.constraints import Constraints
 from ci_dispatch.planning.selection import Selection, curve
 from ci_dispatch.suites import open_suite
 from report_merge.render.escape import terminal_name
@@ -35,7 +35,7 @@ def _as_data(expected: Expected, spec: RunSpec, selection: Selection) -> dict[st
     units = planner.units_of(expected.tests, expected.seconds)
     share = head_share(spec.config)
     constraints = Constraints(expected.groups, expected.tests, fleet)
-    free = [unit for unit in units if all(constraints.of(test) == FREE for test in unit.tests)]
+    free = [unit for unit in units if all(constraints.of(test).planned for test in unit.tests)]
     heads = planner.heads(free, fleet, share)
     assigned = {unit.id for head in heads.values() for unit in head}
     return {

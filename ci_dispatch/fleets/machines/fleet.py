@@ -33,7 +33,7 @@ from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.state import MachineState, RunState
 
-END_SECONDS = 30.0  # for a job to end with its children once its machine has seen that its lease is over
+END_SECONDS = 30.0  # for a last renewal that is on its way, and for the job to end with its children
 Ready = Callable[[], Sequence[TestRecord]]
 
 
@@ -238,8 +238,9 @@ class MachineFleet:
         if attempt.started is None or number not in self._overdue:
             return []
         rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
-        picky = any(self._placement.of_test(record.test.id).picky for record in rest)
-        if picky or len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
+        demands = [self._placement.of_test(record.test.id) for record in rest]
+        bound = any(demand.picky or demand.whole for demand in demands)
+        if bound or len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
             return []
         return rest
 
