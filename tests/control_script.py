@@ -41,6 +41,8 @@ class Script:
         connection: Connection = Connection.SSH,
         groups: Sequence[TestGroup] = (),
         labels: Mapping[MachineName, tuple[str, ...]] | None = None,
+        cores: Mapping[MachineName, int] | None = None,
+        speeds: Mapping[MachineName, float] | None = None,
         **numbers: Any,
     ) -> None:
         """`numbers` are fields of `RunPolicy` and `LeasePolicy`."""
@@ -52,7 +54,14 @@ class Script:
         suite = make_tests(tests)
         names = [MachineName(chr(97 + n)) for n in range(machines)]
         specs = [
-            MachineSpec(name=name, connection=connection, cores=slots, slots=slots, labels=(labels or {}).get(name, ()))
+            MachineSpec(
+                name=name,
+                connection=connection,
+                cores=(cores or {}).get(name, slots),
+                slots=slots,
+                speed=(speeds or {}).get(name, 1.0),
+                labels=(labels or {}).get(name, ()),
+            )
             for name in names
         ]
         bus.publish(run_started(suite, specs, {test.id: 1.0 for test in suite}, groups))

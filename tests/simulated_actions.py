@@ -60,6 +60,16 @@ class Faults:
 
 
 @dataclass
+class Work:
+    """What a runner really did, whoever still waited for it."""
+
+    tests: tuple[TestId, ...]
+    machine: MachineName
+    begin: float
+    end: float
+
+
+@dataclass
 class SimulatedJob:
     id: int
     job: MatrixJob
@@ -70,6 +80,7 @@ class SimulatedJob:
     conclusion: str = ""
     lost: bool = False
     report: AttemptResult | None = None
+    work: Work | None = None
 
 
 @dataclass
@@ -107,6 +118,7 @@ class SimulatedActions:
         self._queue: list[SimulatedJob] = []
         self._sends: dict[str, int] = {}
         self._busy: dict[MachineName, SimulatedJob] = {}
+        self.worked: list[Work] = []
         self._events: list[tuple[float, int]] = []
 
     # -- requests ---------------------------------------------------------------------------------------------------
@@ -222,6 +234,8 @@ class SimulatedActions:
         for job in run.jobs.values():
             if not job.conclusion and not job.lost:
                 job.conclusion, job.report = "cancelled", None
+                if job.work is not None:
+                    job.work.end = self.clock.at
                 self._busy = {name: busy for name, busy in self._busy.items() if busy is not job}
         self._queue = [job for job in self._queue if not job.conclusion]
 
@@ -248,6 +262,9 @@ class SimulatedActions:
         return "success" if fine else "failure"
 
     def _assign(self, at: float) -> None:
+        over = [name for name, job in self._busy.items() if job.conclusion and self._gone(name, at) is None]
+        for name in over:  # nothing may have happened since it came back
+            del self._busy[name]
         for job in list(self._queue):
             wanted = self.machines if job.job.machine == ANY_MACHINE else [job.job.machine]
             for name in wanted:
@@ -267,6 +284,8 @@ class SimulatedActions:
         ends = at + seconds
         deaths = [o.begin + self.epoch for o in self.world.outages if o.machine == name]
         death = min((moment for moment in deaths if at < moment < ends), default=None)
+        job.work = Work(tuple(test.id for test in todo), name, at, min(ends, death or ends))
+        self.worked.append(job.work)
         if death is not None:
             job.lost, job.ends = True, death + LOCK_SECONDS
         else:

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from ci_dispatch.core.events import RunResumed
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
     ANY_MACHINE,
     AttemptResult,
@@ -182,12 +183,13 @@ class MortalRun:
         policy: RunPolicy,
         leases: LeasePolicy,
         actions: ActionsPolicy,
+        groups: Sequence[TestGroup] = (),
         seed: int = 0,
     ) -> None:
         self.clock, self.disk, self.state = VirtualClock(), _Disk(), RunState()
         self._tests, self._world, self._seed = tests, world, seed
         self._ssh, self._pool = tuple(over_ssh), tuple(through_github)
-        self._policy, self._leases, self._actions = policy, leases, actions
+        self._policy, self._leases, self._actions, self._groups = policy, leases, actions, tuple(groups)
 
         def heard(test: TestId) -> int:
             return heard_by(self.state)(test)
@@ -220,7 +222,8 @@ class MortalRun:
             return
         if state.started is None:
             pool = (MachineSpec(name=ANY_MACHINE),) if self._pool else ()
-            bus.publish(run_started(self._tests, [*self._ssh, *self._pool, *pool], self._world.seconds))
+            machines = [*self._ssh, *self._pool, *pool]
+            bus.publish(run_started(self._tests, machines, self._world.seconds, self._groups))
         else:
             self._controllers += 1
             resumed = RunResumed(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import reduce
 
 from ci_dispatch.app.github_target import connect
 from ci_dispatch.app.run_spec import RunSpec
@@ -29,6 +30,7 @@ from ci_dispatch.fleets.actions.run.batches import Batch, DispatchPlan, run_and_
 from ci_dispatch.fleets.actions.run.dispatch_state import DispatchFile, EarlierAttempt
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.shard_report import ShardReport
+from ci_dispatch.planning.grouping import both
 from ci_dispatch.run.run_folder import RunFolder
 from report_merge.render.escape import terminal
 
@@ -73,6 +75,7 @@ def adopt(settings: Settings, run: int, folder: RunFolder, spec: RunSpec) -> tup
         title=next((each.view.title for each in told if each.view.id == run), "") or f"run {run}",
         runner="",
         tests=covered.missing,  # nothing was told yet: all of them
+        groups=reduce(both, (plan.groups for plan in plans)),
         machines=(*map(public, settings.config.fleet), MachineSpec(name=ANY_MACHINE)),
         max_retries=settings.config.retry.max_retries,
         fail_if_all_skipped=settings.config.run.fail_if_all_skipped,

@@ -52,12 +52,14 @@ from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.dispatch_state import FILE, DispatchFile, DispatchTarget, dumps, load, restore
 from ci_dispatch.fleets.actions.run.matrix import matrix_jobs, strategy_for
 from ci_dispatch.planning import planner
+from ci_dispatch.planning.constraints import Constraints
 from ci_dispatch.run import run_folder
 from ci_dispatch.run.ports import Suite
 from ci_dispatch.run.run_folder import RunFolder
 from ci_dispatch.run.run_report import ReportCache
 from ci_dispatch.run.state import RunState
 from ci_dispatch.suites import open_suite
+from report_merge.render.wording import some
 
 
 def list_only(settings: Settings, file: Path, extra: tuple[str, ...]) -> ExitCode:
@@ -249,6 +251,14 @@ def actions_policy(spec: RunSpec, shards: int) -> ActionsPolicy:
 def _show_matrix(settings: Settings, spec: RunSpec, expected: Expected, policy: ActionsPolicy) -> ExitCode:
     """`--matrix-only`: what would be dispatched, as JSON and as outputs, which hold one dispatch: none is left out."""
     here, fleet = ActionsEnvironment(settings.environ), spec.config.fleet
+    constraints = Constraints(expected.groups, expected.tests, fleet)
+    bound = [group.spec.name for group in expected.groups if not all(constraints.of(t).planned for t in group.tests)]
+    if bound:
+        raise UsageError(
+            "No matrix was made",
+            why=f"nobody would keep what groups ask for, once all jobs of it run: {some(bound, 3)}",
+            hint="use one workflow (`command: plan`), or dispatch: both keep it",
+        )
     jobs = matrix_jobs(
         planner.units_of(expected.tests, expected.seconds),
         fleet,

@@ -35,7 +35,7 @@ def _as_data(expected: Expected, spec: RunSpec, selection: Selection) -> dict[st
     units = planner.units_of(expected.tests, expected.seconds)
     share = head_share(spec.config)
     constraints = Constraints(expected.groups, expected.tests, fleet)
-    free = [unit for unit in units if all(constraints.of(test).free for test in unit.tests)]
+    free = [unit for unit in units if all(constraints.of(test).planned for test in unit.tests)]
     heads = planner.heads(free, fleet, share)
     assigned = {unit.id for head in heads.values() for unit in head}
     return {

@@ -106,6 +106,9 @@ def plan(
     replay = _replay(wave, spec, settings)
     for text in [*brought, *(note.text for note in notes if isinstance(note, Warned))]:
         say(f"note: {terminal_name(text)}", err=True)
+    if steps := replay.state.constraints.steps():
+        text = f"groups come after each other, so it takes {steps + 1} waves at least, and one more for each retry"
+        say(f"note: {text}", err=True)
     made, usable = replay.plan(wave, spec.config.fleet, policy)
     if not usable:
         raise FleetError("Nothing was planned", why=_sick(replay.state), hint="see `ci-dispatch health`")

@@ -27,15 +27,16 @@ class Demand:
     place: str = ""  # the tests that are to be on one machine with it, as a name
     after: tuple[str, ...] = ()  # groups
     side_effects: bool = False  # outside of the run
+    whole: bool = False  # its tests are to be in one shard, so none is given away while others have run
 
     @property
     def picky(self) -> bool:
-        """Not every machine may have it at any time."""
+        """Not every machine may have it at any time, once its time has come."""
         return bool(self.needs or self.lock or self.place)
 
     @property
-    def free(self) -> bool:
-        """Any machine may have it at any time."""
+    def planned(self) -> bool:
+        """Who gets it can be decided at the start."""
         return not self.picky and not self.after
 
 
@@ -62,7 +63,8 @@ class Constraints:
         self._members = {group.spec.name: [test for test in group.tests if test in self._names] for group in groups}
         self._demands = _demands(groups, tests, machines)
         awaited = {name for demand in self._demands.values() for name in demand.after}
-        self.prerequisites = frozenset(test for name in awaited for test in self._members.get(name, ()))
+        self.locks = frozenset(demand.lock for demand in self._demands.values()) - {""}
+        self.prerequisites = frozenset(test for name in awaited for test in self._members[name])
 
     def __bool__(self) -> bool:
         return bool(self._demands)
@@ -70,18 +72,19 @@ class Constraints:
     def of(self, test: TestId) -> Demand:
         return self._demands.get(test, FREE)
 
-    def obstacle(self, test: TestId, machine: MachineSpec, now: Occupied) -> str:
-        """Why the test may not go to the machine now, or an empty text."""
+    def may_begin(self, test: TestId, now: Occupied, passed: frozenset[str]) -> bool:
+        """Whether at least one machine may have the test now: what it comes after has `passed`, its lock is free."""
         demand = self.of(test)
-        if not demand.picky:
-            return ""
-        if missing := demand.needs - machine.offers:
-            return f"{machine.name} has no label {', '.join(sorted(missing))}"
         holders = now.locks.get(demand.lock, ())
-        if holders and (not demand.on_machine or None in holders or machine.name in holders):
-            return f"{demand.lock} is in use"
-        home = now.places.get(demand.place)
-        return f"{demand.place} runs on {home}" if home not in (None, machine.name) else ""
+        return passed.issuperset(demand.after) and not (holders and (not demand.on_machine or None in holders))
+
+    def may_go(self, test: TestId, machine: MachineSpec, now: Occupied) -> bool:
+        """Whether this machine may have the test now, if any may."""
+        demand = self.of(test)
+        holders = now.locks.get(demand.lock, ())
+        locked = bool(holders) and (not demand.on_machine or None in holders or machine.name in holders)
+        here = now.places.get(demand.place, machine.name) == machine.name
+        return demand.needs <= machine.offers and not locked and here
 
     def words(self, test: TestId, machines: Iterable[MachineSpec]) -> Iterator[str]:
         """What holds for the test, for people; `machines` are all that the run may use."""
@@ -98,6 +101,8 @@ class Constraints:
             yield "it has side effects outside, so that no copy of it is run"
         if demand.place:
             yield f"all of {demand.place} runs on one machine"
+        if demand.whole:
+            yield "one shard has all of it"
 
     # -- what comes after what --------------------------------------------------------------------------------------
 
@@ -107,9 +112,13 @@ class Constraints:
             name for name, tests in self._members.items() if all(verdicts.get(test) in FINE for test in tests)
         )
 
-    def awaited(self, test: TestId, passed: Collection[str]) -> str:
-        """The first group that the test still waits for, or an empty text."""
-        return next((name for name in self.of(test).after if name in self._members and name not in passed), "")
+    def steps(self) -> int:
+        """How many groups come one after another, at most, behind the first; there is no circle."""
+        after = {name: {n for test in tests for n in self.of(test).after} for name, tests in self._members.items()}
+        depth = dict.fromkeys(after, 0)
+        for _ in after:
+            depth = {name: max((depth[each] + 1 for each in before), default=0) for name, before in after.items()}
+        return max(depth.values(), default=0)
 
     def in_vain(
         self, verdicts: Mapping[TestId, Verdict], open_tests: Collection[TestId]
@@ -120,6 +129,8 @@ class Constraints:
             for test, verdict in verdicts.items()
             if test in self.prerequisites and verdict not in FINE
         }
+        if not bad:
+            return
         waiting = [test for test, demand in self._demands.items() if demand.after and test in open_tests]
         while bad:
             broken = {
@@ -147,7 +158,8 @@ def _demands(
         locks.join([word for spec in inside.values() for word in _resources(spec)])
         places.join([name for name, spec in inside.items() if spec.together is Together.MACHINE])
     of_fleet = {word for group in groups for word in group.spec.exclusive}
-    demands = {unit: _demand(inside, locks, places, of_fleet) for unit, inside in groups_of.items()}
+    known = {group.spec.name for group in groups}
+    demands = {unit: _demand(inside, locks, places, of_fleet, known) for unit, inside in groups_of.items()}
     of_place: dict[str, frozenset[str]] = {}  # what the machine of a place must have
     for demand in demands.values():
         of_place[demand.place] = of_place.get(demand.place, frozenset()) | demand.needs
@@ -158,9 +170,13 @@ def _demands(
 
 
 def _demand(
-    inside: Mapping[str, GroupSpec], locks: Joined[str], places: Joined[str], of_fleet: Collection[str]
+    inside: Mapping[str, GroupSpec],
+    locks: Joined[str],
+    places: Joined[str],
+    of_fleet: Collection[str],
+    known: Collection[str],
 ) -> Demand:
-    """Of a unit that is in these groups; it does not wait for one that it is in."""
+    """Of a unit that is in these groups; it waits for those of the `known` ones that it is not in."""
     resource = next((word for spec in inside.values() for word in _resources(spec)), None)
     held = sorted(locks.of(resource)) if resource is not None else []
     place = next((name for name, spec in inside.items() if spec.together is Together.MACHINE), None)
@@ -170,7 +186,12 @@ def _demand(
         on_machine=bool(held) and not any(word in of_fleet for word in held),
         place=" and ".join(sorted(places.of(place))) if place is not None else "",
         side_effects=any(spec.side_effects for spec in inside.values()),
-        after=tuple(dict.fromkeys(name for spec in inside.values() for name in spec.after if name not in inside)),
+        whole=any(spec.together is Together.SHARD for spec in inside.values()),
+        after=tuple(
+            dict.fromkeys(
+                name for spec in inside.values() for name in spec.after if name in known and name not in inside
+            )
+        ),
     )
 
 

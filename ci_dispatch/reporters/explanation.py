@@ -224,7 +224,10 @@ def _why_free(state: RunState, name: MachineName) -> str:
     running = sum(len(lease.shard.tests) for lease in state.ledger.active.values())
     waiting = len(state.ledger.pending)
     if waiting:
-        return f"{count(waiting, 'test')} waited for a later moment or another machine, and {running} were being run"
+        bound = sum(not state.constraints.of(test).planned for test in state.ledger.pending)
+        groups = f", {bound} of them for what their groups ask for" if bound else ""
+        waited = f"{count(waiting, 'test')} waited for a later moment or another machine{groups}"
+        return f"{waited}, and {running} were being run"
     return f"nothing was left to give, and {count(running, 'test')} were being run" if running else "nothing was left"
 
 

@@ -36,28 +36,19 @@ class Placement:
         constraints = self._state.constraints
         if not constraints:
             return records
-        locks, passed = self._locks(held, now), constraints.passed(self._verdicts())
-
-        def may_start(test: TestId) -> bool:
-            demand = constraints.of(test)
-            holders = locks.get(demand.lock, ())
-            return not constraints.awaited(test, passed) and not (
-                holders and (not demand.on_machine or None in holders)
-            )
-
-        return [record for record in records if may_start(record.test.id)]
+        occupied, passed = self._occupied(now, held), constraints.passed(self._verdicts())
+        return [record for record in records if constraints.may_begin(record.test.id, occupied, passed)]
 
     def fitting(
         self, records: Iterable[TestRecord], machine: MachineSpec, usable: Sequence[MachineSpec], now: float
     ) -> list[TestRecord]:
         """Those of `records` that the machine may have now."""
-        occupied = Occupied(locks=self._locks((), now), places=self._places(usable))
-        obstacle = self._state.constraints.obstacle
-        return [record for record in records if not obstacle(record.test.id, machine, occupied)]
+        occupied, may_go = self._occupied(now, usable=usable), self._state.constraints.may_go
+        return [record for record in records if may_go(record.test.id, machine, occupied)]
 
-    def able(self, test: TestId, machine: MachineSpec) -> bool:
-        """Whether the machine has what the test needs, whatever goes on."""
-        return self._state.constraints.of(test).needs <= machine.offers
+    def has_free_slot(self, name: MachineName) -> bool:
+        machine = self._state.machines[name]
+        return len(machine.leases) < machine.spec.slots
 
     def wanted(self, machines: Iterable[MachineState]) -> list[MachineState]:
         """Those of `machines` that have what some test needs whose time has come, well or not."""
@@ -77,7 +68,8 @@ class Placement:
         constraints = self._state.constraints
         passed = constraints.passed(self._verdicts())
         pending = self._state.ledger.pending
-        return {constraints.of(test).needs for test in pending if not constraints.awaited(test, passed)}
+        demands = (constraints.of(test) for test in pending)
+        return {demand.needs for demand in demands if passed.issuperset(demand.after)}
 
     def in_vain(self) -> Iterator[VerdictReached]:
         """The verdicts of tests whose prerequisites will not pass any more."""
@@ -92,6 +84,9 @@ class Placement:
         found = ((test, records[test].verdict) for test in self._state.constraints.prerequisites)
         return {test: verdict for test, verdict in found if verdict is not None}
 
+    def _occupied(self, now: float, held: Collection[TestId] = (), usable: Sequence[MachineSpec] = ()) -> Occupied:
+        return Occupied(locks=self._locks(held, now), places=self._places(usable))
+
     def _places(self, usable: Sequence[MachineSpec]) -> dict[str, MachineName]:
         """Where the tests of each place are: a machine keeps them while it gets work, or runs some of them."""
         names, demand = {machine.name for machine in usable}, self._state.constraints.of
@@ -104,7 +99,10 @@ class Placement:
         return {place: home for place, home in places if home in names or (home, place) in busy}
 
     def _locks(self, held: Collection[TestId], now: float) -> dict[str, set[MachineName | None]]:
-        """Which machines hold which locks."""
+        """Which machines hold which locks; all of them are held while there may be jobs that nobody knows of."""
+        unknown = self._state.unknown_jobs
+        if unknown is not None and now < unknown + max(self._lingers.values(), default=0.0):
+            return {lock: {None} for lock in self._state.constraints.locks}
         holders: dict[str, set[MachineName | None]] = {}
         for attempt in self._state.ledger.attempts.values():
             machine = attempt.lease.machine
@@ -118,6 +116,10 @@ class Placement:
         return holders
 
     def _may_go_on(self, attempt: AttemptRecord, now: float) -> bool:
-        """Its machine could not be asked any more, and nothing has come of it since."""
-        lost = attempt.result is not None and attempt.result.ended is Ended.LOST and not attempt.stale
-        return lost and now < (attempt.ended or 0.0) + self._lingers.get(attempt.lease.machine, 0.0)
+        """Its machine could not be asked any more, or had it in a queue, and nothing has come of it since."""
+        unknown = attempt.result is not None and attempt.result.ended in (Ended.LOST, Ended.NOT_STARTED)
+        return (
+            unknown
+            and not attempt.stale
+            and now < (attempt.ended or 0.0) + self._lingers.get(attempt.lease.machine, 0.0)
+        )

@@ -104,6 +104,7 @@ class RunState:
         self.reassigned: int = 0
         self.warnings: list[Warned] = []
         self.interrupted: int | None = None
+        self.unknown_jobs: float | None = None  # when a controller began whose journal had lost leases: they may run on
         self.unattended = 0.0  # seconds without a controller, between one that died and the next
         self.seq = 0
         self.now = 0.0
@@ -149,6 +150,7 @@ class RunState:
         event, at = stamped.event, stamped.at
         if isinstance(event, RunResumed):
             self.unattended += max(0.0, at - self.now)
+            self.unknown_jobs = at if event.last_lease > self.ledger.last_lease else self.unknown_jobs
         self.seq, self.now = stamped.seq, max(self.now, at)
         self._machine(event, at)  # looks at a lease before the ledger ends it
         self.ledger.apply(event, at)

@@ -104,6 +104,22 @@ def test_dispatch_from_a_desk_needs_a_token_and_nothing_else(desk: Desk, tmp_pat
     assert len(desk.double.hub.runs) == 1
 
 
+def test_what_comes_after_something_is_dispatched_when_its_time_has_come(desk: Desk) -> None:
+    groups = (
+        '[[group]]\nname = "up"\ntitles = ["test_set_up"]\nneeds = ["pi"]\n'
+        '[[group]]\nname = "rest"\nfiles = ["*"]\nafter = ["up"]\n'
+        '[[group]]\nname = "account"\ntitles = ["test_one[[]1*"]\nexclusive = ["account"]\n'
+    )
+    (desk.folder / "ci-dispatch.toml").write_text(CONFIG + groups)
+    (desk.folder / "test_suite.py").write_text(f"{TESTS}\n\ndef test_set_up():\n    pass\n")
+    code, out, err = desk.run("dispatch")
+    assert code == 0, err
+    assert "PASSED 13 tests" in out
+    first, *later = desk.double.hub.runs.values()
+    assert [job.name for job in first.jobs] == ["shard head-1"]
+    assert len(later) == 2, "what is free, and what holds the account"
+
+
 def test_a_hosted_runner_with_nothing_to_log_in_with_still_comes_to_a_verdict(desk: Desk, tmp_path: Path) -> None:
     """The first push of a repository without secrets: no machine can be asked, and the shards run all the same."""
     (desk.folder / "ci-dispatch.toml").write_text(CONFIG.replace("[health]\nskip = true\n", ""))
@@ -165,6 +181,14 @@ def test_a_matrix_that_outputs_cannot_hold_whole_is_refused_and_not_cut(desk: De
     code, out, err = desk.run("dispatch", "--matrix-only", "--shards", "300")
     assert code == 0, err
     assert [len(made["matrix"]["include"]) for made in json.loads(out)["dispatches"]] == [256, 44]
+
+
+def test_a_matrix_that_nobody_watches_over_is_not_made_for_groups_that_ask_for_something(desk: Desk) -> None:
+    group = '[[group]]\nname = "db"\nfiles = ["*"]\nexclusive = ["db"]\n'
+    (desk.folder / "ci-dispatch.toml").write_text(CONFIG + group)
+    code, out, err = desk.run("dispatch", "--matrix-only")
+    assert (code, out) == (2, "")
+    assert "nobody would keep what groups ask for, once all jobs of it run: db" in err
 
 
 def test_what_was_listed_without_a_token_is_dispatched_without_executing_anything(desk: Desk, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.errors import ExitCode, UsageError
 from ci_dispatch.suites.pytest import PytestSuite
+from tests.components import REFERENCE_SUITE
 from tests.integration.whole_run import IMPATIENT, ci_dispatch, repository
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -75,14 +76,14 @@ class Line:
     end: float
 
 
-def suite(folder: Path, *, env: str = "", groups: str = GROUPS) -> Path:
+def suite(folder: Path, *, env: str = "", groups: str = GROUPS, runner: str = "pytest") -> Path:
     machines = "".join(
         f'[[machine]]\nname = "{name}"\nconnection = "local"\ncores = 2\nslots = 2\nlabels = [{labels}]\n'
         f'workdir = "{folder}/{name}"\nenv = {{ WHERE = "{name}" }}\n'
         for name, labels in (("one", ""), ("two", '"gpu"'))
     )
     settings = (
-        f'runner = "pytest"\nsplit = "test"\n'
+        f'runner = "{runner}"\nsplit = "test"\n'
         f'env = {{ CI_DISPATCH_PYTHON = "{sys.executable}", LOG = "{folder}/log.jsonl"{env} }}'
     )
     return repository(
@@ -150,3 +151,48 @@ def test_a_mark_that_says_something_else_is_refused(tmp_path: Path, mark: str, s
     with pytest.raises(UsageError) as refused:
         PytestSuite(SuiteConfig(env={"CI_DISPATCH_PYTHON": sys.executable}), root).list_tests(60.0)
     assert said in str(refused.value)
+
+
+SPEC = """
+const { test } = require('@playwright/test');
+const fs = require('node:fs');
+test.describe.configure({ mode: 'parallel' });
+function timed(name, details, seconds) {
+  test(name, details, async () => {
+    const begin = Date.now() / 1000;
+    await new Promise((done) => setTimeout(done, 1000 * seconds));
+    const line = { test: name, machine: process.env.WHERE, begin, end: Date.now() / 1000 };
+    fs.appendFileSync(process.env.LOG, `${JSON.stringify(line)}\\n`);
+  });
+}
+timed('seeds the shop', {}, 0.2);
+for (const n of [1, 2, 3]) timed(`pays ${n}`, { tag: '@payments' }, 0.2);
+for (const n of [1, 2]) timed(`browses ${n}`, {}, 0.1);
+"""
+TAGGED = """
+[[group]]
+name = "seed"
+titles = ["seeds*"]
+
+[[group]]
+name = "payments"
+tags = ["payments"]
+exclusive = ["sandbox account"]
+after = ["seed"]
+"""
+
+
+@pytest.mark.needs("playwright")
+def test_tags_of_playwright_put_tests_into_groups(tmp_path: Path) -> None:
+    root = suite(tmp_path, groups=TAGGED, runner="playwright")
+    (root / "shop.spec.js").write_text(SPEC)
+    (root / "playwright.config.js").write_text("module.exports = { testDir: '.', workers: 2, fullyParallel: true };")
+    (root / "node_modules").symlink_to(REFERENCE_SUITE / "node_modules")
+    ended = ci_dispatch("run", cwd=root)
+    assert ended.code == ExitCode.PASSED, ended.err
+    ran = sorted(lines(tmp_path), key=lambda line: line.begin)
+    [seed] = [line for line in ran if line.test == "seeds the shop"]
+    paid = [line for line in ran if line.test.startswith("pays")]
+    assert len(ran) == 6
+    assert all(line.begin >= seed.end for line in paid)
+    assert all(first.end <= second.begin for first, second in pairwise(paid))

@@ -36,7 +36,7 @@ from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.run_end import expected_seconds
 from ci_dispatch.run.state import MachineState, RunState
 
-END_SECONDS = 30.0  # for a job to end with its children once its machine has seen that its lease is over
+END_SECONDS = 30.0  # for a last renewal that is on its way, and for the job to end with its children
 Ready = Callable[[], Sequence[TestRecord]]
 
 
@@ -251,9 +251,10 @@ class MachineFleet:
         if attempt.started is None or number not in self._overdue:
             return []
         rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
-        picky = any(self._placement.of_test(record.test.id).picky for record in rest)
+        demands = [self._placement.of_test(record.test.id) for record in rest]
+        bound = any(demand.picky or demand.whole for demand in demands)
         moved = any(record.takeovers or record.copied for record in rest)
-        return [] if picky or moved or len(rest) <= spec.workers_per_shard else rest
+        return [] if bound or moved or len(rest) <= spec.workers_per_shard else rest
 
     def _copy(self, queue: ShardQueue, usable: Sequence[MachineState], now: float) -> Iterator[m.Message | m.Command]:
         """An idle machine runs what still runs elsewhere too, where that is expected to end sooner; each test once."""
@@ -273,7 +274,8 @@ class MachineFleet:
             machine = seen.today(self._state.machines[attempt.lease.machine].spec)
             quiet = now - self._all_running_since(attempt, len(rest))
             for spec in idle:
-                if not all(self._placement.able(r.test.id, spec) and r.avoid_machine != spec.name for r in rest):
+                needs = {label for r in rest for label in self._placement.of_test(r.test.id).needs}
+                if not needs <= spec.offers or any(r.avoid_machine == spec.name for r in rest):
                     continue
                 if (gained := copies.gain(units, machine, seen.today(spec), quiet)) > gain:
                     best, to, gain = rest, spec, gained
@@ -291,7 +293,7 @@ class MachineFleet:
             return []
         rest = [self._ledger.records[test] for test in self._ledger.held(number) if test not in attempt.live]
         demands = [self._placement.of_test(record.test.id) for record in rest]
-        apart = any(demand.side_effects or demand.lock or demand.place for demand in demands)
+        apart = any(each.side_effects or each.lock or each.place or each.whole for each in demands)
         whole = any(record.copied or record.isolate or record.test.atomic for record in rest)
         return [] if apart or whole else rest
 

@@ -74,7 +74,7 @@ class ShardQueue:
         """
         tests = [record.test for record in self._ledger.records.values()]
         if self._placement:
-            tests = [test for test in tests if self._placement.of_test(test.id).free]
+            tests = [test for test in tests if self._placement.of_test(test.id).planned]
         units = planner.units_of(tests, self._expected)
         heads = planner.slot_heads(units, machines, share)
         self._heads = {name: slots for name, slots in heads.items() if name in mine}
@@ -93,16 +93,14 @@ class ShardQueue:
         Work is shared among the `usable` machines; a lone one takes it in parts while others of the `fleet` may return.
         """
         number = self._ledger.last_lease + 1
-        records = self._picky(machine, self._for(machine, ready, usable, now), usable, now)
+        records = self._picky(machine, ready, usable, fleet, now)
         if records:
             self._heads.pop(machine.name, None)  # weighed for a machine that begins with it: now it is everybody's
         head = slots.pop(0) if (slots := self._heads.get(machine.name)) else None
         pending = {record.test.id for record in ready} if head else ()
         if head and all(test in pending for unit in head for test in unit.tests):
             return _shard(number, ShardKind.HEAD, head)
-        records = records or self._for(machine, ready, usable, now)
-        if self._placement:
-            records = self._placement.fitting(records, machine, usable, now)
+        records = records or [record for record in self._for(machine, ready, usable, now) if not self._is_picky(record)]
         if not records:
             return None
         seen = self.observed(fleet, now)
@@ -114,21 +112,57 @@ class ShardQueue:
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
 
     def _picky(
-        self, machine: MachineSpec, records: Sequence[TestRecord], usable: Sequence[MachineSpec], now: float
+        self,
+        machine: MachineSpec,
+        ready: Sequence[TestRecord],
+        usable: Sequence[MachineSpec],
+        fleet: Sequence[MachineSpec],
+        now: float,
     ) -> list[TestRecord]:
         """What not every machine may have at any time, of one lock or without any; it goes before what is free.
 
-        The lock with the most work is the one that would end last.
+        The lock with the most work is the one that would end last. Its tests run one after another, so it goes where
+        the fewest workers have nothing to do meanwhile.
         """
         if not self._placement:
             return []
-        picky = [record for record in records if self._placement.of_test(record.test.id).picky]
+        picky = self._for(machine, [record for record in ready if self._is_picky(record)], usable, now)
         by_lock: dict[str, list[TestRecord]] = {}
         for record in self._placement.fitting(picky, machine, usable, now):
             by_lock.setdefault(self._placement.of_test(record.test.id).lock, []).append(record)
         unlocked = by_lock.pop("", [])
+        for lock, locked in list(by_lock.items()):
+            if self._is_for_a_narrower(machine, locked, usable, fleet, now):
+                del by_lock[lock]
         work = {lock: sum(self._expected.get(r.test.id, 1.0) for r in each) for lock, each in by_lock.items()}
         return by_lock[min(work, key=lambda lock: (-work[lock], lock))] if work else unlocked
+
+    def _is_picky(self, record: TestRecord) -> bool:
+        return self._placement is not None and self._placement.of_test(record.test.id).picky
+
+    def _is_for_a_narrower(
+        self,
+        machine: MachineSpec,
+        records: Sequence[TestRecord],
+        usable: Sequence[MachineSpec],
+        fleet: Sequence[MachineSpec],
+        now: float,
+    ) -> bool:
+        """Whether a machine with fewer workers has a free slot, may have some of these, and is not what ends last."""
+        assert self._placement is not None
+        if self._placement.of_test(records[0].test.id).on_machine:
+            return False
+        work = sum(self._expected.get(record.test.id, 1.0) for record in records)
+        power = sum(each.power for each in usable)
+        rest = sum(self._expected.get(test, 1.0) for test in self._ledger.pending) / power
+        return any(
+            each.workers_per_shard < machine.workers_per_shard
+            and work / each.speed <= max(work / machine.speed, rest)
+            and self._placement.has_free_slot(each.name)
+            and self._placement.fitting(self._for(each, records, usable, now), each, usable, now)
+            for each in fleet
+            if each in usable
+        )
 
     def _pull(
         self, records: Sequence[TestRecord], seen: Observed, machine: MachineSpec, sharing: Sequence[MachineSpec]

@@ -60,9 +60,12 @@ after = ["set-up"]
 """
 
 
-def test_dependents_go_into_the_wave_after_what_they_wait_for(tmp_path: Path) -> None:
+def test_dependents_go_into_the_wave_after_what_they_wait_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     room = room_of(tmp_path, AFTER)
     room.plan()
+    assert "it takes 2 waves at least" in capsys.readouterr().err
     assert list(wave(room).values()) == [["a"]]
     room.all_pass()
     assert room.again(2)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from ci_dispatch.core.events import AttemptFinished
+from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
 from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
@@ -115,6 +116,17 @@ def test_a_job_that_ended_by_itself_meanwhile_counts_as_it_is() -> None:
     script.finish(A, at=5.0)
     assert script.state.finished is not None
     assert script.state.verdicts[Verdict.PASSED] == 200
+
+
+def test_what_one_shard_must_have_whole_is_not_given_away() -> None:
+    tests = tuple(test.id for test in make_tests(40))
+    whole = TestGroup(spec=GroupSpec(name="g", together=Together.SHARD), tests=tests)
+    script = Script(tests=40, head_share=1.0, check_first=False, groups=[whole])
+    script.say(m.Started(script.lease_of(A)), 1.0)
+    for number in range(2):
+        report(script, seconds=60.0, at=1.5 + number)
+    finish_all(script, at=4.0)
+    assert not [command for command in script.commands if isinstance(command, CancelJob)]
 
 
 @pytest.mark.parametrize(("results", "interrupts"), [(1, False), (2, True)])

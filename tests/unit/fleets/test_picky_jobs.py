@@ -11,7 +11,7 @@ from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
 from ci_dispatch.core.model import Ended, Test, TestId, UnitId, Verdict
 from ci_dispatch.fleets.actions import messages as g
 from ci_dispatch.fleets.actions.rest.models import JobView
-from ci_dispatch.fleets.actions.run.batches import batches
+from ci_dispatch.fleets.actions.run.batches import batches, unpack
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from tests.actions_script import A, ActionsScript, B, job
 from tests.simulation import make_tests
@@ -42,6 +42,12 @@ def test_one_job_holds_a_resource_of_the_fleet_with_one_worker_and_is_pinned() -
     assert locked.workers == 1
     assert locked.machine in (A, B)
     assert sorted(test for job in jobs(script) for test in job.shard.tests) == IDS
+
+
+def test_a_job_that_holds_a_lock_is_a_dispatch_of_its_own_so_that_it_can_be_cancelled_at_once() -> None:
+    script = ActionsScript(6, [of(0, 1, exclusive=("db",)), of(2, exclusive=("licence",))])
+    locks = [[job.job.lock for job in run.jobs.values()] for run in script.fleet.runs]
+    assert sorted(locks, key=len) == [["db"], ["licence"], ["", ""]]
 
 
 def test_one_job_on_each_machine_holds_a_resource_of_machines() -> None:
@@ -112,3 +118,10 @@ def test_a_job_that_no_runner_takes_moves_only_to_a_machine_that_may_have_it(
         script.say(g.RunnersSeen(busy=()), float(at))
     moved = [a for a in script.state.ledger.attempts.values() if a.result and a.result.ended is Ended.NOT_STARTED]
     assert bool(moved) is moves
+
+
+def test_what_is_dispatched_says_what_holds_for_it_to_whoever_watches_without_the_folder() -> None:
+    locked, free = of(0, 1, exclusive=("db",)), of(2, needs=("a",))
+    script = ActionsScript(6, [locked, free])
+    plans = [unpack(run.batch.inputs["plan"]) for run in script.fleet.runs]
+    assert [group for plan in plans for group in plan.groups] == [locked, free]

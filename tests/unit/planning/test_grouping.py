@@ -8,6 +8,7 @@ from ci_dispatch.config import load
 from ci_dispatch.core.errors import ConfigError, ExitCode
 from ci_dispatch.core.groups import GroupSpec, TestGroup, TestMarks, Together
 from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId
+from ci_dispatch.planning.constraints import Constraints
 from ci_dispatch.planning.grouping import Grouped, both, check_machines, group
 
 FLEET = (
@@ -182,3 +183,18 @@ def test_a_table_that_says_something_else_is_refused(toml: str, said: str) -> No
     with pytest.raises(ConfigError) as error:
         load(toml)
     assert said in str(error.value)
+
+
+def test_steps_are_groups_that_come_one_after_another() -> None:
+    one, two = GroupSpec(name="a", titles=("*one",)), GroupSpec(name="b", titles=("*two",), after=("a",))
+    three = GroupSpec(name="c", titles=("*three",), after=("a", "b"))
+    assert [
+        Constraints(made.groups, made.tests).steps()
+        for made in (group(TESTS, {}, specs) for specs in ([one], [one, two], [one, two, three]))
+    ] == [0, 1, 2]
+
+
+def test_what_shares_a_shard_can_be_planned_at_the_start_and_is_not_cut_later() -> None:
+    made = group(TESTS, {}, [GroupSpec(name="g", titles=("*one", "*three"), together=Together.SHARD)])
+    demand = Constraints(made.groups, made.tests).of(TestId("one"))
+    assert (demand.planned, demand.whole) == (True, True)

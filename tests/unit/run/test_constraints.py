@@ -7,12 +7,23 @@ from typing import Any
 import pytest
 
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.events import RunFinished, VerdictReached
+from ci_dispatch.core.events import RunFinished, RunResumed, Stamped, VerdictReached
 from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
-from ci_dispatch.core.model import AttemptResult, Ended, FailureCause, MachineName, ShardKind, TestId, Verdict
+from ci_dispatch.core.model import (
+    AttemptResult,
+    Ended,
+    FailureCause,
+    LeaseNumber,
+    MachineName,
+    ShardKind,
+    TestId,
+    Verdict,
+)
 from ci_dispatch.fleets.machines.fleet import END_SECONDS, StartJob
 from ci_dispatch.run import messages as m
+from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.retry import RetryPolicy
+from ci_dispatch.run.state import RunState
 from tests.control_script import A, B, Script, checked
 
 IDS = [TestId(f"t{n:05}") for n in range(8)]
@@ -97,6 +108,15 @@ class TestLocks:
         assert given(run, B) == []
         assert [start.workers for start in run.commands if isinstance(start, StartJob)] == [1]
 
+    def test_it_goes_where_the_fewest_workers_have_nothing_to_do_meanwhile(self) -> None:
+        run = script(of(0, exclusive=("db",)), tests=8, cores={A: 8, B: 1}, head_share=0.5)
+        assert given(run, B) == [IDS[0]]
+        assert IDS[0] not in given(run, A)
+
+    def test_unless_the_run_would_wait_for_it(self) -> None:
+        run = script(of(*range(6), exclusive=("db",)), tests=8, cores={A: 8, B: 1}, speeds={B: 0.1})
+        assert sorted(given(run, A)) == IDS[:6]
+
     def test_the_next_one_begins_when_it_is_free(self) -> None:
         run = script(
             of(0, 1, exclusive=("db",), needs=("gpu",)), of(2, exclusive=("db",)), tests=3, labels={B: ("gpu",)}
@@ -132,6 +152,15 @@ class TestLocks:
         for second in range(14, 40):
             run.say(m.Tick(), float(second))
         assert end(run) is None
+
+    def test_who_resumes_a_journal_that_lost_leases_waits_for_jobs_that_nobody_knows_of(self) -> None:
+        run = script(of(0, 1, exclusive=("db",)), tests=2)
+        state = RunState()
+        for at, event in ((0.0, run.events[0]), (100.0, RunResumed(controller="another", last_lease=LeaseNumber(3)))):
+            state.apply(Stamped(seq=state.seq + 1, at=at, event=event))
+        placement, records = Placement(state, {A: 42.0}), list(state.ledger.records.values())
+        assert placement.startable(records, (), 141.0) == []
+        assert placement.startable(records, (), 143.0) == records
 
     def test_no_idle_machine_takes_over_what_holds_one(self) -> None:
         run = script(of(0, exclusive=("db",)), tests=2)

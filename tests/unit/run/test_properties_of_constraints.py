@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ci_dispatch.config.choices import Strategy
@@ -16,16 +16,20 @@ from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import Stamped, VerdictReached
 from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
-from ci_dispatch.core.model import ANY_MACHINE, Ended, MachineSpec, RunId, Test, TestId, Verdict
+from ci_dispatch.core.model import ANY_MACHINE, Ended, MachineName, MachineSpec, RunId, Test, TestId, Verdict
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 from ci_dispatch.fleets.actions.waves.planned_wave import PlannedWave
 from ci_dispatch.fleets.actions.waves.replay import Replay
-from ci_dispatch.run.journal import Journal
+from ci_dispatch.fleets.machines.fleet import LeasePolicy
+from ci_dispatch.run.control import RunPolicy
+from ci_dispatch.run.journal import Journal, loads
 from ci_dispatch.run.ledger import AttemptRecord
+from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
-from tests.simulated_actions import Faults, simulate_fleets
-from tests.simulation import EventRecorder, make_tests
+from tests.simulated_actions import Faults, SimulatedActions, simulate_fleets
+from tests.simulated_deaths import Death, MortalRun
+from tests.simulation import EventRecorder, Outage, World, make_tests
 from tests.unit.fleets.test_replay import Workflow
 from tests.unit.run.test_properties import machine, replayed
 from tests.unit.run.test_properties_of_fleets import world_of
@@ -74,6 +78,7 @@ class Kept:
     def check(self) -> None:
         self.needs()
         self.locks()
+        self.alone()
         self.places()
         self.order()
 
@@ -93,6 +98,11 @@ class Kept:
         for resource in {word for group in self.groups for word in group.spec.exclusive_on_machine}:
             tests = {t for g in self.groups if resource in g.spec.exclusive_on_machine for t in g.tests}
             self.apart(tests, everywhere=False)
+
+    def alone(self) -> None:
+        """A shard that holds a lock has tests with that one lock only."""
+        for attempt in self.state.ledger.attempts.values():
+            assert len({self.state.constraints.of(test).lock for test in attempt.lease.shard.tests}) == 1
 
     def apart(self, tests: Collection[TestId], *, everywhere: bool) -> None:
         for one, other in combinations(self.attempts(tests), 2):
@@ -123,6 +133,16 @@ class Kept:
                 assert max(reached[test] for test in before) <= attempt.lease.granted + ROUNDED
 
 
+def check_runners(github: SimulatedActions, groups: Sequence[TestGroup]) -> None:
+    """Whoever still waits for them: two runners never work on tests that hold one resource."""
+    holders = {(word, g.spec.name): g.tests for g in groups for word in g.spec.exclusive}
+    for resource in {word for word, _ in holders}:
+        tests = {test for (word, _), inside in holders.items() if word == resource for test in inside}
+        works = sorted((w for w in github.worked if tests & set(w.tests)), key=lambda work: work.begin)
+        for one, other in pairwise(works):
+            assert one.end <= other.begin + ROUNDED, (resource, one, other)
+
+
 def with_dependents(truth: Mapping[TestId, Verdict], groups: Sequence[TestGroup]) -> dict[TestId, Verdict]:
     """What does not run because of what failed before it; groups come after earlier ones only."""
     made, members = dict(truth), {group.spec.name: group.tests for group in groups}
@@ -149,7 +169,7 @@ def run_once(seed: int, count: int, machines: int, over_ssh: int) -> list[Stampe
     world, truth = world_of(random, count, fleet)
     groups = random_groups(tests, random)
     disk, recorder = io.BytesIO(), EventRecorder()
-    state, _ = simulate_fleets(
+    state, github = simulate_fleets(
         tests,
         world,
         over_ssh=fleet[:over_ssh],
@@ -164,6 +184,7 @@ def run_once(seed: int, count: int, machines: int, over_ssh: int) -> list[Stampe
         journal=Journal(disk),
     )
     Kept(state, groups, recorder.events).check()
+    check_runners(github, groups)
     check_verdicts(state, disk, with_dependents(truth, groups))
     return recorder.events
 
@@ -185,6 +206,7 @@ def test_through_github_constraints_are_kept(seed: int, count: int, machines: in
 
 @settings(max_examples=60)
 @given(seed=SEEDS, count=st.integers(2, 40))
+@example(seed=1351, count=31)  # a machine came back, and nothing had happened there since it was lost
 def test_over_both_fleets_at_once_constraints_are_kept(seed: int, count: int) -> None:
     run_once(seed, count, 4, over_ssh=2)
 
@@ -252,7 +274,81 @@ def test_in_one_workflow_constraints_are_kept_in_every_wave(seed: int, tests: in
     assert last.state.finished.exit_code != ExitCode.PASSED or set(verdicts) <= set(FINE)
 
 
+@settings(max_examples=20)
+@given(seed=SEEDS, count=st.integers(1, 40))
+def test_groups_that_ask_for_nothing_change_nothing(seed: int, count: int) -> None:
+    tests = make_tests(count)
+    asks = [GroupSpec(name="a"), GroupSpec(name="b", after=("c",)), GroupSpec(name="d", needs=LABELS)]
+    idle = [TestGroup(spec=spec, tests=tuple(test.id for test in tests)) for spec in asks]
+
+    def events(groups: Sequence[TestGroup]) -> list[Stamped]:
+        random, recorder = Random(seed), EventRecorder()
+        fleet = [replace(machine(n, random), labels=LABELS) for n in range(3)]
+        world, _ = world_of(random, count, fleet)
+        github = fleet[2:] if random.random() < 0.5 else []
+        simulate_fleets(
+            tests, world, over_ssh=[m for m in fleet if m not in github], through_github=github,
+            actions=ActionsPolicy(strategy=Strategy.PINNED), groups=groups, seed=seed, reporters=[recorder],
+        )  # fmt: skip
+        return recorder.events[1:]
+
+    assert events(idle) == events([])
+
+
 @settings(max_examples=10)
 @given(seed=SEEDS, count=st.integers(2, 40))
 def test_the_same_run_goes_the_same_way(seed: int, count: int) -> None:
     assert run_once(seed, count, 3, over_ssh=3) == run_once(seed, count, 3, over_ssh=3)
+
+
+@settings(max_examples=60)
+@given(seed=SEEDS, count=st.integers(2, 12), ssh=st.integers(0, 3))
+def test_constraints_are_kept_wherever_a_controller_dies(seed: int, count: int, ssh: int) -> None:
+    random = Random(seed)
+    tests, fleet = make_tests(count), [labelled(n, random) for n in range(3)]
+    groups = random_groups(tests, random)
+    run = MortalRun(
+        tests,
+        World(seconds={test.id: random.uniform(0.5, 8) for test in tests}, live=random.random() < 0.7),
+        over_ssh=fleet[:ssh],
+        through_github=fleet[ssh:],
+        policy=RunPolicy(retry=RetryPolicy(backoff=1.0), report_grace=90.0, give_up_after=300.0),
+        leases=LeasePolicy(),
+        actions=ActionsPolicy(strategy=Strategy.PINNED, queue_timeout=300.0),
+        groups=groups,
+        seed=seed,
+    )
+    deaths = [
+        Death(
+            random.randint(1, 30),
+            written=random.random() < 0.7,
+            commands=random.randint(0, 1),
+            pause=random.choice([0.5, 60.0]),
+            lost=random.choice([0, 0, 2]),
+        )
+        for _ in range(2)
+    ]
+    state = run.run(sorted(deaths, key=lambda death: death.line))
+    Kept(state, groups, [stamped for line in run.disk.lines for stamped in loads(line)]).check()
+    check_runners(run.github, groups)
+    assert {record.verdict for record in state.ledger.records.values()} == {Verdict.PASSED}
+
+
+def test_a_job_that_waits_for_a_lost_machine_does_not_begin_beside_the_one_that_took_its_place() -> None:
+    tests = make_tests(9)
+    fleet = [MachineSpec(name=MachineName(f"m{n}"), cores=1 if n == 0 else 2) for n in range(3)]
+    world = World(seconds={test.id: 120.0 for test in tests}, outages=[Outage(fleet[0].name, 0.2, 150.0)])
+    ids = [test.id for test in tests]
+    groups = [
+        TestGroup(spec=GroupSpec(name="g", exclusive=("db",)), tests=tuple(ids[:3])),
+        TestGroup(spec=GroupSpec(name="h", needs=("m1",)), tests=tuple(ids[3:])),
+    ]
+    state, github = simulate_fleets(
+        tests, world, through_github=fleet, actions=ActionsPolicy(strategy=Strategy.PINNED), groups=groups
+    )
+    assert state.finished is not None
+    assert state.finished.exit_code == ExitCode.PASSED
+    machines = [a.lease.machine for a in state.ledger.attempts.values() if groups[0].tests[0] in a.lease.shard.tests]
+    assert machines[0] == "m0"
+    assert len(machines) > 1
+    check_runners(github, groups)

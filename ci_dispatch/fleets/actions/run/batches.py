@@ -11,11 +11,12 @@ import base64
 import binascii
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ci_dispatch.core import codec
 from ci_dispatch.core.codec import Value, replace
 from ci_dispatch.core.errors import NothingToRun, UsageError
+from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import MachineName, ShardId, Test, TestId
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob
 
@@ -49,6 +50,7 @@ class DispatchPlan(Value):
     tests: Mapping[ShardId, tuple[Test, ...]]
     extra: tuple[str, ...] = ()  # arguments for the test runner
     total: int = 0  # tests of the whole run: other dispatches have the others
+    groups: tuple[TestGroup, ...] = ()  # what holds for these tests, for whoever watches the run without its folder
     v: int = 0  # of this format; `pack` sets it
 
 
@@ -61,6 +63,7 @@ def batches(
     commit: str = "",
     total: int = 0,
     extra: Sequence[str] = (),
+    groups: Sequence[TestGroup] = (),
     max_inputs: int = MAX_INPUTS,
 ) -> list[Batch]:
     """`jobs` as dispatches that GitHub accepts, in order; their ids are `name` and a number.
@@ -79,9 +82,12 @@ def batches(
     while waiting:
         batch_id = f"{name}.{len(made) + 1}"
         count = min(len(waiting), MAX_JOBS)
+        locked = next((number for number, job in enumerate(waiting[:count]) if job.lock), count)
+        count = max(1, locked)  # alone, so that it can be cancelled at once: only whole dispatches can
         while count:
             entries = entries_of(waiting[:count], timeout_minutes, commit)
-            plan = replace(whole, tests={job.shard.id: _tests(job, tests) for job in waiting[:count]})
+            sent = {job.shard.id: _tests(job, tests) for job in waiting[:count]}
+            plan = replace(whole, tests=sent, groups=_narrowed(groups, {t.id for each in sent.values() for t in each}))
             inputs = {"matrix": _compact({"include": entries}), "plan": pack(plan), "dispatch_id": batch_id}
             if len(_compact(inputs)) <= max_inputs:
                 break
@@ -112,6 +118,11 @@ def entries_of(jobs: Sequence[MatrixJob], timeout_minutes: int, commit: str) -> 
 
 def _tests(job: MatrixJob, tests: Mapping[TestId, Test]) -> tuple[Test, ...]:
     return tuple(tests[test] for test in job.shard.tests)
+
+
+def _narrowed(groups: Sequence[TestGroup], tests: Collection[TestId]) -> tuple[TestGroup, ...]:
+    narrowed = (replace(group, tests=tuple(test for test in group.tests if test in tests)) for group in groups)
+    return tuple(group for group in narrowed if group.tests)
 
 
 def _compact(value: object) -> str:

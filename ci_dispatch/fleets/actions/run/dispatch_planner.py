@@ -113,6 +113,7 @@ class DispatchPlanner:
             commit=self._policy.commit,
             total=self._state.total,
             extra=self._policy.extra,
+            groups=started.groups,
             max_inputs=MAX_INPUTS,
         )
 

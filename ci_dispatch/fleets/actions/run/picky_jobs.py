@@ -37,16 +37,20 @@ def machines_for(
     ends: dict[MachineName, float] = {spec.name: 0.0 for spec in machines}
     given: dict[MachineName, list[TestRecord]] = {}
     for piece in _pieces(records, placement, expected):
-        ranked: list[tuple[tuple[float, float, float, float, float], MachineName, list[TestRecord]]] = []
+        ranked: list[tuple[tuple[float, ...], MachineName, list[TestRecord]]] = []
         for number, spec in enumerate(machines):
             allowed = [record for record in piece if record.test.id in may[spec.name]]
+            if not allowed:
+                continue
+            work, locked = _work(allowed, expected), any(placement.of_test(r.test.id).lock for r in allowed)
             avoided = any(record.avoid_machine == spec.name for record in allowed)
-            end = ends[spec.name] + _work(allowed, expected) / spec.power
-            rank = (-_work(allowed, expected), float(spec.name in quiet), float(avoided), end, float(number))
-            ranked += [(rank, spec.name, allowed)] if allowed else []
+            end = ends[spec.name] + work / (spec.speed if locked else spec.power)
+            idle = spec.workers_per_shard if locked else 1  # of these workers one has something to do
+            rank: tuple[float, ...] = (-work, spec.name in quiet, avoided, end, idle, number)
+            ranked.append((rank, spec.name, allowed))
         if ranked:
-            rank, name, allowed = min(ranked, key=lambda each: each[0])
-            ends[name] = rank[3]
+            best, name, allowed = min(ranked, key=lambda each: each[0])
+            ends[name] = best[3]
             given.setdefault(name, []).extend(allowed)
     return given
 
