@@ -14,6 +14,7 @@ NAMES = (
     "plan",
     "learning",
     "policies",
+    "pulls",
     "controller",
     "terminal",
     "dashboard",

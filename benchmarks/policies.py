@@ -89,7 +89,7 @@ def of(policy: SharingPolicy) -> Callable[[Case], float]:
 def former(case: Case) -> float:
     """ci-dispatch as it was: heads by longest first alone, of a constant share."""
     with mock.patch.object(planner, "slot_heads", _heads_by_longest_first):
-        return ours(case, 0.5 + 0.42 * case.known)
+        return ours(case, 0.5 + 0.42 * case.known, copies=False)
 
 
 def _heads_by_longest_first(
@@ -111,7 +111,12 @@ def _heads_by_longest_first(
     return {name: [head] for name, head in given.items()}  # of one slot
 
 
-def ours(case: Case, share: float | None = None) -> float:
+def without_copies(case: Case) -> float:
+    """ci-dispatch where stragglers run once."""
+    return ours(case, copies=False)
+
+
+def ours(case: Case, share: float | None = None, *, copies: bool = True) -> float:
     """A whole run of the engine, which believes what the case says that it does."""
     tests = [
         Test(id=TestId(f"t{n:05}"), unit=UnitId(f"u{n:05}"), file=f"f{file}", title=(f"t{n}",))
@@ -128,7 +133,7 @@ def ours(case: Case, share: float | None = None) -> float:
     elif case.factor < 1:
         world.slowdown = Slowdown(STRICKEN.name, case.middle, case.factor)
     believed: Mapping[TestId, float] = dict(zip(ids, case.believed, strict=True))
-    terms = {"head_share": case.head_share if share is None else share}
+    terms = {"head_share": case.head_share if share is None else share, "copies": copies}
     state = simulate(tests, case.fleet, world, expected=believed, terms=terms)
     assert state.finished is not None
     return state.finished.makespan.realised
@@ -137,6 +142,7 @@ def ours(case: Case, share: float | None = None) -> float:
 POLICIES: Mapping[str, Callable[[Case], float]] = {
     **{title: of(policy) for title, policy in SHARING_POLICIES.values()},
     "ci-dispatch, longest first, as it was": former,
+    "ci-dispatch, no copies of stragglers": without_copies,
     "**ci-dispatch**": ours,
 }
 

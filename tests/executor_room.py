@@ -106,6 +106,7 @@ class FakeSuite:
     def __init__(self) -> None:
         self.reading = AttemptReading(results=tuple(TestResult(test=t.id, verdict=Verdict.PASSED) for t in TESTS))
         self.defect: Exception | None = None
+        self.late: tuple[str, ...] = ()
 
     def tools(self) -> tuple[str, ...]:
         return ()
@@ -117,7 +118,7 @@ class FakeSuite:
         self, tests: Sequence[Test], place: AttemptPaths, *, workers: int, shard: int, extra: Sequence[str]
     ) -> Invocation:
         words = (str(workers), str(shard), *(test.id for test in tests), *extra)
-        return Invocation(argv=words, cwd=place.tree)
+        return Invocation(argv=words, cwd=place.tree, late=self.late)
 
     def live_result(self, line: bytes) -> TestResult | None:
         return TestResult(test=TestId(line.decode()), verdict=Verdict.PASSED) if line.startswith(b"t") else None
@@ -151,7 +152,7 @@ class Room:
             extra=("--extra",),
         )
 
-    def start(self, number: int = 1, machine: MachineName = FAR, epoch: str = "") -> None:
+    def start(self, number: int = 1, machine: MachineName = FAR, epoch: str = "", *, more: bool = False) -> None:
         shard = Shard(id=ShardId("s"), kind=ShardKind.HEAD, tests=tuple(test.id for test in TESTS))
         lease = Lease(
             number=LeaseNumber(number),
@@ -160,7 +161,7 @@ class Room:
             granted=0.0,
             epoch=epoch,
         )
-        self.executor.carry_out(StartJob(lease, TESTS, workers=3))
+        self.executor.carry_out(StartJob(lease, TESTS, workers=3, more=more))
 
     def work(self, number: int = 1, machine: MachineName = FAR) -> m.LeaseEnded:
         self.start(number, machine)

@@ -92,6 +92,7 @@ def lease_policy(config: Config) -> LeasePolicy:
         head_share=head_share(config),
         lease=config.run.lease,
         shard_timeout=config.run.shard_timeout,
+        copies=config.run.copies,
         start_grace=2 * config.run.sync_timeout,  # the copy, and making it ready
     )
 

@@ -37,3 +37,11 @@ class Split(StrEnum):
     AUTO = "auto"  # as small as the runner itself would
     TEST = "test"
     FILE = "file"
+
+
+class StartAhead(StrEnum):
+    """How far a test runner may be loaded before it has a lease."""
+
+    OFF = "off"
+    PLUGINS = "plugins"  # what is installed, and nothing of the suite's own
+    CONFTEST = "conftest"

@@ -1,12 +1,12 @@
 """The settings of a group of tests: [[group]]."""
-# ruff: noqa: RUF009  (a setting's default is an argument of its declaration; `setting` gives a dataclass field)
+# ruff: noqa: RUF009, FBT003  (a setting's default is an argument of its declaration; `setting` gives a dataclass field)
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ci_dispatch.config.setting import setting
-from ci_dispatch.config.value_types import choice, text, texts
+from ci_dispatch.config.value_types import boolean, choice, text, texts
 from ci_dispatch.core.groups import Together
 
 _WORD = r"[^\x00-\x1f\x7f-\x9f,]{1,100}"
@@ -36,3 +36,6 @@ class GroupConfig:
     )
     needs: tuple[str, ...] = setting((), texts(), "Labels that the machine must have, or its name.")
     after: tuple[str, ...] = setting((), texts(), "Groups that must have passed before; else they are not run.")
+    side_effects: bool = setting(
+        False, boolean(), "They change something outside (send mail, charge a card): never run twice at the same time."
+    )

@@ -26,7 +26,8 @@ OTHER_VARIABLES = {  # variables that are no settings of a run
     "CI_DISPATCH_PYTHON": "names the Python of a pytest suite, where none of the usual places has it.",
     "CI_DISPATCH_DASHBOARD_TOKEN": "keeps the link of a dashboard the same when it is started again.",
 }
-IN_JOBS = ("JOB", "LAUNCHED", "LIVE", "TESTS", "TREE", "WORKERS")  # what a runner finds in its environment
+# What a runner finds in its environment.
+IN_JOBS = ("AHEAD", "BEGIN", "JOB", "LAUNCHED", "LIVE", "TESTS", "TREE", "WORKERS")
 NOT_SETTINGS = {*OTHER_VARIABLES, *(PREFIX + name for name in IN_JOBS)}
 
 KeyPath = tuple[str | int, ...]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from ci_dispatch.config.choices import ProgressMode, Split, Strategy, Transfer
+from ci_dispatch.config.choices import ProgressMode, Split, StartAhead, Strategy, Transfer
 from ci_dispatch.config.machine_section import HOST
 from ci_dispatch.config.setting import setting, settings_of
 from ci_dispatch.config.slack import SlackConfig
@@ -69,6 +69,11 @@ class SuiteConfig:
         Split.AUTO,
         choice(Split),
         "The smallest piece of work. auto: never smaller than the runner itself would cut.",
+    )
+    start_ahead: StartAhead = setting(
+        StartAhead.PLUGINS,
+        choice(StartAhead),
+        "How far the next pytest may be loaded while one runs: off, plugins, or conftest (those of the suite's root).",
     )
     tools: tuple[str, ...] = setting((), texts(), "Programs every machine must have besides those the runner needs.")
     exclude: tuple[str, ...] = setting(
@@ -165,6 +170,9 @@ class RunConfig:
         "How the work tree gets to a machine. copy: as it lies here; git: it fetches the commit from `origin`.",
     )
     sync_timeout: float = setting(300.0, duration(1), "Longest time for bringing the work tree to a machine.")
+    copies: bool = setting(
+        True, boolean(), "Run what still runs at the end on an idle machine too, when that is expected to end sooner."
+    )
     target_time: float | None = setting(
         None,
         optional(duration(1)),

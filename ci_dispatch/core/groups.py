@@ -32,6 +32,7 @@ class GroupSpec(Value):
     exclusive_on_machine: tuple[str, ...] = ()  # resources that one shard on each machine holds at a time
     needs: tuple[str, ...] = ()  # labels of the machine
     after: tuple[str, ...] = ()  # groups that have passed before
+    side_effects: bool = False  # outside: no test is run while it runs elsewhere already
 
     @property
     def selects(self) -> bool:

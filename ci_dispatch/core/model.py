@@ -100,6 +100,7 @@ class ShardKind(StrEnum):
     TAIL = "tail"  # pulled later, ever smaller
     RETRY = "retry"  # failed tests again
     REASSIGNED = "reassigned"  # what another machine lost
+    COPY = "copy"  # what still runs elsewhere too: the first result counts
 
 
 class Charge(StrEnum):

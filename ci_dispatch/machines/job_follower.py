@@ -70,6 +70,7 @@ class JobFollower:
             return JobEnd(ended=Ended.CANCELLED, reason="cancelled before it began")
         request = {
             "spec": None if self._started else self._machine.job_spec(self._job),
+            "standby": folder_name(self._job.standby) if self._job.standby else "",
             "live": self._job.invocation.live,
             "output_offset": self._offsets[protocol.OUTPUT],
             "live_offset": self._offsets[protocol.LIVE],

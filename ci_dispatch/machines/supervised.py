@@ -252,7 +252,12 @@ class SupervisedMachine:
             "hidden": self.environment.hidden,
             "env": {**self.spec.env, **invocation.env, **self.environment.secrets},
             "live": invocation.live,
-            "files": {name: base64.b64encode(data).decode() for name, data in invocation.files.items()},
+            "files": {
+                name: base64.b64encode(data).decode()
+                for name, data in invocation.files.items()
+                if not (job.waits and name in invocation.late)
+            },
+            "waits": job.waits,
             "interrupt_grace": invocation.interrupt_grace,
             "terminate_grace": invocation.terminate_grace,
             "lease": job.lease_seconds,

@@ -26,6 +26,7 @@ class Demand:
     on_machine: bool = False  # the lock is one of its machine; else of the whole fleet
     place: str = ""  # the tests that are to be on one machine with it, as a name
     after: tuple[str, ...] = ()  # groups
+    side_effects: bool = False  # outside of the run
     whole: bool = False  # its tests are to be in one shard, so none is given away while others have run
 
     @property
@@ -96,6 +97,8 @@ class Constraints:
         if demand.needs:
             able = ", ".join(machine.name for machine in machines if demand.needs <= machine.offers)
             yield f"it needs {', '.join(sorted(demand.needs))}, which {able or 'no machine'} has"
+        if demand.side_effects:
+            yield "it has side effects outside, so that no copy of it is run"
         if demand.place:
             yield f"all of {demand.place} runs on one machine"
         if demand.whole:
@@ -182,6 +185,7 @@ def _demand(
         lock=" and ".join(held),
         on_machine=bool(held) and not any(word in of_fleet for word in held),
         place=" and ".join(sorted(places.of(place))) if place is not None else "",
+        side_effects=any(spec.side_effects for spec in inside.values()),
         whole=any(spec.together is Together.SHARD for spec in inside.values()),
         after=tuple(
             dict.fromkeys(

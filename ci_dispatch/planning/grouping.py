@@ -105,7 +105,8 @@ def _parts(mark: GroupSpec) -> Iterator[GroupSpec]:
 
 def _written(mark: GroupSpec) -> str:
     given = {name: getattr(mark, name) for name in ("exclusive", "exclusive_on_machine", "needs", "after")}
-    return f"ci_dispatch({', '.join(f'{name}={list(words)}' for name, words in given.items() if words)})"
+    said = [f"{name}={list(words)}" for name, words in given.items() if words]
+    return f"ci_dispatch({', '.join([*said, *(['side_effects=True'] if mark.side_effects else [])])})"
 
 
 def _strength(together: Together) -> int:

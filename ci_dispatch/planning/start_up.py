@@ -8,7 +8,7 @@ is near it. Drawn to the usual start-up while invocations are few.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ci_dispatch.core.codec import Value
 from ci_dispatch.core.model import USUAL_START_UP, MachineName, MachineSpec, RunId
@@ -73,8 +73,13 @@ def _newest(samples: Sequence[DurationSample]) -> Collection[RunId]:
     return list(dict.fromkeys(sample.run for sample in reversed(samples)))[:RUNS]
 
 
-def learn_start_up(invocations: Iterable[InvocationSample]) -> dict[MachineName, float]:
-    """Seconds for each machine that has samples, newest last; every other one needs `USUAL_START_UP`."""
+def learn_start_up(
+    invocations: Iterable[InvocationSample], believed: Mapping[MachineName, float] | None = None
+) -> dict[MachineName, float]:
+    """Seconds for each machine that has samples, newest last; every other one needs `USUAL_START_UP`.
+
+    `believed`: what was known of machines before.
+    """
     seen: defaultdict[MachineName, list[float]] = defaultdict(list)
     for invocation in invocations:
         seen[invocation.machine].append(invocation.overhead)
@@ -82,5 +87,6 @@ def learn_start_up(invocations: Iterable[InvocationSample]) -> dict[MachineName,
     for machine, every in seen.items():
         kept = sorted(every[-KEPT:])
         low = kept[int(len(kept) * LOW)]
-        learnt[machine] = (low * len(kept) + USUAL_START_UP * PRIOR) / (len(kept) + PRIOR)
+        before = (believed or {}).get(machine, USUAL_START_UP)
+        learnt[machine] = (low * len(kept) + before * PRIOR) / (len(kept) + PRIOR)
     return learnt

@@ -48,6 +48,7 @@ _WHY = {
     ShardKind.TAIL: "pulled when a slot was free, longest tests first",
     ShardKind.RETRY: "tried again after a failure",
     ShardKind.REASSIGNED: "taken over from a machine that did not finish it",
+    ShardKind.COPY: "a copy of what still ran elsewhere, whose first result counts",
 }
 
 
@@ -265,7 +266,8 @@ def _expected(state: RunState, shard: Shard, name: MachineName) -> float:
 
 def _outcome(said: TestResult | None, result: AttemptResult, machine: MachineName) -> str:
     if said is None:
-        return f"not told of by an attempt on {one_line(machine)} that {result.ended}"
+        why = f": {one_line(result.reason)}" if result.reason else ""
+        return f"decided by its other execution before the attempt on {one_line(machine)} {result.ended}{why}"
     took = f" after {duration(said.seconds)}" if said.seconds is not None else ""
     failed = said.verdict is Verdict.FAILED
     why = (what_failed(said) or "no message") if failed else one_line(said.reason)

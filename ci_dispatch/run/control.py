@@ -281,8 +281,9 @@ class RunControl:
         """The end of an attempt, told by its fleet; only the first under an active lease counts."""
         number = end.lease
         lease = self.ledger.attempts[number].lease
-        result = one_result_each(lease, without_blame(lease, end.result, self._unattended))
         stale = number not in self.ledger.active
+        tests = lease.shard.tests if stale else self.ledger.held(number)
+        result = one_result_each(lease, without_blame(lease, end.result, self._unattended), tests)
         self._publish(AttemptFinished(lease=number, machine=lease.machine, result=result, stale=stale))
         if stale:
             return

@@ -27,6 +27,7 @@ from ci_dispatch.core.model import (
     Lease,
     LeaseNumber,
     MachineName,
+    ShardKind,
     Test,
     TestId,
     TestResult,
@@ -57,6 +58,8 @@ class TestRecord:
     verdict: Verdict | None = None
     reason: str = ""
     lease: LeaseNumber | None = None  # the active one
+    copy: LeaseNumber | None = None  # the one besides, under which it runs a second time
+    copied: bool = False  # never again
     history: list[tuple[LeaseNumber, MachineName, TestResult]] = field(default_factory=list)
     retries: int = 0  # of its own: after it failed
     reassignments: int = 0  # because of machines
@@ -88,6 +91,11 @@ class Ledger:
 
     def of_machine(self, machine: MachineName) -> list[Lease]:
         return [lease for lease in self.active.values() if lease.machine == machine]
+
+    def held(self, number: LeaseNumber) -> tuple[TestId, ...]:
+        """The tests of a lease that its end decides: all but those that their other execution has decided."""
+        tests = self.attempts[number].lease.shard.tests
+        return tuple(test for test in tests if number in (self.records[test].lease, self.records[test].copy))
 
     def ready(self, now: float) -> list[TestRecord]:
         """Pending tests whose backoff is over."""
@@ -136,10 +144,18 @@ class Ledger:
         self.attempts[lease.number] = AttemptRecord(lease)
         for test in lease.shard.tests:
             record = self.records[test]
+            if lease.shard.kind is ShardKind.COPY:
+                self._copy(record, lease)
+                continue
             if record.lease is not None or record.verdict is not None:
                 raise ValueError(f"{test} is already leased or decided: it cannot be handed out again")
             record.lease = lease.number
             self.pending.pop(test, None)
+
+    def _copy(self, record: TestRecord, lease: Lease) -> None:
+        if record.lease is None or record.copied or record.verdict is not None:
+            raise ValueError(f"{record.test.id} does not run, or was copied before: it cannot be run a second time")
+        record.copy, record.copied = lease.number, True
 
     def _finish(self, event: AttemptFinished, at: float) -> None:
         attempt = self.attempts[event.lease]
@@ -148,12 +164,14 @@ class Ledger:
             attempt.stale = True
             return
         attempt.result, attempt.ended = event.result, at
-        for test in attempt.lease.shard.tests:
-            self.records[test].lease = None
-        for result in event.result.results:
-            record = self.records.get(result.test)
-            if record is not None and result.verdict is not Verdict.NOT_RUN:
-                record.history.append((event.lease, event.machine, result))
+        told = {result.test: result for result in event.result.results if result.verdict is not Verdict.NOT_RUN}
+        for test in self.held(event.lease):
+            record = self.records[test]
+            if test in told:
+                record.history.append((event.lease, event.machine, told[test]))
+                record.lease = record.copy = None  # the first result wins
+            else:  # what runs a second time goes on
+                record.lease, record.copy = (record.lease if record.copy == event.lease else record.copy), None
         for other in event.result.unlisted:
             if not any(name in self.records for name in (other.test.id, *other.names)):
                 self._take_in(other, event)

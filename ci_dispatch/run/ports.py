@@ -84,6 +84,7 @@ class Invocation:
     cwd: str  # absolute, on the machine
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)  # to put into the attempt's folder first, by relative path
+    late: tuple[str, ...] = ()  # of `files`: what only a lease decides. With some the runner can be started ahead of it
     live: str = "live.jsonl"  # the append-only file the runner's reporter writes, relative to the attempt's folder
     interrupt_grace: float = 20.0  # seconds after INT, in which the runner writes its reports
     terminate_grace: float = 3.0  # seconds after TERM, before KILL
@@ -99,6 +100,8 @@ class Job:
     timeout: float  # seconds the invocation may take in all
     output_offset: int = 0  # bytes of output and live file that an earlier controller already has
     live_offset: int = 0
+    waits: bool = False  # a runner started ahead: it runs nothing before another job takes it over, and then ends as
+    standby: str = ""  # CANCELLED for whoever followed it. The id of such a job, to be taken over if it still waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from ci_dispatch.core.errors import ExitCode
 from ci_dispatch.core.events import VerdictReached
-from ci_dispatch.core.model import ANY_MACHINE, FailureCause, Makespan, TestId, Verdict
+from ci_dispatch.core.model import ANY_MACHINE, FailureCause, Makespan, ShardKind, TestId, Verdict
 from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import Ledger
 from ci_dispatch.run.state import MachineState, RunState
@@ -34,7 +34,8 @@ def exit_code(state: RunState) -> ExitCode:
 
 def _cut_short(ledger: Ledger) -> bool:
     """Whether a test had another attempt coming, and the last one was of another work tree than the run's."""
-    last = {test: attempt for attempt in ledger.attempts.values() for test in attempt.lease.shard.tests}
+    attempts = [each for each in ledger.attempts.values() if each.lease.shard.kind is not ShardKind.COPY]
+    last = {test: attempt for attempt in attempts for test in attempt.lease.shard.tests}
     results = (attempt.result for attempt in last.values() if not attempt.stale)
     return any(result is not None and result.cause is FailureCause.TREE for result in results)
 

@@ -27,8 +27,8 @@ UNLISTED = "the listing does not name it, and nobody asked for it"
 Classify = Callable[[TestResult], Finding]
 
 
-def one_result_each(lease: Lease, result: AttemptResult) -> AttemptResult:
-    """The same result with exactly one line for each test of the lease, and none for any other.
+def one_result_each(lease: Lease, result: AttemptResult, tests: Collection[TestId]) -> AttemptResult:
+    """The same result with exactly one line for each of `tests`, of those of the lease, and none for any other.
 
     A reader may forget a test or name one twice; the ledger may not. What is missing was not run, and the first news
     about a test wins.
@@ -37,9 +37,7 @@ def one_result_each(lease: Lease, result: AttemptResult) -> AttemptResult:
     for line in result.results:
         first.setdefault(line.test, line)
     why = result.reason or f"the attempt was {result.ended} without a word about it"
-    lines = tuple(
-        first.get(test) or TestResult(test=test, verdict=Verdict.NOT_RUN, reason=why) for test in lease.shard.tests
-    )
+    lines = tuple(first.get(test) or TestResult(test=test, verdict=Verdict.NOT_RUN, reason=why) for test in tests)
     return replace(result, results=lines, suspects=tuple(t for t in result.suspects if t in lease.shard.tests))
 
 
@@ -70,6 +68,8 @@ def settle(
     decisions: dict[TestId, Decision] = {}
     for line in result.results:
         record = ledger.records[line.test]
+        if record.lease is not None:  # it runs a second time, and that goes on
+            continue
         retry = record.retries + 1
         decisions[line.test] = decide(
             record,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ci_dispatch.core.codec import Value
-from ci_dispatch.core.model import ANY_MACHINE, Ended, TestId
+from ci_dispatch.core.model import ANY_MACHINE, Ended, ShardKind, TestId, Verdict
 from ci_dispatch.run.ledger import AttemptRecord
 from ci_dispatch.run.state import MachineState, RunState
 
@@ -30,7 +30,7 @@ class TimeUse(Value):
     """Seconds of makespan by what they went into."""
 
     tests: float = 0.0  # the executions that gave verdicts
-    repeats: float = 0.0  # the other ones: before a retry
+    repeats: float = 0.0  # the other ones: before a retry, and copies that were not first
     starts: float = 0.0  # of test runners, as far as it is known how long one takes
     overhead: float = 0.0  # what else a shard took beyond its tests: workers without a test
     beginning: float = 0.0  # before a machine's first shard, and between a shard's lease and its start
@@ -68,7 +68,7 @@ def time_use(state: RunState) -> TimeUse:
             rest = held * worth - (busy + again) * scale * machine.spec.speed
             start = 0.0 if _is_lost(attempt) else min(max(0.0, rest), (machine.spec.start_up or 0.0) * worth)
             spent["starts"] += start
-            spent["lost" if _is_lost(attempt) else "overhead"] += rest - start
+            spent[_part_beside_tests(attempt)] += rest - start
             spent["beginning"] += max(0.0, _began(attempt, end) - attempt.lease.granted) * worth
         for part, seconds in _without_work(state, machine, attempts, end):
             spent[part] += seconds * worth
@@ -123,6 +123,14 @@ def _misjudged(state: RunState) -> list[Misjudged]:
         if apart and max(took, guess) >= MISJUDGED_TIMES * min(took, guess):
             found.append(Misjudged(test=test, expected=round(guess, 3), took=round(took, 3)))
     return sorted(found, key=lambda each: (-abs(each.took - each.expected), each.test))[:MISJUDGED]
+
+
+def _part_beside_tests(attempt: AttemptRecord) -> str:
+    if _is_lost(attempt):
+        return "lost"
+    told = attempt.result.results if attempt.result else ()
+    in_vain = attempt.lease.shard.kind is ShardKind.COPY and all(each.verdict is Verdict.NOT_RUN for each in told)
+    return "repeats" if in_vain else "overhead"
 
 
 def _is_lost(attempt: AttemptRecord) -> bool:

@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
+from ci_dispatch.config.choices import StartAhead
 from ci_dispatch.config.sections import SuiteConfig
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import FailureCause, Test, TestResult
@@ -79,6 +80,7 @@ class PytestSuite:
     ) -> Invocation:
         del shard  # pytest knows no shards
         refuse_reserved(extra, RESERVED)
+        ahead = self._settings.start_ahead
         units = {test.runner_id: str(test.unit) if test.unit != str(test.id) else "" for test in tests}
         return Invocation(
             argv=(
@@ -95,11 +97,13 @@ class PytestSuite:
                 "CI_DISPATCH_TESTS": posixpath.join(place.attempt, "tests.json"),
                 "CI_DISPATCH_TREE": place.tree,
                 "CI_DISPATCH_WORKERS": str(workers),
+                "CI_DISPATCH_AHEAD": str(ahead),
             },
             files={
                 **{name: runner_files.content(name) for name in RUNNER_FILES},
                 "tests.json": json.dumps(units).encode(),
             },
+            late=() if ahead is StartAhead.OFF else ("tests.json",),
         )
 
     def live_result(self, line: bytes) -> TestResult | None:

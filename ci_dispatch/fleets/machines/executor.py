@@ -27,6 +27,7 @@ from ci_dispatch.core.model import (
     Test,
 )
 from ci_dispatch.fleets.machines.fleet import CancelJob, Collecting, StartJob
+from ci_dispatch.fleets.machines.standby import Standbys
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine, MachineError, Suite, WorkTree, WorkTreeChanged
 from ci_dispatch.run.worker_threads import WorkerThreads
@@ -79,6 +80,7 @@ class MachineExecutor:
         self._sweep_timeout = sweep_timeout
         self._prepare, self._prepare_here = prepare, prepare_here
         self._extra = tuple(extra)
+        self._standbys = Standbys(machines, threads, 2 * sync_timeout + sweep_timeout)
         self._synced: dict[MachineName, float] = {}  # when, on the monotonic clock; each is written under its lock
         self._prepared: dict[MachineName, str] = {}  # for which generation of the tree
         self._sync_locks = {name: threading.Lock() for name in machines}
@@ -93,6 +95,9 @@ class MachineExecutor:
                     lambda: m.LeaseEnded(lease.number, self._work(command, job)),
                     lambda error: m.LeaseEnded(lease.number, _not_started(f"internal error: {error}")),
                 )
+                if command.more:
+                    make = partial(self._standby, command, job.id)
+                    self._standbys.start(lease.machine, command.workers, make, job.begun)
             case CancelJob(lease=number, now=now):
                 self._cancel(number, now=now)
             case _:
@@ -100,6 +105,7 @@ class MachineExecutor:
 
     def close(self) -> None:
         """End every job that still runs, and wait for that."""
+        self._standbys.close()
         for number, job in self._jobs.items():
             if not job.ended.is_set():
                 self._cancel(number, now=True)
@@ -144,6 +150,7 @@ class MachineExecutor:
             hint = "free space, or check who owns it; then `ci-dispatch resume`"
             raise ControllerError("The attempt's files could not be stored", why=str(error), hint=hint) from error
         finally:
+            job.begun.set()
             job.ended.set()
 
     def _attempt(self, start: StartJob, running: _RunningJob) -> AttemptResult:
@@ -153,15 +160,9 @@ class MachineExecutor:
             return AttemptResult(ended=Ended.CANCELLED, reason="cancelled before it started")
         folder = self._folder / str(lease.number)
         folder.mkdir(parents=True, exist_ok=True)
-        invocation = self._suite.invocation(
-            start.tests,
-            machine.place(running.id),
-            workers=start.workers,
-            shard=lease.number,
-            extra=self._extra,
-        )
+        invocation = self._invocation(start, running.id)
         with (folder / "output.log").open("ab", buffering=0) as output, (folder / "live.jsonl").open("ab", 0) as live:
-            listener = _JobOutput(lease.number, self._threads.post, self._suite, output, live)
+            listener = _JobOutput(lease.number, self._threads.post, self._suite, output, live, running.begun)
             job = Job(
                 id=running.id,
                 invocation=invocation,
@@ -169,12 +170,30 @@ class MachineExecutor:
                 timeout=self._shard_timeout,
                 output_offset=output.tell(),
                 live_offset=live.tell(),
+                standby=self._standbys.take(lease.machine, start.workers),
             )
             end = machine.run(job, listener)
         if end.ended is Ended.NOT_STARTED:  # its tree may be another run's by now
             self._synced.pop(machine.spec.name, None)
         self._threads.post(Collecting(lease.number))
         return self._read(machine, running.id, start.tests, folder, end)
+
+    def _invocation(self, start: StartJob, job_id: str) -> Invocation:
+        place = self._machines[start.lease.machine].place(job_id)
+        return self._suite.invocation(
+            start.tests, place, workers=start.workers, shard=start.lease.number, extra=self._extra
+        )
+
+    def _standby(self, start: StartJob, job_id: str) -> Job:
+        """What comes after the lease of `start`, on the same machine: its tests are not known yet."""
+        name = f"{job_id}-standby"
+        return Job(
+            id=name,
+            invocation=self._invocation(start, name),
+            lease_seconds=self._lease_seconds,
+            timeout=self._shard_timeout,
+            waits=True,
+        )
 
     def _sync(self, machine: Machine, job_id: str) -> None:
         """Once a run on each machine: end what earlier runs left behind, bring the work tree, make it ready.
@@ -239,6 +258,7 @@ class _RunningJob:
     id: str
     machine: MachineName
     cancelled: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)  # or ended before
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -267,17 +287,25 @@ class _JobOutput:
     """Hears one job: bytes go to the attempt's files, news to the loop."""
 
     def __init__(
-        self, lease: LeaseNumber, post: Callable[[m.Message], None], suite: Suite, output: IO[bytes], live: IO[bytes]
+        self,
+        lease: LeaseNumber,
+        post: Callable[[m.Message], None],
+        suite: Suite,
+        output: IO[bytes],
+        live: IO[bytes],
+        begun: threading.Event,
     ) -> None:
         self._lease = lease
         self._post = post
         self._suite = suite
         self._output = output
         self._live = live
+        self._begun = begun
         self._line = b""
         self._shown = 0
 
     def started(self) -> None:
+        self._begun.set()
         self._post(m.Started(self._lease))
 
     def beat(self) -> None:

@@ -5,6 +5,7 @@ Pure.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,14 @@ from ci_dispatch.core.model import (
     MachineName,
     MachineSpec,
     Shard,
+    ShardId,
+    ShardKind,
     Test,
     TestId,
     TestResult,
     Verdict,
 )
-from ci_dispatch.fleets.machines import give_away
+from ci_dispatch.fleets.machines import copies, give_away
 from ci_dispatch.fleets.machines.shard_queue import ShardQueue
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
@@ -51,6 +54,7 @@ class StartJob(m.Command):
     lease: Lease
     tests: tuple[Test, ...]
     workers: int
+    more: bool = False  # tests wait for whoever is free next
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class LeasePolicy:
     collect_grace: float = 150.0  # for the reports to arrive, after the last heartbeat
     shard_timeout: float = 1800.0  # the machine ends a job after it
     end_grace: float = 60.0  # for it to do that; a job that beats on is ended by us
+    copies: bool = True  # of what still runs when nothing is left to hand out
     steal_after: float = 10.0  # a lease that has not started may be taken over by an idle machine that is ready
 
 
@@ -86,6 +91,9 @@ class MachineFleet:
         self._expires: dict[LeaseNumber, float] = {}
         self._overdue: dict[LeaseNumber, float] = {}  # when a job must have ended, however well it beats
         self._given_away: dict[LeaseNumber, frozenset[TestId]] = {}  # jobs that were interrupted: what they had told
+        self._told: dict[LeaseNumber, deque[float]] = {}  # when its last results came
+        self._copied = False  # something runs or ran a second time
+        self._outrun: set[LeaseNumber] = set()  # jobs that were interrupted, for their copy was faster
         self._queue: ShardQueue | None = None
         self._ready_machines: set[MachineName] = set()  # they have the work tree and have started a job
 
@@ -98,6 +106,7 @@ class MachineFleet:
             yield self._start(lease)
         if self._ledger.attempts:
             self._queue = self._new_queue()  # a resumed run goes on with pulls
+            self._copied = any(record.copied for record in self._ledger.records.values())
 
     def hear(self, message: m.Message, now: float) -> Iterator[m.Message | m.Command]:
         match message:
@@ -111,6 +120,8 @@ class MachineFleet:
                 self._expires[number] = now + self._policy.collect_grace
                 self._overdue.pop(number, None)
             case m.Output(lease=number) | m.Reported(lease=number) if number in self._expires:
+                if isinstance(message, m.Reported):
+                    self._told.setdefault(number, deque(maxlen=copies.RECENT)).append(now)
                 yield message
             case m.LeaseEnded(lease=number, result=result) if self._is_mine(number):
                 yield from self._ended(number, result)
@@ -143,6 +154,7 @@ class MachineFleet:
             yield from self._fill(machine, self._queue, ready, usable, now)
         yield from self._take_over(self._queue, ready, usable, now)
         yield from self._give_away(self._queue, usable, now)
+        yield from self._copy(self._queue, usable, now)
 
     def held(self) -> Collection[TestId]:
         return ()
@@ -195,7 +207,8 @@ class MachineFleet:
             taken_before = any(self._ledger.records[test].takeovers for test in lease.shard.tests)
             started = self._ledger.attempts[number].started is not None
             able = [machine for machine in idle if self._may_have(machine, lease)]
-            if started or taken_before or waited < self._policy.steal_after or not able:
+            copy = lease.shard.kind is ShardKind.COPY
+            if started or copy or taken_before or waited < self._policy.steal_after or not able:
                 continue
             reason = f"{lease.machine} had not started after {waited:.0f} s; an idle machine takes over"
             yield from self._ended(number, AttemptResult(ended=Ended.CANCELLED, reason=reason))
@@ -240,9 +253,71 @@ class MachineFleet:
         rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
         demands = [self._placement.of_test(record.test.id) for record in rest]
         bound = any(demand.picky or demand.whole for demand in demands)
-        if bound or len(rest) <= spec.workers_per_shard or any(record.takeovers for record in rest):
+        moved = any(record.takeovers or record.copied for record in rest)
+        return [] if bound or moved or len(rest) <= spec.workers_per_shard else rest
+
+    def _copy(self, queue: ShardQueue, usable: Sequence[MachineState], now: float) -> Iterator[m.Message | m.Command]:
+        """An idle machine runs what still runs elsewhere too, where that is expected to end sooner; each test once."""
+        idle = [machine.spec for machine in usable if self._may_take_over(machine)]
+        if not self._policy.copies or not idle:
+            return
+        if any(self._ledger.records[test].not_before > now for test in self._ledger.pending):
+            return  # there will be other work in a moment; what pends besides waits for what runs, or for others
+        running = [self._ledger.attempts[number] for number in self._active()]
+        stragglers = [(attempt, rest) for attempt in running if (rest := self._may_be_copied(attempt))]
+        if not stragglers:
+            return
+        seen = queue.observed(self._specs(), now)
+        best, to, gain = None, idle[0], 0.0
+        for attempt, rest in stragglers:
+            units = planner.units_of((record.test for record in rest), seen.seconds)
+            machine = seen.today(self._state.machines[attempt.lease.machine].spec)
+            quiet = now - self._all_running_since(attempt, len(rest))
+            for spec in idle:
+                needs = {label for r in rest for label in self._placement.of_test(r.test.id).needs}
+                if not needs <= spec.offers or any(r.avoid_machine == spec.name for r in rest):
+                    continue
+                if (gained := copies.gain(units, machine, seen.today(spec), quiet)) > gain:
+                    best, to, gain = rest, spec, gained
+        if best is not None:
+            self._copied = True
+            tests = tuple(record.test.id for record in best)
+            number, seconds = self._ledger.last_lease + 1, sum(seen.seconds.get(test, 1.0) for test in tests)
+            shard = Shard(id=ShardId(f"copy-{number}"), kind=ShardKind.COPY, tests=tests, seconds=seconds)
+            yield from self._grant(to.name, shard, now)
+
+    def _may_be_copied(self, attempt: AttemptRecord) -> list[TestRecord]:
+        """What a running job has not told of; nothing, when that may not run twice at the same time, or did before."""
+        number = attempt.lease.number
+        if attempt.started is None or number not in self._overdue or number in self._given_away:
             return []
-        return rest
+        rest = [self._ledger.records[test] for test in self._ledger.held(number) if test not in attempt.live]
+        demands = [self._placement.of_test(record.test.id) for record in rest]
+        apart = any(each.side_effects or each.lock or each.place or each.whole for each in demands)
+        whole = any(record.copied or record.isolate or record.test.atomic for record in rest)
+        return [] if apart or whole else rest
+
+    def _all_running_since(self, attempt: AttemptRecord, rest: int) -> float:
+        """When the last of the `rest` tests of a job began, at the latest: with the result before those of workers
+        that have found nothing more to do."""
+        workers = self._state.machines[attempt.lease.machine].spec.workers_per_shard
+        told, since = self._told.get(attempt.lease.number, ()), attempt.started or attempt.lease.granted
+        before = max(0, workers - rest) + 1
+        return told[-before] if len(told) >= before else since
+
+    def _end_outrun(self) -> Iterator[m.Message | m.Command]:
+        """Of two executions the later one is ended: nothing that it tells is evidence any more."""
+        for number in self._active():
+            attempt = self._ledger.attempts[number]
+            lease, held = attempt.lease, self._ledger.held(number)
+            if not any(self._ledger.records[test].copied for test in lease.shard.tests):
+                continue
+            if not held:
+                yield from self._ended(number, AttemptResult(ended=Ended.CANCELLED, reason=copies.REASON))
+                yield CancelJob(number, lease.machine, now=True)
+            elif len(held) < len(lease.shard.tests) and set(held) <= attempt.live.keys() and number not in self._outrun:
+                self._outrun.add(number)  # gently: what it has told before is in its reports
+                yield CancelJob(number, lease.machine)
 
     def _may_take_over(self, machine: MachineState) -> bool:
         return machine.spec.name in self.machines and self._is_ready(machine.spec) and not machine.leases
@@ -255,16 +330,21 @@ class MachineFleet:
     def _is_ready(self, machine: MachineSpec) -> bool:
         return machine.connection is Connection.LOCAL or machine.name in self._ready_machines
 
-    def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message]:
+    def _ended(self, number: LeaseNumber, result: AttemptResult) -> Iterator[m.Message | m.Command]:
         self._forget(number)
         if self._given_away.pop(number, None) is not None and result.ended is Ended.CANCELLED:
             result = replace(result, reason=give_away.REASON)
+        if number in self._outrun and result.ended is Ended.CANCELLED:
+            result = replace(result, reason=copies.REASON)
         lost = result.ended in (Ended.LOST, Ended.NOT_STARTED) and result.cause is not FailureCause.TREE
         yield m.LeaseEnded(number, result, machine_lost=lost)
+        if self._copied:
+            yield from self._end_outrun()
 
     def _forget(self, number: LeaseNumber) -> None:
         self._expires.pop(number, None)
         self._overdue.pop(number, None)
+        self._told.pop(number, None)
 
     def _believed(self, attempt: AttemptRecord) -> tuple[TestResult, ...]:
         """What a silent job had told: where the tree lies only failures, for nobody has looked at it since.
@@ -285,7 +365,7 @@ class MachineFleet:
     def _start(self, lease: Lease) -> StartJob:
         alone = self._placement.one_at_a_time(lease.shard.tests)
         workers = 1 if alone else self._state.machines[lease.machine].spec.workers_per_shard
-        return StartJob(lease, self._ledger.tests(lease.shard.tests), workers)
+        return StartJob(lease, self._ledger.tests(lease.shard.tests), workers, more=bool(self._ledger.pending))
 
     def _specs(self) -> list[MachineSpec]:
         return [each.spec for each in self._state.machines.values() if each.spec.name in self.machines]

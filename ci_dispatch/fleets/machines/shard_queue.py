@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.model import (
+    Ended,
     MachineName,
     MachineSpec,
+    RunId,
     Shard,
     ShardId,
     ShardKind,
@@ -21,6 +23,7 @@ from ci_dispatch.core.model import (
 from ci_dispatch.planning import planner
 from ci_dispatch.planning.constraints import FREE
 from ci_dispatch.planning.pace import RECENT, Pace
+from ci_dispatch.planning.start_up import InvocationSample, learn_start_up
 from ci_dispatch.run.ledger import Ledger, TestRecord
 from ci_dispatch.run.placement import Placement
 
@@ -32,14 +35,21 @@ LEAST_SECONDS = 0.01  # of a test that was over before a clock moved: several ti
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a run has shown so far: seconds of tests on a core of speed 1, and speeds of the machines that ran some."""
+    """What a run has shown so far: seconds of tests on a core of speed 1, and the speeds and start-ups of the machines
+    that ran some."""
 
     seconds: Mapping[TestId, float]
     speeds: Mapping[MachineName, float]
+    start_ups: Mapping[MachineName, float] = field(default_factory=dict)
 
     def today(self, machine: MachineSpec) -> MachineSpec:
-        """`machine` at the speed it shows."""
-        return replace(machine, speed=self.speeds.get(machine.name, machine.speed))
+        """`machine` at the speed it shows, and with the start-up of test runners that it shows."""
+        name = machine.name
+        return replace(
+            machine,
+            speed=self.speeds.get(name, machine.speed),
+            start_up=self.start_ups.get(name, machine.start_up),
+        )
 
 
 class ShardQueue:
@@ -201,9 +211,34 @@ class ShardQueue:
                 if one[0] - one[1] > surprise[0] - surprise[1]:
                     surprise = one
         took, planned = took - surprise[0], planned - surprise[1]
+        starts = self._start_ups(fleet)
         if took <= planned or planned < LEAST_SECONDS / 2:  # of nothing: rounding leaves something
-            return Observed(self._expected, speeds)
-        return Observed({test: seconds * took / planned for test, seconds in self._expected.items()}, speeds)
+            return Observed(self._expected, speeds, starts)
+        return Observed({test: seconds * took / planned for test, seconds in self._expected.items()}, speeds, starts)
+
+    def _start_ups(self, fleet: Sequence[MachineSpec]) -> dict[MachineName, float]:
+        """Of test runners, by the invocations of this run that ended by themselves, with a result for each test."""
+        specs = {machine.name: machine for machine in fleet}
+        found = []
+        for attempt in self._ledger.attempts.values():
+            spec, result = specs.get(attempt.lease.machine), attempt.result
+            if spec is None or result is None or result.ended is not Ended.EXITED:
+                continue
+            ran = [line.seconds for line in result.results if line.seconds is not None]
+            if len(ran) == len(attempt.lease.shard.tests):
+                alone = self._placement is not None and self._placement.one_at_a_time(attempt.lease.shard.tests)
+                found.append(
+                    InvocationSample(
+                        machine=spec.name,
+                        run=RunId(""),
+                        at=attempt.ended or 0.0,
+                        seconds=result.seconds,
+                        tests_seconds=sum(ran),
+                        longest=max(ran),
+                        workers=1 if alone else spec.workers_per_shard,
+                    )
+                )
+        return learn_start_up(found, {machine.name: machine.starts_after for machine in fleet})
 
     def _results(self) -> dict[MachineName, list[tuple[TestResult, float]]]:
         """Each machine's results with their durations, in the order of their arrival where its runner tells it."""

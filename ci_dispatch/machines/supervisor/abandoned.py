@@ -81,7 +81,10 @@ def sweep(root: str) -> dict[str, Any]:
     ended = 0
     for name in _entries(jobs):
         folder = AttemptFolder(os.path.join(jobs, name))
-        if name.startswith(UNLOCKED_PREFIX):  # its lock is not ours to try: a supervisor may be about to take it
+        if os.path.islink(folder.path):  # a job that took another over: that one's files are its own
+            if not os.path.exists(folder.path):
+                os.unlink(folder.path)
+        elif name.startswith(UNLOCKED_PREFIX):  # its lock is not ours to try: a supervisor may be about to take it
             if folder.age() > UNLOCKED_SECONDS:
                 folder.remove()
         elif folder.supervised():

@@ -19,7 +19,7 @@ OUTPUT_FILE = "out.log"
 _RESERVED = ".space"  # the end of a name that a file has until it is needed: a full disk has no room for another one
 _INTERNAL = frozenset(
     name + end
-    for name in (OUTPUT_FILE, "lock", "lease", "beat", "cancel", "cancel.now", "status", "tmp")
+    for name in (OUTPUT_FILE, "lock", "lease", "beat", "cancel", "cancel.now", "begin", "refused", "status", "tmp")
     for end in ("", _RESERVED)
 )
 _STATUS_BYTES = 4096  # reserved on disk at the start, so that a status can be written on a full one
@@ -48,16 +48,25 @@ class AttemptFolder:
             return 0.0
 
     @staticmethod
-    def create(beside: str, files: dict[str, bytes]) -> AttemptFolder:
-        """A new folder under a name of its own next to `beside`, with `files` in it. Raises OSError."""
+    def of(jobs: str, name: str) -> AttemptFolder:
+        """That of the job `name` in the folder `jobs`: another's, when it took that one over."""
+        path = os.path.join(jobs, name)
+        return AttemptFolder(os.path.join(jobs, os.readlink(path)) if os.path.islink(path) else path)
+
+    @staticmethod
+    def create(beside: str, files: dict[str, bytes], *, waits: bool) -> AttemptFolder:
+        """A new folder under a name of its own next to `beside`, with `files` in it. Raises OSError.
+
+        `waits`: its job begins when it is told to.
+        """
         parent = os.path.dirname(beside)
         os.makedirs(parent, mode=0o700, exist_ok=True)
         folder = AttemptFolder(tempfile.mkdtemp(prefix=UNLOCKED_PREFIX, dir=parent))
         try:
             for name, data in files.items():
-                path = folder.file(name)
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                _write(path, data)
+                folder.add(name, data)
+            if waits:
+                _write(folder.file("begin" + _RESERVED), b"")
             for name in (OUTPUT_FILE, "lease", "beat", "cancel" + _RESERVED, "cancel.now" + _RESERVED):
                 _write(folder.file(name), b"")
             _write(folder.file("lock"), b"beat\n")  # its supervisor beats: an earlier version's does not
@@ -67,6 +76,13 @@ class AttemptFolder:
             folder.remove()
             raise
         return folder
+
+    def add(self, name: str, data: bytes) -> None:
+        """A file of the job's own, whole or not at all. Raises OSError."""
+        path = self.file(name)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _write(path + _RESERVED, data)
+        os.rename(path + _RESERVED, path)
 
     def remove(self) -> None:
         self.remove_temporary_files()
@@ -153,6 +169,26 @@ class AttemptFolder:
 
     def cancelled_now(self) -> bool:
         return os.path.exists(self.file("cancel.now"))
+
+    # Whether a job that waits is to begin: one name has one file, so that it is either taken over or ends
+
+    def begin(self) -> bool:
+        """Let it begin, unless it has ended or is about to. Raises OSError."""
+        return self._move("begin" + _RESERVED, "begin") or self.begun()
+
+    def begun(self) -> bool:
+        return os.path.exists(self.file("begin"))
+
+    def refuse(self) -> bool:
+        """It begins no more. False: it has begun."""
+        return self._move("begin" + _RESERVED, "refused" + _RESERVED) or not self.begun()
+
+    def _move(self, old: str, new: str) -> bool:
+        try:
+            os.rename(self.file(old), self.file(new))
+        except FileNotFoundError:
+            return False
+        return True
 
     # The status
 

@@ -17,6 +17,8 @@ from .folder import OUTPUT_FILE, AttemptFolder
 from .processes import MARK, Children, count_of, end, names_of, reset_signals
 from .watchdog import Progress, watch
 
+BEGIN = "CI_DISPATCH_BEGIN"  # for a runner started ahead: the file that is there when it may begin
+
 POLL_SECONDS = 0.05
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -30,7 +32,7 @@ def start(path: str, spec: dict[str, Any], umask: int) -> str:
         return ""
     files = {name: base64.b64decode(data) for name, data in spec["files"].items()}
     try:
-        folder = AttemptFolder.create(path, files)
+        folder = AttemptFolder.create(path, files, waits=bool(spec.get("waits")))
     except OSError as error:
         return f"cannot make the attempt's folder: {error.strerror or error}: {error.filename or path}"
     answer, ready = os.pipe()
@@ -114,6 +116,7 @@ class _Supervision:
 
     def __init__(self, folder: AttemptFolder, spec: dict[str, Any], umask: int, progress: Progress) -> None:
         self._folder, self._spec, self._umask, self._progress = folder, spec, umask, progress
+        self._waits = bool(spec.get("waits"))  # for the job that takes it over
         self._began = time.monotonic()
         self._renewals, self._renewed = folder.lease_renewals(), self._began
 
@@ -126,6 +129,7 @@ class _Supervision:
                 return {"ended": ended, "reason": "it waited for the work tree, which another run was changing"}
             pid = self._spawn()
         except (OSError, ValueError, subprocess.SubprocessError) as error:
+            folder.refuse()
             return {"ended": "not started", "reason": _cannot_start(spec, error), "seconds": 0.0}
         self._progress.advance(pid)
         children = Children(pid, self._progress.advance)
@@ -178,6 +182,8 @@ class _Supervision:
         environment.update(spec["env"])
         environment["TMPDIR"] = os.readlink(folder.file("tmp"))
         environment[MARK] = folder.mark
+        if self._waits:
+            environment[BEGIN] = folder.file("begin")
         output = os.open(folder.file(OUTPUT_FILE), os.O_WRONLY | os.O_APPEND)
         try:
             job = subprocess.Popen(
@@ -205,17 +211,27 @@ class _Supervision:
             if ended := self._what_ends_it():
                 return ended
             time.sleep(POLL_SECONDS)
+        self._folder.refuse()
         return "exited"
 
     def _what_ends_it(self) -> str:
-        """Why the job may not go on, "" while it may. A lease that cannot be read is not renewed."""
+        """Why the job may not go on, "" while it may."""
+        ended = self._why_not_on()
+        if not self._waits or (ended and self._folder.refuse()):
+            return ended
+        if self._folder.begun():  # its time begins now, whatever was to end it while it waited
+            self._waits, self._began, self._renewed = False, time.monotonic(), time.monotonic()
+        return ""
+
+    def _why_not_on(self) -> str:
+        """A lease that cannot be read is not renewed."""
         now = time.monotonic()
         renewals = self._folder.lease_renewals()
         if renewals and renewals != self._renewals:
             self._renewals, self._renewed = renewals, now
         if self._folder.cancelled():
             return "cancelled"
-        if now - self._began > self._spec["timeout"]:
+        if not self._waits and now - self._began > self._spec["timeout"]:
             return "timed out"
         if now - self._renewed > self._spec["lease"]:
             return "lease ended"

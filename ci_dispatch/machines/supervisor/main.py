@@ -14,6 +14,7 @@ from . import abandoned, processes, protocol, trees
 from .folder import OUTPUT_FILE, AttemptFolder
 from .job import POLL_SECONDS, start
 from .private_folder import NotPrivate, make_private
+from .standby import take_over
 
 REQUEST_SECONDS = 60  # for the whole command, until the request has said how long it may take
 PATIENCE_SECONDS = 5  # beyond the controller's own deadline
@@ -84,19 +85,21 @@ def _send_error(error: Exception) -> None:
 
 
 def _run(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
-    path = os.path.join(root, "jobs", name)
-    folder = AttemptFolder(path)
+    jobs = os.path.join(root, "jobs")
+    path = os.path.join(jobs, name)
     new = not os.path.isdir(path)
-    if request.get("spec"):
+    if request.get("spec") and not take_over(jobs, name, request["standby"], request["spec"]["files"]):
         problem = start(path, request["spec"], _login[0])
         if problem:
             return {"ended": "not started", "reason": problem}
+    folder = AttemptFolder.of(jobs, name)
     if not os.path.isdir(path):
         return _end_lost(folder, _UNKNOWN_JOB)
     output = _Tail(folder.file(OUTPUT_FILE), protocol.OUTPUT, request["output_offset"])
     live = _Tail(folder.file(request["live"]), protocol.LIVE, request["live_offset"])
     try:
-        return _attach(folder, (output, live), _Pulse(folder, new=new), request["lease"])
+        own = folder.path == path
+        return _attach(folder, (output, live), _Pulse(folder, new=new), request["lease"], waits=own)
     except ConnectionError:
         raise
     except OSError as error:
@@ -110,9 +113,13 @@ def _end_lost(folder: AttemptFolder, why: str) -> dict[str, Any]:
     return {"ended": "lost", "reason": why}
 
 
-def _attach(folder: AttemptFolder, tails: tuple[_Tail, ...], pulse: _Pulse, lease: float) -> dict[str, Any]:
+def _attach(
+    folder: AttemptFolder, tails: tuple[_Tail, ...], pulse: _Pulse, lease: float, *, waits: bool
+) -> dict[str, Any]:
     """Stream until the job has ended; returns its status. Raises ConnectionError when the controller is gone, else
     OSError: then nobody can renew the lease, or cancel it.
+
+    A job that `waits` is its own no longer when another has taken it over.
 
     Without a sign of the controller for as long as the lease this process ends by SIGALRM, even when it is stuck in
     writing: sshd keeps it alive for minutes after a connection has died.
@@ -121,6 +128,8 @@ def _attach(folder: AttemptFolder, tails: tuple[_Tail, ...], pulse: _Pulse, leas
     signal.alarm(patience)
     folder.renew_lease()
     while True:
+        if waits and folder.begun():
+            return {"ended": "cancelled", "reason": "another job took it over"}
         supervised = folder.supervised()  # asked before the status is: it writes the status, then goes
         status = folder.status()
         more = [tail.send_piece() for tail in tails]
@@ -199,11 +208,11 @@ def _sync(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _collect(root: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
-    path = os.path.join(root, "jobs", name)
-    if not os.path.isdir(path):
+    folder = AttemptFolder.of(os.path.join(root, "jobs"), name)
+    if not os.path.isdir(folder.path):
         raise OSError(_UNKNOWN_JOB)
     with io.BufferedWriter(_ArchiveFrames(), protocol.CHUNK) as archive:
-        return AttemptFolder(path).collect(archive, request["limit"])
+        return folder.collect(archive, request["limit"])
 
 
 def _sweep(root: str, _name: str, _request: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import Any
 
 MARK = "ci_dispatch"
 LISTS = ("exclusive", "exclusive_on_machine", "needs", "after")
-KEYWORDS = ("group", "together", *LISTS)
+KEYWORDS = ("group", "together", *LISTS, "side_effects")
 TOGETHER = ("no", "machine", "shard")
 SIGNATURE = (
-    "ci_dispatch(group, together, exclusive, exclusive_on_machine, needs, after): where and when ci-dispatch may run it"
+    "ci_dispatch(group, together, exclusive, exclusive_on_machine, needs, after, side_effects): "
+    "where and when ci-dispatch may run it"
 )
 WITHOUT_MEANING = ("parametrize", "usefixtures", "filterwarnings")  # as tags
 
@@ -40,7 +41,11 @@ def _group(mark: Any) -> dict[str, Any]:
         raise ValueError(f"`group` is a name, and `together` one of {', '.join(TOGETHER)}")
     if together != "no" and not group:
         raise ValueError('`together` needs a `group="NAME"`: together with what?')
-    return {"name": group, "together": together, **{name: _words(name, mark.kwargs.get(name, ())) for name in LISTS}}
+    side_effects = mark.kwargs.get("side_effects", False)
+    if not isinstance(side_effects, bool):
+        raise ValueError("`side_effects` is True or False")  # noqa: TRY004  all that is wrong with a mark is one kind
+    words = {"name": group, "together": together, "side_effects": side_effects}
+    return {**words, **{name: _words(name, mark.kwargs.get(name, ())) for name in LISTS}}
 
 
 def _words(name: str, given: Any) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ LIFTED = {
     "setupplan": "--setup-plan",
     "looponfail": "--looponfail",
 }
+BEGIN, AHEAD = os.environ.pop("CI_DISPATCH_BEGIN", ""), os.environ.pop("CI_DISPATCH_AHEAD", "")
+WAITED_SECONDS = 0.01  # between two looks for the lease
 SHOWN = 5  # files that are skipped as a whole
 SELECTING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect"}
 ELSEWHERE = {**SELECTING, "file_or_dir": "paths", "ignore": "--ignore", "ignore_glob": "--ignore-glob",
@@ -41,11 +44,19 @@ def wanted() -> dict[str, str] | None:
     return json.loads(Path(file).read_text(encoding="utf-8")) if file else None
 
 
-@pytest.hookimpl(hookwrapper=True)
+def wait_to_begin(loaded: str) -> None:
+    """Started ahead of its lease, a runner waits when it has `loaded` as much as it may."""
+    while BEGIN and loaded == AHEAD and not Path(BEGIN).exists():  # its supervisor ends it when nobody needs it
+        time.sleep(WAITED_SECONDS)
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any, parser: Any) -> Any:
+    wait_to_begin("plugins")
     if "CI_DISPATCH_TESTS" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
         distribute(early_config.known_args_namespace)  # pytest-cov looks there, and then never again
     yield  # conftest files may add options
+    wait_to_begin("conftest")
     refuse_selection(parser)
 
 

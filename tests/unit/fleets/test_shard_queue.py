@@ -194,11 +194,19 @@ def test_a_machine_is_avoided_for_a_while_but_not_for_ever() -> None:
     assert taken(10.0, usable=[A]) == ("t00000",), "a lone survivor must not starve"
 
 
-def finish(table: Table, machine: MachineSpec, shard: Shard, seconds: float, verdict: Verdict = Verdict.PASSED) -> None:
-    """The shard ended, each of its tests after `seconds`."""
+def finish(
+    table: Table,
+    machine: MachineSpec,
+    shard: Shard,
+    seconds: float,
+    verdict: Verdict = Verdict.PASSED,
+    start_up: float = 2.0,
+) -> None:
+    """The shard ended, each of its tests after `seconds`; its runner took `start_up` besides."""
     number = next(lease.number for lease in table.ledger.of_machine(machine.name) if lease.shard == shard)
     results = tuple(TestResult(test=test, verdict=verdict, seconds=seconds) for test in shard.tests)
-    result = AttemptResult(ended=Ended.EXITED, results=results)
+    took = start_up + seconds * len(shard.tests)
+    result = AttemptResult(ended=Ended.EXITED, results=results, seconds=took)
     table.ledger.apply(AttemptFinished(lease=number, machine=machine.name, result=result), 1.0)
     for test in shard.tests:
         table.ledger.apply(VerdictReached(test=test, verdict=verdict), 1.0)
@@ -223,6 +231,24 @@ def test_a_machine_that_is_slower_today_gets_smaller_pulls_at_once() -> None:
     assert len(b.tests) < 0.6 * len(a.tests)
     a, b = pulls_after(1.0)
     assert len(b.tests) == len(a.tests)
+
+
+def test_a_runner_that_starts_slowly_today_gets_larger_pulls_at_once() -> None:
+    """At the end of the work, where only the start of a runner bounds them."""
+    pulls = []
+    for start_up in (2.0, 40.0):
+        table = Table(tests=16)
+        for _ in range(3):
+            shard = table.next(A)
+            assert shard is not None
+            finish(table, A, shard, 20.0, start_up=start_up)
+        seen = table.queue.observed(BOTH, 1.0)
+        assert seen.today(A).starts_after == pytest.approx((3 * start_up + 2 * 2.0) / 5)
+        assert seen.today(B).starts_after == 2.0
+        shard = table.next(A, now=1.0)
+        assert shard is not None
+        pulls.append(len(shard.tests))
+    assert pulls[1] > pulls[0]
 
 
 def test_a_machine_on_which_tests_fail_is_not_thought_slower_or_faster() -> None:

@@ -21,7 +21,7 @@ from ci_dispatch.run.control import RunPolicy
 from ci_dispatch.run.journal import loads
 from ci_dispatch.run.retry import RetryPolicy
 from tests.simulated_deaths import Death, MortalRun, truths
-from tests.simulation import Outage, World, make_tests
+from tests.simulation import Outage, Slowdown, World, make_tests
 from tests.unit.run.test_properties import BEHAVIOURS, TRUTH
 
 FLEETS = {"machines": (3, 0), "GitHub": (0, 3), "both": (2, 2)}
@@ -152,6 +152,46 @@ def test_a_shard_whose_rest_is_given_away_may_lose_its_controller_at_any_line_of
             state = run.run([Death(line, written=written, commands=commands, pause=pause)])
             wrong = [f"{test} is {verdict}" for test, verdict in truths(state).items() if verdict is not Verdict.PASSED]
             if wrong or state.finished is None or state.ledger.active:
+                failures.append((line, written, commands, wrong[:3]))
+    assert not failures
+
+
+@pytest.mark.parametrize("pause", PAUSES)
+@pytest.mark.parametrize("word", ["passes", "fails once"])
+def test_a_test_that_runs_twice_at_the_same_time_may_lose_its_controller_at_any_line(word: str, pause: float) -> None:
+    """One of two machines becomes slow; the other one runs a copy of its last tests."""
+
+    def run_of() -> MortalRun:
+        tests = make_tests(6)
+        specs = [MachineSpec(name=MachineName(name), cores=1) for name in ("m0", "m1")]
+        return MortalRun(
+            tests,
+            World(
+                seconds={test.id: 8.0 for test in tests},
+                behaviour={test.id: BEHAVIOURS[word] for test in tests},
+                slowdown=Slowdown(specs[1].name, 12.0, 0.05),
+            ),
+            over_ssh=specs,
+            policy=RunPolicy(head_share=1.0, retry=RetryPolicy(backoff=1.0)),
+            leases=LeasePolicy(head_share=1.0),
+            actions=ActionsPolicy(),
+        )
+
+    whole = run_of()
+    whole.run()
+    lines = whole.disk.lines
+    granted = [number for number, line in enumerate(lines) if b'"kind":"copy"' in line.replace(b" ", b"")]
+    assert granted
+    failures = []
+    for line in range(granted[0] - 1, len(lines)):
+        for written, commands in DEATHS:
+            run = run_of()
+            state = run.run([Death(line, written=written, commands=commands, pause=pause)])
+            wrong = [f"{test} is {verdict}" for test, verdict in truths(state).items() if verdict is not TRUTH[word]]
+            events = [stamped.event for each in run.disk.lines for stamped in loads(each)]
+            wrong += [f"{event.machine} is blamed" for event in events if isinstance(event, MachineLost)]
+            verdicts = Counter(event.test for event in events if isinstance(event, VerdictReached))
+            if wrong or state.finished is None or state.ledger.active or set(verdicts.values()) != {1}:
                 failures.append((line, written, commands, wrong[:3]))
     assert not failures
 

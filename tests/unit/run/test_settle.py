@@ -66,7 +66,7 @@ def test_a_test_nobody_speaks_of_was_not_run_and_the_first_word_about_a_test_win
     a, b = TestId("t00000"), TestId("t00001")
     stranger = TestResult(test=TestId("x"), verdict=P)
     told = AttemptResult(ended=Ended.EXITED, results=(*lines(F), *lines(P), stranger), suspects=(a, TestId("x")))
-    result = one_result_each(lease(a, b), told)
+    result = one_result_each(lease(a, b), told, (a, b))
     assert [(line.test, line.verdict) for line in result.results] == [(a, F), (b, N)]
     assert "without a word" in result.results[1].reason
     assert result.suspects == (a,)
