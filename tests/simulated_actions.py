@@ -319,6 +319,9 @@ def simulate_fleets(
     actions: ActionsPolicy | None = None,
     groups: Sequence[TestGroup] = (),
     left_out: Mapping[MachineName, str] | None = None,
+    target_time: float = 0.0,
+    expected: Mapping[TestId, float] | None = None,
+    leases: LeasePolicy | None = None,
     seed: int = 0,
     reporters: Sequence[Reporter] = (),
     journal: Journal | None = None,
@@ -331,13 +334,13 @@ def simulate_fleets(
     clock, state = VirtualClock(), RunState()
     bus = EventBus(state, clock, reporters, journal)
     pool = (MachineSpec(name=ANY_MACHINE),) if through_github else ()
-    started = run_started(tests, [*over_ssh, *through_github, *pool], world.seconds, groups)
-    bus.publish(replace(started, left_out=left_out or {}))
+    started = run_started(tests, [*over_ssh, *through_github, *pool], expected or world.seconds, groups)
+    bus.publish(replace(started, left_out=left_out or {}, target_time=target_time))
     machines = SimulatedFleet([*over_ssh, *through_github], world, clock, heard_by(state))
     github = SimulatedActions(through_github, world, clock, machines.later, heard_by(state), seed=seed, faults=faults)
     fleets: list[Fleet] = []
     if over_ssh:
-        fleets.append(MachineFleet(state, [machine.name for machine in over_ssh], LeasePolicy()))
+        fleets.append(MachineFleet(state, [machine.name for machine in over_ssh], leases or LeasePolicy()))
     if through_github:
         names = [*(machine.name for machine in through_github), ANY_MACHINE]
         fleets.append(ActionsFleet(state, names, actions or ActionsPolicy()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from ci_dispatch.core.codec import replace
 from ci_dispatch.core.events import RunResumed
 from ci_dispatch.core.groups import TestGroup
 from ci_dispatch.core.model import (
@@ -19,6 +20,7 @@ from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
     LeaseNumber,
+    MachineName,
     MachineSpec,
     Test,
     TestId,
@@ -184,12 +186,15 @@ class MortalRun:
         leases: LeasePolicy,
         actions: ActionsPolicy,
         groups: Sequence[TestGroup] = (),
+        left_out: Mapping[MachineName, str] | None = None,
+        target_time: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.clock, self.disk, self.state = VirtualClock(), _Disk(), RunState()
         self._tests, self._world, self._seed = tests, world, seed
         self._ssh, self._pool = tuple(over_ssh), tuple(through_github)
         self._policy, self._leases, self._actions, self._groups = policy, leases, actions, tuple(groups)
+        self._left_out, self._target_time = left_out or {}, target_time
 
         def heard(test: TestId) -> int:
             return heard_by(self.state)(test)
@@ -223,7 +228,8 @@ class MortalRun:
         if state.started is None:
             pool = (MachineSpec(name=ANY_MACHINE),) if self._pool else ()
             machines = [*self._ssh, *self._pool, *pool]
-            bus.publish(run_started(self._tests, machines, self._world.seconds, self._groups))
+            started = run_started(self._tests, machines, self._world.seconds, self._groups)
+            bus.publish(replace(started, left_out=self._left_out, target_time=self._target_time))
         else:
             self._controllers += 1
             resumed = RunResumed(

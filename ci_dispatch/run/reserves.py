@@ -22,7 +22,9 @@ class Reserves:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._called = False
+        left_out = state.started.left_out if state.started else {}
+        mine = (machine for machine in state.machines.values() if machine.spec.name in left_out)
+        self._called = any(machine.first_work is not None for machine in mine)  # by an earlier controller
         self._looked = float("-inf")
 
     def waits(self, machine: MachineState) -> bool:

@@ -33,9 +33,16 @@ def exit_code(state: RunState) -> ExitCode:
 
 
 def _cut_short(ledger: Ledger) -> bool:
-    """Whether a test had another attempt coming, and the last one was of another work tree than the run's."""
-    attempts = [each for each in ledger.attempts.values() if each.lease.shard.kind is not ShardKind.COPY]
-    last = {test: attempt for attempt in attempts for test in attempt.lease.shard.tests}
+    """Whether a test had another attempt coming, and the last one was of another work tree than the run's.
+
+    A copy counts for the tests that have their result from it, and only for these.
+    """
+    last = {
+        test: attempt
+        for number, attempt in ledger.attempts.items()
+        for test in attempt.lease.shard.tests
+        if attempt.lease.shard.kind is not ShardKind.COPY or number in {n for n, _, _ in ledger.records[test].history}
+    }
     results = (attempt.result for attempt in last.values() if not attempt.stale)
     return any(result is not None and result.cause is FailureCause.TREE for result in results)
 

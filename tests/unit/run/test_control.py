@@ -17,6 +17,8 @@ from ci_dispatch.core.model import (
     AttemptResult,
     Ended,
     FailureCause,
+    MachineName,
+    ShardKind,
     TestId,
     TestResult,
     Verdict,
@@ -302,3 +304,22 @@ def test_a_failure_whose_retry_would_have_run_on_another_content_leaves_the_run_
     assert script.state.finished is not None
     assert script.state.finished.exit_code == ExitCode.INCOMPLETE
     assert script.state.verdicts == {Verdict.FAILED: 1}
+
+
+@pytest.mark.parametrize("changed", [A, B], ids=["of its first execution", "of its copy"])
+def test_a_changed_work_tree_of_one_of_two_executions_costs_nothing_when_the_other_one_decides(
+    changed: MachineName,
+) -> None:
+    script = Script(tests=2, head_share=1.0, check_first=False)
+    for machine in (A, B):
+        script.say(m.Started(script.lease_of(machine)), 1.0)
+    script.finish(B, at=2.0)
+    for second in range(3, 100):
+        script.say(m.Beat(script.lease_of(A)), float(second))
+    script.say(m.Tick())
+    assert script.state.ledger.attempts[script.lease_of(B)].lease.shard.kind is ShardKind.COPY
+    script.say(m.LeaseEnded(script.lease_of(changed), other_tree(script)), 100.0)
+    script.finish(B if changed == A else A, at=101.0)
+    assert script.state.finished is not None
+    assert script.state.verdicts == {Verdict.PASSED: 2}
+    assert script.state.finished.exit_code == ExitCode.PASSED, "what decided ran on the run's own content"

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from ci_dispatch.core.codec import replace
 from ci_dispatch.core.errors import ExitCode
-from ci_dispatch.core.events import RunResumed, RunStarted
+from ci_dispatch.core.events import LeaseGranted, RunResumed, RunStarted
 from ci_dispatch.core.groups import GroupSpec, TestGroup
-from ci_dispatch.core.model import MachineName, MachineSpec, Verdict
+from ci_dispatch.core.model import Lease, LeaseNumber, MachineName, MachineSpec, Shard, ShardId, ShardKind, Verdict
 from ci_dispatch.fleets.actions.run.dispatch_planner import ActionsPolicy
 from ci_dispatch.fleets.machines.fleet import LeasePolicy
 from ci_dispatch.fleets.simulated.run import simulate_run
@@ -100,6 +100,20 @@ def test_a_run_that_is_gone_on_with_knows_it_again() -> None:
     assert "a is in trouble" in again.call(state.now, lambda _: ())
     assert not again.waits(state.machines[WAITS])
     assert again.call(state.now, lambda _: ()) == "", "once"
+
+
+def test_once_called_it_stays_for_the_next_controller_too() -> None:
+    """It was called because the run was late; with its help the run is not, or it is too early to say."""
+    run = RunRecording(TESTS, FLEET)
+    state = RunState()
+    state.apply(replace(run.events[0], event=started(target=1000.0)))
+    shard = Shard(id=ShardId("tail-1"), kind=ShardKind.TAIL, tests=(TESTS[0].id,))
+    lease = Lease(number=LeaseNumber(1), shard=shard, machine=WAITS, granted=state.now)
+    state.apply(replace(run.events[0], seq=2, event=LeaseGranted(lease=lease)))
+    state.apply(replace(run.events[0], seq=3, event=RunResumed(controller="x")))
+    again = Reserves(state)
+    assert not again.waits(state.machines[WAITS])
+    assert again.call(state.now, lambda _: ()) == "", "that was told"
 
 
 def test_it_joins_when_it_alone_has_what_a_test_needs() -> None:
