@@ -31,7 +31,8 @@ def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:
     """Why the machine with these attempts (in order) is put into quarantine, or an empty string.
 
     `others_pass`: tests pass on other machines, so that failing everything here is not the tests' doing. Tests that
-    have failed before may well be to blame themselves: a retry in which all fail says nothing about the machine.
+    have failed before may well be to blame themselves: a retry in which all fail says nothing about the machine, nor
+    does a copy, which may be one of a retry.
     """
     streak = 0
     reason = ""
@@ -42,7 +43,7 @@ def opens(attempts: Iterable[AttemptRecord], *, others_pass: bool) -> str:
             return attempt.result.reason
         bad = _infrastructure(attempt.result)
         if not bad and (failed := _failures_of_all(attempt.result)):
-            if attempt.lease.shard.kind is ShardKind.RETRY:
+            if attempt.lease.shard.kind in (ShardKind.RETRY, ShardKind.COPY):
                 continue
             bad = f"all {failed} tests failed, while others pass elsewhere" if others_pass else ""
         streak = streak + 1 if bad else 0

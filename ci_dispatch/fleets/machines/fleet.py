@@ -28,7 +28,7 @@ from ci_dispatch.core.model import (
     Verdict,
 )
 from ci_dispatch.fleets.machines import copies, give_away
-from ci_dispatch.fleets.machines.shard_queue import ShardQueue
+from ci_dispatch.fleets.machines.shard_queue import ShardQueue, avoids
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
@@ -275,7 +275,7 @@ class MachineFleet:
             quiet = now - self._all_running_since(attempt, len(rest))
             for spec in idle:
                 needs = {label for r in rest for label in self._placement.of_test(r.test.id).needs}
-                if not needs <= spec.offers or any(r.avoid_machine == spec.name for r in rest):
+                if not needs <= spec.offers or any(avoids(r, spec, now) for r in rest):
                     continue
                 if (gained := copies.gain(units, machine, seen.today(spec), quiet)) > gain:
                     best, to, gain = rest, spec, gained

@@ -277,17 +277,17 @@ class ShardQueue:
             record
             for record in ready
             if record.test.id not in promised
-            and (
-                record.avoid_machine != machine.name
-                or lone
-                or now >= record.not_before + AVOID_SECONDS
-                or not self._may_go_elsewhere(record, machine, usable)
-            )
+            and (not avoids(record, machine, now) or lone or not self._may_go_elsewhere(record, machine, usable))
         ]
 
     def _may_go_elsewhere(self, record: TestRecord, machine: MachineSpec, usable: Sequence[MachineSpec]) -> bool:
         demand = self._placement.of_test(record.test.id) if self._placement else FREE
         return not demand.place and any(each.name != machine.name and demand.needs <= each.offers for each in usable)
+
+
+def avoids(record: TestRecord, machine: MachineSpec, now: float) -> bool:
+    """Whether a test waits for another machine than this one, on which it failed."""
+    return record.avoid_machine == machine.name and now < record.not_before + AVOID_SECONDS
 
 
 def _one_worker(machine: MachineSpec) -> MachineSpec:

@@ -24,9 +24,11 @@ from ci_dispatch.core.model import (
     Verdict,
 )
 from ci_dispatch.fleets.machines import copies
+from ci_dispatch.fleets.machines.shard_queue import AVOID_SECONDS
 from ci_dispatch.planning.planner import Unit
 from ci_dispatch.reporters import explanation
 from ci_dispatch.run.journal import Journal
+from ci_dispatch.run.retry import RetryPolicy
 from ci_dispatch.run.state import RunState
 from ci_dispatch.run.time_use import time_use
 from tests.simulation import EventRecorder, Outage, Slowdown, World, make_tests, simulate
@@ -122,6 +124,23 @@ def test_a_failure_of_a_copy_counts_as_any_other() -> None:
     assert copied(state)
     assert {record.verdict for record in state.ledger.records.values()} == {Verdict.FLAKY}
     assert all(len(record.history) == 2 for record in state.ledger.records.values())
+
+
+def test_a_retry_is_copied_to_the_machine_it_failed_on_when_it_has_waited_long_enough() -> None:
+    [test] = make_tests(1)
+    world = World(
+        seconds={test.id: 1.0},
+        behaviour={test.id: BEHAVIOURS["fails twice"]},
+        slowdown=Slowdown(MachineName("b"), 0.0, 0.001),
+    )
+    fleet = [MachineSpec(name=MachineName(name), cores=1) for name in "ab"]
+    terms = {"retry": RetryPolicy(max_retries=2)}
+    state = simulate([test], fleet, world, terms=terms)
+    *_, again, copy = state.ledger.attempts.values()
+    assert (again.lease.machine, again.lease.shard.kind) == ("b", ShardKind.RETRY)
+    assert (copy.lease.machine, copy.lease.shard.kind) == ("a", ShardKind.COPY)
+    assert copy.lease.granted - again.lease.granted >= AVOID_SECONDS
+    assert state.ledger.records[test.id].verdict is Verdict.FLAKY
 
 
 def test_explain_says_why_a_test_ran_twice_at_the_same_time() -> None:

@@ -154,10 +154,11 @@ def test_the_breaker_opens_after_three_attempts_in_a_row_that_came_to_nothing(
     assert bool(quarantine.opens(attempts(*history), others_pass=others_pass)) is opens
 
 
+@pytest.mark.parametrize("kind", [ShardKind.RETRY, ShardKind.COPY])
 @pytest.mark.parametrize("retries_fail", [ALL_FAIL, LOST])
-def test_retries_in_which_all_fail_say_nothing_about_the_machine(retries_fail: AttemptResult) -> None:
+def test_retries_in_which_all_fail_say_nothing_about_the_machine(retries_fail: AttemptResult, kind: ShardKind) -> None:
     """Their tests have failed before, perhaps elsewhere. What is no test's doing counts there too."""
-    retry = replace(lease(), shard=replace(lease().shard, kind=ShardKind.RETRY))
+    retry = replace(lease(), shard=replace(lease().shard, kind=kind))
     again = [AttemptRecord(retry, result=retries_fail) for _ in range(3)]
     assert bool(quarantine.opens(again, others_pass=True)) is (retries_fail is LOST)
     sick = [*attempts(ALL_FAIL), *again, *attempts(ALL_FAIL, ALL_FAIL)]
