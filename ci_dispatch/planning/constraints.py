@@ -14,7 +14,7 @@ from ci_dispatch.core.groups import GroupSpec, TestGroup, Together
 from ci_dispatch.core.model import MachineName, MachineSpec, Test, TestId, UnitId, Verdict
 from ci_dispatch.planning.joined import Joined
 
-FINE = (Verdict.PASSED, Verdict.FLAKY, Verdict.SKIPPED)  # of a prerequisite: as Playwright sees its dependencies
+SATISFIED = (Verdict.PASSED, Verdict.FLAKY, Verdict.SKIPPED)  # of a prerequisite: as Playwright sees its dependencies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +30,14 @@ class Demand:
     whole: bool = False  # its tests are to be in one shard, so none is given away while others have run
 
     @property
-    def picky(self) -> bool:
+    def constrained(self) -> bool:
         """Not every machine may have it at any time, once its time has come."""
         return bool(self.needs or self.lock or self.place)
 
     @property
     def planned(self) -> bool:
         """Who gets it can be decided at the start."""
-        return not self.picky and not self.after
+        return not self.constrained and not self.after
 
 
 FREE = Demand()
@@ -109,7 +109,7 @@ class Constraints:
     def passed(self, verdicts: Mapping[TestId, Verdict]) -> frozenset[str]:
         """The groups of which every test has passed; `verdicts` are those that there are of the prerequisites."""
         return frozenset(
-            name for name, tests in self._members.items() if all(verdicts.get(test) in FINE for test in tests)
+            name for name, tests in self._members.items() if all(verdicts.get(test) in SATISFIED for test in tests)
         )
 
     def steps(self) -> int:
@@ -127,7 +127,7 @@ class Constraints:
         bad = {
             test: f"{self._names[test]} {'failed' if verdict is Verdict.FAILED else 'was not run'}"
             for test, verdict in verdicts.items()
-            if test in self.prerequisites and verdict not in FINE
+            if test in self.prerequisites and verdict not in SATISFIED
         }
         if not bad:
             return

@@ -312,7 +312,15 @@ def test_every_option_of_a_github_command_has_its_input() -> None:
 def test_help_texts_are_the_same_in_the_action_and_on_the_command_line() -> None:
     described = {name: spec["description"] for name, spec in load(ACTION)["inputs"].items()}
     meanings = {setting.variable: setting.meaning for setting in SETTINGS}
-    for name in ("max-retries", "queue-timeout", "shard-timeout", "setup-time", "allow-forks", "allow-dependabot"):
+    for name in (
+        "max-retries",
+        "target-time",
+        "queue-timeout",
+        "shard-timeout",
+        "setup-time",
+        "allow-forks",
+        "allow-dependabot",
+    ):
         assert described[name] == meanings[variables()[name]], name
 
 

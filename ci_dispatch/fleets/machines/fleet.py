@@ -252,7 +252,7 @@ class MachineFleet:
             return []
         rest = [self._ledger.records[test] for test in attempt.lease.shard.tests if test not in attempt.live]
         demands = [self._placement.of_test(record.test.id) for record in rest]
-        bound = any(demand.picky or demand.whole for demand in demands)
+        bound = any(demand.constrained or demand.whole for demand in demands)
         moved = any(record.takeovers or record.copied for record in rest)
         return [] if bound or moved or len(rest) <= spec.workers_per_shard else rest
 

@@ -93,14 +93,16 @@ class ShardQueue:
         Work is shared among the `usable` machines; a lone one takes it in parts while others of the `fleet` may return.
         """
         number = self._ledger.last_lease + 1
-        records = self._picky(machine, ready, usable, fleet, now)
+        records = self._constrained(machine, ready, usable, fleet, now)
         if records:
             self._heads.pop(machine.name, None)  # weighed for a machine that begins with it: now it is everybody's
         head = slots.pop(0) if (slots := self._heads.get(machine.name)) else None
         pending = {record.test.id for record in ready} if head else ()
         if head and all(test in pending for unit in head for test in unit.tests):
             return _shard(number, ShardKind.HEAD, head)
-        records = records or [record for record in self._for(machine, ready, usable, now) if not self._is_picky(record)]
+        records = records or [
+            record for record in self._for(machine, ready, usable, now) if not self._is_constrained(record)
+        ]
         if not records:
             return None
         seen = self.observed(fleet, now)
@@ -111,7 +113,7 @@ class ShardQueue:
         units = self._pull(records, seen, seen.today(machine), sharing)
         return _shard(number, _kind(self._ledger.records[units[0].tests[0]]), units)
 
-    def _picky(
+    def _constrained(
         self,
         machine: MachineSpec,
         ready: Sequence[TestRecord],
@@ -126,21 +128,21 @@ class ShardQueue:
         """
         if not self._placement:
             return []
-        picky = self._for(machine, [record for record in ready if self._is_picky(record)], usable, now)
+        constrained = self._for(machine, [record for record in ready if self._is_constrained(record)], usable, now)
         by_lock: dict[str, list[TestRecord]] = {}
-        for record in self._placement.fitting(picky, machine, usable, now):
+        for record in self._placement.fitting(constrained, machine, usable, now):
             by_lock.setdefault(self._placement.of_test(record.test.id).lock, []).append(record)
         unlocked = by_lock.pop("", [])
         for lock, locked in list(by_lock.items()):
-            if self._is_for_a_narrower(machine, locked, usable, fleet, now):
+            if self._suits_fewer_workers(machine, locked, usable, fleet, now):
                 del by_lock[lock]
         work = {lock: sum(self._expected.get(r.test.id, 1.0) for r in each) for lock, each in by_lock.items()}
         return by_lock[min(work, key=lambda lock: (-work[lock], lock))] if work else unlocked
 
-    def _is_picky(self, record: TestRecord) -> bool:
-        return self._placement is not None and self._placement.of_test(record.test.id).picky
+    def _is_constrained(self, record: TestRecord) -> bool:
+        return self._placement is not None and self._placement.of_test(record.test.id).constrained
 
-    def _is_for_a_narrower(
+    def _suits_fewer_workers(
         self,
         machine: MachineSpec,
         records: Sequence[TestRecord],

@@ -15,6 +15,7 @@ from ci_dispatch.reporters.dashboard.journal_source import LiveSource
 from ci_dispatch.reporters.dashboard.service import DashboardService
 from tests.components import chromium
 from tests.data.dashboard.simulated import START, Simulation
+from tests.integration.conftest import PAGE_MILLISECONDS
 
 AXE = Path(__file__).parent.parent / "js" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 SIZES = [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")]
@@ -61,7 +62,7 @@ class Opened:
     def __init__(self, browser: Browser, run: Run, query: str = "", **options: Any) -> None:
         self.context = browser.new_context(**options)
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(PAGE_MILLISECONDS)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))

@@ -32,7 +32,7 @@ def test_a_run_from_waiting_to_its_verdict(runs: Callable[..., Run], show: Calla
     run.until(lambda stamped: isinstance(stamped.event, RunFinished))
     opened.text("#verdict").to_have_attribute("data-phase", "failed")
     opened.text("#sentence").to_contain_text("1 machine lost")
-    opened.text("#status").to_contain_text("Failed", timeout=8000)
+    opened.text("#status").to_contain_text("Failed")
     opened.text("#facts").to_contain_text("the least possible")
     opened.text("#facts").to_contain_text("runner overhead")
     nothing_to_complain_about(opened, run)
@@ -108,7 +108,7 @@ def test_without_a_stream_the_page_asks(
     page.goto(run.dashboard.url)
     expect(page.locator("#connection")).to_have_text("Every 2 s")
     run.to_end()
-    expect(page.locator("#word")).to_have_text("Failed", timeout=10_000)
+    expect(page.locator("#word")).to_have_text("Failed")
     context.close()
 
 
@@ -134,7 +134,7 @@ def test_a_server_that_dies_while_a_stream_opens_is_streamed_from_when_it_is_bac
     expect(page.locator("#connection")).to_have_text(re.compile("Disconnected"))
     assert "/api/events" in asked[1]
     alive.append(True)
-    expect(page.locator("#connection")).to_have_text("Live", timeout=10_000)
+    expect(page.locator("#connection")).to_have_text("Live")
     context.close()
 
 
@@ -147,7 +147,7 @@ def test_six_tabs_all_work(runs: Callable[..., Run], browser: Browser) -> None:
         expect(page.locator("#connection")).to_have_text(re.compile("Live|Every 2 s"))
     run.to_end()
     for page in pages:
-        expect(page.locator("#word")).to_have_text("Failed", timeout=15_000)
+        expect(page.locator("#word")).to_have_text("Failed")
     context.close()
 
 

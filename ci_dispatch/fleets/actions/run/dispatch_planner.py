@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ci_dispatch.config.choices import Strategy
 from ci_dispatch.core.model import MachineName, MachineSpec, ShardKind, Test
 from ci_dispatch.fleets.actions.run.batches import MAX_INPUTS, Batch, batches
+from ci_dispatch.fleets.actions.run.constrained_jobs import Given, constrained_jobs, machines_for
 from ci_dispatch.fleets.actions.run.matrix import MatrixJob, matrix_jobs, strategy_for
-from ci_dispatch.fleets.actions.run.picky_jobs import Given, machines_for, picky_jobs
 from ci_dispatch.planning import planner
 from ci_dispatch.run.ledger import TestRecord
 from ci_dispatch.run.placement import Placement
@@ -67,11 +67,11 @@ class DispatchPlanner:
 
         Of what has constraints that is what may be sent now, and to no machine of others.
         """
-        free, picky = self._divided(records)
-        given = self._given(picky, everybody, (), now)
+        free, constrained = self._divided(records)
+        given = self._given(constrained, everybody, (), now)
         ours = [record for spec in mine for record in given.get(spec.name, ())]
         if not free or not mine or len(mine) == len(everybody):
-            return [*free, *ours] if picky else records
+            return [*free, *ours] if constrained else records
         units = planner.units_of((record.test for record in free), expected_seconds(self._state))
         heads = planner.heads(units, everybody, planner.EVERYTHING)
         share = {test for spec in mine for unit in heads.get(spec.name, ()) for test in unit.tests}
@@ -79,17 +79,21 @@ class DispatchPlanner:
 
     def _divided(self, records: Sequence[TestRecord]) -> tuple[list[TestRecord], list[TestRecord]]:
         """Those that may go anywhere at any time, and those that may not."""
-        picky = [record for record in records if self._placement.of_test(record.test.id).picky]
-        apart = {record.test.id for record in picky}
-        return [record for record in records if record.test.id not in apart], picky
+        constrained = [record for record in records if self._placement.of_test(record.test.id).constrained]
+        apart = {record.test.id for record in constrained}
+        return [record for record in records if record.test.id not in apart], constrained
 
     def _given(
-        self, picky: Sequence[TestRecord], machines: Sequence[MachineSpec], silent: Collection[MachineName], now: float
+        self,
+        constrained: Sequence[TestRecord],
+        machines: Sequence[MachineSpec],
+        silent: Collection[MachineName],
+        now: float,
     ) -> Given:
-        if not picky:
+        if not constrained:
             return {}
         expected = expected_seconds(self._state)
-        return machines_for(picky, machines, self._placement, expected, silent=silent, now=now)
+        return machines_for(constrained, machines, self._placement, expected, silent=silent, now=now)
 
     def batches(
         self,
@@ -131,11 +135,11 @@ class DispatchPlanner:
         `silent` machines do not take jobs: they get only what no other may have. There may be no job at all where
         everything has to wait for something.
         """
-        free, picky = self._divided(ready)
+        free, constrained = self._divided(ready)
         working = [spec for spec in machines if spec.name not in silent] or machines
         jobs = self._whole_plan(free, working) if first and free else self._again(free, working)
-        jobs += picky_jobs(
-            self._given(picky, machines, silent, now),
+        jobs += constrained_jobs(
+            self._given(constrained, machines, silent, now),
             machines,
             self._placement,
             expected_seconds(self._state),

@@ -55,7 +55,7 @@ def machines_for(
     return given
 
 
-def picky_jobs(
+def constrained_jobs(
     given: Given,
     machines: Sequence[MachineSpec],
     placement: Placement,
