@@ -133,11 +133,11 @@ class ShardQueue:
         for record in self._placement.fitting(constrained, machine, usable, now):
             by_lock.setdefault(self._placement.of_test(record.test.id).lock, []).append(record)
         unlocked = by_lock.pop("", [])
-        for lock, locked in list(by_lock.items()):
-            if self._suits_fewer_workers(machine, locked, usable, fleet, now):
-                del by_lock[lock]
         work = {lock: sum(self._expected.get(r.test.id, 1.0) for r in each) for lock, each in by_lock.items()}
-        return by_lock[min(work, key=lambda lock: (-work[lock], lock))] if work else unlocked
+        for lock in sorted(work, key=lambda lock: (-work[lock], lock)):
+            if not self._suits_fewer_workers(machine, by_lock[lock], usable, fleet, now):
+                return by_lock[lock]
+        return unlocked
 
     def _is_constrained(self, record: TestRecord) -> bool:
         return self._placement is not None and self._placement.of_test(record.test.id).constrained
