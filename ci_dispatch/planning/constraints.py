@@ -116,8 +116,10 @@ class Constraints:
         """How many groups come one after another, at most, behind the first; there is no circle."""
         after = {name: {n for test in tests for n in self.of(test).after} for name, tests in self._members.items()}
         depth = dict.fromkeys(after, 0)
-        for _ in after:
-            depth = {name: max((depth[each] + 1 for each in before), default=0) for name, before in after.items()}
+        before = dict[str, int]()
+        while depth != before:
+            before = depth
+            depth = {name: max((before[each] + 1 for each in those), default=0) for name, those in after.items()}
         return max(depth.values(), default=0)
 
     def in_vain(

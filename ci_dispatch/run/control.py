@@ -269,11 +269,14 @@ class RunControl:
 
     def _ready(self, now: float) -> Callable[[], Sequence[TestRecord]]:
         """What may be handed out: tests whose backoff is over, that nobody has spoken for, and whose time has come."""
+        made: dict[int, Sequence[TestRecord]] = {}  # after which event: every machine without work asks
 
         def ready() -> Sequence[TestRecord]:
-            held: set[TestId] = {test for each in self._fleets for test in each.held()}
-            free = [record for record in self.ledger.ready(now) if record.test.id not in held]
-            return self._placement.startable(free, held, now)
+            if self.state.seq not in made:
+                held: set[TestId] = {test for each in self._fleets for test in each.held()}
+                free = [each for each in self.ledger.ready(now) if each.test.id not in held]
+                made[self.state.seq] = self._placement.startable(free, held, now)
+            return made[self.state.seq]
 
         return ready
 

@@ -45,7 +45,8 @@ class Reserves:
         if not why and (labels := lacking(others)):
             why = f"no other machine has {', '.join(labels)}"
         self._called = bool(why)
-        return f"{', '.join(started.left_out)} joins the run: {why}" if why else ""
+        names = ", ".join(started.left_out)
+        return f"{names} join{'s' if len(started.left_out) == 1 else ''} the run: {why}" if why else ""
 
     @staticmethod
     def _trouble(others: Iterable[MachineState]) -> str:

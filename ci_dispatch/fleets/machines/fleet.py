@@ -28,7 +28,7 @@ from ci_dispatch.core.model import (
     Verdict,
 )
 from ci_dispatch.fleets.machines import copies, give_away
-from ci_dispatch.fleets.machines.shard_queue import ShardQueue, avoids
+from ci_dispatch.fleets.machines.shard_queue import ShardQueue, avoided
 from ci_dispatch.planning import planner
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.ledger import AttemptRecord, TestRecord
@@ -268,16 +268,18 @@ class MachineFleet:
         if not stragglers:
             return
         seen = queue.observed(self._specs(), now)
+        takers = [(spec, spec.offers, seen.today(spec)) for spec in idle]
         best, to, gain = None, idle[0], 0.0
         for attempt, rest in stragglers:
+            needs = {label for record in rest for label in self._placement.of_test(record.test.id).needs}
+            avoiding = {avoided(record, now) for record in rest}
             units = planner.units_of((record.test for record in rest), seen.seconds)
             machine = seen.today(self._state.machines[attempt.lease.machine].spec)
             quiet = now - self._all_running_since(attempt, len(rest))
-            for spec in idle:
-                needs = {label for r in rest for label in self._placement.of_test(r.test.id).needs}
-                if not needs <= spec.offers or any(avoids(r, spec, now) for r in rest):
+            for spec, offers, today in takers:
+                if not needs <= offers or spec.name in avoiding:
                     continue
-                if (gained := copies.gain(units, machine, seen.today(spec), quiet)) > gain:
+                if (gained := copies.gain(units, machine, today, quiet)) > gain:
                     best, to, gain = rest, spec, gained
         if best is not None:
             self._copied = True
@@ -324,8 +326,10 @@ class MachineFleet:
 
     def _may_have(self, machine: MachineState, lease: Lease) -> bool:
         """Whether the machine may have all of a lease that another one holds; a lock may be in use there any moment."""
-        demands = [self._placement.of_test(test) for test in lease.shard.tests]
-        return not any(d.place or d.lock or d.needs - machine.spec.offers for d in demands)
+        if not self._placement:
+            return True
+        demands, offers = [self._placement.of_test(test) for test in lease.shard.tests], machine.spec.offers
+        return not any(d.place or d.lock or d.needs - offers for d in demands)
 
     def _is_ready(self, machine: MachineSpec) -> bool:
         return machine.connection is Connection.LOCAL or machine.name in self._ready_machines
@@ -378,4 +382,4 @@ class MachineFleet:
         return attempt is not None and attempt.lease.machine in self.machines
 
     def _new_queue(self) -> ShardQueue:
-        return ShardQueue(self._ledger, expected_seconds(self._state), self._placement)
+        return ShardQueue(self._ledger, expected_seconds(self._state), self._placement or None)

@@ -133,11 +133,11 @@ class ShardQueue:
         for record in self._placement.fitting(constrained, machine, usable, now):
             by_lock.setdefault(self._placement.of_test(record.test.id).lock, []).append(record)
         unlocked = by_lock.pop("", [])
-        for lock, locked in list(by_lock.items()):
-            if self._suits_fewer_workers(machine, locked, usable, fleet, now):
-                del by_lock[lock]
         work = {lock: sum(self._expected.get(r.test.id, 1.0) for r in each) for lock, each in by_lock.items()}
-        return by_lock[min(work, key=lambda lock: (-work[lock], lock))] if work else unlocked
+        for lock in sorted(work, key=lambda lock: (-work[lock], lock)):
+            if not self._suits_fewer_workers(machine, by_lock[lock], usable, fleet, now):
+                return by_lock[lock]
+        return unlocked
 
     def _is_constrained(self, record: TestRecord) -> bool:
         return self._placement is not None and self._placement.of_test(record.test.id).constrained
@@ -277,7 +277,7 @@ class ShardQueue:
             record
             for record in ready
             if record.test.id not in promised
-            and (not avoids(record, machine, now) or lone or not self._may_go_elsewhere(record, machine, usable))
+            and (avoided(record, now) != machine.name or lone or not self._may_go_elsewhere(record, machine, usable))
         ]
 
     def _may_go_elsewhere(self, record: TestRecord, machine: MachineSpec, usable: Sequence[MachineSpec]) -> bool:
@@ -285,9 +285,9 @@ class ShardQueue:
         return not demand.place and any(each.name != machine.name and demand.needs <= each.offers for each in usable)
 
 
-def avoids(record: TestRecord, machine: MachineSpec, now: float) -> bool:
-    """Whether a test waits for another machine than this one, on which it failed."""
-    return record.avoid_machine == machine.name and now < record.not_before + AVOID_SECONDS
+def avoided(record: TestRecord, now: float) -> MachineName | None:
+    """The machine on which a test failed, while it waits for another one."""
+    return record.avoid_machine if now < record.not_before + AVOID_SECONDS else None
 
 
 def _one_worker(machine: MachineSpec) -> MachineSpec:

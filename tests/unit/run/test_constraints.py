@@ -20,6 +20,7 @@ from ci_dispatch.core.model import (
     Verdict,
 )
 from ci_dispatch.fleets.machines.fleet import END_SECONDS, StartJob
+from ci_dispatch.planning.constraints import Constraints
 from ci_dispatch.run import messages as m
 from ci_dispatch.run.placement import Placement
 from ci_dispatch.run.retry import RetryPolicy
@@ -250,3 +251,20 @@ class TestAfter:
         assert finished is not None
         assert finished.exit_code == ExitCode.INCOMPLETE
         assert finished.reason == "no healthy machine has gpu - a: no route"
+
+
+class TestWithManyMachines:
+    """The controller's own work in one step does not grow with the machines that have nothing to do."""
+
+    def test_what_may_begin_is_looked_up_once_for_all_of_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = script(of(0), of(*range(1, 8), after=("g0",)), tests=8, machines=20)
+        asked: list[TestId] = []
+        real = Constraints.may_begin
+
+        def counted(self: Constraints, test: TestId, *more: Any) -> bool:
+            asked.append(test)
+            return real(self, test, *more)
+
+        monkeypatch.setattr(Constraints, "may_begin", counted)
+        run.say(m.Tick(), 1.0)
+        assert sorted(asked) == IDS[1:8]
