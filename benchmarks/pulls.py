@@ -84,7 +84,6 @@ class Machine:
             lease_seconds=12.0,
             shard_timeout=600.0,
             sync_timeout=60.0,
-            sweep_timeout=60.0,
         )
 
     def pull(self, number: int, tests: Sequence[Test]) -> tuple[float, float]:

@@ -147,7 +147,6 @@ class Room:
             lease_seconds=12.0,
             shard_timeout=60.0,
             sync_timeout=30.0,
-            sweep_timeout=5.0,
             prepare=prepare,
             extra=("--extra",),
         )

@@ -111,7 +111,6 @@ def open_machine_fleet(parts: RunParts) -> OpenFleet:
         lease_seconds=config.run.lease,
         shard_timeout=config.run.shard_timeout,
         sync_timeout=config.run.sync_timeout,
-        sweep_timeout=config.health.connect_timeout,
         prepare=config.suite.prepare,
         extra=parts.spec.arguments,
     )

@@ -193,7 +193,6 @@ def _execute(
             lease_seconds=config.run.lease,
             shard_timeout=config.run.shard_timeout,
             sync_timeout=config.run.sync_timeout,
-            sweep_timeout=config.health.connect_timeout,
             prepare=prepare,
             prepare_here=True,
             extra=sent.extra,

@@ -24,6 +24,7 @@ from tests.integration.whole_run import (
     Whole,
     ci_dispatch,
     end_all,
+    journal_says,
     left_running,
     repository,
     sleepers,
@@ -148,6 +149,23 @@ def test_a_host_key_that_is_not_trusted(
     trusted = loopback.keys.other_host if known == "another" else None
     ssh_config.add("far", loopback.server().port, key=loopback.keys.user, known=trusted)
     incomplete(over_ssh(tmp_path, ssh_config), "no healthy machine", "far: ", "host key", command)
+
+
+@pytest.mark.needs("sshd")
+def test_a_machine_too_busy_to_begin_within_the_time_of_a_connection_is_not_lost(
+    loopback: Loopback, tmp_path: Path
+) -> None:
+    """Before its first job a machine gets the supervisor and starts Python: that is no connecting."""
+    busy = 'ForceCommand case "$SSH_ORIGINAL_COMMAND" in *" sweep "*) sleep 5;; esac; eval "$SSH_ORIGINAL_COMMAND"'
+    loopback.server("busy", busy)
+    machine = f'[[machine]]\nname = "busy"\ncores = 1\nworkdir = "{tmp_path}/work"\n'
+    root = sleepers(
+        tmp_path / "root", 2, rest=CHECKED.replace('connect_timeout = "5s"', 'connect_timeout = "4s"'), machines=machine
+    )
+    ended = ci_dispatch("run", cwd=root, environ={CONFIG_VARIABLE: str(loopback.config.path)})
+    assert (ended.code, set(ended.verdicts().values())) == (ExitCode.PASSED, {"passed"}), ended
+    assert not journal_says(root, '"MachineLost"')
+    assert not journal_says(root, '"RetryScheduled"')
 
 
 # -- the disk --------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from ci_dispatch.run.ports import Invocation, Job, JobEnd, Machine, MachineError
 from ci_dispatch.run.worker_threads import WorkerThreads
 from report_merge.sanitize import one_line
 
+SWEEP_SECONDS = 30.0  # a busy machine gets the supervisor, starts Python, and may have stubborn jobs to end
 COLLECT_SECONDS = 120.0
 ENDING_SECONDS = 30.0  # for jobs that were cancelled to end; their machines end them anyway
 RELEASE_SECONDS = 3.0
@@ -58,7 +59,6 @@ class MachineExecutor:
         lease_seconds: float,
         shard_timeout: float,
         sync_timeout: float,
-        sweep_timeout: float,
         prepare: str = "",
         prepare_here: bool = False,
         extra: Sequence[str] = (),
@@ -77,10 +77,9 @@ class MachineExecutor:
         self._lease_seconds = lease_seconds
         self._shard_timeout = shard_timeout
         self._sync_timeout = sync_timeout
-        self._sweep_timeout = sweep_timeout
         self._prepare, self._prepare_here = prepare, prepare_here
         self._extra = tuple(extra)
-        self._standbys = Standbys(machines, threads, 2 * sync_timeout + sweep_timeout)
+        self._standbys = Standbys(machines, threads, 2 * sync_timeout + SWEEP_SECONDS)
         self._synced: dict[MachineName, float] = {}  # when, on the monotonic clock; each is written under its lock
         self._prepared: dict[MachineName, str] = {}  # for which generation of the tree
         self._sync_locks = {name: threading.Lock() for name in machines}
@@ -205,7 +204,7 @@ class MachineExecutor:
             synced = self._synced.get(name)
             if synced is not None and time.monotonic() - synced < SYNCED_SECONDS:
                 return
-            if synced is None and (ended := machine.sweep(self._sweep_timeout)):
+            if synced is None and (ended := machine.sweep(SWEEP_SECONDS)):
                 text = f"{ended} processes that an earlier run had left behind were ended"
                 self._threads.post(m.Noticed(name, text))
             began = time.monotonic()
